@@ -1,0 +1,32 @@
+# chs: customer health scores inside PostgreSQL. See README.md.
+
+EXTENSION = chs
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" chs.control)
+
+MODULE_big = chs
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+# The extension's SQL is one file per area, joined in the order of dependence.
+AREAS = schema activity scorecards shipped customers events queue health scoring work views
+DATA_built = sql/chs--$(EXTVERSION).sql
+EXTRA_CLEAN = $(DATA_built)
+
+REGRESS = activity curves events record explain triggers reinstall
+REGRESS_OPTS = --inputdir=. --load-extension=chs
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=chs
+
+PG_CONFIG ?= pg_config
+
+# Warnings are about our code; PostgreSQL's headers are a system's.
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+# -ffp-contract=off: a score must have the same bits on every processor.
+PG_CFLAGS = -Wall -Wextra -ffp-contract=off
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+sql/chs--$(EXTVERSION).sql: $(AREAS:%=sql/ext/%.sql)
+	cat $^ > $@
+
+$(OBJS): $(wildcard src/*.h)

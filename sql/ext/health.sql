@@ -1,0 +1,48 @@
+-- Health: the score of every customer, and its history.
+
+CREATE TABLE chs.customer_health (
+    customer_id   bigint PRIMARY KEY,
+    score         double precision CHECK (score BETWEEN 0 AND 100),
+    status        text NOT NULL CHECK (status IN ('healthy', 'at_risk', 'critical', 'unknown')),
+    coverage      double precision NOT NULL,
+    trend         text CHECK (trend IN ('improving', 'stable', 'declining')),
+    factor_scores double precision[] NOT NULL,
+    scorecard     text NOT NULL,
+    version       integer NOT NULL,
+    as_of         date NOT NULL,
+    calculated_at timestamptz NOT NULL
+) WITH (fillfactor = 70);
+ALTER TABLE chs.customer_health ADD CONSTRAINT customer_health_customer_id_fkey
+    FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE chs.customer_health DISABLE TRIGGER ALL;
+COMMENT ON TABLE chs.customer_health IS 'the health of each customer, kept by the worker';
+COMMENT ON COLUMN chs.customer_health.score IS '0 to 100; NULL where the status is unknown';
+COMMENT ON COLUMN chs.customer_health.status IS 'healthy, at_risk, critical or unknown';
+COMMENT ON COLUMN chs.customer_health.coverage IS 'share of the factor weight that rests on data, 0 to 1';
+COMMENT ON COLUMN chs.customer_health.trend IS 'improving, stable or declining against some days ago (the scorecard''s trend_days); NULL where there was no score';
+COMMENT ON COLUMN chs.customer_health.factor_scores IS 'score of each factor, in the order of chs.scorecard_version_factors; NULL without data';
+COMMENT ON COLUMN chs.customer_health.scorecard IS 'the scorecard that was used';
+COMMENT ON COLUMN chs.customer_health.version IS 'the published version that was used';
+COMMENT ON COLUMN chs.customer_health.as_of IS 'the UTC day that the score is for';
+COMMENT ON COLUMN chs.customer_health.calculated_at IS 'when the worker calculated it';
+
+CREATE TABLE chs.health_scores (
+    health_score_id bigint GENERATED ALWAYS AS IDENTITY,
+    customer_id     bigint NOT NULL,
+    score           double precision,
+    status          text NOT NULL,
+    coverage        double precision NOT NULL,
+    trend           text,
+    factor_scores   double precision[] NOT NULL,
+    scorecard       text NOT NULL,
+    version         integer NOT NULL,
+    as_of           date NOT NULL,
+    calculated_at   timestamptz NOT NULL,
+    PRIMARY KEY (customer_id, health_score_id)
+);
+CREATE INDEX health_scores_calculated_at_idx ON chs.health_scores (calculated_at);
+ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
+    FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE chs.health_scores DISABLE TRIGGER ALL;
+COMMENT ON TABLE chs.health_scores IS 'history: one row per customer and UTC day, and one for each change that matters';
+COMMENT ON COLUMN chs.health_scores.version IS 'the published version that made the score, with which it can be recomputed';

@@ -1,0 +1,34 @@
+-- The queue of deltas not yet folded, and the activities they are folded into.
+-- Both are derived from the events, and never dumped.
+
+CREATE TABLE chs.queue (
+    xid            xid8 NOT NULL,
+    customer_id    bigint NOT NULL,
+    delta          @extschema@.chs_activity,
+    rebuild        boolean NOT NULL,
+    series_version integer NOT NULL,
+    enqueued_at    timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+        autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
+        autovacuum_analyze_threshold = 100000);
+CREATE INDEX queue_xid_idx ON chs.queue (xid, customer_id);
+CREATE INDEX queue_customer_id_idx ON chs.queue (customer_id, xid);
+COMMENT ON TABLE chs.queue IS 'deltas not yet folded into chs.activity';
+COMMENT ON COLUMN chs.queue.xid IS 'transaction that appended the row; folding goes in its order';
+COMMENT ON COLUMN chs.queue.delta IS 'the activity of the events of one statement; NULL: nothing to add, only to score';
+COMMENT ON COLUMN chs.queue.rebuild IS 'make the activity again from the raw events';
+COMMENT ON COLUMN chs.queue.series_version IS 'the scorecard version whose series the delta counts';
+
+CREATE TABLE chs.activity (
+    customer_id    bigint PRIMARY KEY,
+    activity       @extschema@.chs_activity NOT NULL,
+    series_version integer NOT NULL,
+    folded_to      xid8 NOT NULL
+) WITH (fillfactor = 70);
+ALTER TABLE chs.activity ADD CONSTRAINT activity_customer_id_fkey
+    FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
+-- Written by the fold alone, which has looked at the customer.
+ALTER TABLE chs.activity DISABLE TRIGGER ALL;
+COMMENT ON TABLE chs.activity IS 'the folded summary of each customer';
+COMMENT ON COLUMN chs.activity.series_version IS 'the scorecard version whose series it counts';
+COMMENT ON COLUMN chs.activity.folded_to IS 'queue rows of earlier transactions are folded already';

@@ -1,0 +1,87 @@
+-- Scores: the pure function, and the functions that look a customer up.
+
+CREATE FUNCTION @extschema@.chs_activity_score(
+        activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
+        OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,
+        OUT factor_scores double precision[])
+    RETURNS record
+    LANGUAGE c IMMUTABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'chs_activity_score';
+COMMENT ON FUNCTION @extschema@.chs_activity_score(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz)
+    IS 'the score that a published scorecard document gives to an activity; depends on nothing but its arguments';
+
+CREATE FUNCTION @extschema@.chs_activity_explain(
+        activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
+        OUT factor text, OUT metric text, OUT value double precision, OUT target double precision,
+        OUT score double precision, OUT weight double precision, OUT effective_weight double precision,
+        OUT contribution double precision, OUT trend text, OUT sparkline text, OUT details jsonb)
+    RETURNS SETOF record
+    LANGUAGE c IMMUTABLE PARALLEL SAFE COST 200 ROWS 24 AS 'MODULE_PATHNAME', 'chs_activity_explain';
+COMMENT ON FUNCTION @extschema@.chs_activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz)
+    IS 'why a published scorecard document gives its score to an activity: a row per factor and metric';
+
+-- Restricted, not safe: events of the own transaction that are not queued yet
+-- are known to the session itself only.
+CREATE FUNCTION @extschema@.chs_score(customer_id bigint, as_of timestamptz DEFAULT NULL)
+    RETURNS double precision
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_score';
+COMMENT ON FUNCTION @extschema@.chs_score(bigint, timestamptz)
+    IS 'health score of a customer, 0 to 100, now or at the end of a past UTC day; NULL where the status is unknown';
+
+CREATE FUNCTION @extschema@.chs_status(customer_id bigint, as_of timestamptz DEFAULT NULL)
+    RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_status';
+COMMENT ON FUNCTION @extschema@.chs_status(bigint, timestamptz)
+    IS 'status of a customer: healthy, at_risk, critical or unknown';
+
+CREATE FUNCTION @extschema@.chs_explain(customer_id bigint, as_of timestamptz DEFAULT NULL,
+        OUT factor text, OUT metric text, OUT value double precision, OUT target double precision,
+        OUT score double precision, OUT weight double precision, OUT effective_weight double precision,
+        OUT contribution double precision, OUT trend text, OUT sparkline text, OUT details jsonb)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 400 ROWS 24 AS 'MODULE_PATHNAME', 'chs_explain';
+COMMENT ON FUNCTION @extschema@.chs_explain(bigint, timestamptz)
+    IS 'why a customer has its score: a row per factor (metric is NULL) and per metric; the contributions of the factors sum to the score';
+
+CREATE FUNCTION chs.health_now(customer_id bigint, as_of timestamptz DEFAULT NULL,
+        OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,
+        OUT factor_scores double precision[], OUT scorecard text, OUT version integer, OUT day date)
+    RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_health_now';
+COMMENT ON FUNCTION chs.health_now(bigint, timestamptz) IS 'health of a customer, calculated now';
+
+CREATE FUNCTION @extschema@.chs_health(customer_id bigint) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT jsonb_build_object(
+        'customer_id', c.customer_id, 'external_id', c.external_id, 'name', c.name, 'segment', c.segment,
+        'created_at', c.created_at, 'churned_at', c.churned_at,
+        'score', h.score, 'status', h.status, 'coverage', h.coverage, 'trend', h.trend,
+        'scorecard', h.scorecard, 'version', h.version, 'as_of', h.day,
+        'factors', (
+            SELECT jsonb_agg(jsonb_build_object(
+                'factor', f.factor, 'score', f.score, 'weight', f.weight, 'effective_weight', f.effective_weight,
+                'contribution', f.contribution, 'trend', f.trend, 'sparkline', f.sparkline, 'metrics', f.metrics)
+                ORDER BY f.first)
+            FROM (
+                SELECT e.factor, min(e.ordinality) AS first,
+                       max(e.score) FILTER (WHERE e.metric IS NULL) AS score,
+                       max(e.weight) FILTER (WHERE e.metric IS NULL) AS weight,
+                       max(e.effective_weight) FILTER (WHERE e.metric IS NULL) AS effective_weight,
+                       max(e.contribution) FILTER (WHERE e.metric IS NULL) AS contribution,
+                       max(e.trend) FILTER (WHERE e.metric IS NULL) AS trend,
+                       max(e.sparkline) FILTER (WHERE e.metric IS NULL) AS sparkline,
+                       jsonb_agg(jsonb_build_object(
+                           'metric', e.metric, 'value', e.value, 'target', e.target, 'score', e.score,
+                           'weight', e.weight, 'effective_weight', e.effective_weight,
+                           'contribution', e.contribution, 'trend', e.trend, 'sparkline', e.sparkline,
+                           'details', e.details) ORDER BY e.ordinality)
+                           FILTER (WHERE e.metric IS NOT NULL) AS metrics
+                FROM @extschema@.chs_explain(h.customer_id) WITH ORDINALITY e
+                GROUP BY e.factor) f))
+    -- First the look-up that fails for an unknown customer, then its row.
+    FROM (SELECT $1 AS customer_id, n.* FROM chs.health_now($1) n) h
+    LEFT JOIN chs.customers c ON c.customer_id = h.customer_id;
+END;
+COMMENT ON FUNCTION @extschema@.chs_health(bigint)
+    IS 'everything about the health of a customer as one document';

@@ -1,0 +1,40 @@
+-- Work by hand: what the worker does by itself, and how to check it.
+
+CREATE FUNCTION @extschema@.chs_process_queue(max_deltas bigint DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_process_queue';
+COMMENT ON FUNCTION @extschema@.chs_process_queue(bigint)
+    IS 'folds queued deltas, all or at most so many, scores their customers, and returns how many it took';
+
+CREATE FUNCTION @extschema@.chs_recalculate(customer_id bigint) RETURNS double precision
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_recalculate';
+COMMENT ON FUNCTION @extschema@.chs_recalculate(bigint)
+    IS 'folds what is queued for a customer, scores it, stores its health, and returns the score';
+
+CREATE FUNCTION @extschema@.chs_recalculate_all() RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_recalculate_all';
+COMMENT ON FUNCTION @extschema@.chs_recalculate_all()
+    IS 'folds the queue, scores every customer, and returns how many';
+
+CREATE FUNCTION @extschema@.chs_rebuild(customer_id bigint DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_rebuild';
+COMMENT ON FUNCTION @extschema@.chs_rebuild(bigint)
+    IS 'makes the activity of a customer, or of all, again from the raw events, scores them, and returns how many';
+
+CREATE FUNCTION @extschema@.chs_verify(OUT customer_id bigint, OUT difference text, OUT stored text, OUT expected text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'chs_verify';
+COMMENT ON FUNCTION @extschema@.chs_verify()
+    IS 'recomputes every customer from the raw events; a row for each difference from what is stored, none if all is well';
+
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_process_queue(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_recalculate(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_recalculate_all() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_rebuild(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_verify() FROM PUBLIC;
+
+-- Lets a running worker know that this database has the extension now.
+CREATE FUNCTION chs.wake_worker() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_wake_worker';
+COMMENT ON FUNCTION chs.wake_worker() IS 'has the worker look at this database when the transaction has committed';
+REVOKE EXECUTE ON FUNCTION chs.wake_worker() FROM PUBLIC;
+SELECT chs.wake_worker();

@@ -1,0 +1,89 @@
+/*
+ * activity.h
+ *	  The activity: a summary of a customer's events that can be merged.
+ *
+ * An activity holds series.  A series is one running aggregate of one event
+ * type (a count, a sum or distinct values) and consists of cells, one per UTC
+ * day, or per distinct value and UTC day.  Days count from 2000-01-01.
+ *
+ * In memory it is an ActivityData; in tables and between processes a flat
+ * varlena, Activity, whose bytes only activity.c knows.
+ */
+#ifndef CHS_ACTIVITY_H
+#define CHS_ACTIVITY_H
+
+#include "compat.h"
+#include "fmgr.h"
+
+typedef enum SeriesKind
+{
+	SERIES_COUNT = 1,			/* n events */
+	SERIES_SUM = 2,				/* n numeric values, total of their millionths */
+	SERIES_DISTINCT = 3			/* key is the hash of a value seen on the day */
+} SeriesKind;
+
+/*
+ * Up to how many distinct values a day the count is exact.  A series keeps those
+ * with the smallest hashes, and one more to tell that there are others: what is
+ * kept so depends on nothing but the day's own events, which makes it the same
+ * whatever the order of merging and pruning.  Beyond the bound the count is an
+ * estimate from how densely the kept hashes lie.
+ */
+#define MAX_DISTINCT_PER_DAY 256
+
+/* The day of an activity that was never pruned. */
+#define DAY_NEVER PG_INT32_MIN
+
+typedef struct Cell
+{
+	uint64		key;			/* hash of a distinct value, else 0 */
+	int64		n;				/* events or values; 1 where distinct */
+	int128		total;			/* sum in millionths, else 0 */
+	int32		day;
+} Cell;
+
+typedef struct Series
+{
+	uint64		id;				/* identifies the definition, see scorecard.c */
+	SeriesKind	kind;
+	int			keep;			/* days that are kept */
+	int			ncells;
+	Cell	   *cells;			/* ascending by key, then day */
+} Series;
+
+typedef struct ActivityData
+{
+	int32		day;			/* as of which it was pruned, or DAY_NEVER:
+								 * cells up to day - keep are gone */
+	int			nseries;
+	Series	   *series;			/* ascending by id */
+} ActivityData;
+
+typedef struct Activity Activity;
+
+#define DatumGetActivity(d) ((Activity *) PG_DETOAST_DATUM(d))
+#define PG_GETARG_ACTIVITY(n) DatumGetActivity(PG_GETARG_DATUM(n))
+
+/* A single contribution to a series, what one event adds. */
+typedef struct Increment
+{
+	uint64		series_id;
+	SeriesKind	kind;
+	int			keep;
+	Cell		cell;
+} Increment;
+
+extern ActivityData *chs_activity_decode(const Activity *activity);
+extern Activity *chs_activity_encode(const ActivityData *data);
+extern ActivityData *chs_activity_empty(int32 day);
+extern ActivityData *chs_activity_from_increments(Increment *increments, int n, int32 day);
+extern ActivityData *chs_activity_merge_two(const ActivityData *a, const ActivityData *b);
+extern ActivityData *chs_activity_merge_many(ActivityData **inputs, int n);
+extern void chs_activity_prune_to(ActivityData *data, int32 day);
+extern Series *chs_activity_find(const ActivityData *data, uint64 id);
+
+/* The state of the aggregate: an activity that increments can be added to. */
+extern Activity *chs_activity_open_state(void);
+extern Activity *chs_activity_add(Activity *state, const Increment *increments, int n);
+
+#endif							/* CHS_ACTIVITY_H */

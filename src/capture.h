@@ -1,0 +1,13 @@
+/*
+ * capture.h
+ *	  Capture: from inserted rows to deltas in the queue.
+ */
+#ifndef CHS_CAPTURE_H
+#define CHS_CAPTURE_H
+
+#include "compat.h"
+
+extern void chs_capture_init(void);
+extern void chs_capture_flush_pending(void);
+
+#endif							/* CHS_CAPTURE_H */

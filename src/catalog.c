@@ -1,0 +1,261 @@
+/*
+ * catalog.c
+ *	  The extension's own objects, whose rights are used, and what is published.
+ *
+ * All privilege switches of the extension are here.
+ */
+#include "catalog.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* ----------------------------------------------------------- own objects */
+
+/* chs_catalog_installed tells whether the current database has the extension. */
+bool
+chs_catalog_installed(void)
+{
+	return OidIsValid(get_extension_oid("chs", true));
+}
+
+static Form_pg_extension
+copy_extension_row(void)
+{
+	Oid			oid = get_extension_oid("chs", false);
+	Form_pg_extension row = palloc(sizeof(FormData_pg_extension));
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" does not exist", "chs")));
+	memcpy(row, GETSTRUCT(tuple), sizeof(FormData_pg_extension));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return row;
+}
+
+/* chs_catalog_extension_schema returns the schema of the public functions. */
+Oid
+chs_catalog_extension_schema(void)
+{
+	return copy_extension_row()->extnamespace;
+}
+
+/* chs_catalog_relation returns a table or index of schema chs. */
+Oid
+chs_catalog_relation(const char *name)
+{
+	Oid			oid = get_relname_relid(name, get_namespace_oid("chs", true));
+
+	if (!OidIsValid(oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"chs.%s\" does not exist", name),
+				 errhint("Run CREATE EXTENSION chs in this database.")));
+	return oid;
+}
+
+/* ---------------------------------------------------------------- rights */
+
+/*
+ * chs_catalog_become_owner switches to the rights of the extension's owner, and
+ * to a search_path on which nobody else's objects are found.  Every use ends
+ * with chs_catalog_become_caller, except by an error, which restores all.
+ */
+void
+chs_catalog_become_owner(OwnerRights *saved)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->security_context);
+	saved->nest_level = NewGUCNestLevel();
+	SetUserIdAndSecContext(copy_extension_row()->extowner,
+						   saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* chs_catalog_become_caller switches back. */
+void
+chs_catalog_become_caller(const OwnerRights *saved)
+{
+	AtEOXact_GUC(false, saved->nest_level);
+	SetUserIdAndSecContext(saved->user, saved->security_context);
+}
+
+/* ------------------------------------------------------ the live version */
+
+static Live *live = NULL;
+static bool live_is_stale = true;
+static Oid	live_relations[2];	/* whose changes make it stale */
+
+/* Only marks: a callback may come at any time, and must look nothing up. */
+static void
+invalidate_live(Datum arg pg_attribute_unused(), Oid relid)
+{
+	if (relid == InvalidOid || relid == live_relations[0] || relid == live_relations[1])
+		live_is_stale = true;
+}
+
+/* chs_catalog_init registers what has to be told of changes. */
+void
+chs_catalog_init(void)
+{
+	CacheRegisterRelcacheCallback(invalidate_live, (Datum) 0);
+}
+
+/* chs_invalidate is a trigger: makes all sessions read the trigger's table again. */
+PG_FUNCTION_INFO_V1(chs_invalidate);
+Datum
+chs_invalidate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired AFTER, FOR EACH STATEMENT", "chs.invalidate")));
+	CacheInvalidateRelcache(trigdata->tg_relation);
+	PG_RETURN_POINTER(NULL);
+}
+
+static char **
+read_text_array(Datum array, int *n)
+{
+	Datum	   *elements;
+	char	  **texts;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elements, NULL, n);
+	texts = palloc(Max(*n, 1) * sizeof(char *));
+	for (int i = 0; i < *n; i++)
+		texts[i] = TextDatumGetCString(elements[i]);
+	return texts;
+}
+
+static void
+read_rules(Live *l)
+{
+	if (SPI_execute("SELECT event_type, required, positive FROM chs.event_types", true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.event_types");
+	l->nrules = SPI_processed;
+	l->rules = MemoryContextAllocZero(l->context, Max(l->nrules, 1) * sizeof(EventRule));
+	for (int i = 0; i < l->nrules; i++)
+	{
+		EventRule  *rule = &l->rules[i];
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		MemoryContext caller = MemoryContextSwitchTo(l->context);
+
+		rule->event_type = TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &isnull));
+		rule->event_type_length = strlen(rule->event_type);
+		rule->required = read_text_array(SPI_getbinval(tuple, desc, 2, &isnull), &rule->nrequired);
+		rule->positive = read_text_array(SPI_getbinval(tuple, desc, 3, &isnull), &rule->npositive);
+		MemoryContextSwitchTo(caller);
+	}
+}
+
+static void
+read_version(Live *l)
+{
+	bool		isnull;
+	MemoryContext caller;
+
+	if (SPI_execute("SELECT version, series_version, document FROM chs.scorecard_versions"
+					" ORDER BY version DESC LIMIT 1", true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.scorecard_versions");
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no scorecard version is published"),
+				 errhint("Publish one with chs_publish().")));
+	l->version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	l->series_version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	caller = MemoryContextSwitchTo(l->context);
+	l->document = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	l->published = chs_scorecard_compile(l->document);
+	MemoryContextSwitchTo(caller);
+}
+
+static Live *
+read_live(void)
+{
+	OwnerRights saved;
+	Live	   *l;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "chs live version",
+												  ALLOCSET_SMALL_SIZES);
+
+	l = MemoryContextAllocZero(context, sizeof(Live));
+	l->context = context;
+	l->events = chs_catalog_relation("customer_events");
+	live_relations[0] = chs_catalog_relation("scorecard_versions");
+	live_relations[1] = chs_catalog_relation("event_types");
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* the latest, even if the transaction's snapshot is older */
+	PushActiveSnapshot(GetLatestSnapshot());
+	read_version(l);
+	read_rules(l);
+	PopActiveSnapshot();
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	return l;
+}
+
+/*
+ * chs_catalog_live returns the live version and the rules for events, from a
+ * cache that follows their tables.  Valid until the next call.
+ */
+const Live *
+chs_catalog_live(void)
+{
+	Live	   *fresh;
+
+	if (live != NULL && !live_is_stale)
+		return live;
+
+	/* first unmark, so that a change during reading is not lost */
+	live_is_stale = false;
+	PG_TRY();
+	{
+		fresh = read_live();
+	}
+	PG_CATCH();
+	{
+		live_is_stale = true;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (live != NULL)
+		MemoryContextDelete(live->context);
+	MemoryContextSetParent(fresh->context, TopMemoryContext);
+	live = fresh;
+	return live;
+}

@@ -1,0 +1,52 @@
+/*
+ * catalog.h
+ *	  The extension's own objects, whose rights are used, and what is published.
+ */
+#ifndef CHS_CATALOG_H
+#define CHS_CATALOG_H
+
+#include "scorecard.h"
+#include "executor/spi.h"
+#include "utils/relcache.h"
+
+/* What an event type demands of event_data. */
+typedef struct EventRule
+{
+	char	   *event_type;
+	int			event_type_length;
+	int			nrequired;
+	char	  **required;		/* keys that must be there */
+	int			npositive;
+	char	  **positive;		/* keys that must be numbers above 0 */
+} EventRule;
+
+/* The live version. */
+typedef struct Live
+{
+	MemoryContext context;
+	int			version;
+	int			series_version;
+	Jsonb	   *document;
+	const Published *published;
+	Oid			events;			/* chs.customer_events */
+	int			nrules;
+	EventRule  *rules;
+} Live;
+
+/* Saved state of the caller while the owner's rights are used. */
+typedef struct OwnerRights
+{
+	Oid			user;
+	int			security_context;
+	int			nest_level;
+} OwnerRights;
+
+extern bool chs_catalog_installed(void);
+extern Oid	chs_catalog_extension_schema(void);
+extern Oid	chs_catalog_relation(const char *name);
+extern void chs_catalog_become_owner(OwnerRights *saved);
+extern void chs_catalog_become_caller(const OwnerRights *saved);
+extern const Live *chs_catalog_live(void);
+extern void chs_catalog_init(void);
+
+#endif							/* CHS_CATALOG_H */

@@ -1,0 +1,30 @@
+/*
+ * chs.c
+ *	  What happens when the library is loaded.
+ */
+#include "compat.h"
+
+#include "capture.h"
+#include "catalog.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "settings.h"
+#include "worker.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+/*
+ * Loaded by a session, everything but the worker works; the worker needs
+ * shared_preload_libraries.
+ */
+void
+_PG_init(void)
+{
+	chs_settings_define();
+	chs_catalog_init();
+	chs_capture_init();
+	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
+		chs_worker_init();
+}

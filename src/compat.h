@@ -1,0 +1,32 @@
+/*
+ * compat.h
+ *	  What differs between PostgreSQL's major versions, and nowhere else.
+ */
+#ifndef CHS_COMPAT_H
+#define CHS_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "chs needs PostgreSQL 15 or newer"
+#endif
+
+#ifndef HAVE_INT128
+#error "chs needs a platform with 128-bit integers"
+#endif
+
+/* Errors of input functions can be caught softly from PostgreSQL 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define chs_input_error(fcinfo, rest) \
+	ereturn((fcinfo)->context, (Datum) 0, rest)
+#else
+#define chs_input_error(fcinfo, rest) \
+	ereport(ERROR, rest)
+#endif
+
+/* Lets CREATE DATABASE ... TEMPLATE and the like end a worker (from 19 on). */
+#ifndef BGWORKER_INTERRUPTIBLE
+#define BGWORKER_INTERRUPTIBLE 0
+#endif
+
+#endif							/* CHS_COMPAT_H */

@@ -1,0 +1,172 @@
+/*
+ * count.c
+ *	  What an event adds to the series of its type.
+ *
+ * Capture and the aggregate both count with these functions, so that the same
+ * events give the same activity either way.
+ */
+#include "count.h"
+
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+/* Digits before the decimal point of a number that is summed, at most. */
+#define MAX_SUM_DIGITS 24
+
+/*
+ * chs_count_day returns the UTC day of a time, in days since 2000-01-01.
+ * Infinite times have none: an error.
+ */
+int32
+chs_count_day(TimestampTz t)
+{
+	int64		day = t / USECS_PER_DAY;
+
+	if (TIMESTAMP_NOT_FINITE(t))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("time must be finite")));
+	return (int32) (t < 0 && t % USECS_PER_DAY != 0 ? day - 1 : day);
+}
+
+/*
+ * Reads a number as millionths, rounded half away from zero.  Returns false
+ * for one that is too large to be summed.
+ */
+static bool
+numeric_to_millionths(Numeric number, int128 *millionths)
+{
+	char	   *c = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+	bool		negative = *c == '-';
+	int128		v = 0;
+	int			digits = 0;
+	int			decimals = 0;
+
+	for (c += negative; *c >= '0' && *c <= '9'; c++)
+	{
+		if (++digits > MAX_SUM_DIGITS)
+			return false;
+		v = v * 10 + (*c - '0');
+	}
+	if (*c == '.')
+	{
+		for (c++; *c != '\0' && decimals < 6; c++, decimals++)
+			v = v * 10 + (*c - '0');
+	}
+	for (; decimals < 6; decimals++)
+		v *= 10;
+	if (*c >= '5')
+		v++;
+	*millionths = negative ? -v : v;
+	return true;
+}
+
+static uint64
+hash_value(const JsonbValue *value)
+{
+	uint64		hash = 0;
+
+	if (IsAJsonbScalar(value))
+	{
+		JsonbHashScalarValueExtended(value, &hash, 0);
+		/* true, 1 and "1" are different values */
+		hash ^= (uint64) value->type * UINT64CONST(0x9e3779b97f4a7c15);
+	}
+	else
+		hash = DatumGetUInt64(DirectFunctionCall2(jsonb_hash_extended,
+												  JsonbPGetDatum(JsonbValueToJsonb(unconstify(JsonbValue *, value))),
+												  Int64GetDatum(0)));
+	return hash;
+}
+
+/* A filter that is false, unknown or fails does not hold. */
+static bool
+predicate_holds(JsonPath *predicate, Jsonb *event_data)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum		result;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = JsonbPGetDatum(event_data);
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = PointerGetDatum(predicate);
+	fcinfo->args[1].isnull = false;
+	result = jsonb_path_match_opr(fcinfo);
+	return !fcinfo->isnull && DatumGetBool(result);
+}
+
+/* Fills the cell of an event that passed the filter; false: nothing to count. */
+static bool
+count_field(const SeriesDefinition *s, Jsonb *event_data, Cell *cell)
+{
+	JsonbValue	v;
+
+	if (s->kind == SERIES_COUNT)
+		return true;
+	if (!JB_ROOT_IS_OBJECT(event_data) ||
+		getKeyJsonValueFromContainer(&event_data->root, s->field, s->field_length, &v) == NULL)
+		return false;
+	if (s->kind == SERIES_SUM)
+		return v.type == jbvNumeric && numeric_to_millionths(v.val.numeric, &cell->total);
+	if (v.type == jbvNull)
+		return false;
+	cell->key = hash_value(&v);
+	return true;
+}
+
+/*
+ * chs_count_event writes what an event of a UTC day adds to each series, and
+ * returns how many increments that is: at most published->max_increments.
+ * Allocates in the current memory context.
+ */
+int
+chs_count_event(const Published *published, const char *event_type, int event_type_length,
+				Jsonb *event_data, int32 day, Increment *increments)
+{
+	const EventCounting *t = NULL;
+	int			n = 0;
+	uint64		known = 0;
+	uint64		holds = 0;
+
+	for (int i = 0; i < published->ntypes && t == NULL; i++)
+		if (published->types[i].event_type_length == event_type_length &&
+			memcmp(published->types[i].event_type, event_type, event_type_length) == 0)
+			t = &published->types[i];
+	if (t == NULL)
+		return 0;
+
+	for (int i = 0; i < t->nseries; i++)
+	{
+		const SeriesDefinition *s = &published->series[t->series[i]];
+		Increment  *in = &increments[n];
+
+		if (s->predicate >= 0)
+		{
+			/* each predicate is asked once, as far as the bits go */
+			uint64		bit = s->predicate < 64 ? UINT64CONST(1) << s->predicate : 0;
+
+			if ((known & bit) == 0)
+			{
+				bool		result = predicate_holds(t->predicates[s->predicate], event_data);
+
+				known |= bit;
+				if (result)
+					holds |= bit;
+				if (!result)
+					continue;
+			}
+			else if ((holds & bit) == 0)
+				continue;
+		}
+		in->cell = (Cell) {.n = 1,.day = day};
+		if (!count_field(s, event_data, &in->cell))
+			continue;
+		in->series_id = s->id;
+		in->kind = s->kind;
+		in->keep = s->keep;
+		n++;
+	}
+	return n;
+}

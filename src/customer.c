@@ -1,0 +1,222 @@
+/*
+ * customer.c
+ *	  Who is scored, and what is known of what a customer did.
+ *
+ * These read with the engine's own rights; what a user asks for goes through
+ * customer_score.c, which looks first whether the user may see the customer.
+ */
+#include "customer.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "count.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Columns of chs.customers. */
+#define CUSTOMERS_CUSTOMER_ID 1
+#define CUSTOMERS_SEGMENT 5
+#define CUSTOMERS_CREATED_AT 7
+#define CUSTOMERS_CHURNED_AT 8
+
+/* Columns of chs.activity. */
+#define ACTIVITY_CUSTOMER_ID 1
+#define ACTIVITY_ACTIVITY 2
+#define ACTIVITY_SERIES_VERSION 3
+#define ACTIVITY_FOLDED_TO 4
+
+/* chs_customer_today returns the UTC day of the transaction. */
+int32
+chs_customer_today(void)
+{
+	return chs_count_day(GetCurrentTransactionStartTimestamp());
+}
+
+/* chs_customer_not_found raises the error for a customer that does not exist. */
+void
+chs_customer_not_found(int64 customer_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("customer %lld does not exist", (long long) customer_id)));
+}
+
+/* Starts a scan of a table for the one row with a bigint key. */
+static SysScanDesc
+begin_key_scan(Relation rel, const char *index, int column, int64 value, Snapshot snapshot)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(value));
+	return systable_beginscan(rel, chs_catalog_relation(index), true, snapshot, 1, &key);
+}
+
+/*
+ * chs_customer_find reads the row of a customer, false where there is none.
+ */
+bool
+chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer)
+{
+	Relation	rel = table_open(chs_catalog_relation("customers"), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	SysScanDesc scan = begin_key_scan(rel, "customers_pkey", CUSTOMERS_CUSTOMER_ID, customer_id, snapshot);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+
+	if (found)
+	{
+		Datum		datum;
+		bool		isnull;
+
+		customer->customer_id = customer_id;
+		datum = heap_getattr(tuple, CUSTOMERS_SEGMENT, desc, &isnull);
+		customer->segment = isnull ? NULL : TextDatumGetCString(datum);
+		datum = heap_getattr(tuple, CUSTOMERS_CREATED_AT, desc, &isnull);
+		customer->created_day = chs_count_day(DatumGetTimestampTz(datum));
+		datum = heap_getattr(tuple, CUSTOMERS_CHURNED_AT, desc, &isnull);
+		customer->last_day = isnull ? DAY_NO_END : chs_count_day(DatumGetTimestampTz(datum));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * chs_customer_lock keeps a customer from being deleted before the transaction
+ * ends, as a foreign key would; false where there is no such customer.  Waits
+ * for a transaction that is deleting it, and for nothing else.
+ */
+bool
+chs_customer_lock(int64 customer_id)
+{
+	Relation	rel = table_open(chs_catalog_relation("customers"), RowShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	/* also sees what the current command inserted */
+	Snapshot	snapshot = SnapshotSelf;
+	bool		found = false;
+	bool		again;
+
+	do
+	{
+		SysScanDesc scan = begin_key_scan(rel, "customers_pkey", CUSTOMERS_CUSTOMER_ID,
+										  customer_id, snapshot);
+		HeapTuple	tuple = systable_getnext(scan);
+
+		again = false;
+		if (HeapTupleIsValid(tuple))
+		{
+			TM_FailureData failure;
+			TM_Result	result;
+			ItemPointerData tid = tuple->t_self;
+
+			/* the highest command number: own changes are known already */
+			result = table_tuple_lock(rel, &tid, snapshot, slot, InvalidCommandId - 1,
+									  LockTupleKeyShare, LockWaitBlock,
+									  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+			found = result == TM_Ok;
+			/* updated meanwhile: look again for the version that is there now */
+			again = result == TM_Updated;
+		}
+		systable_endscan(scan);
+		CHECK_FOR_INTERRUPTS();
+	} while (again);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* chs_customer_stored reads the row of chs.activity. */
+StoredActivity
+chs_customer_stored(int64 customer_id, Snapshot snapshot)
+{
+	StoredActivity stored = {0};
+	Relation	rel = table_open(chs_catalog_relation("activity"), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	SysScanDesc scan = begin_key_scan(rel, "activity_pkey", ACTIVITY_CUSTOMER_ID, customer_id, snapshot);
+	HeapTuple	tuple = systable_getnext(scan);
+
+	stored.found = HeapTupleIsValid(tuple);
+	if (stored.found)
+	{
+		bool		isnull;
+
+		stored.tid = tuple->t_self;
+		stored.activity = chs_activity_decode(DatumGetActivity(heap_getattr(tuple, ACTIVITY_ACTIVITY, desc, &isnull)));
+		stored.series_version = DatumGetInt32(heap_getattr(tuple, ACTIVITY_SERIES_VERSION, desc, &isnull));
+		stored.folded_to = DatumGetFullTransactionId(heap_getattr(tuple, ACTIVITY_FOLDED_TO, desc, &isnull));
+	}
+	else
+		stored.activity = chs_activity_empty(DAY_NEVER);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return stored;
+}
+
+/* The plan that aggregates the events of a customer. */
+static SPIPlanPtr
+events_plan(void)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	planned_schema = InvalidOid;
+	Oid			schema = chs_catalog_extension_schema();
+	Oid			types[] = {JSONBOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+
+	if (plan != NULL && schema == planned_schema)
+		return plan;
+	if (plan != NULL)
+		SPI_freeplan(plan);
+	plan = SPI_prepare(psprintf("SELECT %s.chs_activity_agg($1, e.event_type, e.event_data, e.occurred_at)"
+								" FROM chs.customer_events e WHERE e.customer_id = $2"
+								" AND e.occurred_at >= $3 AND e.occurred_at < $4",
+								quote_identifier(get_namespace_name(schema))),
+					   lengthof(types), types);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare the query of a customer's events");
+	planned_schema = schema;
+	return plan;
+}
+
+/*
+ * chs_customer_from_events makes the activity of a customer from the raw events
+ * that the active snapshot sees, of all days up to last_day that a score as of
+ * as_of_day needs, pruned as of as_of_day.
+ */
+ActivityData *
+chs_customer_from_events(int64 customer_id, const Live *live, int32 as_of_day, int32 last_day)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int64		first = (int64) as_of_day - live->published->max_keep + 1;
+	int64		end = (int64) last_day + 1;
+	ActivityData *data;
+	OwnerRights saved;
+	Datum		args[4];
+	Datum		result;
+	bool		isnull;
+
+	args[0] = JsonbPGetDatum(live->document);
+	args[1] = Int64GetDatum(customer_id);
+	args[2] = TimestampTzGetDatum(Max(first * USECS_PER_DAY, MIN_TIMESTAMP));
+	args[3] = TimestampTzGetDatum(last_day == DAY_NO_END || end * USECS_PER_DAY > END_TIMESTAMP - 1 ?
+								  DT_NOEND : end * USECS_PER_DAY);
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_plan(events_plan(), args, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.customer_events");
+	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	caller = MemoryContextSwitchTo(caller);
+	data = isnull ? chs_activity_empty(DAY_NEVER) : chs_activity_decode(DatumGetActivity(result));
+	MemoryContextSwitchTo(caller);
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	chs_activity_prune_to(data, as_of_day);
+	return data;
+}

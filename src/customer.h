@@ -1,0 +1,41 @@
+/*
+ * customer.h
+ *	  Who is scored, and what is known of what a customer did.
+ */
+#ifndef CHS_CUSTOMER_H
+#define CHS_CUSTOMER_H
+
+#include "catalog.h"
+#include "access/transam.h"
+#include "queue.h"
+#include "score.h"
+
+typedef struct Customer
+{
+	int64		customer_id;
+	char	   *segment;		/* or NULL */
+	int32		created_day;
+	int32		last_day;		/* of being scored: the day of churned_at, or DAY_NO_END */
+} Customer;
+
+#define DAY_NO_END PG_INT32_MAX
+
+/* The row of chs.activity. */
+typedef struct StoredActivity
+{
+	bool		found;
+	ItemPointerData tid;
+	ActivityData *activity;		/* empty where not found */
+	int			series_version;
+	FullTransactionId folded_to;
+} StoredActivity;
+
+extern int32 chs_customer_today(void);
+extern bool chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer);
+extern bool chs_customer_lock(int64 customer_id);
+extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
+extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,
+											  int32 as_of_day, int32 last_day);
+extern void chs_customer_not_found(int64 customer_id) pg_attribute_noreturn();
+
+#endif							/* CHS_CUSTOMER_H */

@@ -1,0 +1,192 @@
+/*
+ * customer_score.c
+ *	  The score of a customer as users ask for it.
+ *
+ * The row of the customer is read with the caller's own rights, so that whoever
+ * may not see a customer, by missing privileges or by row-level security, is not
+ * told its score.  What the score rests on is then read with the engine's.
+ */
+#include "customer.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "count.h"
+#include "explain.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Everything that a score of one customer needs. */
+typedef struct CustomerScore
+{
+	const Live *live;
+	const Scorecard *scorecard;
+	ActivityData *activity;
+	ScoreSubject subject;
+} CustomerScore;
+
+/* Reads the customer as the caller sees it, or raises an error. */
+static void
+find_as_caller(int64 customer_id, Customer *customer)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			types[] = {INT8OID};
+	Datum		args[1];
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	Datum		datum;
+	bool		isnull;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (plan == NULL)
+	{
+		SPIPlanPtr	fresh = SPI_prepare("SELECT segment, created_at, churned_at FROM chs.customers"
+										" WHERE customer_id OPERATOR(pg_catalog.=) $1", 1, types);
+
+		if (fresh == NULL || SPI_keepplan(fresh) != 0)
+			elog(ERROR, "could not prepare the query of a customer");
+		plan = fresh;
+	}
+	args[0] = Int64GetDatum(customer_id);
+	if (SPI_execute_plan(plan, args, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.customers");
+	if (SPI_processed == 0)
+		chs_customer_not_found(customer_id);
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	customer->customer_id = customer_id;
+	datum = SPI_getbinval(tuple, desc, 1, &isnull);
+	caller = MemoryContextSwitchTo(caller);
+	customer->segment = isnull ? NULL : TextDatumGetCString(datum);
+	MemoryContextSwitchTo(caller);
+	customer->created_day = chs_count_day(DatumGetTimestampTz(SPI_getbinval(tuple, desc, 2, &isnull)));
+	datum = SPI_getbinval(tuple, desc, 3, &isnull);
+	customer->last_day = isnull ? DAY_NO_END : chs_count_day(DatumGetTimestampTz(datum));
+	SPI_finish();
+}
+
+/*
+ * Returns the activity as the active snapshot sees it: what is folded, merged
+ * with what is queued; or, where those cannot tell, made from the raw events.
+ */
+static ActivityData *
+activity_as_of(int64 customer_id, const Live *live, int32 as_of_day)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	StoredActivity stored = chs_customer_stored(customer_id, snapshot);
+	QueuedDeltas queued = chs_queue_of_customer(customer_id, stored.folded_to,
+												live->series_version, snapshot);
+	ActivityData *data = stored.activity;
+
+	if (!queued.rebuild && (!stored.found || stored.series_version == live->series_version))
+	{
+		if (queued.ndeltas > 0)
+			data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
+		if (data->day <= as_of_day)
+			return data;
+	}
+	return chs_customer_from_events(customer_id, live, as_of_day, as_of_day);
+}
+
+/*
+ * Reads the arguments (customer_id, as_of) that the functions share, and what
+ * they need; false where the customer is NULL.
+ */
+static bool
+customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
+{
+	Customer	customer;
+	int32		as_of_day;
+
+	if (PG_ARGISNULL(0))
+		return false;
+	as_of_day = PG_ARGISNULL(1) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
+	find_as_caller(PG_GETARG_INT64(0), &customer);
+	cs->live = chs_catalog_live();
+	cs->scorecard = chs_scorecard_of_segment(cs->live->published, customer.segment);
+	cs->subject.segment = customer.segment;
+	cs->subject.created_day = customer.created_day;
+	cs->subject.as_of_day = Min(as_of_day, customer.last_day);
+	cs->activity = activity_as_of(customer.customer_id, cs->live, cs->subject.as_of_day);
+	return true;
+}
+
+static Score *
+calculate(const CustomerScore *cs)
+{
+	return chs_score_calculate(cs->live->published, cs->scorecard, cs->activity, &cs->subject);
+}
+
+/* chs_score returns the score of a customer. */
+PG_FUNCTION_INFO_V1(chs_score);
+Datum
+chs_score(PG_FUNCTION_ARGS)
+{
+	CustomerScore cs;
+	Score	   *score;
+
+	if (!customer_arguments(fcinfo, &cs))
+		PG_RETURN_NULL();
+	score = calculate(&cs);
+	if (score->status == STATUS_UNKNOWN)
+		PG_RETURN_NULL();
+	PG_RETURN_FLOAT8(score->score);
+}
+
+/* chs_status returns the status of a customer. */
+PG_FUNCTION_INFO_V1(chs_status);
+Datum
+chs_status(PG_FUNCTION_ARGS)
+{
+	CustomerScore cs;
+
+	if (!customer_arguments(fcinfo, &cs))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(chs_score_status_name(calculate(&cs)->status)));
+}
+
+/* chs_explain explains the score of a customer. */
+PG_FUNCTION_INFO_V1(chs_explain);
+Datum
+chs_explain(PG_FUNCTION_ARGS)
+{
+	CustomerScore cs;
+
+	if (customer_arguments(fcinfo, &cs))
+		chs_explain_rows(fcinfo, cs.live->published, cs.scorecard, cs.activity, &cs.subject);
+	else
+		InitMaterializedSRF(fcinfo, 0);
+	return (Datum) 0;
+}
+
+/* chs_health_now returns what customer_health holds, calculated now. */
+PG_FUNCTION_INFO_V1(chs_health_now);
+Datum
+chs_health_now(PG_FUNCTION_ARGS)
+{
+	CustomerScore cs;
+	Score	   *score;
+	TupleDesc	tupdesc;
+	Datum		values[8];
+	bool		nulls[8] = {0};
+
+	if (!customer_arguments(fcinfo, &cs))
+		PG_RETURN_NULL();
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	score = calculate(&cs);
+	nulls[0] = score->status == STATUS_UNKNOWN;
+	values[0] = Float8GetDatum(score->score);
+	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));
+	values[2] = Float8GetDatum(score->coverage);
+	values[3] = chs_explain_trend(score->trend, &nulls[3]);
+	values[4] = chs_explain_factor_scores(cs.scorecard, score);
+	values[5] = CStringGetTextDatum(cs.scorecard->name);
+	values[6] = Int32GetDatum(cs.live->version);
+	values[7] = DateADTGetDatum(cs.subject.as_of_day);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}

@@ -1,0 +1,17 @@
+/*
+ * explain.h
+ *	  A score as SQL shows it.
+ */
+#ifndef CHS_EXPLAIN_H
+#define CHS_EXPLAIN_H
+
+#include "score.h"
+#include "fmgr.h"
+
+extern Datum chs_explain_trend(Trend trend, bool *isnull);
+extern Datum chs_explain_factor_scores(const Scorecard *scorecard, const Score *score);
+extern void chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
+							 const Scorecard *scorecard, const ActivityData *activity,
+							 const ScoreSubject *subject);
+
+#endif							/* CHS_EXPLAIN_H */

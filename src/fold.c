@@ -1,0 +1,378 @@
+/*
+ * fold.c
+ *	  Folding: from the queue into activity, health and history.
+ *
+ * One transaction deletes deltas from the queue, merges them into the activity,
+ * and writes the score that results.  So every snapshot sees a delta either in
+ * the queue or in the activity.
+ *
+ * A fold lock per database, held until the end of the transaction, keeps all of
+ * this to one session at a time; nobody who inserts events needs it.  Every batch
+ * reads under one snapshot, taken once the lock is held: what it sees in the
+ * queue and what it reads from the raw events for a rebuild is the same.
+ */
+#include "fold.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "capture.h"
+#include "customer.h"
+#include "funcapi.h"
+#include "health.h"
+#include "miscadmin.h"
+#include "settings.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* What folding shares between the customers of a batch. */
+typedef struct Fold
+{
+	const Live *live;
+	Snapshot	snapshot;
+	FullTransactionId horizon;	/* every transaction before it has ended */
+	int32		today;
+	HealthTables tables;
+	MemoryContext scratch;		/* for one customer */
+} Fold;
+
+/* Advisory locks of users have 1 or 2 in the last field. */
+#define FOLD_LOCK_FIELD4 0x6368
+
+static void
+take_fold_lock(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, FOLD_LOCK_FIELD4);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* The oldest transaction that a snapshot takes for running. */
+static FullTransactionId
+snapshot_horizon(Snapshot snapshot)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint32		epoch = EpochFromFullTransactionId(next);
+
+	if (snapshot->xmin > XidFromFullTransactionId(next))
+		epoch--;
+	return FullTransactionIdFromEpochAndXid(epoch, snapshot->xmin);
+}
+
+/*
+ * Takes the fold lock, and then a snapshot.  A snapshot from before the lock
+ * could miss what another session has folded meanwhile.
+ */
+static void
+begin_fold(Fold *fold)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("scores cannot be stored in a transaction of isolation level %s",
+						IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
+				 errhint("Use a transaction of isolation level READ COMMITTED; chs_score() works in any.")));
+	PreventCommandIfReadOnly("folding");
+	chs_capture_flush_pending();
+	take_fold_lock();
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	fold->live = chs_catalog_live();
+	fold->snapshot = GetActiveSnapshot();
+	fold->horizon = snapshot_horizon(fold->snapshot);
+	fold->today = chs_customer_today();
+	chs_health_open(&fold->tables);
+	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
+}
+
+static void
+end_fold(Fold *fold)
+{
+	MemoryContextDelete(fold->scratch);
+	chs_health_close(&fold->tables);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
+
+static bool
+is_current(const StoredActivity *stored, const Live *live)
+{
+	return !stored->found || stored->series_version == live->series_version;
+}
+
+/*
+ * Folds what is queued for a customer, from the raw events where asked to or
+ * needed, and stores its health.  Returns the score, or NULL where the customer
+ * does not exist (any more).
+ */
+static Score *
+fold_customer_in_scratch(Fold *fold, int64 customer_id, bool rebuild)
+{
+	const Live *live = fold->live;
+	StoredActivity stored = chs_customer_stored(customer_id, fold->snapshot);
+	QueuedDeltas queued = chs_queue_of_customer(customer_id, stored.folded_to,
+												live->series_version, fold->snapshot);
+	Customer	customer;
+	ScoreSubject subject;
+	const Scorecard *scorecard;
+	ActivityData *data = stored.activity;
+	Score	   *score;
+
+	chs_queue_delete(&queued);
+	if (!chs_customer_find(customer_id, fold->snapshot, &customer))
+		return NULL;
+	/* what exists already is locked by being updated */
+	if (!stored.found && !chs_customer_lock(customer_id))
+		return NULL;
+
+	scorecard = chs_scorecard_of_segment(live->published, customer.segment);
+	subject.segment = customer.segment;
+	subject.created_day = customer.created_day;
+	subject.as_of_day = Min(fold->today, customer.last_day);
+
+	rebuild |= queued.rebuild || !is_current(&stored, live);
+	if (!rebuild && queued.ndeltas > 0)
+		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
+	/* of a churned customer the last day is scored, which may be gone */
+	if (rebuild || data->day > subject.as_of_day)
+		data = chs_customer_from_events(customer_id, live, subject.as_of_day, DAY_NO_END);
+	if (queued.any || rebuild || !stored.found)
+	{
+		chs_scorecard_project(data, live->published);
+		chs_activity_prune_to(data, subject.as_of_day);
+		chs_health_store_activity(&fold->tables, customer_id, &stored, chs_activity_encode(data),
+								  live->series_version, fold->horizon);
+	}
+	score = chs_score_calculate(live->published, scorecard, data, &subject);
+	chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day, fold->snapshot);
+	return score;
+}
+
+static bool
+fold_customer(Fold *fold, int64 customer_id, bool rebuild, bool *known, double *points)
+{
+	MemoryContext caller = MemoryContextSwitchTo(fold->scratch);
+	Score	   *score;
+
+	CHECK_FOR_INTERRUPTS();
+	score = fold_customer_in_scratch(fold, customer_id, rebuild);
+	*known = score != NULL && score->status != STATUS_UNKNOWN;
+	*points = *known ? score->score : 0;
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(fold->scratch);
+	return score != NULL;
+}
+
+static int64
+fold_customers(Fold *fold, const int64 *customer_ids, int n, bool rebuild)
+{
+	int64		folded = 0;
+	bool		known;
+	double		points;
+
+	for (int i = 0; i < n; i++)
+		folded += fold_customer(fold, customer_ids[i], rebuild, &known, &points);
+	return folded;
+}
+
+/*
+ * chs_fold_batch folds the customers of the next rows of the queue, at most
+ * limit rows, within the current transaction, and returns the number of rows.
+ * *complete tells that there were no more.
+ *
+ * A pass goes through the queue in the order of transactions.  Rows of
+ * transactions that were still running when the pass began may lie behind its
+ * position, so the next pass begins with the oldest of those.  Progress must be
+ * forgotten if the transaction does not commit.
+ */
+int64
+chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
+{
+	Fold		fold;
+	int64	   *customer_ids;
+	int			ncustomers;
+	int64		nrows;
+
+	begin_fold(&fold);
+	if (!progress->in_pass)
+	{
+		progress->in_pass = true;
+		progress->position.xid = progress->pass_horizon;
+		progress->position.customer_id = PG_INT64_MIN;
+		progress->pass_horizon = fold.horizon;
+	}
+	nrows = chs_queue_customers(&progress->position, limit, fold.snapshot, &customer_ids, &ncustomers);
+	*complete = nrows < limit;
+	if (*complete)
+		progress->in_pass = false;
+	(void) fold_customers(&fold, customer_ids, ncustomers, false);
+	end_fold(&fold);
+	return nrows;
+}
+
+/* Folds the queue, at most so many rows.  Returns the number of rows. */
+static int64
+fold_queue(int64 limit)
+{
+	FoldProgress progress = {0};
+	int64		nrows = 0;
+	bool		complete = false;
+
+	while (!complete && nrows < limit)
+		nrows += chs_fold_batch(&progress, Min(limit - nrows, chs_batch_size), &complete);
+	return nrows;
+}
+
+/*
+ * Lists the next customers after one, at most so many, in the order of their
+ * identifiers; only those whose health is stale, if so asked.
+ */
+static int
+list_customers(int64 after, int limit, bool stale, int32 today, int version, int64 *customer_ids)
+{
+	Oid			types[] = {INT8OID, INT8OID, BOOLOID, DATEOID, INT4OID};
+	Datum		args[5];
+	OwnerRights saved;
+	int			n;
+
+	args[0] = Int64GetDatum(after);
+	args[1] = Int64GetDatum(limit);
+	args[2] = BoolGetDatum(stale);
+	args[3] = DateADTGetDatum(today);
+	args[4] = Int32GetDatum(version);
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT c.customer_id FROM chs.customers c"
+							  " LEFT JOIN chs.customer_health h USING (customer_id)"
+							  " WHERE c.customer_id > $1 AND (NOT $3 OR h.customer_id IS NULL OR h.version <> $5"
+							  "  OR h.as_of < LEAST($4, (c.churned_at AT TIME ZONE 'UTC')::date))"
+							  " ORDER BY c.customer_id LIMIT $2",
+							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.customers");
+	n = SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+
+		customer_ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	return n;
+}
+
+/*
+ * Folds the next customers after *last, at most so many, and moves *last.
+ * Returns how many there were.
+ */
+static int
+fold_slice(int64 *last, int limit, bool stale, bool rebuild)
+{
+	Fold		fold;
+	int64	   *customer_ids = palloc(limit * sizeof(int64));
+	int			n;
+
+	begin_fold(&fold);
+	n = list_customers(*last, limit, stale, fold.today, fold.live->version, customer_ids);
+	(void) fold_customers(&fold, customer_ids, n, rebuild);
+	end_fold(&fold);
+	if (n > 0)
+		*last = customer_ids[n - 1];
+	pfree(customer_ids);
+	return n;
+}
+
+/*
+ * chs_fold_rescore_stale scores, within the current transaction, the next
+ * customers after *last_customer_id whose health is of an earlier day or version
+ * or missing, and returns how many there were: fewer than the limit at the end.
+ */
+int64
+chs_fold_rescore_stale(int64 *last_customer_id, int limit)
+{
+	return fold_slice(last_customer_id, limit, true, false);
+}
+
+/* Folds all customers, in slices. */
+static int64
+fold_everyone(bool rebuild)
+{
+	int64		last = PG_INT64_MIN;
+	int64		folded = 0;
+	int			n;
+
+	do
+		folded += n = fold_slice(&last, chs_batch_size, false, rebuild);
+	while (n == chs_batch_size);
+	return folded;
+}
+
+/* Folds one customer, or raises an error where there is none. */
+static bool
+fold_one(int64 customer_id, bool rebuild, double *points)
+{
+	Fold		fold;
+	bool		known;
+
+	begin_fold(&fold);
+	if (!fold_customer(&fold, customer_id, rebuild, &known, points))
+		chs_customer_not_found(customer_id);
+	end_fold(&fold);
+	return known;
+}
+
+/* chs_process_queue folds the queue, at most so many rows. */
+PG_FUNCTION_INFO_V1(chs_process_queue);
+Datum
+chs_process_queue(PG_FUNCTION_ARGS)
+{
+	int64		limit = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT64(0);
+
+	if (limit < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"%s\": %lld", "max_deltas", (long long) limit),
+				 errdetail("It must not be negative.")));
+	PG_RETURN_INT64(fold_queue(limit));
+}
+
+/* chs_recalculate folds and scores one customer. */
+PG_FUNCTION_INFO_V1(chs_recalculate);
+Datum
+chs_recalculate(PG_FUNCTION_ARGS)
+{
+	double		points;
+
+	if (!fold_one(PG_GETARG_INT64(0), false, &points))
+		PG_RETURN_NULL();
+	PG_RETURN_FLOAT8(points);
+}
+
+/* chs_recalculate_all folds the queue and scores everyone. */
+PG_FUNCTION_INFO_V1(chs_recalculate_all);
+Datum
+chs_recalculate_all(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(fold_everyone(false));
+}
+
+/* chs_rebuild makes activities again from the raw events, of one customer or all. */
+PG_FUNCTION_INFO_V1(chs_rebuild);
+Datum
+chs_rebuild(PG_FUNCTION_ARGS)
+{
+	double		points;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_INT64(fold_everyone(true));
+	(void) fold_one(PG_GETARG_INT64(0), true, &points);
+	PG_RETURN_INT64(1);
+}

@@ -1,0 +1,21 @@
+/*
+ * fold.h
+ *	  Folding: from the queue into activity, health and history.
+ */
+#ifndef CHS_FOLD_H
+#define CHS_FOLD_H
+
+#include "queue.h"
+
+/* Where folding of the queue stands, kept from batch to batch. */
+typedef struct FoldProgress
+{
+	QueuePosition position;		/* rows up to here are folded, of this pass */
+	FullTransactionId pass_horizon; /* what the pass could not see yet is from here on */
+	bool		in_pass;
+} FoldProgress;
+
+extern int64 chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete);
+extern int64 chs_fold_rescore_stale(int64 *last_customer_id, int limit);
+
+#endif							/* CHS_FOLD_H */

@@ -1,0 +1,210 @@
+/*
+ * health.c
+ *	  The tables chs.activity, chs.customer_health and chs.health_scores, as
+ *	  folding writes them.
+ *
+ * They are written directly, as a catalog is, because that costs a fraction of
+ * what a query does and the caller holds the fold lock, so nobody else writes
+ * them.
+ */
+#include "health.h"
+
+#include <math.h>
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "explain.h"
+#include "settings.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
+
+/* Columns of chs.customer_health. */
+enum
+{
+	HEALTH_CUSTOMER_ID = 1,
+	HEALTH_SCORE,
+	HEALTH_STATUS,
+	HEALTH_COVERAGE,
+	HEALTH_TREND,
+	HEALTH_FACTOR_SCORES,
+	HEALTH_SCORECARD,
+	HEALTH_VERSION,
+	HEALTH_AS_OF,
+	HEALTH_CALCULATED_AT,
+	HEALTH_COLUMNS = HEALTH_CALCULATED_AT
+};
+
+/* Columns of chs.health_scores: an identifier, then those of chs.customer_health. */
+#define HISTORY_COLUMNS (1 + HEALTH_COLUMNS)
+
+/* chs_health_open opens the tables. */
+void
+chs_health_open(HealthTables *tables)
+{
+	tables->activity = table_open(chs_catalog_relation("activity"), RowExclusiveLock);
+	tables->activity_indexes = CatalogOpenIndexes(tables->activity);
+	tables->health = table_open(chs_catalog_relation("customer_health"), RowExclusiveLock);
+	tables->health_indexes = CatalogOpenIndexes(tables->health);
+	tables->history = table_open(chs_catalog_relation("health_scores"), RowExclusiveLock);
+	tables->history_indexes = CatalogOpenIndexes(tables->history);
+	tables->history_sequence = getIdentitySequence(RelationGetRelid(tables->history), 1, false);
+}
+
+/* chs_health_close closes the tables, keeping the locks. */
+void
+chs_health_close(HealthTables *tables)
+{
+	CatalogCloseIndexes(tables->history_indexes);
+	table_close(tables->history, NoLock);
+	CatalogCloseIndexes(tables->health_indexes);
+	table_close(tables->health, NoLock);
+	CatalogCloseIndexes(tables->activity_indexes);
+	table_close(tables->activity, NoLock);
+}
+
+/* Inserts the row, or updates the version of it at tid. */
+static void
+store(Relation rel, CatalogIndexState indexes, ItemPointer tid, Datum *values, bool *nulls)
+{
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+
+	if (tid != NULL)
+		CatalogTupleUpdateWithInfo(rel, tid, tuple, indexes);
+	else
+		CatalogTupleInsertWithInfo(rel, tuple, indexes);
+	heap_freetuple(tuple);
+}
+
+/*
+ * chs_health_store_activity writes the row of chs.activity.
+ */
+void
+chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredActivity *stored,
+						  Activity *activity, int series_version, FullTransactionId folded_to)
+{
+	ItemPointerData tid = stored->tid;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+
+	values[0] = Int64GetDatum(customer_id);
+	values[1] = PointerGetDatum(activity);
+	values[2] = Int32GetDatum(series_version);
+	values[3] = FullTransactionIdGetDatum(folded_to);
+	store(tables->activity, tables->activity_indexes, stored->found ? &tid : NULL, values, nulls);
+}
+
+/* The last row of a customer's history. */
+typedef struct LastRecord
+{
+	bool		found;
+	bool		known;
+	double		score;
+	int32		as_of;
+	int			version;
+	char		status[16];
+} LastRecord;
+
+static LastRecord
+last_record(HealthTables *tables, int64 customer_id, Snapshot snapshot)
+{
+	LastRecord	last = {0};
+	TupleDesc	desc = RelationGetDescr(tables->history);
+	Relation	index = index_open(chs_catalog_relation("health_scores_pkey"), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, 1 + HEALTH_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	scan = systable_beginscan_ordered(tables->history, index, snapshot, 1, &key);
+	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		datum;
+
+		last.found = true;
+		datum = heap_getattr(tuple, 1 + HEALTH_SCORE, desc, &isnull);
+		last.known = !isnull;
+		last.score = isnull ? 0 : DatumGetFloat8(datum);
+		text_to_cstring_buffer(DatumGetTextPP(heap_getattr(tuple, 1 + HEALTH_STATUS, desc, &isnull)),
+							   last.status, sizeof(last.status));
+		last.as_of = DatumGetDateADT(heap_getattr(tuple, 1 + HEALTH_AS_OF, desc, &isnull));
+		last.version = DatumGetInt32(heap_getattr(tuple, 1 + HEALTH_VERSION, desc, &isnull));
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	return last;
+}
+
+/* Whether a score belongs in the history: a new day, or a change that matters. */
+static bool
+is_worth_recording(const LastRecord *last, const Score *score, const Live *live, int32 as_of_day)
+{
+	bool		known = score->status != STATUS_UNKNOWN;
+
+	return !last->found || last->as_of != as_of_day || last->version != live->version ||
+		strcmp(last->status, chs_score_status_name(score->status)) != 0 ||
+		(known && last->known && score->score != last->score &&
+		 fabs(score->score - last->score) >= chs_history_threshold);
+}
+
+static bool
+find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot, ItemPointer tid)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key, HEALTH_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	scan = systable_beginscan(tables->health, chs_catalog_relation("customer_health_pkey"), true,
+							  snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+		*tid = tuple->t_self;
+	systable_endscan(scan);
+	return found;
+}
+
+/*
+ * chs_health_store writes the health of a customer, and a row of its history
+ * where the change matters.
+ */
+void
+chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
+				 const Scorecard *scorecard, const Score *score, int32 as_of_day, Snapshot snapshot)
+{
+	Datum		values[HISTORY_COLUMNS];
+	bool		nulls[HISTORY_COLUMNS] = {0};
+	ItemPointerData tid;
+	LastRecord	last;
+	bool		found = find_health(tables, customer->customer_id, snapshot, &tid);
+
+	values[HEALTH_CUSTOMER_ID] = Int64GetDatum(customer->customer_id);
+	values[HEALTH_SCORE] = Float8GetDatum(score->score);
+	nulls[HEALTH_SCORE] = score->status == STATUS_UNKNOWN;
+	values[HEALTH_STATUS] = CStringGetTextDatum(chs_score_status_name(score->status));
+	values[HEALTH_COVERAGE] = Float8GetDatum(score->coverage);
+	values[HEALTH_TREND] = chs_explain_trend(score->trend, &nulls[HEALTH_TREND]);
+	values[HEALTH_FACTOR_SCORES] = chs_explain_factor_scores(scorecard, score);
+	values[HEALTH_SCORECARD] = CStringGetTextDatum(scorecard->name);
+	values[HEALTH_VERSION] = Int32GetDatum(live->version);
+	values[HEALTH_AS_OF] = DateADTGetDatum(as_of_day);
+	values[HEALTH_CALCULATED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	store(tables->health, tables->health_indexes, found ? &tid : NULL, values + 1, nulls + 1);
+
+	last = last_record(tables, customer->customer_id, snapshot);
+	if (!is_worth_recording(&last, score, live, as_of_day))
+		return;
+	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));
+	store(tables->history, tables->history_indexes, NULL, values, nulls);
+}

@@ -1,0 +1,31 @@
+/*
+ * health.h
+ *	  The tables chs.activity, chs.customer_health and chs.health_scores, as
+ *	  folding writes them.
+ */
+#ifndef CHS_HEALTH_H
+#define CHS_HEALTH_H
+
+#include "customer.h"
+
+/* The tables that folding writes, opened once for many customers. */
+typedef struct HealthTables
+{
+	Relation	activity;
+	CatalogIndexState activity_indexes;
+	Relation	health;
+	CatalogIndexState health_indexes;
+	Relation	history;
+	CatalogIndexState history_indexes;
+	Oid			history_sequence;
+} HealthTables;
+
+extern void chs_health_open(HealthTables *tables);
+extern void chs_health_close(HealthTables *tables);
+extern void chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredActivity *stored,
+									  Activity *activity, int series_version, FullTransactionId folded_to);
+extern void chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
+							 const Scorecard *scorecard, const Score *score, int32 as_of_day,
+							 Snapshot snapshot);
+
+#endif							/* CHS_HEALTH_H */

@@ -1,0 +1,247 @@
+/*
+ * queue.c
+ *	  The table chs.queue, which nothing else knows.
+ *
+ * Rows are only ever appended and deleted.  They are found by transaction, which
+ * lets folding go on where it stopped instead of over what it deleted, and by
+ * customer and transaction, which lets a score look only at what was appended
+ * since the customer was folded last.  So no work depends on how many dead rows
+ * an old snapshot keeps from being removed.
+ */
+#include "queue.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
+
+/* Columns of chs.queue. */
+enum
+{
+	QUEUE_XID = 1,
+	QUEUE_CUSTOMER_ID,
+	QUEUE_DELTA,
+	QUEUE_REBUILD,
+	QUEUE_SERIES_VERSION,
+	QUEUE_ENQUEUED_AT,
+	QUEUE_COLUMNS = QUEUE_ENQUEUED_AT
+};
+
+/* So many deltas of a customer are merged as they are read, to bound memory. */
+#define MERGE_AT 256
+
+/* chs_queue_begin_append opens the queue for chs_queue_append. */
+void
+chs_queue_begin_append(QueueAppender *appender)
+{
+	appender->rel = table_open(chs_catalog_relation("queue"), RowExclusiveLock);
+	appender->indexes = CatalogOpenIndexes(appender->rel);
+}
+
+/*
+ * chs_queue_append appends a row on behalf of the current transaction.  The
+ * delta may be NULL.  Needs no rights of the caller, as a constraint would not.
+ */
+void
+chs_queue_append(QueueAppender *appender, int64 customer_id, Activity *delta,
+				 bool rebuild, int series_version)
+{
+	Datum		values[QUEUE_COLUMNS];
+	bool		nulls[QUEUE_COLUMNS] = {0};
+	HeapTuple	tuple;
+
+	values[QUEUE_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[QUEUE_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
+	values[QUEUE_DELTA - 1] = PointerGetDatum(delta);
+	nulls[QUEUE_DELTA - 1] = delta == NULL;
+	values[QUEUE_REBUILD - 1] = BoolGetDatum(rebuild);
+	values[QUEUE_SERIES_VERSION - 1] = Int32GetDatum(series_version);
+	values[QUEUE_ENQUEUED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	tuple = heap_form_tuple(RelationGetDescr(appender->rel), values, nulls);
+	CatalogTupleInsertWithInfo(appender->rel, tuple, appender->indexes);
+	heap_freetuple(tuple);
+}
+
+/* chs_queue_end_append closes the queue, keeping the lock. */
+void
+chs_queue_end_append(QueueAppender *appender)
+{
+	CatalogCloseIndexes(appender->indexes);
+	table_close(appender->rel, NoLock);
+}
+
+static bool
+column_bool(HeapTuple tuple, int column, TupleDesc desc)
+{
+	bool		isnull;
+
+	return DatumGetBool(heap_getattr(tuple, column, desc, &isnull));
+}
+
+static int
+column_int32(HeapTuple tuple, int column, TupleDesc desc)
+{
+	bool		isnull;
+
+	return DatumGetInt32(heap_getattr(tuple, column, desc, &isnull));
+}
+
+/*
+ * chs_queue_of_customer returns what a snapshot sees queued for a customer by
+ * transactions from the given one on.  Rows that count other series than those
+ * of series_version make it a rebuild, which needs no deltas.
+ */
+QueuedDeltas
+chs_queue_of_customer(int64 customer_id, FullTransactionId from,
+					  int series_version, Snapshot snapshot)
+{
+	QueuedDeltas result = {0};
+	Relation	rel = table_open(chs_catalog_relation("queue"), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int			row_capacity = 0;
+
+	ScanKeyInit(&keys[0], QUEUE_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	ScanKeyInit(&keys[1], QUEUE_XID, BTGreaterEqualStrategyNumber, F_XID8GE, FullTransactionIdGetDatum(from));
+	scan = systable_beginscan(rel, chs_catalog_relation("queue_customer_id_idx"), true, snapshot, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		delta;
+
+		CHECK_FOR_INTERRUPTS();
+		result.any = true;
+		if (result.nrows == row_capacity)
+		{
+			row_capacity = Max(row_capacity * 2, 16);
+			result.rows = result.rows == NULL ?
+				palloc(row_capacity * sizeof(ItemPointerData)) :
+				repalloc_huge(result.rows, row_capacity * sizeof(ItemPointerData));
+		}
+		result.rows[result.nrows++] = tuple->t_self;
+		if (column_bool(tuple, QUEUE_REBUILD, desc))
+			result.rebuild = true;
+		delta = heap_getattr(tuple, QUEUE_DELTA, desc, &isnull);
+		if (isnull)
+			continue;
+		if (column_int32(tuple, QUEUE_SERIES_VERSION, desc) != series_version)
+			result.rebuild = true;
+		if (result.rebuild)
+			continue;
+		if (result.deltas == NULL)
+			result.deltas = palloc(MERGE_AT * sizeof(ActivityData *));
+		result.deltas[result.ndeltas++] = chs_activity_decode(DatumGetActivity(delta));
+		if (result.ndeltas == MERGE_AT)
+		{
+			result.deltas[0] = chs_activity_merge_many(result.deltas, MERGE_AT);
+			result.ndeltas = 1;
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
+ * chs_queue_delete deletes the rows that were read.  The caller holds the fold
+ * lock, so nobody else deletes them.
+ */
+void
+chs_queue_delete(const QueuedDeltas *deltas)
+{
+	Relation	rel;
+
+	if (deltas->nrows == 0)
+		return;
+	rel = table_open(chs_catalog_relation("queue"), RowExclusiveLock);
+	for (int i = 0; i < deltas->nrows; i++)
+		simple_heap_delete(rel, &deltas->rows[i]);
+	table_close(rel, NoLock);
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+typedef struct CustomerList
+{
+	int64		limit;
+	int64		n;
+	int64		capacity;
+	int64	   *ids;
+} CustomerList;
+
+/* Adds the customers of the rows that the keys select until the list is full. */
+static void
+list_customers(CustomerList *list, Relation rel, Relation index, ScanKey keys, int nkeys,
+			   Snapshot snapshot, QueuePosition *position)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, nkeys, keys);
+	HeapTuple	tuple;
+
+	while (list->n < list->limit &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (list->n == list->capacity)
+		{
+			list->capacity *= 2;
+			list->ids = repalloc_huge(list->ids, list->capacity * sizeof(int64));
+		}
+		position->xid = DatumGetFullTransactionId(heap_getattr(tuple, QUEUE_XID, desc, &isnull));
+		position->customer_id = DatumGetInt64(heap_getattr(tuple, QUEUE_CUSTOMER_ID, desc, &isnull));
+		list->ids[list->n++] = position->customer_id;
+	}
+	systable_endscan_ordered(scan);
+}
+
+/*
+ * chs_queue_customers finds the customers of the next rows that a snapshot sees,
+ * at most so many rows, in the order of transaction and customer.  Moves
+ * *position to the last one and returns the number of rows, which is less than
+ * the limit at the end of the queue.  The customers are in ascending order, each
+ * once.
+ */
+int64
+chs_queue_customers(QueuePosition *position, int64 limit, Snapshot snapshot,
+					int64 **customer_ids, int *ncustomers)
+{
+	Relation	rel = table_open(chs_catalog_relation("queue"), AccessShareLock);
+	Relation	index = index_open(chs_catalog_relation("queue_xid_idx"), AccessShareLock);
+	CustomerList list = {.limit = limit,.capacity = Min(limit, 1024)};
+	QueuePosition start = *position;
+	ScanKeyData keys[2];
+	int			n = 0;
+
+	list.ids = palloc(list.capacity * sizeof(int64));
+	ScanKeyInit(&keys[0], QUEUE_XID, BTEqualStrategyNumber, F_XID8EQ, FullTransactionIdGetDatum(start.xid));
+	ScanKeyInit(&keys[1], QUEUE_CUSTOMER_ID, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(start.customer_id));
+	list_customers(&list, rel, index, keys, 2, snapshot, position);
+	ScanKeyInit(&keys[0], QUEUE_XID, BTGreaterStrategyNumber, F_XID8GT, FullTransactionIdGetDatum(start.xid));
+	list_customers(&list, rel, index, keys, 1, snapshot, position);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+
+	qsort(list.ids, list.n, sizeof(int64), compare_ids);
+	for (int64 i = 0; i < list.n; i++)
+		if (n == 0 || list.ids[n - 1] != list.ids[i])
+			list.ids[n++] = list.ids[i];
+	*customer_ids = list.ids;
+	*ncustomers = n;
+	return list.n;
+}

@@ -1,0 +1,50 @@
+/*
+ * queue.h
+ *	  The table chs.queue.
+ */
+#ifndef CHS_QUEUE_H
+#define CHS_QUEUE_H
+
+#include "activity.h"
+#include "access/transam.h"
+#include "catalog/indexing.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+#include "utils/xid8.h"
+
+/* To append many rows with the table opened once. */
+typedef struct QueueAppender
+{
+	Relation	rel;
+	CatalogIndexState indexes;
+} QueueAppender;
+
+/* What is queued for a customer. */
+typedef struct QueuedDeltas
+{
+	bool		any;
+	bool		rebuild;		/* by request, or since series are missing */
+	int			ndeltas;
+	ActivityData **deltas;
+	int			nrows;
+	ItemPointerData *rows;
+} QueuedDeltas;
+
+/* A place in the queue's order; rows up to it have been seen. */
+typedef struct QueuePosition
+{
+	FullTransactionId xid;
+	int64		customer_id;
+} QueuePosition;
+
+extern void chs_queue_begin_append(QueueAppender *appender);
+extern void chs_queue_append(QueueAppender *appender, int64 customer_id, Activity *delta,
+							 bool rebuild, int series_version);
+extern void chs_queue_end_append(QueueAppender *appender);
+extern QueuedDeltas chs_queue_of_customer(int64 customer_id, FullTransactionId from,
+										  int series_version, Snapshot snapshot);
+extern void chs_queue_delete(const QueuedDeltas *deltas);
+extern int64 chs_queue_customers(QueuePosition *position, int64 limit, Snapshot snapshot,
+								 int64 **customer_ids, int *ncustomers);
+
+#endif							/* CHS_QUEUE_H */

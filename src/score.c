@@ -1,0 +1,473 @@
+/*
+ * score.c
+ *	  Scoring: arithmetic on an activity, a scorecard and a day.
+ *
+ * Nothing here knows a table, a setting or a clock, so the same arguments give
+ * the same bits everywhere.  Windows are whole UTC days that end with the day
+ * scored.  Results are allocated in the current memory context.
+ */
+#include "score.h"
+
+#include <math.h>
+
+#include "utils/float.h"
+
+/* What the cells of a series amount to in a window. */
+typedef struct WindowTotal
+{
+	int64		n;				/* events or values; cells where distinct */
+	int128		total;			/* sum in millionths */
+	int			days;			/* with any */
+	int32		last;			/* day of the last one */
+	double		distinct;
+	bool		estimated;
+} WindowTotal;
+
+/*
+ * Counts the distinct values of a window.  Cells ascend by hash, and then day.
+ * A day that has more values than are kept has all of those below its largest
+ * hash kept.  So below the smallest such hash, theta, the values of the whole
+ * window are complete, and their share of all hashes tells how many there are.
+ */
+static void
+count_distinct(const Series *s, int32 from, int32 to, WindowTotal *w)
+{
+	int			span = to - from + 1;
+	int		   *per_day = palloc0(span * sizeof(int));
+	uint64		theta = PG_UINT64_MAX;
+	int64		values = 0;
+	int64		below = 0;
+
+	for (int i = 0; i < s->ncells; i++)
+	{
+		const Cell *c = &s->cells[i];
+
+		if (c->day < from || c->day > to)
+			continue;
+		if (++per_day[c->day - from] > MAX_DISTINCT_PER_DAY)
+		{
+			theta = Min(theta, c->key);
+			w->estimated = true;
+		}
+		w->last = Max(w->last, c->day);
+		w->n++;
+	}
+	for (int i = 0; i < span; i++)
+		w->days += per_day[i] > 0;
+	pfree(per_day);
+
+	for (int i = 0; i < s->ncells; i++)
+	{
+		const Cell *c = &s->cells[i];
+		bool		first = true;
+
+		if (c->day < from || c->day > to)
+			continue;
+		for (int j = i - 1; j >= 0 && first && s->cells[j].key == c->key; j--)
+			first = s->cells[j].day < from;
+		if (first)
+		{
+			values++;
+			below += c->key < theta;
+		}
+	}
+	w->distinct = values;
+	if (w->estimated)
+		w->distinct = Max(w->distinct, rint(below * (18446744073709551616.0 / theta)));
+}
+
+static WindowTotal
+window_total(const Series *s, int32 from, int32 to)
+{
+	WindowTotal w = {.last = DAY_NEVER};
+
+	if (s == NULL)
+		return w;
+	if (s->kind == SERIES_DISTINCT)
+	{
+		count_distinct(s, from, to, &w);
+		return w;
+	}
+	for (int i = 0; i < s->ncells; i++)
+	{
+		const Cell *c = &s->cells[i];
+
+		if (c->day < from || c->day > to)
+			continue;
+		w.n += c->n;
+		w.total += c->total;
+		w.days++;
+		w.last = c->day;
+	}
+	return w;
+}
+
+/* What ratio and growth compare. */
+static double
+measured(const WindowTotal *w, SeriesKind measure)
+{
+	switch (measure)
+	{
+		case SERIES_SUM:
+			return (double) w->total;
+		case SERIES_DISTINCT:
+			return w->distinct;
+		default:
+			return (double) w->n;
+	}
+}
+
+static const Series *
+find_series(const Published *published, const ActivityData *activity, int series)
+{
+	return chs_activity_find(activity, published->series[series].id);
+}
+
+/*
+ * Calculates the value of a metric in the window that ends with a day.  Without
+ * data has_value stays false.
+ */
+static void
+metric_value(const Published *published, const ActivityData *activity,
+			 const Metric *m, int32 day, int window, MetricScore *result)
+{
+	int32		from = day - window + 1;
+	const Series *s = find_series(published, activity, m->series);
+	WindowTotal w = window_total(s, from, day);
+	WindowTotal base;
+	double		divisor;
+
+	result->events = w.n;
+	result->estimated = w.estimated;
+	result->has_value = w.n > 0;
+	switch (m->aggregate)
+	{
+		case METRIC_COUNT:
+			result->value = (double) w.n;
+			break;
+		case METRIC_SUM:
+			result->value = (double) w.total / 1e6;
+			break;
+		case METRIC_AVG:
+			result->value = (double) w.total / 1e6 / (double) w.n;
+			break;
+		case METRIC_DISTINCT:
+			result->value = w.distinct;
+			break;
+		case METRIC_ACTIVE_DAYS:
+			result->value = w.days;
+			break;
+		case METRIC_DAYS_SINCE_LAST:
+			result->value = day - w.last;
+			break;
+		case METRIC_RATIO:
+			base = window_total(find_series(published, activity, m->base), from, day);
+			divisor = measured(&base, m->measure);
+			result->events = base.n;
+			result->estimated |= base.estimated;
+			result->has_value = divisor != 0;
+			result->value = measured(&w, m->measure) / divisor;
+			break;
+		case METRIC_GROWTH:
+			base = window_total(s, from - window, from - 1);
+			divisor = measured(&base, m->measure);
+			result->estimated |= base.estimated;
+			result->has_value = divisor != 0;
+			result->value = measured(&w, m->measure) / divisor - 1;
+			break;
+	}
+	if (!result->has_value)
+		result->value = 0;
+}
+
+static double
+metric_target(const Metric *m, const char *segment)
+{
+	for (int i = 0; i < m->ntargets && segment != NULL; i++)
+		if (strcmp(m->targets[i].segment, segment) == 0)
+			return m->targets[i].target;
+	return m->target;
+}
+
+/* Whether "none" is a number like any other for the metric. */
+static bool
+none_is_zero(const Metric *m)
+{
+	return m->aggregate == METRIC_COUNT || m->aggregate == METRIC_SUM ||
+		m->aggregate == METRIC_DISTINCT || m->aggregate == METRIC_ACTIVE_DAYS;
+}
+
+static void
+score_metric(const Published *published, const Scorecard *scorecard, const ActivityData *activity,
+			 const ScoreSubject *subject, const Metric *m, MetricScore *result)
+{
+	int32		first_day = subject->as_of_day - m->window + 1;
+
+	metric_value(published, activity, m, subject->as_of_day, m->window, result);
+	if (m->penalty > 0)
+	{
+		result->has_value = true;
+		result->target = get_float8_nan();
+		result->penalty = m->penalty * result->value;
+		return;
+	}
+	result->target = metric_target(m, subject->segment);
+	if (!result->has_value)
+	{
+		switch (m->missing)
+		{
+			case MISSING_MOVES:
+				return;
+			case MISSING_HAS_SCORE:
+				result->has_value = none_is_zero(m);
+				result->has_score = true;
+				result->score = m->missing_score;
+				return;
+			case MISSING_IS_ZERO:
+				/* too new to have filled the window */
+				if (scorecard->grace && subject->created_day > first_day)
+					return;
+				result->has_value = true;
+				break;
+		}
+	}
+	/* a curve over value / target says nothing where there is no target */
+	if (m->has_targets && isnan(result->target))
+		return;
+	result->has_score = true;
+	result->score = chs_scorecard_curve(&m->curve, isnan(result->target) ? result->value :
+										result->value / result->target);
+}
+
+/*
+ * Scores a factor: the weighted mean of its metrics that have a score, less
+ * penalties, held to 0..100.  Until the weight of the factor is known the
+ * effective weights and contributions are those within it.
+ */
+static void
+score_factor(const Published *published, const Scorecard *scorecard, const ActivityData *activity,
+			 const ScoreSubject *subject, const Factor *f, FactorScore *result)
+{
+	double		weight = 0;
+	double		points = 0;
+	double		mean;
+	double		penalty = 0;
+	double		applied;
+
+	result->metrics = palloc0(Max(f->nmetrics, 1) * sizeof(MetricScore));
+	for (int i = 0; i < f->nmetrics; i++)
+	{
+		MetricScore *m = &result->metrics[i];
+
+		score_metric(published, scorecard, activity, subject, &f->metrics[i], m);
+		penalty += m->penalty;
+		if (m->has_score)
+		{
+			weight += f->metrics[i].weight;
+			points += m->score * f->metrics[i].weight;
+		}
+	}
+	if (weight <= 0)
+		return;
+
+	mean = points / weight;
+	result->has_score = true;
+	result->score = Min(Max(mean - penalty, 0), 100);
+	applied = mean - result->score;
+	for (int i = 0; i < f->nmetrics; i++)
+	{
+		MetricScore *m = &result->metrics[i];
+
+		if (m->has_score)
+		{
+			m->effective_weight = f->metrics[i].weight / weight;
+			m->contribution = m->score * m->effective_weight;
+		}
+		else if (m->penalty > 0)
+			m->contribution = -applied * (m->penalty / penalty);
+	}
+}
+
+/*
+ * Rounds half up to two decimals.  What is within a billionth of half counts as
+ * half, so that no status hangs on the noise of floating-point arithmetic.
+ */
+static double
+round_score(double score)
+{
+	return floor((score + 1e-9) * 100 + 0.5) / 100;
+}
+
+/* Spreads a factor's share of the score over its metrics. */
+static void
+weigh_factor(const Factor *f, FactorScore *result, double share)
+{
+	result->effective_weight = share;
+	result->contribution = result->score * share;
+	for (int i = 0; i < f->nmetrics; i++)
+	{
+		result->metrics[i].effective_weight *= share;
+		result->metrics[i].contribution *= share;
+	}
+}
+
+/*
+ * Adds what rounding changed to the largest contribution, so that contributions
+ * sum to the score that is shown.
+ */
+static void
+settle_contributions(const Scorecard *scorecard, Score *score)
+{
+	FactorScore *factor = NULL;
+	MetricScore *metric = NULL;
+	double		rest = score->score;
+	int			nmetrics = 0;
+
+	for (int i = 0; i < scorecard->nfactors; i++)
+	{
+		rest -= score->factors[i].contribution;
+		if (score->factors[i].has_score &&
+			(factor == NULL || score->factors[i].contribution > factor->contribution))
+		{
+			factor = &score->factors[i];
+			nmetrics = scorecard->factors[i].nmetrics;
+		}
+	}
+	factor->contribution += rest;
+	for (int i = 0; i < nmetrics; i++)
+		if (factor->metrics[i].has_score &&
+			(metric == NULL || factor->metrics[i].contribution > metric->contribution))
+			metric = &factor->metrics[i];
+	metric->contribution += rest;
+}
+
+static Score *
+calculate(const Published *published, const Scorecard *scorecard,
+		  const ActivityData *activity, const ScoreSubject *subject)
+{
+	Score	   *score = palloc0(sizeof(Score));
+	double		all = 0;
+	double		with_data = 0;
+	double		points = 0;
+
+	score->factors = palloc0(Max(scorecard->nfactors, 1) * sizeof(FactorScore));
+	for (int i = 0; i < scorecard->nfactors; i++)
+	{
+		const Factor *f = &scorecard->factors[i];
+
+		score_factor(published, scorecard, activity, subject, f, &score->factors[i]);
+		all += f->weight;
+		if (score->factors[i].has_score)
+		{
+			with_data += f->weight;
+			points += score->factors[i].score * f->weight;
+		}
+	}
+	if (with_data > 0)
+	{
+		score->coverage = with_data / all;
+		for (int i = 0; i < scorecard->nfactors; i++)
+			if (score->factors[i].has_score)
+				weigh_factor(&scorecard->factors[i], &score->factors[i],
+							 scorecard->factors[i].weight / with_data);
+	}
+	/* the tolerance is for shares such as 0.3 + 0.2 */
+	if (with_data <= 0 || score->coverage < scorecard->min_coverage - 1e-9)
+		return score;
+
+	score->exact = points / with_data;
+	score->score = round_score(score->exact);
+	score->status = score->score >= scorecard->healthy_from ? STATUS_HEALTHY :
+		score->score >= scorecard->at_risk_from ? STATUS_AT_RISK : STATUS_CRITICAL;
+	settle_contributions(scorecard, score);
+	return score;
+}
+
+static Trend
+compare(const Scorecard *scorecard, bool known, double now, double before)
+{
+	if (!known)
+		return TREND_UNKNOWN;
+	return now - before >= scorecard->trend_band - 1e-9 ? TREND_IMPROVING :
+		now - before <= -scorecard->trend_band + 1e-9 ? TREND_DECLINING : TREND_STABLE;
+}
+
+/*
+ * chs_score_calculate scores an activity.  The activity must not have been
+ * pruned as of a later day than the one that is scored.
+ */
+Score *
+chs_score_calculate(const Published *published, const Scorecard *scorecard,
+					const ActivityData *activity, const ScoreSubject *subject)
+{
+	ScoreSubject earlier = *subject;
+	Score	   *score = calculate(published, scorecard, activity, subject);
+	Score	   *before;
+
+	earlier.as_of_day -= scorecard->trend_days;
+	before = calculate(published, scorecard, activity, &earlier);
+	score->trend = compare(scorecard, score->status != STATUS_UNKNOWN && before->status != STATUS_UNKNOWN,
+						   score->exact, before->exact);
+	for (int i = 0; i < scorecard->nfactors; i++)
+	{
+		FactorScore *f = &score->factors[i];
+		FactorScore *g = &before->factors[i];
+
+		f->trend = compare(scorecard, f->has_score && g->has_score, f->score, g->score);
+		for (int j = 0; j < scorecard->factors[i].nmetrics; j++)
+			f->metrics[j].trend = compare(scorecard, f->metrics[j].has_score && g->metrics[j].has_score,
+										  f->metrics[j].score, g->metrics[j].score);
+	}
+	return score;
+}
+
+/*
+ * chs_score_metric_on_day returns the value of a metric over a single day, false
+ * where the day has no data.
+ */
+bool
+chs_score_metric_on_day(const Published *published, const ActivityData *activity,
+						const Metric *metric, int32 day, double *value)
+{
+	MetricScore result = {0};
+
+	metric_value(published, activity, metric, day, 1, &result);
+	*value = result.value;
+	return result.has_value;
+}
+
+/*
+ * chs_score_factor_on_day returns the score of a factor as of a day, false where
+ * it had none.
+ */
+bool
+chs_score_factor_on_day(const Published *published, const Scorecard *scorecard,
+						const ActivityData *activity, const ScoreSubject *subject,
+						int factor, int32 day, double *score)
+{
+	ScoreSubject on_day = *subject;
+	FactorScore result = {0};
+
+	on_day.as_of_day = day;
+	score_factor(published, scorecard, activity, &on_day, &scorecard->factors[factor], &result);
+	*score = result.score;
+	return result.has_score;
+}
+
+/* chs_score_status_name returns the status as text. */
+const char *
+chs_score_status_name(HealthStatus status)
+{
+	static const char *const names[] = {"unknown", "critical", "at_risk", "healthy"};
+
+	return names[status];
+}
+
+/* chs_score_trend_name returns the trend as text, NULL where it is not known. */
+const char *
+chs_score_trend_name(Trend trend)
+{
+	static const char *const names[] = {NULL, "declining", "stable", "improving"};
+
+	return names[trend];
+}

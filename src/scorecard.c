@@ -1,0 +1,699 @@
+/*
+ * scorecard.c
+ *	  Compiles a published document of scorecards.
+ *
+ * The document is what chs.draft_document() makes of the draft tables: all
+ * scorecards with their factors, metrics, curves and targets, and which segment
+ * uses which.  Compiling it finds out the series that all its metrics need
+ * together.  A series is identified by a hash of its definition, so that
+ * activities made in different places or under different versions agree on what
+ * they hold.
+ */
+#include "scorecard.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/float.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+
+/* ------------------------------------------------------ reading the document */
+
+static void invalid_document(const char *key, const char *where) pg_attribute_noreturn();
+
+static void
+invalid_document(const char *key, const char *where)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid scorecard document: \"%s\" of %s is missing or of the wrong type", key, where),
+			 errhint("Use the document of a row of chs.scorecard_versions.")));
+}
+
+/* Returns false where the key is absent or null. */
+static bool
+get_key(JsonbContainer *object, const char *key, JsonbValue *value)
+{
+	return JsonContainerIsObject(object) &&
+		getKeyJsonValueFromContainer(object, key, strlen(key), value) != NULL &&
+		value->type != jbvNull;
+}
+
+static JsonbContainer *
+get_container(JsonbContainer *object, const char *key, const char *where)
+{
+	JsonbValue	v;
+
+	if (!get_key(object, key, &v) || v.type != jbvBinary)
+		invalid_document(key, where);
+	return v.val.binary.data;
+}
+
+/* Returns NULL where the key is absent and need not be there. */
+static char *
+get_string(JsonbContainer *object, const char *key, bool required, const char *where)
+{
+	JsonbValue	v;
+
+	if (!get_key(object, key, &v))
+	{
+		if (required)
+			invalid_document(key, where);
+		return NULL;
+	}
+	if (v.type != jbvString)
+		invalid_document(key, where);
+	return pnstrdup(v.val.string.val, v.val.string.len);
+}
+
+static double
+get_double(JsonbContainer *object, const char *key, double low, double high, const char *where)
+{
+	JsonbValue	v;
+	double		d;
+
+	if (!get_key(object, key, &v) || v.type != jbvNumeric)
+		invalid_document(key, where);
+	d = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v.val.numeric)));
+	if (!(d >= low && d <= high))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid scorecard document: \"%s\" of %s is %g, must be from %g to %g",
+						key, where, d, low, high)));
+	return d;
+}
+
+/* --------------------------------------------------------------- curves */
+
+static double
+read_curve_number(const char **next, const char *text)
+{
+	char	   *end;
+	double		d;
+
+	errno = 0;
+	d = strtod(*next, &end);	/* LC_NUMERIC is "C" in a server */
+	if (end == *next || errno != 0 || !isfinite(d))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid curve: \"%s\"", text),
+				 errdetail("A number was expected at \"%.20s\".", *next),
+				 errhint("Write points as value:score, in ascending order of value, as in '0:0 1:100'.")));
+	*next = end;
+	return d;
+}
+
+/* Reads points "x:y x:y ..." of ascending x and of y in 0..100. */
+static Curve
+read_curve(const char *text)
+{
+	Curve		curve = {0};
+	const char *next = text;
+
+	/* a point is at least three characters and a space */
+	curve.points = palloc((strlen(text) / 4 + 1) * sizeof(*curve.points));
+	for (;;)
+	{
+		double		x;
+		double		y;
+
+		x = read_curve_number(&next, text);
+		if (*next++ != ':')
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("invalid curve: \"%s\"", text),
+					 errdetail("A colon was expected after the value %g.", x),
+					 errhint("Write points as value:score, in ascending order of value, as in '0:0 1:100'.")));
+		y = read_curve_number(&next, text);
+		if (curve.npoints > 0 && x <= curve.points[curve.npoints - 1].x)
+			ereport(ERROR,
+					(errcode(ERRCODE_CHECK_VIOLATION),
+					 errmsg("invalid curve: \"%s\"", text),
+					 errdetail("The value %g does not come after the value %g.",
+							   x, curve.points[curve.npoints - 1].x)));
+		if (y < 0 || y > 100)
+			ereport(ERROR,
+					(errcode(ERRCODE_CHECK_VIOLATION),
+					 errmsg("invalid curve: \"%s\"", text),
+					 errdetail("The score %g is outside 0 to 100.", y)));
+		curve.points[curve.npoints].x = x;
+		curve.points[curve.npoints].y = y;
+		curve.npoints++;
+		if (*next == '\0')
+			return curve;
+		if (*next++ != ' ')
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("invalid curve: \"%s\"", text),
+					 errdetail("A space was expected after the point %g:%g.", x, y)));
+	}
+}
+
+/*
+ * chs_scorecard_curve returns the score that a curve gives to x: linear between
+ * its points, level beyond its ends.
+ */
+double
+chs_scorecard_curve(const Curve *curve, double x)
+{
+	int			last = curve->npoints - 1;
+
+	if (x <= curve->points[0].x)
+		return curve->points[0].y;
+	for (int i = 1; i <= last; i++)
+	{
+		if (x < curve->points[i].x)
+		{
+			double		x0 = curve->points[i - 1].x;
+			double		y0 = curve->points[i - 1].y;
+
+			return y0 + (curve->points[i].y - y0) * ((x - x0) / (curve->points[i].x - x0));
+		}
+	}
+	return curve->points[last].y;
+}
+
+/* chs_curve_is_valid returns true or raises what is wrong with the curve. */
+PG_FUNCTION_INFO_V1(chs_curve_is_valid);
+Datum
+chs_curve_is_valid(PG_FUNCTION_ARGS)
+{
+	read_curve(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_BOOL(true);
+}
+
+/* chs_curve evaluates a curve. */
+PG_FUNCTION_INFO_V1(chs_curve);
+Datum
+chs_curve(PG_FUNCTION_ARGS)
+{
+	Curve		curve = read_curve(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	double		x = PG_GETARG_FLOAT8(1);
+
+	if (isnan(x))
+		PG_RETURN_NULL();
+	PG_RETURN_FLOAT8(chs_scorecard_curve(&curve, x));
+}
+
+/* -------------------------------------------------------------- compiling */
+
+static const struct
+{
+	const char *name;
+	MetricAggregate aggregate;
+}			aggregates[] =
+{
+	{"count", METRIC_COUNT},
+	{"sum", METRIC_SUM},
+	{"avg", METRIC_AVG},
+	{"ratio", METRIC_RATIO},
+	{"distinct", METRIC_DISTINCT},
+	{"active_days", METRIC_ACTIVE_DAYS},
+	{"days_since_last", METRIC_DAYS_SINCE_LAST},
+	{"growth", METRIC_GROWTH}
+};
+
+static MetricAggregate
+read_aggregate(const char *name, const char *where)
+{
+	for (size_t i = 0; i < lengthof(aggregates); i++)
+		if (strcmp(aggregates[i].name, name) == 0)
+			return aggregates[i].aggregate;
+	invalid_document("aggregate", where);
+}
+
+static SeriesKind
+read_measure(const char *name, const char *where)
+{
+	if (name == NULL || strcmp(name, "count") == 0)
+		return SERIES_COUNT;
+	if (strcmp(name, "sum") == 0)
+		return SERIES_SUM;
+	if (strcmp(name, "distinct") == 0)
+		return SERIES_DISTINCT;
+	invalid_document("measure", where);
+}
+
+/* The kind of series that a metric reads. */
+static SeriesKind
+series_kind(const Metric *m)
+{
+	switch (m->aggregate)
+	{
+		case METRIC_SUM:
+		case METRIC_AVG:
+			return SERIES_SUM;
+		case METRIC_DISTINCT:
+			return SERIES_DISTINCT;
+		case METRIC_RATIO:
+		case METRIC_GROWTH:
+			return m->measure;
+		default:
+			return SERIES_COUNT;
+	}
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/*
+ * Finds or adds a series, not yet identified, and has it keep the given days at
+ * least.  Returns its index.
+ */
+static int
+need_series(Published *p, const char *event_type, SeriesKind kind,
+			const char *field, const char *filter, int keep, const char *where)
+{
+	SeriesDefinition *s;
+
+	if (kind != SERIES_COUNT && field == NULL)
+		invalid_document("field", where);
+	for (int i = 0; i < p->nseries; i++)
+	{
+		s = &p->series[i];
+		if (s->kind == kind && same_text(s->event_type, event_type) &&
+			(kind == SERIES_COUNT || same_text(s->field, field)) && same_text(s->filter, filter))
+		{
+			s->keep = Max(s->keep, keep);
+			return i;
+		}
+	}
+	p->series = p->series == NULL ? palloc(sizeof(*s)) :
+		repalloc(p->series, (p->nseries + 1) * sizeof(*s));
+	s = &p->series[p->nseries];
+	s->kind = kind;
+	s->keep = keep;
+	s->event_type = pstrdup(event_type);
+	s->field = kind == SERIES_COUNT ? NULL : pstrdup(field);
+	s->field_length = s->field == NULL ? 0 : strlen(s->field);
+	s->filter = filter == NULL ? NULL : pstrdup(filter);
+	s->predicate = -1;
+	return p->nseries++;
+}
+
+static void
+read_targets(Metric *m, JsonbContainer *object, const char *where)
+{
+	JsonbValue	v;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+
+	m->target = get_float8_nan();
+	if (get_key(object, "target", &v))
+	{
+		m->target = get_double(object, "target", DBL_MIN, DBL_MAX, where);
+		m->has_targets = true;
+	}
+	if (!get_key(object, "targets", &v))
+		return;
+	if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
+		invalid_document("targets", where);
+	m->has_targets = true;
+	object = v.val.binary.data;
+	m->targets = palloc(Max(JsonContainerSize(object), 1) * sizeof(SegmentTarget));
+	it = JsonbIteratorInit(object);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY)
+			continue;
+		m->targets[m->ntargets].segment = pnstrdup(v.val.string.val, v.val.string.len);
+		m->targets[m->ntargets].target =
+			get_double(object, m->targets[m->ntargets].segment, DBL_MIN, DBL_MAX, where);
+		m->ntargets++;
+	}
+}
+
+static void
+read_metric(Published *p, Metric *m, JsonbContainer *object, int trend_days, const char *factor)
+{
+	char	   *where;
+	char	   *field;
+	char	   *filter;
+	char	   *missing;
+	JsonbValue	v;
+	int			keep;
+
+	m->name = get_string(object, "metric", true, psprintf("a metric of factor \"%s\"", factor));
+	where = psprintf("metric \"%s\" of factor \"%s\"", m->name, factor);
+	m->event_type = get_string(object, "event_type", true, where);
+	m->aggregate = read_aggregate(get_string(object, "aggregate", true, where), where);
+	m->measure = read_measure(get_string(object, "measure", false, where), where);
+	m->window = (int) get_double(object, "window_days", 1, 730, where);
+	field = get_string(object, "field", false, where);
+	filter = get_string(object, "filter", false, where);
+
+	if (get_key(object, "penalty", &v))
+	{
+		m->penalty = get_double(object, "penalty", DBL_MIN, 100, where);
+		m->target = get_float8_nan();
+	}
+	else
+	{
+		m->weight = get_double(object, "weight", 0, 1e6, where);
+		m->curve = read_curve(get_string(object, "curve", true, where));
+		missing = get_string(object, "missing", true, where);
+		if (strcmp(missing, "missing") == 0)
+			m->missing = MISSING_MOVES;
+		else if (strcmp(missing, "zero") == 0)
+			m->missing = MISSING_IS_ZERO;
+		else if (strcmp(missing, "score") == 0)
+		{
+			m->missing = MISSING_HAS_SCORE;
+			m->missing_score = get_double(object, "missing_score", 0, 100, where);
+		}
+		else
+			invalid_document("missing", where);
+		read_targets(m, object, where);
+	}
+
+	/* the trend looks back, and growth compares with the window before */
+	keep = m->window * (m->aggregate == METRIC_GROWTH ? 2 : 1) + trend_days;
+	m->series = need_series(p, m->event_type, series_kind(m), field, filter, keep, where);
+	m->base = m->aggregate != METRIC_RATIO ? -1 :
+		need_series(p, m->event_type, series_kind(m), field,
+					get_string(object, "base_filter", false, where), keep, where);
+}
+
+static void
+read_factor(Published *p, Factor *f, JsonbContainer *object, int trend_days, const char *scorecard)
+{
+	JsonbContainer *metrics;
+	char	   *where;
+
+	f->name = get_string(object, "factor", true, psprintf("a factor of scorecard \"%s\"", scorecard));
+	where = psprintf("factor \"%s\"", f->name);
+	f->weight = get_double(object, "weight", 0, 1e6, where);
+	metrics = get_container(object, "metrics", where);
+	if (!JsonContainerIsArray(metrics))
+		invalid_document("metrics", where);
+	f->nmetrics = JsonContainerSize(metrics);
+	f->metrics = palloc0(Max(f->nmetrics, 1) * sizeof(Metric));
+	for (int i = 0; i < f->nmetrics; i++)
+	{
+		JsonbValue *v = getIthJsonbValueFromContainer(metrics, i);
+
+		if (v->type != jbvBinary)
+			invalid_document("metrics", where);
+		read_metric(p, &f->metrics[i], v->val.binary.data, trend_days, f->name);
+	}
+}
+
+static void
+read_scorecard(Published *p, Scorecard *s, JsonbContainer *object)
+{
+	char	   *where = psprintf("scorecard \"%s\"", s->name);
+	JsonbContainer *factors = get_container(object, "factors", where);
+	JsonbValue	v;
+
+	s->min_coverage = get_double(object, "min_coverage", 0, 1, where);
+	s->healthy_from = get_double(object, "healthy_from", 0, 100, where);
+	s->at_risk_from = get_double(object, "at_risk_from", 0, 100, where);
+	s->trend_days = (int) get_double(object, "trend_days", 1, 365, where);
+	s->trend_band = get_double(object, "trend_band", 0, 100, where);
+	if (!get_key(object, "grace", &v) || v.type != jbvBool)
+		invalid_document("grace", where);
+	s->grace = v.val.boolean;
+	if (!JsonContainerIsArray(factors))
+		invalid_document("factors", where);
+	s->nfactors = JsonContainerSize(factors);
+	s->factors = palloc0(Max(s->nfactors, 1) * sizeof(Factor));
+	for (int i = 0; i < s->nfactors; i++)
+	{
+		JsonbValue *f = getIthJsonbValueFromContainer(factors, i);
+
+		if (f->type != jbvBinary)
+			invalid_document("factors", where);
+		read_factor(p, &s->factors[i], f->val.binary.data, s->trend_days, s->name);
+	}
+}
+
+static const Scorecard *
+find_scorecard(const Published *p, const char *name)
+{
+	for (int i = 0; i < p->nscorecards; i++)
+		if (strcmp(p->scorecards[i].name, name) == 0)
+			return &p->scorecards[i];
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid scorecard document: scorecard \"%s\" is used but not there", name)));
+}
+
+static void
+read_scorecards(Published *p, JsonbContainer *root)
+{
+	JsonbContainer *object = get_container(root, "scorecards", "the document");
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	char	   *name;
+
+	if (!JsonContainerIsObject(object))
+		invalid_document("scorecards", "the document");
+	p->scorecards = palloc0(Max(JsonContainerSize(object), 1) * sizeof(Scorecard));
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		Scorecard  *s;
+
+		if (token != WJB_KEY)
+			continue;
+		s = &p->scorecards[p->nscorecards++];
+		s->name = pnstrdup(v.val.string.val, v.val.string.len);
+		read_scorecard(p, s, get_container(object, s->name, "\"scorecards\""));
+	}
+	name = get_string(root, "default", false, "the document");
+	p->by_default = name == NULL ? NULL : find_scorecard(p, name);
+}
+
+static void
+read_segments(Published *p, JsonbContainer *root)
+{
+	JsonbContainer *object = get_container(root, "segments", "the document");
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	if (!JsonContainerIsObject(object))
+		invalid_document("segments", "the document");
+	p->segments = palloc0(Max(JsonContainerSize(object), 1) * sizeof(SegmentScorecard));
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		SegmentScorecard *s;
+
+		if (token != WJB_KEY)
+			continue;
+		s = &p->segments[p->nsegments++];
+		s->segment = pnstrdup(v.val.string.val, v.val.string.len);
+		s->scorecard = find_scorecard(p, get_string(get_container(object, s->segment, "\"segments\""),
+													"scorecard", true, "a segment"));
+	}
+}
+
+/* FNV-1a, because the identifier must be the same everywhere and always. */
+static uint64
+hash_text(uint64 hash, const char *text)
+{
+	const char *c = text == NULL ? "" : text;
+
+	do
+	{
+		hash = (hash ^ (uint8) *c) * UINT64CONST(0x100000001b3);
+	} while (*c++ != '\0');
+	/* an absent text is not an empty one */
+	return text == NULL ? hash ^ 0xff : hash;
+}
+
+static int
+compare_definitions(const void *a, const void *b)
+{
+	uint64		x = ((const SeriesDefinition *) a)->id;
+	uint64		y = ((const SeriesDefinition *) b)->id;
+
+	return (x > y) - (x < y);
+}
+
+/* Gives every series its identifier, and sorts them by it. */
+static void
+identify_series(Published *p)
+{
+	uint64	   *ids = palloc(Max(p->nseries, 1) * sizeof(uint64));
+
+	for (int i = 0; i < p->nseries; i++)
+	{
+		SeriesDefinition *s = &p->series[i];
+		uint64		id = UINT64CONST(0xcbf29ce484222325);
+
+		id = hash_text(id, s->event_type);
+		id = hash_text(id, s->kind == SERIES_COUNT ? "count" : s->kind == SERIES_SUM ? "sum" : "distinct");
+		id = hash_text(id, s->field);
+		id = hash_text(id, s->filter);
+		/* a series that keeps more days is another one: it needs other events */
+		ids[i] = s->id = hash_text(id, psprintf("%d", s->keep));
+		p->max_keep = Max(p->max_keep, s->keep);
+	}
+	if (p->nseries > 0)
+		qsort(p->series, p->nseries, sizeof(SeriesDefinition), compare_definitions);
+	for (int i = 1; i < p->nseries; i++)
+		if (p->series[i].id == p->series[i - 1].id)
+			elog(ERROR, "two series have the same identifier");
+
+	for (int i = 0; i < p->nscorecards; i++)
+		for (int j = 0; j < p->scorecards[i].nfactors; j++)
+			for (int k = 0; k < p->scorecards[i].factors[j].nmetrics; k++)
+			{
+				Metric	   *m = &p->scorecards[i].factors[j].metrics[k];
+				int			series = m->series;
+				int			base = m->base;
+
+				for (int s = 0; s < p->nseries; s++)
+				{
+					if (p->series[s].id == ids[series])
+						m->series = s;
+					if (base >= 0 && p->series[s].id == ids[base])
+						m->base = s;
+				}
+			}
+}
+
+/* Groups the series by event type, and compiles each filter once. */
+static void
+group_by_event_type(Published *p)
+{
+	p->types = palloc0(Max(p->nseries, 1) * sizeof(EventCounting));
+	for (int i = 0; i < p->nseries; i++)
+	{
+		SeriesDefinition *s = &p->series[i];
+		EventCounting *t = NULL;
+
+		for (int j = 0; j < p->ntypes && t == NULL; j++)
+			if (strcmp(p->types[j].event_type, s->event_type) == 0)
+				t = &p->types[j];
+		if (t == NULL)
+		{
+			t = &p->types[p->ntypes++];
+			t->event_type = s->event_type;
+			t->event_type_length = strlen(s->event_type);
+			t->series = palloc(p->nseries * sizeof(int));
+			t->predicates = palloc(p->nseries * sizeof(JsonPath *));
+		}
+		for (int j = 0; j < t->nseries && s->filter != NULL && s->predicate < 0; j++)
+			if (same_text(p->series[t->series[j]].filter, s->filter))
+				s->predicate = p->series[t->series[j]].predicate;
+		if (s->filter != NULL && s->predicate < 0)
+		{
+			s->predicate = t->npredicates++;
+			t->predicates[s->predicate] =
+				DatumGetJsonPathP(DirectFunctionCall1(jsonpath_in, CStringGetDatum(s->filter)));
+		}
+		t->series[t->nseries++] = i;
+		p->max_increments = Max(p->max_increments, t->nseries);
+	}
+}
+
+/*
+ * chs_scorecard_compile returns the compiled document in a memory context of
+ * its own, a child of the current one.  Raises an error that names the key if
+ * the document is not one that was published.
+ */
+const Published *
+chs_scorecard_compile(Jsonb *document)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "chs scorecard",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Published *p = palloc0(sizeof(Published));
+
+	p->context = context;
+	read_scorecards(p, &document->root);
+	read_segments(p, &document->root);
+	identify_series(p);
+	group_by_event_type(p);
+	MemoryContextSwitchTo(caller);
+	return p;
+}
+
+/*
+ * chs_scorecard_compiled returns the compiled document from a cache that is
+ * keyed by the document's bytes, so that a function that is given a document
+ * with every call compiles it once.  The result is valid until the next call.
+ */
+const Published *
+chs_scorecard_compiled(Jsonb *document)
+{
+	static const Published *cached = NULL;
+	static Jsonb *key = NULL;
+	const Published *p;
+
+	if (cached != NULL && VARSIZE(key) == VARSIZE(document) &&
+		memcmp(key, document, VARSIZE(document)) == 0)
+		return cached;
+
+	p = chs_scorecard_compile(document);
+	if (cached != NULL)
+	{
+		MemoryContext old = cached->context;
+
+		cached = NULL;
+		MemoryContextDelete(old);
+	}
+	key = MemoryContextAlloc(p->context, VARSIZE(document));
+	memcpy(key, document, VARSIZE(document));
+	MemoryContextSetParent(p->context, TopMemoryContext);
+	cached = p;
+	return p;
+}
+
+/*
+ * chs_scorecard_of_segment returns the scorecard for customers of a segment,
+ * NULL for those without one.
+ */
+const Scorecard *
+chs_scorecard_of_segment(const Published *published, const char *segment)
+{
+	for (int i = 0; segment != NULL && i < published->nsegments; i++)
+		if (strcmp(published->segments[i].segment, segment) == 0)
+			return published->segments[i].scorecard;
+	if (published->by_default == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no scorecard is the default"),
+				 errhint("Set is_default of one row of chs.scorecards and publish with chs_publish().")));
+	return published->by_default;
+}
+
+/* chs_scorecard_project drops the series that the published does not count. */
+void
+chs_scorecard_project(ActivityData *data, const Published *published)
+{
+	int			kept = 0;
+	int			i = 0;
+
+	for (int j = 0; j < data->nseries; j++)
+	{
+		while (i < published->nseries && published->series[i].id < data->series[j].id)
+			i++;
+		if (i < published->nseries && published->series[i].id == data->series[j].id)
+			data->series[kept++] = data->series[j];
+	}
+	data->nseries = kept;
+}
+
+/* chs_document_series lists the series of a document. */
+PG_FUNCTION_INFO_V1(chs_document_series);
+Datum
+chs_document_series(PG_FUNCTION_ARGS)
+{
+	const Published *p = chs_scorecard_compiled(PG_GETARG_JSONB_P(0));
+	Datum	   *ids = palloc(Max(p->nseries, 1) * sizeof(Datum));
+
+	for (int i = 0; i < p->nseries; i++)
+		ids[i] = Int64GetDatum((int64) p->series[i].id);
+	PG_RETURN_ARRAYTYPE_P(construct_array(ids, p->nseries, INT8OID,
+										  sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}

@@ -1,0 +1,139 @@
+/*
+ * scorecard.h
+ *	  A published document of scorecards, compiled for counting and scoring.
+ */
+#ifndef CHS_SCORECARD_H
+#define CHS_SCORECARD_H
+
+#include "activity.h"
+#include "utils/jsonb.h"
+#include "utils/jsonpath.h"
+
+typedef enum MetricAggregate
+{
+	METRIC_COUNT,
+	METRIC_SUM,
+	METRIC_AVG,
+	METRIC_RATIO,
+	METRIC_DISTINCT,
+	METRIC_ACTIVE_DAYS,
+	METRIC_DAYS_SINCE_LAST,
+	METRIC_GROWTH
+} MetricAggregate;
+
+typedef enum MissingRule
+{
+	MISSING_MOVES,				/* the weight moves to the other metrics */
+	MISSING_IS_ZERO,			/* unless the customer is too new */
+	MISSING_HAS_SCORE
+} MissingRule;
+
+typedef struct Curve
+{
+	int			npoints;
+	struct
+	{
+		double		x;
+		double		y;
+	}		   *points;			/* ascending by x */
+} Curve;
+
+typedef struct SegmentTarget
+{
+	char	   *segment;
+	double		target;
+} SegmentTarget;
+
+typedef struct Metric
+{
+	char	   *name;
+	char	   *event_type;
+	MetricAggregate aggregate;
+	SeriesKind	measure;		/* what ratio and growth compare */
+	int			window;			/* days, the last one included */
+	int			series;			/* index into Published.series */
+	int			base;			/* likewise, the denominator of a ratio, or -1 */
+	double		penalty;		/* points per event; 0: a metric with a score */
+	double		weight;
+	Curve		curve;
+	MissingRule missing;
+	double		missing_score;
+	bool		has_targets;
+	double		target;			/* for segments without their own; NaN: none */
+	int			ntargets;
+	SegmentTarget *targets;
+} Metric;
+
+typedef struct Factor
+{
+	char	   *name;
+	double		weight;
+	int			nmetrics;
+	Metric	   *metrics;
+} Factor;
+
+typedef struct Scorecard
+{
+	char	   *name;
+	double		min_coverage;
+	double		healthy_from;
+	double		at_risk_from;
+	bool		grace;
+	int			trend_days;
+	double		trend_band;
+	int			nfactors;
+	Factor	   *factors;
+} Scorecard;
+
+typedef struct SegmentScorecard
+{
+	char	   *segment;
+	const Scorecard *scorecard;
+} SegmentScorecard;
+
+typedef struct SeriesDefinition
+{
+	uint64		id;
+	SeriesKind	kind;
+	int			keep;
+	char	   *event_type;
+	char	   *field;			/* NULL where the kind needs none */
+	int			field_length;
+	char	   *filter;			/* NULL: every event */
+	int			predicate;		/* index into its EventCounting's, or -1 */
+} SeriesDefinition;
+
+/* What an event of one type contributes to. */
+typedef struct EventCounting
+{
+	char	   *event_type;
+	int			event_type_length;
+	int			nseries;
+	int		   *series;			/* indexes into Published.series */
+	int			npredicates;
+	JsonPath  **predicates;		/* each filter once */
+} EventCounting;
+
+typedef struct Published
+{
+	MemoryContext context;		/* holds all of it */
+	int			nscorecards;
+	Scorecard  *scorecards;
+	const Scorecard *by_default;	/* for customers without a segment; or NULL */
+	int			nsegments;
+	SegmentScorecard *segments;
+	int			nseries;
+	SeriesDefinition *series;	/* ascending by id */
+	int			max_keep;		/* of all series */
+	int			ntypes;
+	EventCounting *types;
+	int			max_increments; /* of any event */
+} Published;
+
+extern const Published *chs_scorecard_compile(Jsonb *document);
+extern const Published *chs_scorecard_compiled(Jsonb *document);
+extern const Scorecard *chs_scorecard_of_segment(const Published *published, const char *segment);
+extern double chs_scorecard_curve(const Curve *curve, double x);
+extern void chs_scorecard_project(ActivityData *data, const Published *published);
+
+#endif							/* CHS_SCORECARD_H */

@@ -1,0 +1,17 @@
+/*
+ * settings.h
+ *	  All settings.
+ */
+#ifndef CHS_SETTINGS_H
+#define CHS_SETTINGS_H
+
+#include "compat.h"
+
+extern bool chs_enabled;
+extern int	chs_naptime;
+extern int	chs_batch_size;
+extern double chs_history_threshold;
+
+extern void chs_settings_define(void);
+
+#endif							/* CHS_SETTINGS_H */

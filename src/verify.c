@@ -1,0 +1,239 @@
+/*
+ * verify.c
+ *	  Compares what is stored with what the raw events give.
+ */
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "capture.h"
+#include "catalog/pg_type.h"
+#include "customer.h"
+#include "explain.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* The health that is stored, as the query of all customers returns it. */
+typedef struct StoredHealth
+{
+	bool		found;
+	bool		known;
+	double		score;
+	char	   *status;
+	double		coverage;
+	char	   *trend;			/* or NULL */
+	char	   *factor_scores;
+	int			version;
+	int32		as_of;
+} StoredHealth;
+
+static void
+report(FunctionCallInfo fcinfo, int64 customer_id, const char *difference,
+	   const char *stored, const char *expected)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+
+	values[0] = Int64GetDatum(customer_id);
+	values[1] = CStringGetTextDatum(difference);
+	nulls[2] = stored == NULL;
+	values[2] = stored == NULL ? (Datum) 0 : CStringGetTextDatum(stored);
+	nulls[3] = expected == NULL;
+	values[3] = expected == NULL ? (Datum) 0 : CStringGetTextDatum(expected);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static char *
+activity_text(const ActivityData *data)
+{
+	Oid			output;
+	bool		is_varlena;
+	Oid			type = get_atttype(chs_catalog_relation("activity"), 2);
+
+	getTypeOutputInfo(type, &output, &is_varlena);
+	return OidOutputFunctionCall(output, PointerGetDatum(chs_activity_encode(data)));
+}
+
+/*
+ * Compares the activity, with what is queued merged into it, to that of the raw
+ * events.  Where a rebuild is queued, the raw events count anyway.
+ */
+static void
+verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live,
+				const StoredActivity *stored, QueuedDeltas *queued)
+{
+	ActivityData *data = stored->activity;
+	ActivityData *expected;
+	char	   *found_text;
+	char	   *expected_text;
+
+	if (queued->rebuild || (stored->found && stored->series_version != live->series_version))
+		return;
+	if (queued->ndeltas > 0)
+		data = chs_activity_merge_two(data, chs_activity_merge_many(queued->deltas, queued->ndeltas));
+	if (data->day == DAY_NEVER)
+		chs_activity_prune_to(data, chs_customer_today());
+	chs_scorecard_project(data, live->published);
+	expected = chs_customer_from_events(customer->customer_id, live, data->day, DAY_NO_END);
+	found_text = activity_text(data);
+	expected_text = activity_text(expected);
+	if (strcmp(found_text, expected_text) != 0)
+		report(fcinfo, customer->customer_id, "activity", found_text, expected_text);
+}
+
+/* Compares a stored score with the one that the stored activity gives. */
+static void
+verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *live,
+			  const StoredActivity *stored, const StoredHealth *health)
+{
+	const Scorecard *scorecard = chs_scorecard_of_segment(live->published, customer->segment);
+	ScoreSubject subject = {
+		.segment = customer->segment,.created_day = customer->created_day,.as_of_day = health->as_of
+	};
+	Score	   *score;
+	const char *status;
+	const char *trend;
+	char	   *factor_scores;
+
+	if (stored->activity->day > health->as_of)
+	{
+		report(fcinfo, customer->customer_id, "as_of",
+			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(health->as_of))),
+			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(stored->activity->day))));
+		return;
+	}
+	score = chs_score_calculate(live->published, scorecard, stored->activity, &subject);
+	status = chs_score_status_name(score->status);
+	trend = chs_score_trend_name(score->trend);
+	factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, chs_explain_factor_scores(scorecard, score));
+	if (health->known != (score->status != STATUS_UNKNOWN) ||
+		(health->known && health->score != score->score))
+		report(fcinfo, customer->customer_id, "score",
+			   health->known ? psprintf("%.17g", health->score) : NULL,
+			   score->status != STATUS_UNKNOWN ? psprintf("%.17g", score->score) : NULL);
+	if (strcmp(health->status, status) != 0)
+		report(fcinfo, customer->customer_id, "status", health->status, status);
+	if (health->coverage != score->coverage)
+		report(fcinfo, customer->customer_id, "coverage",
+			   psprintf("%.17g", health->coverage), psprintf("%.17g", score->coverage));
+	if ((health->trend == NULL) != (trend == NULL) ||
+		(trend != NULL && strcmp(health->trend, trend) != 0))
+		report(fcinfo, customer->customer_id, "trend", health->trend, trend);
+	if (strcmp(health->factor_scores, factor_scores) != 0)
+		report(fcinfo, customer->customer_id, "factor_scores", health->factor_scores, factor_scores);
+}
+
+static void
+verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, const StoredHealth *health)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	StoredActivity stored = chs_customer_stored(customer_id, snapshot);
+	FullTransactionId any = InvalidFullTransactionId;
+	QueuedDeltas queued = chs_queue_of_customer(customer_id, any, live->series_version, snapshot);
+	Customer	customer;
+
+	if (!chs_customer_find(customer_id, snapshot, &customer))
+	{
+		report(fcinfo, customer_id, "customer", "health or activity of a customer that does not exist", NULL);
+		return;
+	}
+	verify_activity(fcinfo, &customer, live, &stored, &queued);
+	if (queued.any)
+		return;					/* the health is about to be calculated again */
+	if (!health->found)
+		report(fcinfo, customer_id, "health", NULL, "a row in chs.customer_health");
+	else if (health->version == live->version && stored.found &&
+			 stored.series_version == live->series_version)
+		verify_health(fcinfo, &customer, live, &stored, health);
+}
+
+static StoredHealth
+read_health(HeapTuple tuple, TupleDesc desc)
+{
+	StoredHealth health = {0};
+	bool		isnull;
+	Datum		datum;
+
+	datum = SPI_getbinval(tuple, desc, 2, &isnull);
+	health.known = !isnull;
+	health.score = isnull ? 0 : DatumGetFloat8(datum);
+	health.status = SPI_getvalue(tuple, desc, 3);
+	health.found = health.status != NULL;
+	if (!health.found)
+		return health;
+	health.coverage = DatumGetFloat8(SPI_getbinval(tuple, desc, 4, &isnull));
+	health.trend = SPI_getvalue(tuple, desc, 5);
+	health.factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, SPI_getbinval(tuple, desc, 6, &isnull));
+	health.version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &isnull));
+	health.as_of = DatumGetDateADT(SPI_getbinval(tuple, desc, 8, &isnull));
+	return health;
+}
+
+/* Everyone who is a customer or of whom something is stored. */
+#define EVERYONE \
+	"SELECT i.customer_id, h.score, h.status, h.coverage, h.trend, h.factor_scores, h.version, h.as_of" \
+	" FROM (SELECT customer_id FROM chs.customers UNION SELECT customer_id FROM chs.activity" \
+	"       UNION SELECT customer_id FROM chs.customer_health) i" \
+	" LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY i.customer_id"
+
+/* chs_verify compares everything, and returns a row for each difference. */
+PG_FUNCTION_INFO_V1(chs_verify);
+Datum
+chs_verify(PG_FUNCTION_ARGS)
+{
+	const Live *live;
+	OwnerRights saved;
+	Portal		portal;
+	MemoryContext scratch;
+
+	InitMaterializedSRF(fcinfo, 0);
+	chs_capture_flush_pending();
+	CommandCounterIncrement();
+	/* one snapshot for all that is compared */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	UpdateActiveSnapshotCommandId();
+	live = chs_catalog_live();
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "chs verify", ALLOCSET_DEFAULT_SIZES);
+	portal = SPI_cursor_open_with_args(NULL, EVERYONE, 0, NULL, NULL, NULL, true, 0);
+	for (;;)
+	{
+		SPITupleTable *rows;
+
+		SPI_cursor_fetch(portal, true, 1000);
+		if (SPI_processed == 0)
+			break;
+		rows = SPI_tuptable;
+		for (uint64 i = 0; i < rows->numvals; i++)
+		{
+			MemoryContext caller = MemoryContextSwitchTo(scratch);
+			StoredHealth health = read_health(rows->vals[i], rows->tupdesc);
+			bool		isnull;
+
+			CHECK_FOR_INTERRUPTS();
+			verify_customer(fcinfo, DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)),
+							live, &health);
+			MemoryContextSwitchTo(caller);
+			MemoryContextReset(scratch);
+		}
+		SPI_freetuptable(rows);
+	}
+	SPI_cursor_close(portal);
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	PopActiveSnapshot();
+	return (Datum) 0;
+}
