@@ -80,13 +80,16 @@ typedef struct OpenHeader
 /* Two bits of a total's 128 are needed for its sign and its unit. */
 #define TOTAL_IN_RANGE(t) ((t) < (int128) 1 << 125 && (t) > -((int128) 1 << 125))
 
+/* What invalid bytes are a sign of: a client's mistake, or a damaged table. */
+static int	invalid_errcode = ERRCODE_DATA_CORRUPTED;
+
 static void activity_corrupted(const char *what) pg_attribute_noreturn();
 
 static void
 activity_corrupted(const char *what)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
+			(errcode(invalid_errcode),
 			 errmsg("invalid chs_activity: %s", what)));
 }
 
@@ -475,12 +478,8 @@ decode_body(const char *body, Size size, int nseries, int32 day)
 	return data;
 }
 
-/*
- * chs_activity_decode returns what an activity holds, in the current memory
- * context.  It trusts no byte, since the value may come from anywhere.
- */
-ActivityData *
-chs_activity_decode(const Activity *activity)
+static ActivityData *
+decode(const Activity *activity)
 {
 	Size		size = VARSIZE(activity);
 	OpenHeader	open;
@@ -511,6 +510,17 @@ chs_activity_decode(const Activity *activity)
 	tail = palloc_extended(open.ntail * sizeof(Increment), MCXT_ALLOC_HUGE);
 	memcpy(tail, OPEN_BODY(activity) + open.body, open.ntail * sizeof(Increment));
 	return chs_activity_merge_two(body, chs_activity_from_increments(tail, open.ntail, activity->day));
+}
+
+/*
+ * chs_activity_decode returns what an activity holds, in the current memory
+ * context.  It trusts no byte, since the value may come from anywhere.
+ */
+ActivityData *
+chs_activity_decode(const Activity *activity)
+{
+	invalid_errcode = ERRCODE_DATA_CORRUPTED;
+	return decode(activity);
 }
 
 /* ---------------------------------------------------------------- merging */
@@ -835,12 +845,13 @@ chs_activity_add(Activity *state, const Increment *increments, int n)
  * that equal activities stay equal bytes.
  */
 static Activity *
-activity_from_bytes(const char *bytes, Size size)
+activity_from_bytes(const char *bytes, Size size, int sqlerrcode)
 {
 	Activity   *activity;
 	Activity   *canonical;
 	ActivityData *data;
 
+	invalid_errcode = sqlerrcode;
 	if (size < HEADER_SIZE - VARHDRSZ || !AllocSizeIsValid(size + VARHDRSZ))
 		activity_corrupted("it ends too early");
 	activity = palloc(size + VARHDRSZ);
@@ -852,7 +863,7 @@ activity_from_bytes(const char *bytes, Size size)
 #endif
 	if (activity->format == ACTIVITY_FORMAT && activity->flags != 0)
 		activity_corrupted("a flag is unknown");
-	data = chs_activity_decode(activity);
+	data = decode(activity);
 	for (int i = 0; i < data->nseries; i++)
 	{
 		int			ncells = data->series[i].ncells;
@@ -902,7 +913,7 @@ chs_activity_in(PG_FUNCTION_ARGS)
 	for (Size i = 0; i < length / 2; i++)
 		bytes[i] = (char) ((strchr(digits, text[2 * i]) - digits) << 4 |
 						   (strchr(digits, text[2 * i + 1]) - digits));
-	PG_RETURN_POINTER(activity_from_bytes(bytes, length / 2));
+	PG_RETURN_POINTER(activity_from_bytes(bytes, length / 2, ERRCODE_INVALID_TEXT_REPRESENTATION));
 }
 
 /* chs_activity_out writes the text form. */
@@ -927,7 +938,8 @@ chs_activity_recv(PG_FUNCTION_ARGS)
 	StringInfo	buf = (StringInfo) PG_GETARG_POINTER(0);
 	int			size = buf->len - buf->cursor;
 
-	PG_RETURN_POINTER(activity_from_bytes(pq_getmsgbytes(buf, size), size));
+	PG_RETURN_POINTER(activity_from_bytes(pq_getmsgbytes(buf, size), size,
+										  ERRCODE_INVALID_BINARY_REPRESENTATION));
 }
 
 /* chs_activity_send writes the binary form. */

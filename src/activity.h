@@ -70,6 +70,7 @@ typedef struct Increment
 	uint64		series_id;
 	SeriesKind	kind;
 	int			keep;
+	int			series;			/* index of the definition, where counted */
 	Cell		cell;
 } Increment;
 

@@ -9,8 +9,8 @@
  * does it.  What is gathered belongs to a subtransaction: it goes to the queue
  * with that one's rows, or goes away with them.
  *
- * Memory stays within work_mem: beyond that, deltas go to the queue in mid-
- * statement.
+ * Memory stays within what a hash table may use (work_mem times
+ * hash_mem_multiplier): beyond that, deltas go to the queue in mid-statement.
  */
 #include "capture.h"
 
@@ -19,10 +19,11 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "common/hashfn.h"
 #include "count.h"
 #include "customer.h"
 #include "funcapi.h"
+#include "executor/nodeHash.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "queue.h"
 #include "utils/builtins.h"
@@ -48,58 +49,27 @@
 /* Events may be so far ahead of the clock, for clocks that differ. */
 #define MAX_AHEAD USECS_PER_DAY
 
-/* A cell of one customer. */
-typedef struct GatheredKey
+/*
+ * What an event adds to a series, in the order of arrival.  A total that does
+ * not fit is split in two records.
+ */
+typedef struct Record
 {
-	int64		customer_id;
-	uint64		series_id;
-	uint64		key;
-	int32		day;
-} GatheredKey;
+	uint32		next;			/* of the same customer: index plus 1, or 0 */
+	int16		days_ago;
+	uint16		series;			/* index into the gathering's, perhaps HIGH_PART */
+	int64		value;			/* hash of a distinct value, total in millionths, or 0 */
+} Record;
 
-typedef struct Gathered
-{
-	GatheredKey id;
-	int64		n;
-	int128		total;
-	SeriesKind	kind;
-	int			keep;
-	char		status;
-} Gathered;
+#define HIGH_PART 0x8000
+#define HIGH_PART_SHIFT 62
 
-#define GATHERED_HASH(k) \
-	((uint32) murmurhash64((uint64) (k).customer_id * UINT64CONST(0x9e3779b97f4a7c15) ^ \
-						   (k).series_id ^ ((k).key << 1) ^ ((uint64) (uint32) (k).day << 32)))
-#define GATHERED_EQUAL(a, b) \
-	((a).customer_id == (b).customer_id && (a).series_id == (b).series_id && \
-	 (a).key == (b).key && (a).day == (b).day)
-
-static inline uint64
-murmurhash64(uint64 h)
-{
-	h ^= h >> 33;
-	h *= UINT64CONST(0xff51afd7ed558ccd);
-	h ^= h >> 33;
-	h *= UINT64CONST(0xc4ceb9fe1a85ec53);
-	h ^= h >> 33;
-	return h;
-}
-
-#define SH_PREFIX gathered
-#define SH_ELEMENT_TYPE Gathered
-#define SH_KEY_TYPE GatheredKey
-#define SH_KEY id
-#define SH_HASH_KEY(tb, k) GATHERED_HASH(k)
-#define SH_EQUAL(tb, a, b) GATHERED_EQUAL(a, b)
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-/* A customer with something to queue. */
+/* A customer with something to queue, or that is known to exist. */
 typedef struct Touched
 {
 	int64		customer_id;
+	uint32		last;			/* its last record: index plus 1, or 0 */
+	bool		pending;		/* needs a row in the queue */
 	bool		rebuild;		/* activity from the raw events */
 	bool		counted;		/* has events, so has a delta */
 	char		status;
@@ -109,22 +79,32 @@ typedef struct Touched
 #define SH_ELEMENT_TYPE Touched
 #define SH_KEY_TYPE int64
 #define SH_KEY customer_id
-#define SH_HASH_KEY(tb, k) ((uint32) murmurhash64((uint64) (k)))
+#define SH_HASH_KEY(tb, k) hash_customer_id(k)
 #define SH_EQUAL(tb, a, b) ((a) == (b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
+static inline uint32
+hash_customer_id(int64 customer_id)
+{
+	return (uint32) (((uint64) customer_id * UINT64CONST(0x9e3779b97f4a7c15)) >> 32);
+}
 #include "lib/simplehash.h"
 
 /* What one subtransaction has gathered and not yet queued. */
 typedef struct Gathering
 {
 	SubTransactionId subid;
-	MemoryContext context;		/* holds all of it, and the next table */
+	MemoryContext context;		/* holds all of it */
 	int32		today;
+	int			version;		/* whose series it counts */
 	int			series_version;
-	gathered_hash *cells;		/* NULL: none yet */
+	SeriesDefinition *series;	/* copied, since the live version may change */
 	touched_hash *customers;
+	uint32		npending;		/* customers that need a row */
+	Record	   *records;
+	uint32		nrecords;
+	uint32		capacity;
 	struct Gathering *outer;	/* of an outer subtransaction */
 } Gathering;
 
@@ -163,84 +143,82 @@ compare_int64(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-typedef struct CustomerIncrement
+/* Makes the delta of a customer from its records, in the current memory context. */
+static Activity *
+make_delta(const Gathering *g, const Touched *customer)
 {
-	int64		customer_id;
-	Increment	increment;
-} CustomerIncrement;
+	Increment  *increments;
+	int			n = 0;
 
-/* Returns the gathered cells, those of a customer together. */
-static CustomerIncrement *
-collect_increments(Gathering *g, int *n)
-{
-	CustomerIncrement *all;
-	gathered_iterator it;
-	Gathered   *cell;
-	int			i = 0;
-
-	*n = g->cells == NULL ? 0 : g->cells->members;
-	all = palloc_extended(Max(*n, 1) * sizeof(CustomerIncrement), MCXT_ALLOC_HUGE);
-	if (*n == 0)
-		return all;
-	gathered_start_iterate(g->cells, &it);
-	while ((cell = gathered_iterate(g->cells, &it)) != NULL)
+	for (uint32 i = customer->last; i != 0; i = g->records[i - 1].next)
+		n++;
+	increments = palloc_extended(Max(n, 1) * sizeof(Increment), MCXT_ALLOC_HUGE);
+	n = 0;
+	for (uint32 i = customer->last; i != 0; i = g->records[i - 1].next)
 	{
-		all[i].customer_id = cell->id.customer_id;
-		all[i].increment = (Increment) {
-			.series_id = cell->id.series_id,.kind = cell->kind,.keep = cell->keep,
-			.cell = {.key = cell->id.key,.day = cell->id.day,.n = cell->n,.total = cell->total}
+		const Record *r = &g->records[i - 1];
+		const SeriesDefinition *s = &g->series[r->series & ~HIGH_PART];
+		Increment  *in = &increments[n++];
+
+		*in = (Increment) {
+			.series_id = s->id,.kind = s->kind,.keep = s->keep,
+			.cell = {.n = 1,.day = g->today - r->days_ago}
 		};
-		i++;
+		if (s->kind == SERIES_DISTINCT)
+			in->cell.key = (uint64) r->value;
+		else if (r->series & HIGH_PART)
+		{
+			in->cell.n = 0;
+			in->cell.total = (int128) r->value * ((int128) 1 << HIGH_PART_SHIFT);
+		}
+		else
+			in->cell.total = r->value;
 	}
-	qsort(all, *n, sizeof(CustomerIncrement), compare_int64);
-	return all;
+	return chs_activity_encode(chs_activity_from_increments(increments, n, g->today));
 }
 
-/* Appends to the queue what one gathering holds, by ascending customer. */
+/*
+ * Appends to the queue what a gathering holds, by ascending customer, and
+ * empties it, but for which customers exist.
+ */
 static void
 append_gathering(Gathering *g)
 {
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs deltas", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(scratch);
+	int64	   *ids = palloc_extended(Max(g->npending, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
 	QueueAppender appender;
 	touched_iterator it;
 	Touched    *customer;
-	int64	   *ids = palloc_extended(g->customers->members * sizeof(int64), MCXT_ALLOC_HUGE);
-	int			n = 0;
-	int			ncells;
-	int			next = 0;
-	CustomerIncrement *cells = collect_increments(g, &ncells);
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs delta", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller;
+	uint32		n = 0;
 
 	touched_start_iterate(g->customers, &it);
 	while ((customer = touched_iterate(g->customers, &it)) != NULL)
-		ids[n++] = customer->customer_id;
+		if (customer->pending)
+			ids[n++] = customer->customer_id;
 	qsort(ids, n, sizeof(int64), compare_int64);
 
 	chs_queue_begin_append(&appender);
-	caller = MemoryContextSwitchTo(scratch);
-	for (int i = 0; i < n; i++)
+	for (uint32 i = 0; i < n; i++)
 	{
-		int			first = next;
+		MemoryContext outer = MemoryContextSwitchTo(appender.row_context);
 		Activity   *delta = NULL;
 
 		CHECK_FOR_INTERRUPTS();
 		customer = touched_lookup(g->customers, ids[i]);
-		while (next < ncells && cells[next].customer_id == ids[i])
-			next++;
 		if (customer->counted && !customer->rebuild)
-		{
-			Increment  *increments = palloc_extended(Max(next - first, 1) * sizeof(Increment), MCXT_ALLOC_HUGE);
-
-			for (int j = first; j < next; j++)
-				increments[j - first] = cells[j].increment;
-			delta = chs_activity_encode(chs_activity_from_increments(increments, next - first, g->today));
-		}
+			delta = make_delta(g, customer);
 		chs_queue_append(&appender, ids[i], delta, customer->rebuild, g->series_version);
-		MemoryContextReset(scratch);
+		MemoryContextSwitchTo(outer);
+		customer->last = 0;
+		customer->pending = customer->rebuild = customer->counted = false;
 	}
+	chs_queue_end_append(&appender);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(scratch);
-	chs_queue_end_append(&appender);
+	g->nrecords = 0;
+	g->npending = 0;
+	wake_at_commit = true;
 }
 
 /* Drops the innermost gathering. */
@@ -260,65 +238,134 @@ drop_innermost(void)
 void
 chs_capture_flush_pending(void)
 {
-	MemoryContext caller;
-	bool		pushed;
+	bool		pushed = false;
 
 	if (innermost == NULL || innermost->subid != GetCurrentSubTransactionId())
 		return;
-	caller = MemoryContextSwitchTo(innermost->context);
-	/* at the end of a transaction there is none */
-	pushed = !ActiveSnapshotSet();
-	if (pushed)
+	/* at the end of a transaction there is no snapshot */
+	if (!ActiveSnapshotSet())
+	{
 		PushActiveSnapshot(GetTransactionSnapshot());
+		pushed = true;
+	}
 	append_gathering(innermost);
 	if (pushed)
 		PopActiveSnapshot();
-	MemoryContextSwitchTo(caller);
 	drop_innermost();
-	wake_at_commit = true;
 }
 
-/* Remembers a customer; the first time makes sure that it exists. */
+/*
+ * Makes room for n records: in more memory, or, where that would exceed what a
+ * hash table may use, by appending to the queue what is there.
+ */
+static void
+make_room(Gathering *g, uint32 n)
+{
+	uint32		capacity = Max(Max(g->capacity * 2, 64), g->nrecords + n);
+	Size		limit = get_hash_memory_limit();
+
+	if (MemoryContextMemAllocated(g->context, true) + capacity * sizeof(Record) > limit && g->npending > 0)
+	{
+		append_gathering(g);
+		/* nor may it know so many customers that records have no room left */
+		if (g->customers->members * sizeof(Touched) > limit / 4)
+			touched_reset(g->customers);
+	}
+	if (g->capacity - g->nrecords >= n)
+		return;
+	g->records = g->records == NULL ?
+		MemoryContextAlloc(g->context, capacity * sizeof(Record)) :
+		repalloc_huge(g->records, capacity * sizeof(Record));
+	g->capacity = capacity;
+}
+
+/*
+ * Returns what the current subtransaction gathers, with room for an event,
+ * counted as the live version says.
+ */
+static Gathering *
+gathering_for(const Live *live)
+{
+	Gathering  *g = current_gathering();
+	uint32		room = live->published->max_increments * 2;
+
+	/* another version was published meanwhile */
+	if (g->npending > 0 && g->version != live->version)
+	{
+		chs_capture_flush_pending();
+		g = current_gathering();
+	}
+	if (g->version != live->version)
+	{
+		Size		size = live->published->nseries * sizeof(SeriesDefinition);
+
+		if (live->published->nseries >= HIGH_PART)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("scorecards cannot have more than %d series", HIGH_PART - 1)));
+		g->version = live->version;
+		g->series_version = live->series_version;
+		g->series = MemoryContextAlloc(g->context, Max(size, 1));
+		memcpy(g->series, live->published->series, size);
+	}
+	if (g->capacity - g->nrecords < room)
+		make_room(g, room);
+	return g;
+}
+
+/* Remembers a customer to be queued; the first time makes sure that it exists. */
 static Touched *
 touch_customer(Gathering *g, int64 customer_id, bool must_exist)
 {
 	bool		found;
 	Touched    *customer = touched_insert(g->customers, customer_id, &found);
 
-	if (found)
-		return customer;
-	customer->rebuild = false;
-	customer->counted = false;
-	if (must_exist && !chs_customer_lock(customer_id))
-		ereport(ERROR,
-				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("event has an unknown customer_id: %lld", (long long) customer_id),
-				 errdetail("There is no such row in chs.customers."),
-				 errhint("Insert the customer first.")));
+	if (!found)
+	{
+		customer->last = 0;
+		customer->pending = customer->rebuild = customer->counted = false;
+		if (must_exist && chs_customer_lock(customer_id, true) != CUSTOMER_LOCKED)
+			ereport(ERROR,
+					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+					 errmsg("event has an unknown customer_id: %lld", (long long) customer_id),
+					 errdetail("There is no such row in chs.customers."),
+					 errhint("Insert the customer first.")));
+	}
+	if (!customer->pending)
+	{
+		customer->pending = true;
+		g->npending++;
+	}
 	return customer;
 }
 
 static void
-gather_increment(Gathering *g, int64 customer_id, const Increment *in)
+add_record(Gathering *g, Touched *customer, int series, int32 day, int64 value)
 {
-	GatheredKey id = {customer_id, in->series_id, in->cell.key, in->cell.day};
-	bool		found;
-	Gathered   *cell = gathered_insert(g->cells, id, &found);
+	g->records[g->nrecords] = (Record) {
+		.next = customer->last,.days_ago = (int16) (g->today - day),
+		.series = (uint16) series,.value = value
+	};
+	customer->last = ++g->nrecords;
+}
 
-	if (!found)
-	{
-		cell->n = 0;
-		cell->total = 0;
-		cell->kind = in->kind;
-		cell->keep = in->keep;
-	}
+static void
+add_increment(Gathering *g, Touched *customer, const Increment *in)
+{
+	int64		value = (int64) in->cell.total;
+
+	if (in->cell.day <= g->today - in->keep)
+		return;					/* no window reaches it */
 	if (in->kind == SERIES_DISTINCT)
-		cell->n = 1;
-	else
+		value = (int64) in->cell.key;
+	else if (in->cell.total != value)
 	{
-		cell->n += in->cell.n;
-		cell->total += in->cell.total;
+		int128		high = in->cell.total >> HIGH_PART_SHIFT;
+
+		add_record(g, customer, in->series | HIGH_PART, in->cell.day, (int64) high);
+		value = (int64) (in->cell.total - high * ((int128) 1 << HIGH_PART_SHIFT));
 	}
+	add_record(g, customer, in->series, in->cell.day, value);
 }
 
 /* ------------------------------------------------------------- checking */
@@ -333,10 +380,29 @@ typedef struct Event
 	TimestampTz occurred_at;
 } Event;
 
+/* Values in messages are cut to so many bytes. */
+#define MAX_SHOWN 64
+
+static const char *
+shown(const char *text, int length)
+{
+	int			n = pg_mbcliplen(text, length, MAX_SHOWN);
+
+	return psprintf("%s%s", pnstrdup(text, n), n < length ? "..." : "");
+}
+
 static const char *
 event_type_text(const Event *event)
 {
-	return pnstrdup(event->event_type, event->event_type_length);
+	return shown(event->event_type, event->event_type_length);
+}
+
+static const char *
+jsonb_text(Jsonb *jb)
+{
+	char	   *text = JsonbToCString(NULL, &jb->root, VARSIZE(jb));
+
+	return shown(text, strlen(text));
 }
 
 static bool
@@ -344,14 +410,6 @@ find_field(const Event *event, const char *field, JsonbValue *value)
 {
 	return getKeyJsonValueFromContainer(&event->event_data->root, field, strlen(field), value) != NULL &&
 		value->type != jbvNull;
-}
-
-static char *
-field_text(JsonbValue *value)
-{
-	Jsonb	   *jb = JsonbValueToJsonb(value);
-
-	return JsonbToCString(NULL, &jb->root, VARSIZE(jb));
 }
 
 static void
@@ -380,7 +438,7 @@ check_fields(const EventRule *rule, const Event *event)
 			ereport(ERROR,
 					(errcode(ERRCODE_CHECK_VIOLATION),
 					 errmsg("event of customer %lld has an invalid \"%s\": %s",
-							(long long) event->customer_id, rule->positive[i], field_text(&v)),
+							(long long) event->customer_id, rule->positive[i], jsonb_text(JsonbValueToJsonb(&v))),
 					 errdetail("An event of type \"%s\" must have \"%s\" as a number above 0 in event_data.",
 							   event_type_text(event), rule->positive[i])));
 	}
@@ -406,7 +464,7 @@ check_event(const Live *live, const Event *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_CHECK_VIOLATION),
 				 errmsg("event of customer %lld has an invalid event_data: %s", (long long) event->customer_id,
-						JsonbToCString(NULL, &event->event_data->root, VARSIZE(event->event_data))),
+						jsonb_text(event->event_data)),
 				 errdetail("It must be a JSON object.")));
 	check_fields(rule, event);
 	if (TIMESTAMP_NOT_FINITE(event->occurred_at))
@@ -489,11 +547,8 @@ capture_insert(const Live *live, Gathering *g, const Event *event)
 	increments = palloc(Max(live->published->max_increments, 1) * sizeof(Increment));
 	n = chs_count_event(live->published, event->event_type, event->event_type_length,
 						event->event_data, chs_count_day(event->occurred_at), increments);
-	if (n > 0 && g->cells == NULL)
-		g->cells = gathered_create(g->context, 32, NULL);
 	for (int i = 0; i < n; i++)
-		if (increments[i].cell.day > g->today - increments[i].keep)
-			gather_increment(g, event->customer_id, &increments[i]);
+		add_increment(g, customer, &increments[i]);
 }
 
 /*
@@ -512,15 +567,7 @@ chs_capture(PG_FUNCTION_ARGS)
 	check_trigger(fcinfo, true, "chs.capture");
 	live = chs_catalog_live();
 	check_table(fcinfo, live->events, "chs.capture", "customer_events");
-	g = current_gathering();
-	if (g->customers->members > 0 && g->series_version != live->series_version)
-	{
-		/* published meanwhile */
-		chs_capture_flush_pending();
-		g = current_gathering();
-	}
-	g->series_version = live->series_version;
-
+	g = gathering_for(live);
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
 		event = read_event(trigdata->tg_trigslot);
@@ -536,9 +583,6 @@ chs_capture(PG_FUNCTION_ARGS)
 	}
 	else
 		touch_customer(g, slot_int64(trigdata->tg_trigslot, EVENTS_CUSTOMER_ID), false)->rebuild = true;
-
-	if (MemoryContextMemAllocated(g->context, true) > (Size) work_mem * 1024)
-		chs_capture_flush_pending();
 	PG_RETURN_POINTER(NULL);
 }
 
@@ -574,8 +618,7 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 		SPI_cursor_fetch(portal, true, 1000);
 		if (SPI_processed == 0)
 			break;
-		g = current_gathering();
-		g->series_version = chs_catalog_live()->series_version;
+		g = gathering_for(chs_catalog_live());
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			bool		isnull;
@@ -622,7 +665,12 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 	check_trigger(fcinfo, true, "chs.capture_customer");
 	check_table(fcinfo, chs_catalog_relation("customers"), "chs.capture_customer", "customers");
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+	{
+		/* what was known to exist does no more */
+		for (g = innermost; g != NULL; g = g->outer)
+			(void) touched_delete(g->customers, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
 		PG_RETURN_POINTER(NULL);
+	}
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) &&
 		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID) &&
 		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_SEGMENT) &&
@@ -630,8 +678,7 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CHURNED_AT))
 		PG_RETURN_POINTER(NULL);
 
-	g = current_gathering();
-	g->series_version = chs_catalog_live()->series_version;
+	g = gathering_for(chs_catalog_live());
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		touch_customer(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID), false);
 	else
@@ -641,10 +688,7 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 		if (column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CHURNED_AT) ||
 			column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID))
 			customer->rebuild = true;
-	}
-	if (MemoryContextMemAllocated(g->context, true) > (Size) work_mem * 1024)
-		chs_capture_flush_pending();
-	PG_RETURN_POINTER(NULL);
+	}	PG_RETURN_POINTER(NULL);
 }
 
 /* chs_wake_worker has the worker look at this database after commit. */

@@ -9,6 +9,8 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
@@ -181,13 +183,14 @@ read_rules(Live *l)
 	}
 }
 
+/* Reads the live version of the active snapshot. */
 static void
 read_version(Live *l)
 {
 	bool		isnull;
 	MemoryContext caller;
 
-	if (SPI_execute("SELECT version, series_version, document FROM chs.scorecard_versions"
+	if (SPI_execute("SELECT version, series_version, document, xmin FROM chs.scorecard_versions"
 					" ORDER BY version DESC LIMIT 1", true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.scorecard_versions");
 	if (SPI_processed == 0)
@@ -197,14 +200,16 @@ read_version(Live *l)
 				 errhint("Publish one with chs_publish().")));
 	l->version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	l->series_version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	l->published_by = DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
 	caller = MemoryContextSwitchTo(l->context);
 	l->document = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 	l->published = chs_scorecard_compile(l->document);
 	MemoryContextSwitchTo(caller);
 }
 
+/* Reads the version that a snapshot takes for the live one, and the rules. */
 static Live *
-read_live(void)
+read_live(Snapshot snapshot)
 {
 	OwnerRights saved;
 	Live	   *l;
@@ -219,8 +224,7 @@ read_live(void)
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	/* the latest, even if the transaction's snapshot is older */
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(snapshot);
 	read_version(l);
 	read_rules(l);
 	PopActiveSnapshot();
@@ -231,7 +235,8 @@ read_live(void)
 
 /*
  * chs_catalog_live returns the live version and the rules for events, from a
- * cache that follows their tables.  Valid until the next call.
+ * cache that follows their tables: the latest, even if the transaction's snapshot
+ * is older.  Valid until the next call.
  */
 const Live *
 chs_catalog_live(void)
@@ -245,7 +250,7 @@ chs_catalog_live(void)
 	live_is_stale = false;
 	PG_TRY();
 	{
-		fresh = read_live();
+		fresh = read_live(GetLatestSnapshot());
 	}
 	PG_CATCH();
 	{
@@ -258,4 +263,35 @@ chs_catalog_live(void)
 	MemoryContextSetParent(fresh->context, TopMemoryContext);
 	live = fresh;
 	return live;
+}
+
+/*
+ * chs_catalog_live_at returns the version that is live for a snapshot, so that
+ * one statement, or one transaction that sees the past, does not mix versions.
+ * Valid until the next call.
+ */
+const Live *
+chs_catalog_live_at(Snapshot snapshot)
+{
+	static Live *earlier = NULL;
+	static TransactionId earlier_than = InvalidTransactionId;
+	static SnapshotData seen;	/* by which it was read: xmin, xmax and xcnt */
+	const Live *latest = chs_catalog_live();
+	Live	   *fresh;
+
+	if (!TransactionIdIsNormal(latest->published_by) ||
+		TransactionIdIsCurrentTransactionId(latest->published_by) ||
+		!XidInMVCCSnapshot(latest->published_by, snapshot))
+		return latest;
+	if (earlier != NULL && earlier_than == latest->published_by && seen.xmin == snapshot->xmin &&
+		seen.xmax == snapshot->xmax && seen.xcnt == snapshot->xcnt)
+		return earlier;
+	fresh = read_live(snapshot);
+	if (earlier != NULL)
+		MemoryContextDelete(earlier->context);
+	MemoryContextSetParent(fresh->context, TopMemoryContext);
+	earlier = fresh;
+	earlier_than = latest->published_by;
+	seen = *snapshot;
+	return earlier;
 }

@@ -8,6 +8,7 @@
 #include "scorecard.h"
 #include "executor/spi.h"
 #include "utils/relcache.h"
+#include "utils/snapshot.h"
 
 /* What an event type demands of event_data. */
 typedef struct EventRule
@@ -25,6 +26,7 @@ typedef struct Live
 {
 	MemoryContext context;
 	int			version;
+	TransactionId published_by;
 	int			series_version;
 	Jsonb	   *document;
 	const Published *published;
@@ -47,6 +49,7 @@ extern Oid	chs_catalog_relation(const char *name);
 extern void chs_catalog_become_owner(OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern const Live *chs_catalog_live(void);
+extern const Live *chs_catalog_live_at(Snapshot snapshot);
 extern void chs_catalog_init(void);
 
 #endif							/* CHS_CATALOG_H */

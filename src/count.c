@@ -164,6 +164,7 @@ chs_count_event(const Published *published, const char *event_type, int event_ty
 		if (!count_field(s, event_data, &in->cell))
 			continue;
 		in->series_id = s->id;
+		in->series = t->series[i];
 		in->kind = s->kind;
 		in->keep = s->keep;
 		n++;

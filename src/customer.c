@@ -90,47 +90,52 @@ chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer)
 }
 
 /*
- * chs_customer_lock keeps a customer from being deleted before the transaction
- * ends, as a foreign key would; false where there is no such customer.  Waits
- * for a transaction that is deleting it, and for nothing else.
+ * chs_customer_lock keeps a customer from being deleted or renumbered before the
+ * transaction ends, as a foreign key would.  Only a transaction that is doing so
+ * (or has the row locked FOR UPDATE) is in the way: it is waited for, if so
+ * asked, or the customer is busy.
  */
-bool
-chs_customer_lock(int64 customer_id)
+CustomerLock
+chs_customer_lock(int64 customer_id, bool wait)
 {
 	Relation	rel = table_open(chs_catalog_relation("customers"), RowShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	/* also sees what the current command inserted */
-	Snapshot	snapshot = SnapshotSelf;
-	bool		found = false;
-	bool		again;
+	TM_Result	result;
 
 	do
 	{
+		/* a snapshot that also sees what the current command inserted */
 		SysScanDesc scan = begin_key_scan(rel, "customers_pkey", CUSTOMERS_CUSTOMER_ID,
-										  customer_id, snapshot);
+										  customer_id, SnapshotSelf);
 		HeapTuple	tuple = systable_getnext(scan);
 
-		again = false;
+		result = TM_Deleted;
 		if (HeapTupleIsValid(tuple))
 		{
 			TM_FailureData failure;
-			TM_Result	result;
 			ItemPointerData tid = tuple->t_self;
 
 			/* the highest command number: own changes are known already */
-			result = table_tuple_lock(rel, &tid, snapshot, slot, InvalidCommandId - 1,
-									  LockTupleKeyShare, LockWaitBlock,
+			result = table_tuple_lock(rel, &tid, SnapshotSelf, slot, InvalidCommandId - 1,
+									  LockTupleKeyShare, wait ? LockWaitBlock : LockWaitSkip,
 									  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
-			found = result == TM_Ok;
-			/* updated meanwhile: look again for the version that is there now */
-			again = result == TM_Updated;
+			/* the last version may be that of another number */
+			if (result == TM_Ok)
+			{
+				bool		isnull;
+
+				if (DatumGetInt64(slot_getattr(slot, CUSTOMERS_CUSTOMER_ID, &isnull)) != customer_id)
+					result = TM_Deleted;
+			}
 		}
 		systable_endscan(scan);
 		CHECK_FOR_INTERRUPTS();
-	} while (again);
+		/* updated meanwhile: look again for the version that is there now */
+	} while (result == TM_Updated);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
-	return found;
+	return result == TM_Ok ? CUSTOMER_LOCKED :
+		result == TM_WouldBlock ? CUSTOMER_BUSY : CUSTOMER_GONE;
 }
 
 /* chs_customer_stored reads the row of chs.activity. */

@@ -32,7 +32,15 @@ typedef struct StoredActivity
 
 extern int32 chs_customer_today(void);
 extern bool chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer);
-extern bool chs_customer_lock(int64 customer_id);
+/* What became of locking a customer. */
+typedef enum CustomerLock
+{
+	CUSTOMER_LOCKED,
+	CUSTOMER_GONE,
+	CUSTOMER_BUSY				/* about to be deleted, perhaps */
+} CustomerLock;
+
+extern CustomerLock chs_customer_lock(int64 customer_id, bool wait);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,
 											  int32 as_of_day, int32 last_day);

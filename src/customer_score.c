@@ -106,7 +106,7 @@ customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 		return false;
 	as_of_day = PG_ARGISNULL(1) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
 	find_as_caller(PG_GETARG_INT64(0), &customer);
-	cs->live = chs_catalog_live();
+	cs->live = chs_catalog_live_at(GetActiveSnapshot());
 	cs->scorecard = chs_scorecard_of_segment(cs->live->published, customer.segment);
 	cs->subject.segment = customer.segment;
 	cs->subject.created_day = customer.created_day;

@@ -84,7 +84,7 @@ begin_fold(Fold *fold)
 	take_fold_lock();
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	fold->live = chs_catalog_live();
+	fold->live = chs_catalog_live_at(GetActiveSnapshot());
 	fold->snapshot = GetActiveSnapshot();
 	fold->horizon = snapshot_horizon(fold->snapshot);
 	fold->today = chs_customer_today();
@@ -110,10 +110,11 @@ is_current(const StoredActivity *stored, const Live *live)
 /*
  * Folds what is queued for a customer, from the raw events where asked to or
  * needed, and stores its health.  Returns the score, or NULL where the customer
- * does not exist (any more).
+ * does not exist (any more), or is busy and not to be waited for: then all stays
+ * as it is.
  */
 static Score *
-fold_customer_in_scratch(Fold *fold, int64 customer_id, bool rebuild)
+fold_customer_in_scratch(Fold *fold, int64 customer_id, bool rebuild, bool wait, CustomerLock *lock)
 {
 	const Live *live = fold->live;
 	StoredActivity stored = chs_customer_stored(customer_id, fold->snapshot);
@@ -125,12 +126,15 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, bool rebuild)
 	ActivityData *data = stored.activity;
 	Score	   *score;
 
+	/* from here on nobody deletes what is about to be written */
+	*lock = chs_customer_lock(customer_id, wait);
+	if (*lock == CUSTOMER_BUSY)
+		return NULL;
 	chs_queue_delete(&queued);
+	if (*lock == CUSTOMER_GONE)
+		return NULL;
 	if (!chs_customer_find(customer_id, fold->snapshot, &customer))
-		return NULL;
-	/* what exists already is locked by being updated */
-	if (!stored.found && !chs_customer_lock(customer_id))
-		return NULL;
+		return NULL;			/* created since the snapshot */
 
 	scorecard = chs_scorecard_of_segment(live->published, customer.segment);
 	subject.segment = customer.segment;
@@ -155,31 +159,46 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, bool rebuild)
 	return score;
 }
 
-static bool
-fold_customer(Fold *fold, int64 customer_id, bool rebuild, bool *known, double *points)
+/* What came of folding a customer. */
+typedef struct Folded
+{
+	CustomerLock lock;
+	bool		exists;
+	bool		known;			/* has a score */
+	double		score;
+} Folded;
+
+static Folded
+fold_customer(Fold *fold, int64 customer_id, bool rebuild, bool wait)
 {
 	MemoryContext caller = MemoryContextSwitchTo(fold->scratch);
+	Folded		folded = {0};
 	Score	   *score;
 
 	CHECK_FOR_INTERRUPTS();
-	score = fold_customer_in_scratch(fold, customer_id, rebuild);
-	*known = score != NULL && score->status != STATUS_UNKNOWN;
-	*points = *known ? score->score : 0;
+	score = fold_customer_in_scratch(fold, customer_id, rebuild, wait, &folded.lock);
+	folded.exists = score != NULL;
+	folded.known = score != NULL && score->status != STATUS_UNKNOWN;
+	folded.score = folded.known ? score->score : 0;
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(fold->scratch);
-	return score != NULL;
+	return folded;
 }
 
+/* Folds customers; returns how many, and whether any was busy and left out. */
 static int64
-fold_customers(Fold *fold, const int64 *customer_ids, int n, bool rebuild)
+fold_customers(Fold *fold, const int64 *customer_ids, int n, bool rebuild, bool *skipped)
 {
-	int64		folded = 0;
-	bool		known;
-	double		points;
+	int64		count = 0;
 
 	for (int i = 0; i < n; i++)
-		folded += fold_customer(fold, customer_ids[i], rebuild, &known, &points);
-	return folded;
+	{
+		Folded		folded = fold_customer(fold, customer_ids[i], rebuild, false);
+
+		count += folded.exists;
+		*skipped |= folded.lock == CUSTOMER_BUSY;
+	}
+	return count;
 }
 
 /*
@@ -189,8 +208,9 @@ fold_customers(Fold *fold, const int64 *customer_ids, int n, bool rebuild)
  *
  * A pass goes through the queue in the order of transactions.  Rows of
  * transactions that were still running when the pass began may lie behind its
- * position, so the next pass begins with the oldest of those.  Progress must be
- * forgotten if the transaction does not commit.
+ * position, so the next pass begins with the oldest of those; or where this one
+ * did, if it left out customers that were busy.  Progress must be forgotten if
+ * the transaction does not commit.
  */
 int64
 chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
@@ -204,15 +224,18 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	if (!progress->in_pass)
 	{
 		progress->in_pass = true;
-		progress->position.xid = progress->pass_horizon;
+		if (!progress->skipped)
+			progress->start = progress->next_start;
+		progress->skipped = false;
+		progress->position.xid = progress->start;
 		progress->position.customer_id = PG_INT64_MIN;
-		progress->pass_horizon = fold.horizon;
+		progress->next_start = fold.horizon;
 	}
 	nrows = chs_queue_customers(&progress->position, limit, fold.snapshot, &customer_ids, &ncustomers);
 	*complete = nrows < limit;
 	if (*complete)
 		progress->in_pass = false;
-	(void) fold_customers(&fold, customer_ids, ncustomers, false);
+	(void) fold_customers(&fold, customer_ids, ncustomers, false, &progress->skipped);
 	end_fold(&fold);
 	return nrows;
 }
@@ -274,7 +297,7 @@ list_customers(int64 after, int limit, bool stale, int32 today, int version, int
  * Returns how many there were.
  */
 static int
-fold_slice(int64 *last, int limit, bool stale, bool rebuild)
+fold_slice(int64 *last, int limit, bool stale, bool rebuild, bool *skipped)
 {
 	Fold		fold;
 	int64	   *customer_ids = palloc(limit * sizeof(int64));
@@ -282,7 +305,7 @@ fold_slice(int64 *last, int limit, bool stale, bool rebuild)
 
 	begin_fold(&fold);
 	n = list_customers(*last, limit, stale, fold.today, fold.live->version, customer_ids);
-	(void) fold_customers(&fold, customer_ids, n, rebuild);
+	(void) fold_customers(&fold, customer_ids, n, rebuild, skipped);
 	end_fold(&fold);
 	if (n > 0)
 		*last = customer_ids[n - 1];
@@ -294,11 +317,12 @@ fold_slice(int64 *last, int limit, bool stale, bool rebuild)
  * chs_fold_rescore_stale scores, within the current transaction, the next
  * customers after *last_customer_id whose health is of an earlier day or version
  * or missing, and returns how many there were: fewer than the limit at the end.
+ * *skipped tells that some were busy and stay stale.
  */
-int64
-chs_fold_rescore_stale(int64 *last_customer_id, int limit)
+int
+chs_fold_rescore_stale(int64 *last_customer_id, int limit, bool *skipped)
 {
-	return fold_slice(last_customer_id, limit, true, false);
+	return fold_slice(last_customer_id, limit, true, false, skipped);
 }
 
 /* Folds all customers, in slices. */
@@ -307,26 +331,32 @@ fold_everyone(bool rebuild)
 {
 	int64		last = PG_INT64_MIN;
 	int64		folded = 0;
+	bool		skipped = false;
 	int			n;
 
 	do
-		folded += n = fold_slice(&last, chs_batch_size, false, rebuild);
+		folded += n = fold_slice(&last, chs_batch_size, false, rebuild, &skipped);
 	while (n == chs_batch_size);
+	if (skipped)
+		ereport(NOTICE,
+				(errmsg("customers that other transactions have locked were left out"),
+				 errhint("Run it again when those have ended.")));
 	return folded;
 }
 
 /* Folds one customer, or raises an error where there is none. */
-static bool
-fold_one(int64 customer_id, bool rebuild, double *points)
+static Folded
+fold_one(int64 customer_id, bool rebuild)
 {
 	Fold		fold;
-	bool		known;
+	Folded		folded;
 
 	begin_fold(&fold);
-	if (!fold_customer(&fold, customer_id, rebuild, &known, points))
+	folded = fold_customer(&fold, customer_id, rebuild, true);
+	if (!folded.exists)
 		chs_customer_not_found(customer_id);
 	end_fold(&fold);
-	return known;
+	return folded;
 }
 
 /* chs_process_queue folds the queue, at most so many rows. */
@@ -349,11 +379,11 @@ PG_FUNCTION_INFO_V1(chs_recalculate);
 Datum
 chs_recalculate(PG_FUNCTION_ARGS)
 {
-	double		points;
+	Folded		folded = fold_one(PG_GETARG_INT64(0), false);
 
-	if (!fold_one(PG_GETARG_INT64(0), false, &points))
+	if (!folded.known)
 		PG_RETURN_NULL();
-	PG_RETURN_FLOAT8(points);
+	PG_RETURN_FLOAT8(folded.score);
 }
 
 /* chs_recalculate_all folds the queue and scores everyone. */
@@ -369,10 +399,8 @@ PG_FUNCTION_INFO_V1(chs_rebuild);
 Datum
 chs_rebuild(PG_FUNCTION_ARGS)
 {
-	double		points;
-
 	if (PG_ARGISNULL(0))
 		PG_RETURN_INT64(fold_everyone(true));
-	(void) fold_one(PG_GETARG_INT64(0), true, &points);
+	(void) fold_one(PG_GETARG_INT64(0), true);
 	PG_RETURN_INT64(1);
 }

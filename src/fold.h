@@ -10,12 +10,14 @@
 /* Where folding of the queue stands, kept from batch to batch. */
 typedef struct FoldProgress
 {
-	QueuePosition position;		/* rows up to here are folded, of this pass */
-	FullTransactionId pass_horizon; /* what the pass could not see yet is from here on */
 	bool		in_pass;
+	FullTransactionId start;	/* of the pass */
+	QueuePosition position;		/* rows up to here are folded, of this pass */
+	FullTransactionId next_start;	/* what the pass cannot see yet is from here on */
+	bool		skipped;		/* customers that were busy, in this pass */
 } FoldProgress;
 
 extern int64 chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete);
-extern int64 chs_fold_rescore_stale(int64 *last_customer_id, int limit);
+extern int	chs_fold_rescore_stale(int64 *last_customer_id, int limit, bool *skipped);
 
 #endif							/* CHS_FOLD_H */

@@ -18,6 +18,7 @@
 #include "catalog.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* Columns of chs.queue. */
@@ -35,42 +36,70 @@ enum
 /* So many deltas of a customer are merged as they are read, to bound memory. */
 #define MERGE_AT 256
 
-/* chs_queue_begin_append opens the queue for chs_queue_append. */
+/*
+ * chs_queue_begin_append opens the queue for chs_queue_append.  Allocates in the
+ * current memory context, which must last until chs_queue_end_append.
+ */
 void
 chs_queue_begin_append(QueueAppender *appender)
 {
+	memset(appender, 0, sizeof(QueueAppender));
 	appender->rel = table_open(chs_catalog_relation("queue"), RowExclusiveLock);
 	appender->indexes = CatalogOpenIndexes(appender->rel);
+	appender->row_context = AllocSetContextCreate(CurrentMemoryContext, "chs queue rows", ALLOCSET_DEFAULT_SIZES);
+}
+
+static void
+insert_rows(QueueAppender *appender)
+{
+	if (appender->nrows == 0)
+		return;
+	CatalogTuplesMultiInsertWithInfo(appender->rel, appender->rows, appender->nrows, appender->indexes);
+	for (int i = 0; i < appender->nrows; i++)
+		ExecClearTuple(appender->rows[i]);
+	appender->nrows = 0;
+	MemoryContextReset(appender->row_context);
 }
 
 /*
  * chs_queue_append appends a row on behalf of the current transaction.  The
- * delta may be NULL.  Needs no rights of the caller, as a constraint would not.
+ * delta may be NULL, else must last, best in row_context, until the rows are
+ * inserted.  Needs no rights of the caller, as a constraint would not.
  */
 void
 chs_queue_append(QueueAppender *appender, int64 customer_id, Activity *delta,
 				 bool rebuild, int series_version)
 {
-	Datum		values[QUEUE_COLUMNS];
-	bool		nulls[QUEUE_COLUMNS] = {0};
-	HeapTuple	tuple;
+	TupleTableSlot *row = appender->rows[appender->nrows];
 
-	values[QUEUE_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	values[QUEUE_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
-	values[QUEUE_DELTA - 1] = PointerGetDatum(delta);
-	nulls[QUEUE_DELTA - 1] = delta == NULL;
-	values[QUEUE_REBUILD - 1] = BoolGetDatum(rebuild);
-	values[QUEUE_SERIES_VERSION - 1] = Int32GetDatum(series_version);
-	values[QUEUE_ENQUEUED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	tuple = heap_form_tuple(RelationGetDescr(appender->rel), values, nulls);
-	CatalogTupleInsertWithInfo(appender->rel, tuple, appender->indexes);
-	heap_freetuple(tuple);
+	if (row == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(appender->indexes));
+
+		row = MakeSingleTupleTableSlot(RelationGetDescr(appender->rel), &TTSOpsHeapTuple);
+		appender->rows[appender->nrows] = row;
+		MemoryContextSwitchTo(caller);
+	}
+	row->tts_values[QUEUE_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	row->tts_values[QUEUE_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
+	row->tts_values[QUEUE_DELTA - 1] = PointerGetDatum(delta);
+	memset(row->tts_isnull, false, QUEUE_COLUMNS);
+	row->tts_isnull[QUEUE_DELTA - 1] = delta == NULL;
+	row->tts_values[QUEUE_REBUILD - 1] = BoolGetDatum(rebuild);
+	row->tts_values[QUEUE_SERIES_VERSION - 1] = Int32GetDatum(series_version);
+	row->tts_values[QUEUE_ENQUEUED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	ExecStoreVirtualTuple(row);
+	if (++appender->nrows == QUEUE_APPEND_ROWS)
+		insert_rows(appender);
 }
 
-/* chs_queue_end_append closes the queue, keeping the lock. */
+/* chs_queue_end_append inserts the rest and closes the queue, keeping the lock. */
 void
 chs_queue_end_append(QueueAppender *appender)
 {
+	insert_rows(appender);
+	for (int i = 0; i < QUEUE_APPEND_ROWS && appender->rows[i] != NULL; i++)
+		ExecDropSingleTupleTableSlot(appender->rows[i]);
 	CatalogCloseIndexes(appender->indexes);
 	table_close(appender->rel, NoLock);
 }

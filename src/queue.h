@@ -12,11 +12,17 @@
 #include "utils/snapshot.h"
 #include "utils/xid8.h"
 
+/* So many rows are inserted at once. */
+#define QUEUE_APPEND_ROWS 64
+
 /* To append many rows with the table opened once. */
 typedef struct QueueAppender
 {
 	Relation	rel;
 	CatalogIndexState indexes;
+	MemoryContext row_context;	/* for rows until they are inserted */
+	int			nrows;
+	TupleTableSlot *rows[QUEUE_APPEND_ROWS];
 } QueueAppender;
 
 /* What is queued for a customer. */

@@ -95,9 +95,12 @@ read_curve_number(const char **next, const char *text)
 	char	   *end;
 	double		d;
 
+	/* plain decimal numbers only, of the forms that strtod takes */
+	size_t		length = strspn(*next, "+-.0123456789eE");
+
 	errno = 0;
 	d = strtod(*next, &end);	/* LC_NUMERIC is "C" in a server */
-	if (end == *next || errno != 0 || !isfinite(d))
+	if (length == 0 || end != *next + length || errno != 0 || !isfinite(d))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid curve: \"%s\"", text),

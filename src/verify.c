@@ -145,7 +145,7 @@ verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, co
 
 	if (!chs_customer_find(customer_id, snapshot, &customer))
 	{
-		report(fcinfo, customer_id, "customer", "health or activity of a customer that does not exist", NULL);
+		report(fcinfo, customer_id, "customer", "events, activity or health of a customer that does not exist", NULL);
 		return;
 	}
 	verify_activity(fcinfo, &customer, live, &stored, &queued);
@@ -184,7 +184,8 @@ read_health(HeapTuple tuple, TupleDesc desc)
 #define EVERYONE \
 	"SELECT i.customer_id, h.score, h.status, h.coverage, h.trend, h.factor_scores, h.version, h.as_of" \
 	" FROM (SELECT customer_id FROM chs.customers UNION SELECT customer_id FROM chs.activity" \
-	"       UNION SELECT customer_id FROM chs.customer_health) i" \
+	"       UNION SELECT customer_id FROM chs.customer_health" \
+	"       UNION SELECT customer_id FROM chs.customer_events) i" \
 	" LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY i.customer_id"
 
 /* chs_verify compares everything, and returns a row for each difference. */
@@ -203,7 +204,7 @@ chs_verify(PG_FUNCTION_ARGS)
 	/* one snapshot for all that is compared */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	UpdateActiveSnapshotCommandId();
-	live = chs_catalog_live();
+	live = chs_catalog_live_at(GetActiveSnapshot());
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

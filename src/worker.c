@@ -306,6 +306,7 @@ typedef struct Rescoring
 	int32		day;
 	int			version;
 	int64		last_customer_id;
+	bool		skipped;
 } Rescoring;
 
 /*
@@ -317,21 +318,19 @@ rescore_slice(Rescoring *rescoring)
 {
 	int32		today;
 	int			version;
-	int64		n;
+	int			n;
 
 	if (!begin_batch("scoring the customers for a new day or scorecard version"))
 		return false;
 	today = chs_customer_today();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	version = chs_catalog_live()->version;
-	PopActiveSnapshot();
 	if (today != rescoring->day || version != rescoring->version)
 		*rescoring = (Rescoring) {
 		.day = today,.version = version,.last_customer_id = PG_INT64_MIN
 	};
 	if (!rescoring->done)
 	{
-		n = chs_fold_rescore_stale(&rescoring->last_customer_id, chs_batch_size);
+		n = chs_fold_rescore_stale(&rescoring->last_customer_id, chs_batch_size, &rescoring->skipped);
 		rescoring->done = n < chs_batch_size;
 	}
 	end_batch();
@@ -383,9 +382,13 @@ chs_worker_main(Datum arg)
 
 		rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					   LINGER_MS, PG_WAIT_EXTENSION);
-		/* whoever marks it dirty from here on wakes the launcher */
-		if ((rc & WL_TIMEOUT) && pg_atomic_read_u32(&my_slot->dirty) == 0)
-			proc_exit(0);
+		if (!(rc & WL_TIMEOUT) || pg_atomic_read_u32(&my_slot->dirty) != 0)
+			continue;
+		/* customers that were busy are tried again every time */
+		if (rescoring.skipped)
+			rescoring = (Rescoring) {0};
+		else if (!progress.skipped)
+			proc_exit(0);		/* whoever marks it dirty now wakes the launcher */
 	}
 }
 

@@ -12,6 +12,7 @@ CREATE TABLE chs.customers (
 );
 CREATE INDEX customers_parent_id_idx ON chs.customers (parent_id) WHERE parent_id IS NOT NULL;
 COMMENT ON TABLE chs.customers IS 'who is scored';
+COMMENT ON SEQUENCE chs.customers_customer_id_seq IS 'numbers chs.customers';
 COMMENT ON COLUMN chs.customers.external_id IS 'the company''s own key of the customer';
 COMMENT ON COLUMN chs.customers.segment IS 'chooses scorecard and targets; NULL: the default scorecard and the targets for everyone else';
 COMMENT ON COLUMN chs.customers.parent_id IS 'the customer that this one belongs to, if any';

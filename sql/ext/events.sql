@@ -35,6 +35,7 @@ CREATE INDEX customer_events_occurred_at_idx ON chs.customer_events (customer_id
 CREATE UNIQUE INDEX customer_events_idempotency_key ON chs.customer_events (customer_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 COMMENT ON TABLE chs.customer_events IS 'what customers did; every row counts in the score of its customer';
+COMMENT ON SEQUENCE chs.customer_events_event_id_seq IS 'numbers chs.customer_events';
 COMMENT ON COLUMN chs.customer_events.event_data IS 'an object; chs.event_types says which keys must be there';
 COMMENT ON COLUMN chs.customer_events.occurred_at IS 'when it happened; its UTC day is what counts';
 COMMENT ON COLUMN chs.customer_events.recorded_at IS 'when the row was inserted';

@@ -45,4 +45,5 @@ ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE chs.health_scores DISABLE TRIGGER ALL;
 COMMENT ON TABLE chs.health_scores IS 'history: one row per customer and UTC day, and one for each change that matters';
+COMMENT ON SEQUENCE chs.health_scores_health_score_id_seq IS 'numbers chs.health_scores';
 COMMENT ON COLUMN chs.health_scores.version IS 'the published version that made the score, with which it can be recomputed';

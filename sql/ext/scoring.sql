@@ -50,7 +50,7 @@ CREATE FUNCTION chs.health_now(customer_id bigint, as_of timestamptz DEFAULT NUL
 COMMENT ON FUNCTION chs.health_now(bigint, timestamptz) IS 'health of a customer, calculated now';
 
 CREATE FUNCTION @extschema@.chs_health(customer_id bigint) RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL RESTRICTED
+    LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT jsonb_build_object(
