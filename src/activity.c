@@ -759,27 +759,6 @@ chs_activity_from_increments(Increment *increments, int n, int32 day)
 	return data;
 }
 
-/* chs_activity_find returns the series with the id, or NULL. */
-Series *
-chs_activity_find(const ActivityData *data, uint64 id)
-{
-	int			low = 0;
-	int			high = data->nseries - 1;
-
-	while (low <= high)
-	{
-		int			middle = (low + high) / 2;
-
-		if (data->series[middle].id == id)
-			return &data->series[middle];
-		if (data->series[middle].id < id)
-			low = middle + 1;
-		else
-			high = middle - 1;
-	}
-	return NULL;
-}
-
 /* ---------------------------------------------------- the aggregate's state */
 
 static Activity *

@@ -81,7 +81,6 @@ extern ActivityData *chs_activity_from_increments(Increment *increments, int n, 
 extern ActivityData *chs_activity_merge_two(const ActivityData *a, const ActivityData *b);
 extern ActivityData *chs_activity_merge_many(ActivityData **inputs, int n);
 extern void chs_activity_prune_to(ActivityData *data, int32 day);
-extern Series *chs_activity_find(const ActivityData *data, uint64 id);
 
 /* The state of the aggregate: an activity that increments can be added to. */
 extern Activity *chs_activity_open_state(void);

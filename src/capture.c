@@ -606,7 +606,7 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	Portal		portal;
 
 	check_trigger(fcinfo, false, "chs.capture_truncate");
-	check_table(fcinfo, chs_catalog_relation("customer_events"), "chs.capture_truncate", "customer_events");
+	check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMER_EVENTS), "chs.capture_truncate", "customer_events");
 	chs_capture_flush_pending();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -663,7 +663,7 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 	Touched    *customer;
 
 	check_trigger(fcinfo, true, "chs.capture_customer");
-	check_table(fcinfo, chs_catalog_relation("customers"), "chs.capture_customer", "customers");
+	check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMERS), "chs.capture_customer", "customers");
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 	{
 		/* what was known to exist does no more */

@@ -26,6 +26,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* ----------------------------------------------------------- own objects */
 
@@ -66,17 +67,48 @@ chs_catalog_extension_schema(void)
 	return copy_extension_row()->extnamespace;
 }
 
+static const char *const relation_names[] = {
+	[CHS_ACTIVITY] = "activity",
+	[CHS_ACTIVITY_PKEY] = "activity_pkey",
+	[CHS_CUSTOMER_EVENTS] = "customer_events",
+	[CHS_CUSTOMER_HEALTH] = "customer_health",
+	[CHS_CUSTOMER_HEALTH_PKEY] = "customer_health_pkey",
+	[CHS_CUSTOMERS] = "customers",
+	[CHS_CUSTOMERS_PKEY] = "customers_pkey",
+	[CHS_EVENT_TYPES] = "event_types",
+	[CHS_HEALTH_SCORES] = "health_scores",
+	[CHS_QUEUE] = "queue",
+	[CHS_QUEUE_CUSTOMER_ID_IDX] = "queue_customer_id_idx",
+	[CHS_QUEUE_XID_IDX] = "queue_xid_idx",
+	[CHS_SCORECARD_VERSIONS] = "scorecard_versions"
+};
+
+/* Found once, until the schema is dropped; they never get other identifiers. */
+static Oid	relation_oids[lengthof(relation_names)];
+
+/* Only forgets: a callback may come at any time, and must look nothing up. */
+static void
+forget_relations(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
+				 uint32 hashvalue pg_attribute_unused())
+{
+	memset(relation_oids, 0, sizeof(relation_oids));
+}
+
 /* chs_catalog_relation returns a table or index of schema chs. */
 Oid
-chs_catalog_relation(const char *name)
+chs_catalog_relation(ChsRelation relation)
 {
-	Oid			oid = get_relname_relid(name, get_namespace_oid("chs", true));
+	Oid			oid = relation_oids[relation];
 
+	if (OidIsValid(oid))
+		return oid;
+	oid = get_relname_relid(relation_names[relation], get_namespace_oid("chs", true));
 	if (!OidIsValid(oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"chs.%s\" does not exist", name),
+				 errmsg("relation \"chs.%s\" does not exist", relation_names[relation]),
 				 errhint("Run CREATE EXTENSION chs in this database.")));
+	relation_oids[relation] = oid;
 	return oid;
 }
 
@@ -128,6 +160,7 @@ void
 chs_catalog_init(void)
 {
 	CacheRegisterRelcacheCallback(invalidate_live, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_relations, (Datum) 0);
 }
 
 /* chs_invalidate is a trigger: makes all sessions read the trigger's table again. */
@@ -218,9 +251,9 @@ read_live(Snapshot snapshot)
 
 	l = MemoryContextAllocZero(context, sizeof(Live));
 	l->context = context;
-	l->events = chs_catalog_relation("customer_events");
-	live_relations[0] = chs_catalog_relation("scorecard_versions");
-	live_relations[1] = chs_catalog_relation("event_types");
+	l->events = chs_catalog_relation(CHS_CUSTOMER_EVENTS);
+	live_relations[0] = chs_catalog_relation(CHS_SCORECARD_VERSIONS);
+	live_relations[1] = chs_catalog_relation(CHS_EVENT_TYPES);
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

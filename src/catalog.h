@@ -10,6 +10,24 @@
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
+/* Tables and indexes of schema chs that the engine uses. */
+typedef enum ChsRelation
+{
+	CHS_ACTIVITY,
+	CHS_ACTIVITY_PKEY,
+	CHS_CUSTOMER_EVENTS,
+	CHS_CUSTOMER_HEALTH,
+	CHS_CUSTOMER_HEALTH_PKEY,
+	CHS_CUSTOMERS,
+	CHS_CUSTOMERS_PKEY,
+	CHS_EVENT_TYPES,
+	CHS_HEALTH_SCORES,
+	CHS_QUEUE,
+	CHS_QUEUE_CUSTOMER_ID_IDX,
+	CHS_QUEUE_XID_IDX,
+	CHS_SCORECARD_VERSIONS
+} ChsRelation;
+
 /* What an event type demands of event_data. */
 typedef struct EventRule
 {
@@ -45,7 +63,7 @@ typedef struct OwnerRights
 
 extern bool chs_catalog_installed(void);
 extern Oid	chs_catalog_extension_schema(void);
-extern Oid	chs_catalog_relation(const char *name);
+extern Oid	chs_catalog_relation(ChsRelation relation);
 extern void chs_catalog_become_owner(OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern const Live *chs_catalog_live(void);

@@ -51,7 +51,7 @@ chs_customer_not_found(int64 customer_id)
 
 /* Starts a scan of a table for the one row with a bigint key. */
 static SysScanDesc
-begin_key_scan(Relation rel, const char *index, int column, int64 value, Snapshot snapshot)
+begin_key_scan(Relation rel, ChsRelation index, int column, int64 value, Snapshot snapshot)
 {
 	ScanKeyData key;
 
@@ -65,9 +65,9 @@ begin_key_scan(Relation rel, const char *index, int column, int64 value, Snapsho
 bool
 chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer)
 {
-	Relation	rel = table_open(chs_catalog_relation("customers"), AccessShareLock);
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	SysScanDesc scan = begin_key_scan(rel, "customers_pkey", CUSTOMERS_CUSTOMER_ID, customer_id, snapshot);
+	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id, snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		found = HeapTupleIsValid(tuple);
 
@@ -98,14 +98,14 @@ chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer)
 CustomerLock
 chs_customer_lock(int64 customer_id, bool wait)
 {
-	Relation	rel = table_open(chs_catalog_relation("customers"), RowShareLock);
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), RowShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TM_Result	result;
 
 	do
 	{
 		/* a snapshot that also sees what the current command inserted */
-		SysScanDesc scan = begin_key_scan(rel, "customers_pkey", CUSTOMERS_CUSTOMER_ID,
+		SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID,
 										  customer_id, SnapshotSelf);
 		HeapTuple	tuple = systable_getnext(scan);
 
@@ -143,9 +143,9 @@ StoredActivity
 chs_customer_stored(int64 customer_id, Snapshot snapshot)
 {
 	StoredActivity stored = {0};
-	Relation	rel = table_open(chs_catalog_relation("activity"), AccessShareLock);
+	Relation	rel = table_open(chs_catalog_relation(CHS_ACTIVITY), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	SysScanDesc scan = begin_key_scan(rel, "activity_pkey", ACTIVITY_CUSTOMER_ID, customer_id, snapshot);
+	SysScanDesc scan = begin_key_scan(rel, CHS_ACTIVITY_PKEY, ACTIVITY_CUSTOMER_ID, customer_id, snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
 
 	stored.found = HeapTupleIsValid(tuple);

@@ -118,7 +118,7 @@ customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 static Score *
 calculate(const CustomerScore *cs)
 {
-	return chs_score_calculate(cs->live->published, cs->scorecard, cs->activity, &cs->subject);
+	return chs_score_calculate(chs_score_prepare(cs->live->published, cs->activity), cs->scorecard, &cs->subject);
 }
 
 /* chs_score returns the score of a customer. */

@@ -86,8 +86,7 @@ draw_sparkline(const double *values, const bool *known, int n, double low, doubl
 }
 
 static Datum
-metric_sparkline(const Published *published, const ActivityData *activity,
-				 const Metric *m, int32 as_of_day)
+metric_sparkline(const ScoreInput *input, const Metric *m, int32 as_of_day)
 {
 	int			n = Min(m->window, SPARKLINE_DAYS);
 	double	   *values = palloc(n * sizeof(double));
@@ -97,7 +96,7 @@ metric_sparkline(const Published *published, const ActivityData *activity,
 
 	for (int i = 0; i < n; i++)
 	{
-		known[i] = chs_score_metric_on_day(published, activity, m, as_of_day - n + 1 + i, &values[i]);
+		known[i] = chs_score_metric_on_day(input, m, as_of_day - n + 1 + i, &values[i]);
 		if (known[i])
 		{
 			low = Min(low, values[i]);
@@ -108,8 +107,8 @@ metric_sparkline(const Published *published, const ActivityData *activity,
 }
 
 static Datum
-factor_sparkline(const Published *published, const Scorecard *scorecard,
-				 const ActivityData *activity, const ScoreSubject *subject, int factor)
+factor_sparkline(const ScoreInput *input, const Scorecard *scorecard,
+				 const ScoreSubject *subject, int factor)
 {
 	/* the activity reaches as far back as the trend does */
 	int			n = scorecard->trend_days + 1;
@@ -117,7 +116,7 @@ factor_sparkline(const Published *published, const Scorecard *scorecard,
 	bool	   *known = palloc(n * sizeof(bool));
 
 	for (int i = 0; i < n; i++)
-		known[i] = chs_score_factor_on_day(published, scorecard, activity, subject, factor,
+		known[i] = chs_score_factor_on_day(input, scorecard, subject, factor,
 										   subject->as_of_day - n + 1 + i, &values[i]);
 	return draw_sparkline(values, known, n, 0, 100);
 }
@@ -259,7 +258,8 @@ chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
 				 const ScoreSubject *subject)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Score	   *score = chs_score_calculate(published, scorecard, activity, subject);
+	ScoreInput *input = chs_score_prepare(published, activity);
+	Score	   *score = chs_score_calculate(input, scorecard, subject);
 	bool		known = score->status != STATUS_UNKNOWN;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -277,7 +277,7 @@ chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
 		set_double(values, nulls, 6, fs->has_score, fs->effective_weight);
 		set_double(values, nulls, 7, fs->has_score && known, fs->contribution);
 		values[8] = chs_explain_trend(fs->trend, &nulls[8]);
-		values[9] = factor_sparkline(published, scorecard, activity, subject, i);
+		values[9] = factor_sparkline(input, scorecard, subject, i);
 		values[10] = factor_details(scorecard, f, fs);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 
@@ -296,7 +296,7 @@ chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
 			set_double(values, nulls, 7,
 					   known && (m->penalty > 0 ? fs->has_score : ms->has_score), ms->contribution);
 			values[8] = chs_explain_trend(ms->trend, &nulls[8]);
-			values[9] = metric_sparkline(published, activity, m, subject->as_of_day);
+			values[9] = metric_sparkline(input, m, subject->as_of_day);
 			values[10] = metric_details(published, m, ms, subject);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
@@ -350,7 +350,7 @@ chs_activity_score(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	scorecard = chs_scorecard_of_segment(published, subject.segment);
-	score = chs_score_calculate(published, scorecard, activity, &subject);
+	score = chs_score_calculate(chs_score_prepare(published, activity), scorecard, &subject);
 	nulls[0] = score->status == STATUS_UNKNOWN;
 	values[0] = Float8GetDatum(score->score);
 	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));

@@ -39,21 +39,19 @@ enum
 	HEALTH_VERSION,
 	HEALTH_AS_OF,
 	HEALTH_CALCULATED_AT,
-	HEALTH_COLUMNS = HEALTH_CALCULATED_AT
+	HEALTH_RECORDED_SCORE,		/* chs.health_scores has an identifier before, but not this */
+	HEALTH_COLUMNS = HEALTH_RECORDED_SCORE
 };
-
-/* Columns of chs.health_scores: an identifier, then those of chs.customer_health. */
-#define HISTORY_COLUMNS (1 + HEALTH_COLUMNS)
 
 /* chs_health_open opens the tables. */
 void
 chs_health_open(HealthTables *tables)
 {
-	tables->activity = table_open(chs_catalog_relation("activity"), RowExclusiveLock);
+	tables->activity = table_open(chs_catalog_relation(CHS_ACTIVITY), RowExclusiveLock);
 	tables->activity_indexes = CatalogOpenIndexes(tables->activity);
-	tables->health = table_open(chs_catalog_relation("customer_health"), RowExclusiveLock);
+	tables->health = table_open(chs_catalog_relation(CHS_CUSTOMER_HEALTH), RowExclusiveLock);
 	tables->health_indexes = CatalogOpenIndexes(tables->health);
-	tables->history = table_open(chs_catalog_relation("health_scores"), RowExclusiveLock);
+	tables->history = table_open(chs_catalog_relation(CHS_HEALTH_SCORES), RowExclusiveLock);
 	tables->history_indexes = CatalogOpenIndexes(tables->history);
 	tables->history_sequence = getIdentitySequence(RelationGetRelid(tables->history), 1, false);
 }
@@ -101,78 +99,60 @@ chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredA
 	store(tables->activity, tables->activity_indexes, stored->found ? &tid : NULL, values, nulls);
 }
 
-/* The last row of a customer's history. */
-typedef struct LastRecord
+/* The row of chs.customer_health that is to be replaced. */
+typedef struct StoredHealth
 {
 	bool		found;
-	bool		known;
-	double		score;
+	ItemPointerData tid;
 	int32		as_of;
 	int			version;
+	bool		recorded;		/* whether the history's latest row has a score */
+	double		recorded_score;
 	char		status[16];
-} LastRecord;
+} StoredHealth;
 
-static LastRecord
-last_record(HealthTables *tables, int64 customer_id, Snapshot snapshot)
+static StoredHealth
+find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 {
-	LastRecord	last = {0};
-	TupleDesc	desc = RelationGetDescr(tables->history);
-	Relation	index = index_open(chs_catalog_relation("health_scores_pkey"), AccessShareLock);
+	StoredHealth stored = {0};
+	TupleDesc	desc = RelationGetDescr(tables->health);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&key, 1 + HEALTH_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
-	scan = systable_beginscan_ordered(tables->history, index, snapshot, 1, &key);
-	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	ScanKeyInit(&key, HEALTH_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	scan = systable_beginscan(tables->health, chs_catalog_relation(CHS_CUSTOMER_HEALTH_PKEY), true,
+							  snapshot, 1, &key);
+	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
 		bool		isnull;
 		Datum		datum;
 
-		last.found = true;
-		datum = heap_getattr(tuple, 1 + HEALTH_SCORE, desc, &isnull);
-		last.known = !isnull;
-		last.score = isnull ? 0 : DatumGetFloat8(datum);
-		text_to_cstring_buffer(DatumGetTextPP(heap_getattr(tuple, 1 + HEALTH_STATUS, desc, &isnull)),
-							   last.status, sizeof(last.status));
-		last.as_of = DatumGetDateADT(heap_getattr(tuple, 1 + HEALTH_AS_OF, desc, &isnull));
-		last.version = DatumGetInt32(heap_getattr(tuple, 1 + HEALTH_VERSION, desc, &isnull));
+		stored.found = true;
+		stored.tid = tuple->t_self;
+		text_to_cstring_buffer(DatumGetTextPP(heap_getattr(tuple, HEALTH_STATUS, desc, &isnull)),
+							   stored.status, sizeof(stored.status));
+		stored.as_of = DatumGetDateADT(heap_getattr(tuple, HEALTH_AS_OF, desc, &isnull));
+		stored.version = DatumGetInt32(heap_getattr(tuple, HEALTH_VERSION, desc, &isnull));
+		datum = heap_getattr(tuple, HEALTH_RECORDED_SCORE, desc, &isnull);
+		stored.recorded = !isnull;
+		stored.recorded_score = isnull ? 0 : DatumGetFloat8(datum);
 	}
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	return last;
+	systable_endscan(scan);
+	return stored;
 }
 
 /* Whether a score belongs in the history: a new day, or a change that matters. */
 static bool
-is_worth_recording(const LastRecord *last, const Score *score, const Live *live, int32 as_of_day)
+is_worth_recording(const StoredHealth *stored, const Score *score, const Live *live, int32 as_of_day)
 {
 	bool		known = score->status != STATUS_UNKNOWN;
 
-	return !last->found || last->as_of != as_of_day || last->version != live->version ||
-		strcmp(last->status, chs_score_status_name(score->status)) != 0 ||
-		(known && last->known && score->score != last->score &&
-		 fabs(score->score - last->score) >= chs_history_threshold);
-}
-
-static bool
-find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot, ItemPointer tid)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found;
-
-	ScanKeyInit(&key, HEALTH_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
-	scan = systable_beginscan(tables->health, chs_catalog_relation("customer_health_pkey"), true,
-							  snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	found = HeapTupleIsValid(tuple);
-	if (found)
-		*tid = tuple->t_self;
-	systable_endscan(scan);
-	return found;
+	return !stored->found || stored->as_of != as_of_day || stored->version != live->version ||
+		strcmp(stored->status, chs_score_status_name(score->status)) != 0 ||
+		(known && stored->recorded && score->score != stored->recorded_score &&
+		 fabs(score->score - stored->recorded_score) >= chs_history_threshold);
 }
 
 /*
@@ -183,11 +163,11 @@ void
 chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
 				 const Scorecard *scorecard, const Score *score, int32 as_of_day, Snapshot snapshot)
 {
-	Datum		values[HISTORY_COLUMNS];
-	bool		nulls[HISTORY_COLUMNS] = {0};
-	ItemPointerData tid;
-	LastRecord	last;
-	bool		found = find_health(tables, customer->customer_id, snapshot, &tid);
+	/* the identifier of the history's row comes first */
+	Datum		values[1 + HEALTH_COLUMNS];
+	bool		nulls[1 + HEALTH_COLUMNS] = {0};
+	StoredHealth stored = find_health(tables, customer->customer_id, snapshot);
+	bool		record = is_worth_recording(&stored, score, live, as_of_day);
 
 	values[HEALTH_CUSTOMER_ID] = Int64GetDatum(customer->customer_id);
 	values[HEALTH_SCORE] = Float8GetDatum(score->score);
@@ -200,10 +180,10 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_VERSION] = Int32GetDatum(live->version);
 	values[HEALTH_AS_OF] = DateADTGetDatum(as_of_day);
 	values[HEALTH_CALCULATED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
-	store(tables->health, tables->health_indexes, found ? &tid : NULL, values + 1, nulls + 1);
-
-	last = last_record(tables, customer->customer_id, snapshot);
-	if (!is_worth_recording(&last, score, live, as_of_day))
+	values[HEALTH_RECORDED_SCORE] = Float8GetDatum(record ? score->score : stored.recorded_score);
+	nulls[HEALTH_RECORDED_SCORE] = record ? nulls[HEALTH_SCORE] : !stored.recorded;
+	store(tables->health, tables->health_indexes, stored.found ? &stored.tid : NULL, values + 1, nulls + 1);
+	if (!record)
 		return;
 	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));
 	store(tables->history, tables->history_indexes, NULL, values, nulls);

@@ -44,7 +44,7 @@ void
 chs_queue_begin_append(QueueAppender *appender)
 {
 	memset(appender, 0, sizeof(QueueAppender));
-	appender->rel = table_open(chs_catalog_relation("queue"), RowExclusiveLock);
+	appender->rel = table_open(chs_catalog_relation(CHS_QUEUE), RowExclusiveLock);
 	appender->indexes = CatalogOpenIndexes(appender->rel);
 	appender->row_context = AllocSetContextCreate(CurrentMemoryContext, "chs queue rows", ALLOCSET_DEFAULT_SIZES);
 }
@@ -130,7 +130,7 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 					  int series_version, Snapshot snapshot)
 {
 	QueuedDeltas result = {0};
-	Relation	rel = table_open(chs_catalog_relation("queue"), AccessShareLock);
+	Relation	rel = table_open(chs_catalog_relation(CHS_QUEUE), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
@@ -139,7 +139,7 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 
 	ScanKeyInit(&keys[0], QUEUE_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
 	ScanKeyInit(&keys[1], QUEUE_XID, BTGreaterEqualStrategyNumber, F_XID8GE, FullTransactionIdGetDatum(from));
-	scan = systable_beginscan(rel, chs_catalog_relation("queue_customer_id_idx"), true, snapshot, 2, keys);
+	scan = systable_beginscan(rel, chs_catalog_relation(CHS_QUEUE_CUSTOMER_ID_IDX), true, snapshot, 2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
@@ -189,7 +189,7 @@ chs_queue_delete(const QueuedDeltas *deltas)
 
 	if (deltas->nrows == 0)
 		return;
-	rel = table_open(chs_catalog_relation("queue"), RowExclusiveLock);
+	rel = table_open(chs_catalog_relation(CHS_QUEUE), RowExclusiveLock);
 	for (int i = 0; i < deltas->nrows; i++)
 		simple_heap_delete(rel, &deltas->rows[i]);
 	table_close(rel, NoLock);
@@ -250,8 +250,8 @@ int64
 chs_queue_customers(QueuePosition *position, int64 limit, Snapshot snapshot,
 					int64 **customer_ids, int *ncustomers)
 {
-	Relation	rel = table_open(chs_catalog_relation("queue"), AccessShareLock);
-	Relation	index = index_open(chs_catalog_relation("queue_xid_idx"), AccessShareLock);
+	Relation	rel = table_open(chs_catalog_relation(CHS_QUEUE), AccessShareLock);
+	Relation	index = index_open(chs_catalog_relation(CHS_QUEUE_XID_IDX), AccessShareLock);
 	CustomerList list = {.limit = limit,.capacity = Min(limit, 1024)};
 	QueuePosition start = *position;
 	ScanKeyData keys[2];

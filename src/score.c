@@ -76,6 +76,29 @@ count_distinct(const Series *s, int32 from, int32 to, WindowTotal *w)
 		w->distinct = Max(w->distinct, rint(below * (18446744073709551616.0 / theta)));
 }
 
+/*
+ * chs_score_prepare returns an activity ready to be scored.  Refers to both
+ * arguments.
+ */
+ScoreInput *
+chs_score_prepare(const Published *published, const ActivityData *activity)
+{
+	ScoreInput *input = palloc(sizeof(ScoreInput));
+	int			j = 0;
+
+	input->published = published;
+	input->series = palloc0(Max(published->nseries, 1) * sizeof(Series *));
+	/* both ascend by identifier */
+	for (int i = 0; i < published->nseries; i++)
+	{
+		while (j < activity->nseries && activity->series[j].id < published->series[i].id)
+			j++;
+		if (j < activity->nseries && activity->series[j].id == published->series[i].id)
+			input->series[i] = &activity->series[j];
+	}
+	return input;
+}
+
 static WindowTotal
 window_total(const Series *s, int32 from, int32 to)
 {
@@ -117,22 +140,16 @@ measured(const WindowTotal *w, SeriesKind measure)
 	}
 }
 
-static const Series *
-find_series(const Published *published, const ActivityData *activity, int series)
-{
-	return chs_activity_find(activity, published->series[series].id);
-}
-
 /*
  * Calculates the value of a metric in the window that ends with a day.  Without
  * data has_value stays false.
  */
 static void
-metric_value(const Published *published, const ActivityData *activity,
+metric_value(const ScoreInput *input,
 			 const Metric *m, int32 day, int window, MetricScore *result)
 {
 	int32		from = day - window + 1;
-	const Series *s = find_series(published, activity, m->series);
+	const Series *s = input->series[m->series];
 	WindowTotal w = window_total(s, from, day);
 	WindowTotal base;
 	double		divisor;
@@ -161,7 +178,7 @@ metric_value(const Published *published, const ActivityData *activity,
 			result->value = day - w.last;
 			break;
 		case METRIC_RATIO:
-			base = window_total(find_series(published, activity, m->base), from, day);
+			base = window_total(input->series[m->base], from, day);
 			divisor = measured(&base, m->measure);
 			result->events = base.n;
 			result->estimated |= base.estimated;
@@ -198,12 +215,12 @@ none_is_zero(const Metric *m)
 }
 
 static void
-score_metric(const Published *published, const Scorecard *scorecard, const ActivityData *activity,
+score_metric(const ScoreInput *input, const Scorecard *scorecard,
 			 const ScoreSubject *subject, const Metric *m, MetricScore *result)
 {
 	int32		first_day = subject->as_of_day - m->window + 1;
 
-	metric_value(published, activity, m, subject->as_of_day, m->window, result);
+	metric_value(input, m, subject->as_of_day, m->window, result);
 	if (m->penalty > 0)
 	{
 		result->has_value = true;
@@ -245,7 +262,7 @@ score_metric(const Published *published, const Scorecard *scorecard, const Activ
  * effective weights and contributions are those within it.
  */
 static void
-score_factor(const Published *published, const Scorecard *scorecard, const ActivityData *activity,
+score_factor(const ScoreInput *input, const Scorecard *scorecard,
 			 const ScoreSubject *subject, const Factor *f, FactorScore *result)
 {
 	double		weight = 0;
@@ -259,7 +276,7 @@ score_factor(const Published *published, const Scorecard *scorecard, const Activ
 	{
 		MetricScore *m = &result->metrics[i];
 
-		score_metric(published, scorecard, activity, subject, &f->metrics[i], m);
+		score_metric(input, scorecard, subject, &f->metrics[i], m);
 		penalty += m->penalty;
 		if (m->has_score)
 		{
@@ -342,8 +359,7 @@ settle_contributions(const Scorecard *scorecard, Score *score)
 }
 
 static Score *
-calculate(const Published *published, const Scorecard *scorecard,
-		  const ActivityData *activity, const ScoreSubject *subject)
+calculate(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
 {
 	Score	   *score = palloc0(sizeof(Score));
 	double		all = 0;
@@ -355,7 +371,7 @@ calculate(const Published *published, const Scorecard *scorecard,
 	{
 		const Factor *f = &scorecard->factors[i];
 
-		score_factor(published, scorecard, activity, subject, f, &score->factors[i]);
+		score_factor(input, scorecard, subject, f, &score->factors[i]);
 		all += f->weight;
 		if (score->factors[i].has_score)
 		{
@@ -397,15 +413,14 @@ compare(const Scorecard *scorecard, bool known, double now, double before)
  * pruned as of a later day than the one that is scored.
  */
 Score *
-chs_score_calculate(const Published *published, const Scorecard *scorecard,
-					const ActivityData *activity, const ScoreSubject *subject)
+chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
 {
 	ScoreSubject earlier = *subject;
-	Score	   *score = calculate(published, scorecard, activity, subject);
+	Score	   *score = calculate(input, scorecard, subject);
 	Score	   *before;
 
 	earlier.as_of_day -= scorecard->trend_days;
-	before = calculate(published, scorecard, activity, &earlier);
+	before = calculate(input, scorecard, &earlier);
 	score->trend = compare(scorecard, score->status != STATUS_UNKNOWN && before->status != STATUS_UNKNOWN,
 						   score->exact, before->exact);
 	for (int i = 0; i < scorecard->nfactors; i++)
@@ -426,12 +441,12 @@ chs_score_calculate(const Published *published, const Scorecard *scorecard,
  * where the day has no data.
  */
 bool
-chs_score_metric_on_day(const Published *published, const ActivityData *activity,
+chs_score_metric_on_day(const ScoreInput *input,
 						const Metric *metric, int32 day, double *value)
 {
 	MetricScore result = {0};
 
-	metric_value(published, activity, metric, day, 1, &result);
+	metric_value(input, metric, day, 1, &result);
 	*value = result.value;
 	return result.has_value;
 }
@@ -441,15 +456,14 @@ chs_score_metric_on_day(const Published *published, const ActivityData *activity
  * it had none.
  */
 bool
-chs_score_factor_on_day(const Published *published, const Scorecard *scorecard,
-						const ActivityData *activity, const ScoreSubject *subject,
+chs_score_factor_on_day(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject,
 						int factor, int32 day, double *score)
 {
 	ScoreSubject on_day = *subject;
 	FactorScore result = {0};
 
 	on_day.as_of_day = day;
-	score_factor(published, scorecard, activity, &on_day, &scorecard->factors[factor], &result);
+	score_factor(input, scorecard, &on_day, &scorecard->factors[factor], &result);
 	*score = result.score;
 	return result.has_score;
 }

@@ -66,14 +66,20 @@ typedef struct ScoreSubject
 	int32		as_of_day;
 } ScoreSubject;
 
-extern Score *chs_score_calculate(const Published *published, const Scorecard *scorecard,
-								  const ActivityData *activity, const ScoreSubject *subject);
+/* An activity by the series of what is published; NULL where it has none. */
+typedef struct ScoreInput
+{
+	const Published *published;
+	const Series **series;
+} ScoreInput;
+
+extern ScoreInput *chs_score_prepare(const Published *published, const ActivityData *activity);
+extern Score *chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard,
+								  const ScoreSubject *subject);
 extern const char *chs_score_status_name(HealthStatus status);
 extern const char *chs_score_trend_name(Trend trend);
-extern bool chs_score_metric_on_day(const Published *published, const ActivityData *activity,
-									const Metric *metric, int32 day, double *value);
-extern bool chs_score_factor_on_day(const Published *published, const Scorecard *scorecard,
-									const ActivityData *activity, const ScoreSubject *subject,
-									int factor, int32 day, double *score);
+extern bool chs_score_metric_on_day(const ScoreInput *input, const Metric *metric, int32 day, double *value);
+extern bool chs_score_factor_on_day(const ScoreInput *input, const Scorecard *scorecard,
+									const ScoreSubject *subject, int factor, int32 day, double *score);
 
 #endif							/* CHS_SCORE_H */

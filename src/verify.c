@@ -59,7 +59,7 @@ activity_text(const ActivityData *data)
 {
 	Oid			output;
 	bool		is_varlena;
-	Oid			type = get_atttype(chs_catalog_relation("activity"), 2);
+	Oid			type = get_atttype(chs_catalog_relation(CHS_ACTIVITY), 2);
 
 	getTypeOutputInfo(type, &output, &is_varlena);
 	return OidOutputFunctionCall(output, PointerGetDatum(chs_activity_encode(data)));
@@ -113,7 +113,7 @@ verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *liv
 			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(stored->activity->day))));
 		return;
 	}
-	score = chs_score_calculate(live->published, scorecard, stored->activity, &subject);
+	score = chs_score_calculate(chs_score_prepare(live->published, stored->activity), scorecard, &subject);
 	status = chs_score_status_name(score->status);
 	trend = chs_score_trend_name(score->trend);
 	factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, chs_explain_factor_scores(scorecard, score));

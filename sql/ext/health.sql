@@ -10,7 +10,8 @@ CREATE TABLE chs.customer_health (
     scorecard     text NOT NULL,
     version       integer NOT NULL,
     as_of         date NOT NULL,
-    calculated_at timestamptz NOT NULL
+    calculated_at timestamptz NOT NULL,
+    recorded_score double precision
 ) WITH (fillfactor = 70);
 ALTER TABLE chs.customer_health ADD CONSTRAINT customer_health_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
@@ -25,6 +26,7 @@ COMMENT ON COLUMN chs.customer_health.scorecard IS 'the scorecard that was used'
 COMMENT ON COLUMN chs.customer_health.version IS 'the published version that was used';
 COMMENT ON COLUMN chs.customer_health.as_of IS 'the UTC day that the score is for';
 COMMENT ON COLUMN chs.customer_health.calculated_at IS 'when the worker calculated it';
+COMMENT ON COLUMN chs.customer_health.recorded_score IS 'score of the latest row of chs.health_scores';
 
 CREATE TABLE chs.health_scores (
     health_score_id bigint GENERATED ALWAYS AS IDENTITY,
@@ -40,7 +42,8 @@ CREATE TABLE chs.health_scores (
     calculated_at   timestamptz NOT NULL,
     PRIMARY KEY (customer_id, health_score_id)
 );
-CREATE INDEX health_scores_calculated_at_idx ON chs.health_scores (calculated_at);
+-- The rows come in this order, so a few blocks of summaries do.
+CREATE INDEX health_scores_calculated_at_idx ON chs.health_scores USING brin (calculated_at);
 ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE chs.health_scores DISABLE TRIGGER ALL;
