@@ -109,7 +109,6 @@ typedef struct Gathering
 } Gathering;
 
 static Gathering *innermost = NULL;
-static bool wake_at_commit = false;
 
 /* ---------------------------------------------------------------- gathering */
 
@@ -218,7 +217,7 @@ append_gathering(Gathering *g)
 	MemoryContextDelete(scratch);
 	g->nrecords = 0;
 	g->npending = 0;
-	wake_at_commit = true;
+	chs_worker_wake_at_commit();
 }
 
 /* Drops the innermost gathering. */
@@ -691,15 +690,6 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 	}	PG_RETURN_POINTER(NULL);
 }
 
-/* chs_wake_worker has the worker look at this database after commit. */
-PG_FUNCTION_INFO_V1(chs_wake_worker);
-Datum
-chs_wake_worker(PG_FUNCTION_ARGS)
-{
-	wake_at_commit = true;
-	PG_RETURN_VOID();
-}
-
 /* ------------------------------------------------------ end of transactions */
 
 static void
@@ -712,14 +702,10 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 			chs_capture_flush_pending();
 			break;
 		case XACT_EVENT_COMMIT:
-			if (wake_at_commit)
-				chs_worker_wake();
-			/* fall through */
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			/* the memory goes with the transaction */
 			innermost = NULL;
-			wake_at_commit = false;
 			break;
 		default:
 			break;

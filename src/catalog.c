@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "worker.h"
 
 /* ----------------------------------------------------------- own objects */
 
@@ -176,6 +177,7 @@ chs_invalidate(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be fired AFTER, FOR EACH STATEMENT", "chs.invalidate")));
 	CacheInvalidateRelcache(trigdata->tg_relation);
+	chs_worker_wake_at_commit();
 	PG_RETURN_POINTER(NULL);
 }
 

@@ -7,7 +7,6 @@
 #include "capture.h"
 #include "catalog.h"
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "settings.h"
 #include "worker.h"
 
@@ -25,6 +24,5 @@ _PG_init(void)
 	chs_settings_define();
 	chs_catalog_init();
 	chs_capture_init();
-	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
-		chs_worker_init();
+	chs_worker_init();
 }

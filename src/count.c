@@ -7,6 +7,7 @@
  */
 #include "count.h"
 
+#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
@@ -64,20 +65,36 @@ numeric_to_millionths(Numeric number, int128 *millionths)
 }
 
 static uint64
-hash_value(const JsonbValue *value)
+hash_scalar(const JsonbValue *value)
 {
 	uint64		hash = 0;
 
-	if (IsAJsonbScalar(value))
+	JsonbHashScalarValueExtended(value, &hash, 0);
+	/* true, 1 and "1" are different values */
+	return hash ^ (uint64) value->type * UINT64CONST(0x9e3779b97f4a7c15);
+}
+
+/*
+ * Hashes a value such that values that jsonb takes for different ones differ.
+ * jsonb's own hash function passes over how arrays and objects are nested.
+ */
+static uint64
+hash_value(const JsonbValue *value)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	uint64		hash = 0;
+
+	if (value->type != jbvBinary)
+		return hash_scalar(value);
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
 	{
-		JsonbHashScalarValueExtended(value, &hash, 0);
-		/* true, 1 and "1" are different values */
-		hash ^= (uint64) value->type * UINT64CONST(0x9e3779b97f4a7c15);
+		hash = hash_combine64(hash, token);
+		if (token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM)
+			hash = hash_combine64(hash, hash_scalar(&v));
 	}
-	else
-		hash = DatumGetUInt64(DirectFunctionCall2(jsonb_hash_extended,
-												  JsonbPGetDatum(JsonbValueToJsonb(unconstify(JsonbValue *, value))),
-												  Int64GetDatum(0)));
 	return hash;
 }
 

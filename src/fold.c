@@ -482,6 +482,8 @@ PG_FUNCTION_INFO_V1(chs_recalculate_all);
 Datum
 chs_recalculate_all(PG_FUNCTION_ARGS)
 {
+	/* first the queue, which may also hold what is of no customer any more */
+	(void) fold_queue(PG_INT64_MAX);
 	PG_RETURN_INT64(fold_everyone());
 }
 
@@ -491,7 +493,13 @@ Datum
 chs_rebuild(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
-		PG_RETURN_INT64(rebuild_everyone());
+	{
+		int64		rebuilt = rebuild_everyone();
+
+		/* what is left is of no customer any more */
+		(void) fold_queue(PG_INT64_MAX);
+		PG_RETURN_INT64(rebuilt);
+	}
 	(void) fold_one(PG_GETARG_INT64(0), true);
 	PG_RETURN_INT64(1);
 }

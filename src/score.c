@@ -219,6 +219,7 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 			 const ScoreSubject *subject, const Metric *m, MetricScore *result)
 {
 	int32		first_day = subject->as_of_day - m->window + 1;
+	bool		has_curve;
 
 	metric_value(input, m, subject->as_of_day, m->window, result);
 	if (m->penalty > 0)
@@ -229,6 +230,8 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 		return;
 	}
 	result->target = metric_target(m, subject->segment);
+	/* a curve over value / target says nothing where there is no target */
+	has_curve = !m->has_targets || !isnan(result->target);
 	if (!result->has_value)
 	{
 		switch (m->missing)
@@ -237,7 +240,7 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 				return;
 			case MISSING_HAS_SCORE:
 				result->has_value = none_is_zero(m);
-				result->has_score = true;
+				result->has_score = has_curve;
 				result->score = m->missing_score;
 				return;
 			case MISSING_IS_ZERO:
@@ -248,8 +251,7 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 				break;
 		}
 	}
-	/* a curve over value / target says nothing where there is no target */
-	if (m->has_targets && isnan(result->target))
+	if (!has_curve)
 		return;
 	result->has_score = true;
 	result->score = chs_scorecard_curve(&m->curve, isnan(result->target) ? result->value :
@@ -301,7 +303,7 @@ score_factor(const ScoreInput *input, const Scorecard *scorecard,
 			m->contribution = m->score * m->effective_weight;
 		}
 		else if (m->penalty > 0)
-			m->contribution = -applied * (m->penalty / penalty);
+			m->contribution = 0 - applied * (m->penalty / penalty);	/* not -0 */
 	}
 }
 

@@ -32,6 +32,7 @@
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "customer.h"
+#include "fmgr.h"
 #include "fold.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -177,22 +178,45 @@ mark_dirty(DatabaseSlot *slot)
 	}
 }
 
+static bool wake_at_commit = false;
+
 /*
- * chs_worker_wake has the current database looked at.  Called after commit, so
- * it must not fail; without shared memory it does nothing.
+ * chs_worker_wake_at_commit has the current database looked at when the
+ * transaction has committed.  COMMIT PREPARED wakes nobody; for that there is
+ * chs.naptime.
  */
 void
-chs_worker_wake(void)
+chs_worker_wake_at_commit(void)
+{
+	wake_at_commit = shared != NULL;
+}
+
+/* Must not fail: the transaction has ended. */
+static void
+wake_at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 {
 	static DatabaseSlot *slot = NULL;
 
-	if (shared == NULL)
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	/* a slot is freed only after its database was dropped */
-	if (slot == NULL || slot->database != MyDatabaseId)
-		slot = make_slot(MyDatabaseId);
-	if (slot != NULL)
-		mark_dirty(slot);
+	if (wake_at_commit && event == XACT_EVENT_COMMIT)
+	{
+		/* a slot is freed only after its database was dropped */
+		if (slot == NULL || slot->database != MyDatabaseId)
+			slot = make_slot(MyDatabaseId);
+		if (slot != NULL)
+			mark_dirty(slot);
+	}
+	wake_at_commit = false;
+}
+
+/* chs_wake_worker has the worker look at this database after commit. */
+PG_FUNCTION_INFO_V1(chs_wake_worker);
+Datum
+chs_wake_worker(PG_FUNCTION_ARGS)
+{
+	chs_worker_wake_at_commit();
+	PG_RETURN_VOID();
 }
 
 /* -------------------------------------------------------------- the worker */
@@ -272,14 +296,15 @@ end_batch(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-static void
+/* Reads the settings again if they changed; tells whether it did. */
+static bool
 reload_if_asked(void)
 {
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	return true;
 }
 
 /* Folds the queue to its end; false where the extension is gone. */
@@ -294,7 +319,7 @@ drain_queue(FoldProgress *progress)
 			return false;
 		(void) chs_fold_batch(progress, chs_batch_size, &complete);
 		end_batch();
-		reload_if_asked();
+		(void) reload_if_asked();
 	}
 	return true;
 }
@@ -367,7 +392,7 @@ chs_worker_main(Datum arg)
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		reload_if_asked();
+		(void) reload_if_asked();
 		if (!chs_enabled)
 			proc_exit(0);
 		pg_atomic_write_u32(&my_slot->dirty, 0);
@@ -564,8 +589,8 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		reload_if_asked();
-		if (now >= next_look)
+		/* the nap may be shorter now */
+		if (reload_if_asked() || now >= next_look)
 		{
 			look_through_databases();
 			mark_installed_dirty();
@@ -578,11 +603,18 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 	}
 }
 
-/* chs_worker_init registers the launcher; for when the library is preloaded. */
+/*
+ * chs_worker_init registers for the end of transactions, and, when the library is
+ * being preloaded, the launcher.
+ */
 void
 chs_worker_init(void)
 {
 	BackgroundWorker worker;
+
+	RegisterXactCallback(wake_at_transaction_end, NULL);
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
 
 	previous_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = request_shared_memory;

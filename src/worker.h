@@ -8,6 +8,6 @@
 #include "compat.h"
 
 extern void chs_worker_init(void);
-extern void chs_worker_wake(void);
+extern void chs_worker_wake_at_commit(void);
 
 #endif							/* CHS_WORKER_H */

@@ -142,7 +142,7 @@ $$;
 COMMENT ON FUNCTION chs.scorecard_versions_guard() IS 'trigger: refuses changes of published versions';
 CREATE TRIGGER scorecard_versions_guard
     BEFORE UPDATE OR DELETE OR TRUNCATE ON chs.scorecard_versions
-    FOR EACH STATEMENT EXECUTE FUNCTION chs.scorecard_versions_guard();
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION chs.scorecard_versions_guard();
 
 -- Tells every session and worker to read the published document and the event
 -- types again.
@@ -190,13 +190,14 @@ CREATE FUNCTION @extschema@.chs_publish(note text DEFAULT NULL) RETURNS integer
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    draft   jsonb := chs.draft_document();
+    draft   jsonb;
     live    chs.scorecard_versions;
     series  integer;
     number  integer;
 BEGIN
     -- One publisher at a time; scoring only reads and does not wait.
-    LOCK TABLE chs.scorecard_versions IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM pg_advisory_xact_lock('chs.scorecard_versions'::regclass::bigint);
+    draft := chs.draft_document();
     SELECT v.* INTO live FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1;
     number := COALESCE(live.version, 0) + 1;
     -- Activities count what is live.  They serve the draft as they are when it

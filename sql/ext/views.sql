@@ -6,7 +6,7 @@ SELECT s.total, s.healthy, s.at_risk, s.critical, s.unknown,
        round(100.0 * s.at_risk  / nullif(s.total, 0), 1)::double precision AS at_risk_percent,
        round(100.0 * s.critical / nullif(s.total, 0), 1)::double precision AS critical_percent,
        round(100.0 * s.unknown  / nullif(s.total, 0), 1)::double precision AS unknown_percent,
-       s.average_score, s.last_updated
+       round(s.average_score::numeric, 2)::double precision AS average_score, s.last_updated
 FROM (SELECT count(*) AS total,
              count(*) FILTER (WHERE h.status = 'healthy')  AS healthy,
              count(*) FILTER (WHERE h.status = 'at_risk')  AS at_risk,
@@ -56,11 +56,3 @@ CROSS JOIN LATERAL (
     WHERE g.version = h.version AND g.scorecard = h.scorecard
       AND h.factor_scores[g.ordinal] IS NOT NULL) w;
 COMMENT ON VIEW chs.factor_breakdown IS 'the factors of every customer now: score, weight, and points that they give';
-
--- What must survive pg_dump; everything else is made again from it.
-SELECT pg_catalog.pg_extension_config_dump('chs.customers', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.customer_events', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.health_scores', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.customers_customer_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.customer_events_event_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.health_scores_health_score_id_seq', '');
