@@ -802,7 +802,7 @@ chs_activity_add(Activity *state, const Increment *increments, int n)
 
 	if (state->flags == FLAG_OPEN)
 		memcpy(&open, (char *) state + HEADER_SIZE, sizeof(open));
-	if (open.captail - open.ntail < (uint32) n)
+	if (state->flags != FLAG_OPEN || open.captail - open.ntail < (uint32) n)
 	{
 		Activity   *flat = chs_activity_encode(chs_activity_decode(state));
 

@@ -278,6 +278,13 @@ make_room(Gathering *g, uint32 n)
 	g->capacity = capacity;
 }
 
+/* The version to count by: the one that the transaction's scores go by. */
+static const Live *
+capturing_version(void)
+{
+	return IsolationUsesXactSnapshot() ? chs_catalog_live_at(GetTransactionSnapshot()) : chs_catalog_live();
+}
+
 /*
  * Returns what the current subtransaction gathers, with room for an event,
  * counted as the live version says.
@@ -564,7 +571,7 @@ chs_capture(PG_FUNCTION_ARGS)
 	Event		event;
 
 	check_trigger(fcinfo, true, "chs.capture");
-	live = chs_catalog_live();
+	live = capturing_version();
 	check_table(fcinfo, live->events, "chs.capture", "customer_events");
 	g = gathering_for(live);
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
@@ -595,7 +602,10 @@ chs_capture_flush(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
-/* chs_capture_truncate queues a rebuild of everyone. */
+/*
+ * chs_capture_truncate queues a rebuild of everyone, also of those who are only
+ * in the queue: customers may have been truncated too.
+ */
 PG_FUNCTION_INFO_V1(chs_capture_truncate);
 Datum
 chs_capture_truncate(PG_FUNCTION_ARGS)
@@ -605,19 +615,22 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	Portal		portal;
 
 	check_trigger(fcinfo, false, "chs.capture_truncate");
-	check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMER_EVENTS), "chs.capture_truncate", "customer_events");
 	chs_capture_flush_pending();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	portal = SPI_cursor_open_with_args(NULL, "SELECT customer_id FROM chs.customers ORDER BY customer_id",
+	/* the statement's snapshot may be older than the lock that it had to wait for */
+	PushActiveSnapshot(GetLatestSnapshot());
+	portal = SPI_cursor_open_with_args(NULL, "SELECT customer_id FROM chs.customers"
+									   " UNION SELECT customer_id FROM chs.queue",
 									   0, NULL, NULL, NULL, true, 0);
+	PopActiveSnapshot();
 	for (;;)
 	{
 		SPI_cursor_fetch(portal, true, 1000);
 		if (SPI_processed == 0)
 			break;
-		g = gathering_for(chs_catalog_live());
+		g = gathering_for(capturing_version());
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			bool		isnull;
@@ -677,7 +690,7 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CHURNED_AT))
 		PG_RETURN_POINTER(NULL);
 
-	g = gathering_for(chs_catalog_live());
+	g = gathering_for(capturing_version());
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		touch_customer(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID), false);
 	else

@@ -285,7 +285,8 @@ chs_catalog_live(void)
 	live_is_stale = false;
 	PG_TRY();
 	{
-		fresh = read_live(GetLatestSnapshot());
+		/* a catalog snapshot is always up to date, and allowed in a parallel query */
+		fresh = read_live(GetCatalogSnapshot(chs_catalog_relation(CHS_SCORECARD_VERSIONS)));
 	}
 	PG_CATCH();
 	{

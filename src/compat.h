@@ -24,6 +24,21 @@
 	ereport(ERROR, rest)
 #endif
 
+/* Which indexes an update needs entries in: from 16 on, perhaps only summaries. */
+#if PG_VERSION_NUM >= 160000
+#define ChsUpdateIndexes TU_UpdateIndexes
+#define CHS_ALL_INDEXES TU_All
+#define CHS_NO_INDEXES TU_None
+#define chs_insert_index_tuples(info, slot, estate, which) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, (which) == TU_Summarizing)
+#else
+#define ChsUpdateIndexes bool
+#define CHS_ALL_INDEXES true
+#define CHS_NO_INDEXES false
+#define chs_insert_index_tuples(info, slot, estate, which) \
+	((void) (which), ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL))
+#endif
+
 /* Lets CREATE DATABASE ... TEMPLATE and the like end a worker (from 19 on). */
 #ifndef BGWORKER_INTERRUPTIBLE
 #define BGWORKER_INTERRUPTIBLE 0

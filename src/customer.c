@@ -148,12 +148,11 @@ chs_customer_stored(int64 customer_id, Snapshot snapshot)
 	SysScanDesc scan = begin_key_scan(rel, CHS_ACTIVITY_PKEY, ACTIVITY_CUSTOMER_ID, customer_id, snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
 
-	stored.found = HeapTupleIsValid(tuple);
-	if (stored.found)
+	if (HeapTupleIsValid(tuple))
 	{
 		bool		isnull;
 
-		stored.tid = tuple->t_self;
+		stored.row = heap_copytuple(tuple);
 		stored.activity = chs_activity_decode(DatumGetActivity(heap_getattr(tuple, ACTIVITY_ACTIVITY, desc, &isnull)));
 		stored.series_version = DatumGetInt32(heap_getattr(tuple, ACTIVITY_SERIES_VERSION, desc, &isnull));
 		stored.folded_to = DatumGetFullTransactionId(heap_getattr(tuple, ACTIVITY_FOLDED_TO, desc, &isnull));

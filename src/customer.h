@@ -23,9 +23,8 @@ typedef struct Customer
 /* The row of chs.activity. */
 typedef struct StoredActivity
 {
-	bool		found;
-	ItemPointerData tid;
-	ActivityData *activity;		/* empty where not found */
+	HeapTuple	row;			/* NULL where there is none */
+	ActivityData *activity;		/* empty where there is none */
 	int			series_version;
 	FullTransactionId folded_to;
 } StoredActivity;

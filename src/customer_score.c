@@ -82,7 +82,7 @@ activity_as_of(int64 customer_id, const Live *live, int32 as_of_day)
 												live->series_version, snapshot);
 	ActivityData *data = stored.activity;
 
-	if (!queued.rebuild && (!stored.found || stored.series_version == live->series_version))
+	if (!queued.rebuild && (stored.row == NULL || stored.series_version == live->series_version))
 	{
 		if (queued.ndeltas > 0)
 			data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));

@@ -106,7 +106,7 @@ end_fold(Fold *fold)
 static bool
 is_current(const StoredActivity *stored, const Live *live)
 {
-	return !stored->found || stored->series_version == live->series_version;
+	return stored->row == NULL || stored->series_version == live->series_version;
 }
 
 /* How a customer is to be folded. */
@@ -161,7 +161,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		data = chs_activity_decode(order->from_events);
 	else if (rebuild || data->day > subject.as_of_day)
 		data = chs_customer_from_events(customer_id, live, subject.as_of_day, DAY_NO_END);
-	if (queued.any || rebuild || !stored.found)
+	if (queued.any || rebuild || stored.row == NULL)
 	{
 		chs_scorecard_project(data, live->published);
 		chs_activity_prune_to(data, subject.as_of_day);

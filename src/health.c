@@ -3,16 +3,13 @@
  *	  The tables chs.activity, chs.customer_health and chs.health_scores, as
  *	  folding writes them.
  *
- * They are written directly, as a catalog is, because that costs a fraction of
- * what a query does and the caller holds the fold lock, so nobody else writes
- * them.
+ * The caller holds the fold lock, so nobody else writes them.
  */
 #include "health.h"
 
 #include <math.h>
 
 #include "access/genam.h"
-#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -47,48 +44,26 @@ enum
 void
 chs_health_open(HealthTables *tables)
 {
-	tables->activity = table_open(chs_catalog_relation(CHS_ACTIVITY), RowExclusiveLock);
-	tables->activity_indexes = CatalogOpenIndexes(tables->activity);
-	tables->health = table_open(chs_catalog_relation(CHS_CUSTOMER_HEALTH), RowExclusiveLock);
-	tables->health_indexes = CatalogOpenIndexes(tables->health);
-	tables->history = table_open(chs_catalog_relation(CHS_HEALTH_SCORES), RowExclusiveLock);
-	tables->history_indexes = CatalogOpenIndexes(tables->history);
-	tables->history_sequence = getIdentitySequence(RelationGetRelid(tables->history), 1, false);
+	chs_table_open(&tables->activity, chs_catalog_relation(CHS_ACTIVITY));
+	chs_table_open(&tables->health, chs_catalog_relation(CHS_CUSTOMER_HEALTH));
+	chs_table_open(&tables->history, chs_catalog_relation(CHS_HEALTH_SCORES));
+	tables->history_sequence = getIdentitySequence(RelationGetRelid(tables->history.rel), 1, false);
 }
 
 /* chs_health_close closes the tables, keeping the locks. */
 void
 chs_health_close(HealthTables *tables)
 {
-	CatalogCloseIndexes(tables->history_indexes);
-	table_close(tables->history, NoLock);
-	CatalogCloseIndexes(tables->health_indexes);
-	table_close(tables->health, NoLock);
-	CatalogCloseIndexes(tables->activity_indexes);
-	table_close(tables->activity, NoLock);
+	chs_table_close(&tables->history);
+	chs_table_close(&tables->health);
+	chs_table_close(&tables->activity);
 }
 
-/* Inserts the row, or updates the version of it at tid. */
-static void
-store(Relation rel, CatalogIndexState indexes, ItemPointer tid, Datum *values, bool *nulls)
-{
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-
-	if (tid != NULL)
-		CatalogTupleUpdateWithInfo(rel, tid, tuple, indexes);
-	else
-		CatalogTupleInsertWithInfo(rel, tuple, indexes);
-	heap_freetuple(tuple);
-}
-
-/*
- * chs_health_store_activity writes the row of chs.activity.
- */
+/* chs_health_store_activity writes the row of chs.activity. */
 void
 chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredActivity *stored,
 						  Activity *activity, int series_version, FullTransactionId folded_to)
 {
-	ItemPointerData tid = stored->tid;
 	Datum		values[4];
 	bool		nulls[4] = {0};
 
@@ -96,14 +71,13 @@ chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredA
 	values[1] = PointerGetDatum(activity);
 	values[2] = Int32GetDatum(series_version);
 	values[3] = FullTransactionIdGetDatum(folded_to);
-	store(tables->activity, tables->activity_indexes, stored->found ? &tid : NULL, values, nulls);
+	chs_table_store(&tables->activity, stored->row, values, nulls, lengthof(values));
 }
 
 /* The row of chs.customer_health that is to be replaced. */
 typedef struct StoredHealth
 {
-	bool		found;
-	ItemPointerData tid;
+	HeapTuple	row;			/* NULL where there is none */
 	int32		as_of;
 	int			version;
 	bool		recorded;		/* whether the history's latest row has a score */
@@ -115,13 +89,13 @@ static StoredHealth
 find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 {
 	StoredHealth stored = {0};
-	TupleDesc	desc = RelationGetDescr(tables->health);
+	TupleDesc	desc = RelationGetDescr(tables->health.rel);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, HEALTH_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
-	scan = systable_beginscan(tables->health, chs_catalog_relation(CHS_CUSTOMER_HEALTH_PKEY), true,
+	scan = systable_beginscan(tables->health.rel, chs_catalog_relation(CHS_CUSTOMER_HEALTH_PKEY), true,
 							  snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
@@ -129,8 +103,7 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 		bool		isnull;
 		Datum		datum;
 
-		stored.found = true;
-		stored.tid = tuple->t_self;
+		stored.row = heap_copytuple(tuple);
 		text_to_cstring_buffer(DatumGetTextPP(heap_getattr(tuple, HEALTH_STATUS, desc, &isnull)),
 							   stored.status, sizeof(stored.status));
 		stored.as_of = DatumGetDateADT(heap_getattr(tuple, HEALTH_AS_OF, desc, &isnull));
@@ -149,7 +122,7 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
 {
 	bool		known = score->status != STATUS_UNKNOWN;
 
-	return !stored->found || stored->as_of != as_of_day || stored->version != live->version ||
+	return stored->row == NULL || stored->as_of != as_of_day || stored->version != live->version ||
 		strcmp(stored->status, chs_score_status_name(score->status)) != 0 ||
 		(known && stored->recorded && score->score != stored->recorded_score &&
 		 fabs(score->score - stored->recorded_score) >= chs_history_threshold);
@@ -182,9 +155,10 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_CALCULATED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[HEALTH_RECORDED_SCORE] = Float8GetDatum(record ? score->score : stored.recorded_score);
 	nulls[HEALTH_RECORDED_SCORE] = record ? nulls[HEALTH_SCORE] : !stored.recorded;
-	store(tables->health, tables->health_indexes, stored.found ? &stored.tid : NULL, values + 1, nulls + 1);
+	chs_table_store(&tables->health, stored.row, values + 1, nulls + 1, HEALTH_COLUMNS);
 	if (!record)
 		return;
 	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));
-	store(tables->history, tables->history_indexes, NULL, values, nulls);
+	/* all but the recorded score */
+	chs_table_store(&tables->history, NULL, values, nulls, HEALTH_COLUMNS);
 }

@@ -7,16 +7,14 @@
 #define CHS_HEALTH_H
 
 #include "customer.h"
+#include "tables.h"
 
 /* The tables that folding writes, opened once for many customers. */
 typedef struct HealthTables
 {
-	Relation	activity;
-	CatalogIndexState activity_indexes;
-	Relation	health;
-	CatalogIndexState health_indexes;
-	Relation	history;
-	CatalogIndexState history_indexes;
+	OwnTable	activity;
+	OwnTable	health;
+	OwnTable	history;
 	Oid			history_sequence;
 } HealthTables;
 

@@ -44,8 +44,8 @@ void
 chs_queue_begin_append(QueueAppender *appender)
 {
 	memset(appender, 0, sizeof(QueueAppender));
-	appender->rel = table_open(chs_catalog_relation(CHS_QUEUE), RowExclusiveLock);
-	appender->indexes = CatalogOpenIndexes(appender->rel);
+	chs_table_open(&appender->table, chs_catalog_relation(CHS_QUEUE));
+	appender->context = CurrentMemoryContext;
 	appender->row_context = AllocSetContextCreate(CurrentMemoryContext, "chs queue rows", ALLOCSET_DEFAULT_SIZES);
 }
 
@@ -54,9 +54,7 @@ insert_rows(QueueAppender *appender)
 {
 	if (appender->nrows == 0)
 		return;
-	CatalogTuplesMultiInsertWithInfo(appender->rel, appender->rows, appender->nrows, appender->indexes);
-	for (int i = 0; i < appender->nrows; i++)
-		ExecClearTuple(appender->rows[i]);
+	chs_table_insert_many(&appender->table, appender->rows, appender->nrows);
 	appender->nrows = 0;
 	MemoryContextReset(appender->row_context);
 }
@@ -70,25 +68,25 @@ void
 chs_queue_append(QueueAppender *appender, int64 customer_id, Activity *delta,
 				 bool rebuild, int series_version)
 {
-	TupleTableSlot *row = appender->rows[appender->nrows];
+	Datum		values[QUEUE_COLUMNS];
+	bool		nulls[QUEUE_COLUMNS] = {0};
 
-	if (row == NULL)
+	if (appender->rows[appender->nrows] == NULL)
 	{
-		MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(appender->indexes));
+		MemoryContext caller = MemoryContextSwitchTo(appender->context);
 
-		row = MakeSingleTupleTableSlot(RelationGetDescr(appender->rel), &TTSOpsHeapTuple);
-		appender->rows[appender->nrows] = row;
+		appender->rows[appender->nrows] =
+			MakeSingleTupleTableSlot(RelationGetDescr(appender->table.rel), &TTSOpsHeapTuple);
 		MemoryContextSwitchTo(caller);
 	}
-	row->tts_values[QUEUE_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	row->tts_values[QUEUE_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
-	row->tts_values[QUEUE_DELTA - 1] = PointerGetDatum(delta);
-	memset(row->tts_isnull, false, QUEUE_COLUMNS);
-	row->tts_isnull[QUEUE_DELTA - 1] = delta == NULL;
-	row->tts_values[QUEUE_REBUILD - 1] = BoolGetDatum(rebuild);
-	row->tts_values[QUEUE_SERIES_VERSION - 1] = Int32GetDatum(series_version);
-	row->tts_values[QUEUE_ENQUEUED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	ExecStoreVirtualTuple(row);
+	values[QUEUE_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[QUEUE_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
+	values[QUEUE_DELTA - 1] = PointerGetDatum(delta);
+	nulls[QUEUE_DELTA - 1] = delta == NULL;
+	values[QUEUE_REBUILD - 1] = BoolGetDatum(rebuild);
+	values[QUEUE_SERIES_VERSION - 1] = Int32GetDatum(series_version);
+	values[QUEUE_ENQUEUED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	chs_table_fill(&appender->table, appender->rows[appender->nrows], NULL, values, nulls, QUEUE_COLUMNS);
 	if (++appender->nrows == QUEUE_APPEND_ROWS)
 		insert_rows(appender);
 }
@@ -100,8 +98,7 @@ chs_queue_end_append(QueueAppender *appender)
 	insert_rows(appender);
 	for (int i = 0; i < QUEUE_APPEND_ROWS && appender->rows[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(appender->rows[i]);
-	CatalogCloseIndexes(appender->indexes);
-	table_close(appender->rel, NoLock);
+	chs_table_close(&appender->table);
 }
 
 static bool

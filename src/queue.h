@@ -7,7 +7,7 @@
 
 #include "activity.h"
 #include "access/transam.h"
-#include "catalog/indexing.h"
+#include "tables.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 #include "utils/xid8.h"
@@ -18,8 +18,8 @@
 /* To append many rows with the table opened once. */
 typedef struct QueueAppender
 {
-	Relation	rel;
-	CatalogIndexState indexes;
+	OwnTable	table;
+	MemoryContext context;
 	MemoryContext row_context;	/* for rows until they are inserted */
 	int			nrows;
 	TupleTableSlot *rows[QUEUE_APPEND_ROWS];

@@ -78,7 +78,7 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 	char	   *found_text;
 	char	   *expected_text;
 
-	if (queued->rebuild || (stored->found && stored->series_version != live->series_version))
+	if (queued->rebuild || (stored->row != NULL && stored->series_version != live->series_version))
 		return;
 	if (queued->ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued->deltas, queued->ndeltas));
@@ -153,7 +153,7 @@ verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, co
 		return;					/* the health is about to be calculated again */
 	if (!health->found)
 		report(fcinfo, customer_id, "health", NULL, "a row in chs.customer_health");
-	else if (health->version == live->version && stored.found &&
+	else if (health->version == live->version && stored.row != NULL &&
 			 stored.series_version == live->series_version)
 		verify_health(fcinfo, &customer, live, &stored, health);
 }

@@ -546,12 +546,16 @@ start_workers(LaunchedWorker *workers, long timeout)
 	return Max(timeout, 1);
 }
 
-/* Has all databases with the extension looked at. */
+/*
+ * Has all databases with the extension looked at; but a worker that is there
+ * looks anyway, and must not be kept from leaving.
+ */
 static void
 mark_installed_dirty(void)
 {
 	for (int i = 0; i < MAX_DATABASES; i++)
-		if (OidIsValid(shared->slots[i].database) && shared->slots[i].state == DATABASE_INSTALLED)
+		if (OidIsValid(shared->slots[i].database) && shared->slots[i].state == DATABASE_INSTALLED &&
+			shared->slots[i].worker_latch == NULL)
 			mark_dirty(&shared->slots[i]);
 }
 
@@ -570,7 +574,8 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 	static LaunchedWorker workers[MAX_DATABASES];
 	TimestampTz next_look = 0;
 
-	pqsignal(SIGTERM, die);
+	/* what it does is short, so that it can leave quietly between two looks */
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
@@ -589,6 +594,9 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+		/* exit code 1: started again, unless the server stops */
+		if (ShutdownRequestPending)
+			proc_exit(1);
 		/* the nap may be shorter now */
 		if (reload_if_asked() || now >= next_look)
 		{

@@ -65,7 +65,8 @@ CREATE FUNCTION chs.capture_customer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_customer';
 COMMENT ON FUNCTION chs.capture_customer() IS 'trigger: queues what a changed customer needs, scoring or a rebuild';
 
--- The names sort first, so that other triggers of the table already see the score.
+-- The names sort first, so that other statement triggers of the table already see
+-- the score; for row triggers the events of a statement count when it is over.
 CREATE TRIGGER "00_chs_capture"
     AFTER INSERT OR UPDATE OR DELETE ON chs.customer_events
     FOR EACH ROW EXECUTE FUNCTION chs.capture();
@@ -81,6 +82,20 @@ CREATE TRIGGER "00_chs_capture"
 CREATE TRIGGER "00_chs_capture_flush"
     AFTER INSERT OR UPDATE OR DELETE ON chs.customers
     FOR EACH STATEMENT EXECUTE FUNCTION chs.capture_flush();
+
+CREATE TRIGGER "00_chs_capture_truncate"
+    AFTER TRUNCATE ON chs.customers
+    FOR EACH STATEMENT EXECUTE FUNCTION chs.capture_truncate();
+
+-- Also for rows that arrive by logical replication.
+ALTER TABLE chs.customer_events
+    ENABLE ALWAYS TRIGGER "00_chs_capture",
+    ENABLE ALWAYS TRIGGER "00_chs_capture_flush",
+    ENABLE ALWAYS TRIGGER "00_chs_capture_truncate";
+ALTER TABLE chs.customers
+    ENABLE ALWAYS TRIGGER "00_chs_capture",
+    ENABLE ALWAYS TRIGGER "00_chs_capture_flush",
+    ENABLE ALWAYS TRIGGER "00_chs_capture_truncate";
 
 CREATE FUNCTION @extschema@.chs_record_event(
         customer_id bigint, event_type text, event_data jsonb DEFAULT '{}',

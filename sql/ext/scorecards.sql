@@ -198,6 +198,11 @@ BEGIN
     -- One publisher at a time; scoring only reads and does not wait.
     PERFORM pg_advisory_xact_lock('chs.scorecard_versions'::regclass::bigint);
     draft := chs.draft_document();
+    IF draft -> 'default' = 'null' THEN
+        RAISE EXCEPTION 'no scorecard is the default'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Set is_default of one row of chs.scorecards: it scores the customers without a segment.';
+    END IF;
     SELECT v.* INTO live FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1;
     number := COALESCE(live.version, 0) + 1;
     -- Activities count what is live.  They serve the draft as they are when it

@@ -1,0 +1,28 @@
+/*
+ * tables.h
+ *	  Writing to the extension's own tables.
+ */
+#ifndef CHS_TABLES_H
+#define CHS_TABLES_H
+
+#include "compat.h"
+#include "executor/executor.h"
+#include "utils/rel.h"
+
+/* A table open for writing. */
+typedef struct OwnTable
+{
+	Relation	rel;
+	EState	   *estate;
+	ResultRelInfo *info;
+	TupleTableSlot *slot;
+} OwnTable;
+
+extern void chs_table_open(OwnTable *table, Oid relid);
+extern void chs_table_close(OwnTable *table);
+extern void chs_table_fill(OwnTable *table, TupleTableSlot *slot, HeapTuple old,
+						   const Datum *values, const bool *nulls, int n);
+extern void chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool *nulls, int n);
+extern void chs_table_insert_many(OwnTable *table, TupleTableSlot **slots, int n);
+
+#endif							/* CHS_TABLES_H */
