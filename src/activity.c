@@ -75,6 +75,7 @@ typedef struct OpenHeader
 #define MAX_DAY 110000000
 #define MAX_KEEP 4000
 #define MAX_SPAN (MAX_DAY - MIN_DAY)
+#define MAX_DISTINCT_SPAN 1000000	/* days, where there are many values */
 #define MAX_CELLS ((int) (MaxAllocSize / sizeof(Cell)))
 
 /* Two bits of a total's 128 are needed for its sign and its unit. */
@@ -566,6 +567,10 @@ series_cap_distinct(Series *s)
 		first = Min(first, s->cells[i].day);
 		last = Max(last, s->cells[i].day);
 	}
+	if (last - first > MAX_DISTINCT_SPAN)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("an activity cannot hold distinct values of more than %d days", MAX_DISTINCT_SPAN)));
 	/* cells ascend by hash, so the first ones of a day are the ones to keep */
 	seen = palloc_extended(((Size) last - first + 1) * sizeof(int),
 						   MCXT_ALLOC_ZERO | MCXT_ALLOC_HUGE);

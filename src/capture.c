@@ -64,6 +64,8 @@ typedef struct Record
 #define HIGH_PART 0x8000
 #define HIGH_PART_SHIFT 62
 
+StaticAssertDecl(MAX_SERIES <= HIGH_PART, "indexes of series need a bit less");
+
 /* A customer with something to queue, or that is known to exist. */
 typedef struct Touched
 {
@@ -72,6 +74,7 @@ typedef struct Touched
 	bool		pending;		/* needs a row in the queue */
 	bool		rebuild;		/* activity from the raw events */
 	bool		counted;		/* has events, so has a delta */
+	bool		exists;			/* and is locked, so goes on existing */
 	char		status;
 } Touched;
 
@@ -260,15 +263,20 @@ chs_capture_flush_pending(void)
 static void
 make_room(Gathering *g, uint32 n)
 {
+	bool		is_full = g->capacity - g->nrecords < n;
 	uint32		capacity = Max(Max(g->capacity * 2, 64), g->nrecords + n);
 	Size		limit = get_hash_memory_limit();
 
-	if (MemoryContextMemAllocated(g->context, true) + capacity * sizeof(Record) > limit && g->npending > 0)
+	if (g->npending > 0 &&
+		MemoryContextMemAllocated(g->context, true) + (is_full ? capacity * sizeof(Record) : 0) > limit)
 	{
 		append_gathering(g);
 		/* nor may it know so many customers that records have no room left */
 		if (g->customers->members * sizeof(Touched) > limit / 4)
-			touched_reset(g->customers);
+		{
+			touched_destroy(g->customers);
+			g->customers = touched_create(g->context, 16, NULL);
+		}
 	}
 	if (g->capacity - g->nrecords >= n)
 		return;
@@ -305,21 +313,18 @@ gathering_for(const Live *live)
 	{
 		Size		size = live->published->nseries * sizeof(SeriesDefinition);
 
-		if (live->published->nseries >= HIGH_PART)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("scorecards cannot have more than %d series", HIGH_PART - 1)));
 		g->version = live->version;
 		g->series_version = live->series_version;
 		g->series = MemoryContextAlloc(g->context, Max(size, 1));
 		memcpy(g->series, live->published->series, size);
 	}
-	if (g->capacity - g->nrecords < room)
+	if (g->capacity - g->nrecords < room ||
+		MemoryContextMemAllocated(g->context, true) > get_hash_memory_limit())
 		make_room(g, room);
 	return g;
 }
 
-/* Remembers a customer to be queued; the first time makes sure that it exists. */
+/* Remembers a customer to be queued, and makes sure that it exists where it must. */
 static Touched *
 touch_customer(Gathering *g, int64 customer_id, bool must_exist)
 {
@@ -329,13 +334,17 @@ touch_customer(Gathering *g, int64 customer_id, bool must_exist)
 	if (!found)
 	{
 		customer->last = 0;
-		customer->pending = customer->rebuild = customer->counted = false;
-		if (must_exist && chs_customer_lock(customer_id, true) != CUSTOMER_LOCKED)
+		customer->pending = customer->rebuild = customer->counted = customer->exists = false;
+	}
+	if (must_exist && !customer->exists)
+	{
+		if (chs_customer_lock(customer_id, true, NULL) != CUSTOMER_LOCKED)
 			ereport(ERROR,
 					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 					 errmsg("event has an unknown customer_id: %lld", (long long) customer_id),
 					 errdetail("There is no such row in chs.customers."),
 					 errhint("Insert the customer first.")));
+		customer->exists = true;
 	}
 	if (!customer->pending)
 	{
@@ -615,6 +624,8 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	Portal		portal;
 
 	check_trigger(fcinfo, false, "chs.capture_truncate");
+	if (RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation) != chs_catalog_relation(CHS_CUSTOMERS))
+		check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMER_EVENTS), "chs.capture_truncate", "customer_events");
 	chs_capture_flush_pending();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -645,6 +656,19 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	PG_RETURN_POINTER(NULL);
+}
+
+/* What was known to exist may do so no more. */
+static void
+forget_customer(int64 customer_id)
+{
+	for (Gathering *g = innermost; g != NULL; g = g->outer)
+	{
+		Touched    *customer = touched_lookup(g->customers, customer_id);
+
+		if (customer != NULL)
+			customer->exists = false;
+	}
 }
 
 static bool
@@ -678,9 +702,7 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 	check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMERS), "chs.capture_customer", "customers");
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 	{
-		/* what was known to exist does no more */
-		for (g = innermost; g != NULL; g = g->outer)
-			(void) touched_delete(g->customers, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
+		forget_customer(slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
 		PG_RETURN_POINTER(NULL);
 	}
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) &&
@@ -695,6 +717,7 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 		touch_customer(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID), false);
 	else
 	{
+		forget_customer(slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
 		customer = touch_customer(g, slot_int64(trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID), false);
 		/* the day that is scored may be another one, or the events others */
 		if (column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CHURNED_AT) ||

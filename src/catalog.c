@@ -18,6 +18,7 @@
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -27,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/xid8.h"
 #include "worker.h"
 
 /* ----------------------------------------------------------- own objects */
@@ -156,6 +158,28 @@ invalidate_live(Datum arg pg_attribute_unused(), Oid relid)
 		live_is_stale = true;
 }
 
+/* chs_catalog_full_xid returns a transaction of the last two thousand million in full. */
+FullTransactionId
+chs_catalog_full_xid(TransactionId xid)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint32		epoch = EpochFromFullTransactionId(next);
+
+	if (xid > XidFromFullTransactionId(next))
+		epoch--;
+	return FullTransactionIdFromEpochAndXid(epoch, xid);
+}
+
+/*
+ * chs_catalog_snapshot_horizon returns the oldest transaction that a snapshot
+ * takes for running; it knows how all earlier ones ended.
+ */
+FullTransactionId
+chs_catalog_snapshot_horizon(Snapshot snapshot)
+{
+	return chs_catalog_full_xid(snapshot->xmin);
+}
+
 /* chs_catalog_init registers what has to be told of changes. */
 void
 chs_catalog_init(void)
@@ -178,6 +202,22 @@ chs_invalidate(PG_FUNCTION_ARGS)
 				 errmsg("function \"%s\" must be fired AFTER, FOR EACH STATEMENT", "chs.invalidate")));
 	CacheInvalidateRelcache(trigdata->tg_relation);
 	chs_worker_wake_at_commit();
+	PG_RETURN_POINTER(NULL);
+}
+
+/*
+ * chs_event_types_lock is a trigger: waits for the events that are being inserted,
+ * and holds up further ones, so that none is left with a type that is going.
+ */
+PG_FUNCTION_INFO_V1(chs_event_types_lock);
+Datum
+chs_event_types_lock(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called as a trigger", "chs.event_types_lock")));
+	LockRelationOid(chs_catalog_relation(CHS_CUSTOMER_EVENTS), ShareLock);
 	PG_RETURN_POINTER(NULL);
 }
 
@@ -225,7 +265,7 @@ read_version(Live *l)
 	bool		isnull;
 	MemoryContext caller;
 
-	if (SPI_execute("SELECT version, series_version, document, xmin FROM chs.scorecard_versions"
+	if (SPI_execute("SELECT version, series_version, document, published_by_xid FROM chs.scorecard_versions"
 					" ORDER BY version DESC LIMIT 1", true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.scorecard_versions");
 	if (SPI_processed == 0)
@@ -235,7 +275,7 @@ read_version(Live *l)
 				 errhint("Publish one with chs_publish().")));
 	l->version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	l->series_version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	l->published_by = DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
+	l->published_by = DatumGetFullTransactionId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
 	caller = MemoryContextSwitchTo(l->context);
 	l->document = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 	l->published = chs_scorecard_compile(l->document);
@@ -310,16 +350,16 @@ const Live *
 chs_catalog_live_at(Snapshot snapshot)
 {
 	static Live *earlier = NULL;
-	static TransactionId earlier_than = InvalidTransactionId;
+	static FullTransactionId earlier_than;
 	static SnapshotData seen;	/* by which it was read: xmin, xmax and xcnt */
 	const Live *latest = chs_catalog_live();
 	Live	   *fresh;
 
-	if (!TransactionIdIsNormal(latest->published_by) ||
-		TransactionIdIsCurrentTransactionId(latest->published_by) ||
-		!XidInMVCCSnapshot(latest->published_by, snapshot))
+	if (FullTransactionIdPrecedes(latest->published_by, chs_catalog_snapshot_horizon(snapshot)) ||
+		TransactionIdIsCurrentTransactionId(XidFromFullTransactionId(latest->published_by)) ||
+		!XidInMVCCSnapshot(XidFromFullTransactionId(latest->published_by), snapshot))
 		return latest;
-	if (earlier != NULL && earlier_than == latest->published_by && seen.xmin == snapshot->xmin &&
+	if (earlier != NULL && FullTransactionIdEquals(earlier_than, latest->published_by) && seen.xmin == snapshot->xmin &&
 		seen.xmax == snapshot->xmax && seen.xcnt == snapshot->xcnt)
 		return earlier;
 	fresh = read_live(snapshot);

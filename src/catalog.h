@@ -6,6 +6,7 @@
 #define CHS_CATALOG_H
 
 #include "scorecard.h"
+#include "access/transam.h"
 #include "executor/spi.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -44,7 +45,7 @@ typedef struct Live
 {
 	MemoryContext context;
 	int			version;
-	TransactionId published_by;
+	FullTransactionId published_by;
 	int			series_version;
 	Jsonb	   *document;
 	const Published *published;
@@ -68,6 +69,8 @@ extern void chs_catalog_become_owner(OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern const Live *chs_catalog_live(void);
 extern const Live *chs_catalog_live_at(Snapshot snapshot);
+extern FullTransactionId chs_catalog_full_xid(TransactionId xid);
+extern FullTransactionId chs_catalog_snapshot_horizon(Snapshot snapshot);
 extern void chs_catalog_init(void);
 
 #endif							/* CHS_CATALOG_H */

@@ -39,6 +39,13 @@
 	((void) (which), ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL))
 #endif
 
+/* A setting that ends long transactions came with 17. */
+#if PG_VERSION_NUM >= 170000
+#define CHS_TRANSACTION_TIMEOUT "transaction_timeout"
+#else
+#define CHS_TRANSACTION_TIMEOUT "statement_timeout"
+#endif
+
 /* Lets CREATE DATABASE ... TEMPLATE and the like end a worker (from 19 on). */
 #ifndef BGWORKER_INTERRUPTIBLE
 #define BGWORKER_INTERRUPTIBLE 0

@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -89,14 +90,27 @@ chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer)
 	return found;
 }
 
+/* Whether a snapshot sees the version of a row in a slot, as to its inserter. */
+static bool
+slot_is_seen(TupleTableSlot *slot, Snapshot snapshot)
+{
+	bool		isnull;
+	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+
+	return !TransactionIdIsNormal(xmin) || TransactionIdIsCurrentTransactionId(xmin) ||
+		FullTransactionIdPrecedes(chs_catalog_full_xid(xmin), chs_catalog_snapshot_horizon(snapshot)) ||
+		!XidInMVCCSnapshot(xmin, snapshot);
+}
+
 /*
  * chs_customer_lock keeps a customer from being deleted or renumbered before the
  * transaction ends, as a foreign key would.  Only a transaction that is doing so
  * (or has the row locked FOR UPDATE) is in the way: it is waited for, if so
- * asked, or the customer is busy.
+ * asked, or the customer is busy.  It is also busy if what was locked is newer than
+ * what a snapshot, where given, sees.
  */
 CustomerLock
-chs_customer_lock(int64 customer_id, bool wait)
+chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), RowShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -126,6 +140,8 @@ chs_customer_lock(int64 customer_id, bool wait)
 
 				if (DatumGetInt64(slot_getattr(slot, CUSTOMERS_CUSTOMER_ID, &isnull)) != customer_id)
 					result = TM_Deleted;
+				else if (snapshot != NULL && !slot_is_seen(slot, snapshot))
+					result = TM_WouldBlock;
 			}
 		}
 		systable_endscan(scan);
@@ -169,22 +185,24 @@ static SPIPlanPtr
 events_plan(void)
 {
 	static SPIPlanPtr plan = NULL;
-	static Oid	planned_schema = InvalidOid;
-	Oid			schema = chs_catalog_extension_schema();
+	static NameData planned_schema;
+	const char *schema = get_namespace_name(chs_catalog_extension_schema());
 	Oid			types[] = {JSONBOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	SPIPlanPtr	fresh;
 
-	if (plan != NULL && schema == planned_schema)
+	if (plan != NULL && strcmp(NameStr(planned_schema), schema) == 0)
 		return plan;
+	fresh = SPI_prepare(psprintf("SELECT %s.chs_activity_agg($1, e.event_type, e.event_data, e.occurred_at)"
+								 " FROM chs.customer_events e WHERE e.customer_id = $2"
+								 " AND e.occurred_at >= $3 AND e.occurred_at < $4",
+								 quote_identifier(schema)),
+						lengthof(types), types);
+	if (fresh == NULL || SPI_keepplan(fresh) != 0)
+		elog(ERROR, "could not prepare the query of a customer's events");
 	if (plan != NULL)
 		SPI_freeplan(plan);
-	plan = SPI_prepare(psprintf("SELECT %s.chs_activity_agg($1, e.event_type, e.event_data, e.occurred_at)"
-								" FROM chs.customer_events e WHERE e.customer_id = $2"
-								" AND e.occurred_at >= $3 AND e.occurred_at < $4",
-								quote_identifier(get_namespace_name(schema))),
-					   lengthof(types), types);
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare the query of a customer's events");
-	planned_schema = schema;
+	plan = fresh;
+	namestrcpy(&planned_schema, schema);
 	return plan;
 }
 

@@ -36,10 +36,10 @@ typedef enum CustomerLock
 {
 	CUSTOMER_LOCKED,
 	CUSTOMER_GONE,
-	CUSTOMER_BUSY				/* about to be deleted, perhaps */
+	CUSTOMER_BUSY				/* changed, or about to be, by somebody else */
 } CustomerLock;
 
-extern CustomerLock chs_customer_lock(int64 customer_id, bool wait);
+extern CustomerLock chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,
 											  int32 as_of_day, int32 last_day);

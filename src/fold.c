@@ -56,18 +56,6 @@ take_fold_lock(void)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* The oldest transaction that a snapshot takes for running. */
-static FullTransactionId
-snapshot_horizon(Snapshot snapshot)
-{
-	FullTransactionId next = ReadNextFullTransactionId();
-	uint32		epoch = EpochFromFullTransactionId(next);
-
-	if (snapshot->xmin > XidFromFullTransactionId(next))
-		epoch--;
-	return FullTransactionIdFromEpochAndXid(epoch, snapshot->xmin);
-}
-
 /*
  * Takes the fold lock, and then a snapshot.  A snapshot from before the lock
  * could miss what another session has folded meanwhile.
@@ -88,7 +76,7 @@ begin_fold(Fold *fold)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fold->live = chs_catalog_live_at(GetActiveSnapshot());
 	fold->snapshot = GetActiveSnapshot();
-	fold->horizon = snapshot_horizon(fold->snapshot);
+	fold->horizon = chs_catalog_snapshot_horizon(fold->snapshot);
 	fold->today = chs_customer_today();
 	chs_health_open(&fold->tables);
 	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
@@ -139,14 +127,12 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	bool		rebuild;
 
 	/* from here on nobody deletes what is about to be written */
-	*lock = chs_customer_lock(customer_id, order->wait);
+	*lock = chs_customer_lock(customer_id, order->wait, fold->snapshot);
 	if (*lock == CUSTOMER_BUSY)
 		return NULL;
 	chs_queue_delete(&queued);
-	if (*lock == CUSTOMER_GONE)
+	if (*lock == CUSTOMER_GONE || !chs_customer_find(customer_id, fold->snapshot, &customer))
 		return NULL;
-	if (!chs_customer_find(customer_id, fold->snapshot, &customer))
-		return NULL;			/* created since the snapshot */
 
 	scorecard = chs_scorecard_of_segment(live->published, customer.segment);
 	subject.segment = customer.segment;
@@ -444,6 +430,11 @@ fold_one(int64 customer_id, bool rebuild)
 
 	begin_fold(&fold);
 	folded = fold_customer(&fold, customer_id, &order);
+	if (folded.lock == CUSTOMER_BUSY)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("customer %lld was changed concurrently", (long long) customer_id),
+				 errhint("Try again.")));
 	if (!folded.exists)
 		chs_customer_not_found(customer_id);
 	end_fold(&fold);

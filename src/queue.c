@@ -133,6 +133,8 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	int			row_capacity = 0;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(caller, "chs queued deltas", ALLOCSET_SMALL_SIZES);
 
 	ScanKeyInit(&keys[0], QUEUE_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
 	ScanKeyInit(&keys[1], QUEUE_XID, BTGreaterEqualStrategyNumber, F_XID8GE, FullTransactionIdGetDatum(from));
@@ -163,12 +165,22 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 			continue;
 		if (result.deltas == NULL)
 			result.deltas = palloc(MERGE_AT * sizeof(ActivityData *));
+		MemoryContextSwitchTo(scratch);
 		result.deltas[result.ndeltas++] = chs_activity_decode(DatumGetActivity(delta));
 		if (result.ndeltas == MERGE_AT)
 		{
-			result.deltas[0] = chs_activity_merge_many(result.deltas, MERGE_AT);
+			ActivityData *merged = chs_activity_merge_many(result.deltas, MERGE_AT);
+			Activity   *flat;
+
+			MemoryContextSwitchTo(caller);
+			flat = chs_activity_encode(merged);
+			MemoryContextReset(scratch);
+			MemoryContextSwitchTo(scratch);
+			result.deltas[0] = chs_activity_decode(flat);
 			result.ndeltas = 1;
+			pfree(flat);
 		}
+		MemoryContextSwitchTo(caller);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

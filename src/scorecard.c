@@ -15,6 +15,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
@@ -276,6 +277,7 @@ need_series(Published *p, const char *event_type, SeriesKind kind,
 {
 	SeriesDefinition *s;
 
+	CHECK_FOR_INTERRUPTS();
 	if (kind != SERIES_COUNT && field == NULL)
 		invalid_document("field", where);
 	for (int i = 0; i < p->nseries; i++)
@@ -288,6 +290,10 @@ need_series(Published *p, const char *event_type, SeriesKind kind,
 			return i;
 		}
 	}
+	if (p->nseries == MAX_SERIES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("scorecards cannot need more than %d different series", MAX_SERIES)));
 	p->series = p->series == NULL ? palloc(sizeof(*s)) :
 		repalloc(p->series, (p->nseries + 1) * sizeof(*s));
 	s = &p->series[p->nseries];
@@ -554,6 +560,7 @@ identify_series(Published *p)
 				int			series = m->series;
 				int			base = m->base;
 
+				CHECK_FOR_INTERRUPTS();
 				for (int s = 0; s < p->nseries; s++)
 				{
 					if (p->series[s].id == ids[series])

@@ -9,6 +9,9 @@
 #include "utils/jsonb.h"
 #include "utils/jsonpath.h"
 
+/* Of all scorecards together, so many series at most. */
+#define MAX_SERIES 4096
+
 typedef enum MetricAggregate
 {
 	METRIC_COUNT,

@@ -50,6 +50,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* So many databases can have a worker. */
@@ -57,6 +58,7 @@
 
 /* A worker without work stays so long, in milliseconds. */
 #define LINGER_MS 1000
+#define MAX_LINGER_MS 30000		/* while it waits for a customer that is locked */
 
 /* After failing, a worker is started again after a second, then two, and so on. */
 #define MAX_BACKOFF_S 300
@@ -234,6 +236,7 @@ set_own_settings(void)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
 		{"statement_timeout", "0"},
+		{CHS_TRANSACTION_TIMEOUT, "0"},
 		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
@@ -362,6 +365,22 @@ rescore_slice(Rescoring *rescoring)
 	return true;
 }
 
+/* A template must stay free of sessions, even if it has the extension. */
+static bool
+database_is_template(void)
+{
+	HeapTuple	tuple;
+	bool		is_template;
+
+	StartTransactionCommand();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	is_template = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	CommitTransactionCommand();
+	return is_template;
+}
+
 /* chs_worker_main works for one database until there is nothing to do. */
 void
 chs_worker_main(Datum arg)
@@ -369,6 +388,7 @@ chs_worker_main(Datum arg)
 	Oid			database = DatumGetObjectId(arg);
 	FoldProgress progress = {0};
 	Rescoring	rescoring = {0};
+	int			linger = LINGER_MS;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -385,6 +405,11 @@ chs_worker_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	set_own_settings();
 	pgstat_report_appname("chs worker");
+	if (database_is_template())
+	{
+		set_state(DATABASE_NOT_INSTALLED);
+		proc_exit(0);
+	}
 
 	for (;;)
 	{
@@ -394,7 +419,11 @@ chs_worker_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		(void) reload_if_asked();
 		if (!chs_enabled)
+		{
+			/* for when it is enabled again */
+			pg_atomic_write_u32(&my_slot->dirty, 1);
 			proc_exit(0);
+		}
 		pg_atomic_write_u32(&my_slot->dirty, 0);
 		if (!drain_queue(&progress) || !rescore_slice(&rescoring))
 		{
@@ -406,14 +435,18 @@ chs_worker_main(Datum arg)
 			continue;			/* fresh events come first */
 
 		rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					   LINGER_MS, PG_WAIT_EXTENSION);
+					   linger, PG_WAIT_EXTENSION);
 		if (!(rc & WL_TIMEOUT) || pg_atomic_read_u32(&my_slot->dirty) != 0)
+		{
+			linger = LINGER_MS;
 			continue;
-		/* customers that were busy are tried again every time */
+		}
+		/* customers that were busy are tried again, less and less often */
+		if (!progress.skipped && !rescoring.skipped)
+			proc_exit(0);		/* whoever marks it dirty now wakes the launcher */
+		linger = Min(linger * 2, MAX_LINGER_MS);
 		if (rescoring.skipped)
 			rescoring = (Rescoring) {0};
-		else if (!progress.skipped)
-			proc_exit(0);		/* whoever marks it dirty now wakes the launcher */
 	}
 }
 
@@ -448,8 +481,9 @@ look_through_databases(void)
 		if (slot == NULL)
 		{
 			ereport(LOG,
-					(errmsg("chs cannot look after more than %d databases", MAX_DATABASES)));
-			break;
+					(errmsg("chs cannot look after database \"%s\"", NameStr(database->datname)),
+					 errdetail("It looks after %d databases at most.", MAX_DATABASES)));
+			continue;
 		}
 		there[slot - shared->slots] = true;
 	}

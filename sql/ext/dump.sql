@@ -26,6 +26,7 @@ BEGIN
                 DELETE FROM chs.event_types t WHERE t.event_type = NEW.event_type;
             WHEN 'scorecard_versions' THEN
                 DELETE FROM chs.scorecard_versions v WHERE v.version = NEW.version;
+                NEW.published_by_xid := pg_current_xact_id();
             WHEN 'health_scores' THEN
                 DELETE FROM chs.health_scores s
                 WHERE s.customer_id = NEW.customer_id AND s.health_score_id = NEW.health_score_id;

@@ -115,9 +115,11 @@ CREATE TABLE chs.scorecard_versions (
     published_by   text NOT NULL DEFAULT current_user,
     note           text,
     document       jsonb NOT NULL,
-    series_version integer NOT NULL
+    series_version integer NOT NULL,
+    published_by_xid xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 COMMENT ON TABLE chs.scorecard_versions IS 'every published version, whole; the highest one is live';
+COMMENT ON COLUMN chs.scorecard_versions.published_by_xid IS 'the transaction that published it: snapshots that do not see it go by the version before';
 COMMENT ON COLUMN chs.scorecard_versions.series_version IS 'version since which activities count all the series that this one needs';
 
 CREATE TABLE chs.scorecard_version_factors (

@@ -1,0 +1,122 @@
+# The worker: it starts with the server, folds by itself after a commit, finds new databases.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Chs;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('worker');
+$node->start;
+ok(worker_pid($node, 'chs launcher'), 'the launcher runs');
+
+# The database is made while the launcher runs, and naps are long: the commit itself must wake it.
+add_chs($node, 'postgres');
+wait_right($node, 'postgres', 'new customers are scored by themselves');
+log_in($node, 'postgres', 1, 3);
+wait_right($node, 'postgres', 'an event is folded by itself after its commit');
+log_in($node, 'postgres', 2, 5);
+wait_right($node, 'postgres', 'and another one');
+$node->safe_psql('postgres', "DELETE FROM chs.customer_events WHERE customer_id = 1 AND event_id % 2 = 0");
+wait_right($node, 'postgres', 'a delete is');
+$node->safe_psql('postgres', "BEGIN; SELECT chs_record_event(3, 'login', '{\"ip_address\": \"::1\"}'); ROLLBACK");
+is_right($node, 'postgres', 'nothing of what was rolled back counts');
+
+# It leaves when there is nothing to do, and comes back.
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"),
+	'the worker of a quiet database leaves');
+log_in($node, 'postgres', 4, 2);
+wait_right($node, 'postgres', 'and comes back for the next event');
+
+# While it is at work, more comes: the wake-up must not get lost.
+for my $i (1 .. 30)
+{
+	log_in($node, 'postgres', 1 + $i % 10, 1);
+}
+wait_right($node, 'postgres', 'thirty transactions, one soon after the other');
+
+# Several databases.
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('postgres', 'CREATE DATABASE without');
+add_chs($node, 'other');
+wait_right($node, 'other', 'a database that got the extension later is found');
+log_in($node, 'postgres', 5, 4);
+log_in($node, 'other', 5, 6);
+wait_right($node, 'postgres', 'the worker serves one database');
+wait_right($node, 'other', 'and the other');
+{
+	# One database that stands still does not hold up the others.
+	my $held = hold($node, 'other');
+	log_in($node, 'other', 6, 1);
+	worker_pid($node, 'chs worker', "datname = 'other' AND wait_event_type = 'Lock'");
+	log_in($node, 'postgres', 6, 1);
+	wait_right($node, 'postgres', 'while the worker of one database waits the other goes on');
+	release($held);
+	wait_right($node, 'other', 'and then that one, too');
+}
+
+# A prepared transaction cannot wake it when it is committed; the nap bounds the delay.
+my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM chs.customer_events WHERE customer_id = 7');
+$node->safe_psql('postgres', q(
+	BEGIN;
+	SELECT chs_record_event(7, 'login', '{"ip_address": "::1"}');
+	PREPARE TRANSACTION 'p'));
+$node->safe_psql('postgres', 'ALTER SYSTEM SET chs.naptime = 1');
+$node->reload;
+$node->safe_psql('postgres', "COMMIT PREPARED 'p'");
+wait_right($node, 'postgres', 'a prepared transaction is folded within the nap');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.customer_events WHERE customer_id = 7'), $before + 1, 'it was there');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET chs.naptime');
+
+# Off and on.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET chs.enabled = off');
+$node->reload;
+$node->poll_query_until('postgres', "SELECT current_setting('chs.enabled') = 'off'");
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"),
+	'chs.enabled = off sends the workers away');
+my $queued = $node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue');
+log_in($node, 'postgres', 8, 3);
+log_in($node, 'postgres', 8, 2);
+is_right($node, 'postgres', 'while it is off scores are right');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue'), $queued + 2, 'and the queue fills');
+is($node->safe_psql('postgres', 'SELECT chs_process_queue()'), $queued + 2, 'chs_process_queue does its job');
+log_in($node, 'postgres', 9, 3);
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET chs.enabled');
+$node->reload;
+wait_right($node, 'postgres', 'switched on, it folds what was waiting');
+
+# Settings that are meant for users do not stop it.
+$node->safe_psql('postgres', q(
+	ALTER DATABASE other SET default_transaction_read_only = on;
+	ALTER DATABASE other SET statement_timeout = 1;
+	ALTER DATABASE other SET search_path = nowhere;
+	ALTER DATABASE other SET default_transaction_isolation = serializable;
+	ALTER DATABASE other SET session_replication_role = replica;
+	ALTER DATABASE other SET timezone = 'Australia/Lord_Howe';
+	ALTER DATABASE other SET row_security = off));
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'quiet again');
+$node->safe_psql('other', q(
+	SET default_transaction_read_only = off; SET statement_timeout = 0; SET session_replication_role = origin;
+	INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (9, 'login', '{"ip_address": "::1"}')));
+$node->safe_psql('postgres', 'ALTER DATABASE other RESET ALL');
+wait_right($node, 'other', 'settings of the database do not stop the worker');
+
+# A stale day is made good as soon as the worker looks.
+$node->safe_psql('postgres', q(
+	UPDATE chs.customer_health SET as_of = as_of - 1, score = 0, status = 'critical', calculated_at = now() - interval '1 day'
+	WHERE customer_id <= 5));
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'quiet again');
+log_in($node, 'postgres', 10, 1);
+wait_right($node, 'postgres', 'health of an earlier day is scored again');
+is($node->safe_psql('postgres', "SELECT count(*) FROM chs.customer_health WHERE as_of < (now() AT TIME ZONE 'UTC')::date"), '0', 'all of it');
+
+# A new version rescores everyone.
+$node->safe_psql('postgres', "UPDATE chs.factors SET weight = 5 WHERE factor = 'login_frequency'; SELECT chs_publish('by the test')");
+ok($node->poll_query_until('postgres', 'SELECT bool_and(version = 2) FROM chs.customer_health'), 'a published version rescores everyone by itself');
+wait_right($node, 'postgres', 'rightly');
+
+$node->stop;
+is_quiet($node, qr/(ERROR|PANIC|WARNING|FATAL): (?!.*administrator command)|terminated by signal/, 'the log is quiet');
+done_testing();

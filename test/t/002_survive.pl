@@ -1,0 +1,128 @@
+# The worker killed, terminated, stopped and crashed: it comes back and no event is lost or counted twice.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Chs;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+# fsync matters where a crash is meant to lose nothing, though not for a crash of the server alone.
+my $node = new_node('survive', 'restart_after_crash = on');
+$node->start;
+add_chs($node, 'postgres');
+log_in($node, 'postgres', 1, 3);
+wait_right($node, 'postgres', 'at the beginning');
+
+# kill -9 while it is in the middle of a transaction: the server restarts everything.
+{
+	my $held = hold($node, 'postgres');
+	log_in($node, 'postgres', 2, 4);
+	my $pid = worker_pid($node, 'chs worker', "wait_event_type = 'Lock'");
+	is(kill('KILL', $pid), 1, 'worker killed');
+	# The crash ends all sessions, and with the holder its lock.
+	$node->wait_for_log(qr/all server processes terminated; reinitializing/);
+	$held->{run}->finish;
+	ok($node->poll_query_until('postgres', 'SELECT true'), 'the server is back');
+	is_right($node, 'postgres', 'scores are right at once after the crash');
+	wait_right($node, 'postgres', 'and what was queued is folded');
+	log_in($node, 'postgres', 2, 1);
+	wait_right($node, 'postgres', 'as is what comes then');
+}
+
+# kill -9 of the launcher.
+{
+	my $offset = -s $node->logfile;
+	kill('KILL', worker_pid($node, 'chs launcher'));
+	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
+	$node->poll_query_until('postgres', 'SELECT true');
+	log_in($node, 'postgres', 3, 1);
+	wait_right($node, 'postgres', 'after the launcher was killed');
+}
+
+# pg_terminate_backend and pg_cancel_backend of a worker at work.
+for my $how ('pg_terminate_backend', 'pg_cancel_backend')
+{
+	my $held = hold($node, 'postgres');
+	log_in($node, 'postgres', 4, 2);
+	my $pid = worker_pid($node, 'chs worker', "wait_event_type = 'Lock'");
+	is($node->safe_psql('postgres', "SELECT $how($pid)"), 't', "$how");
+	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)") if $how eq 'pg_terminate_backend';
+	release($held);
+	wait_right($node, 'postgres', "$how: another worker does the work");
+}
+# ... of an idle one, and of the launcher.
+log_in($node, 'postgres', 5, 1);
+my $idle = worker_pid($node, 'chs worker');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($idle)");
+log_in($node, 'postgres', 5, 1);
+wait_right($node, 'postgres', 'after the idle worker was terminated');
+my $launcher = worker_pid($node, 'chs launcher');
+is($node->safe_psql('postgres', "SELECT pg_terminate_backend($launcher)"), 't', 'launcher terminated');
+log_in($node, 'postgres', 6, 1);
+is_right($node, 'postgres', 'scores are right without a launcher');
+isnt(worker_pid($node, 'chs launcher', "pid <> $launcher"), $launcher, 'the launcher comes back');
+wait_right($node, 'postgres', 'and does what waited for it');
+
+# A worker that cannot do its work tries again, with pauses.
+{
+	my $offset = -s $node->logfile;
+	$node->safe_psql('postgres', 'CREATE INDEX poison ON chs.customer_health ((1 / (customer_id - 11)))');
+	$node->safe_psql('postgres', "INSERT INTO chs.customers (customer_id, created_at) VALUES (11, '2020-01-01')");
+	log_in($node, 'postgres', 11, 1);
+	log_in($node, 'postgres', 7, 1);
+	ok($node->wait_for_log(qr/ERROR:  division by zero/, $offset), 'the worker fails');
+	is_right($node, 'postgres', 'meanwhile scores are right');
+	$node->safe_psql('postgres', 'DROP INDEX chs.poison');
+	wait_right($node, 'postgres', 'when the reason is gone the work is done');
+}
+
+# Fast shutdown with a worker at work, and with one that waits for a lock.
+{
+	my $load = start_load($node, 'postgres');
+	$node->poll_query_until('postgres', 'SELECT count(*) > 100 FROM chs.customer_events');
+	my $start = time;
+	$node->stop('fast');
+	cmp_ok(time - $start, '<', 5, 'fast shutdown under load is fast');
+	stop_load($load);
+	$node->start;
+	is_right($node, 'postgres', 'scores are right after fast shutdown');
+	wait_right($node, 'postgres', 'and what was left is folded after the start');
+
+	my $held = hold($node, 'postgres');
+	log_in($node, 'postgres', 8, 1);
+	worker_pid($node, 'chs worker', "wait_event_type = 'Lock'");
+	$start = time;
+	$node->stop('fast');
+	cmp_ok(time - $start, '<', 5, 'fast shutdown with a worker that waits for a lock');
+	$held->{run}->finish;
+	$node->start;
+	wait_right($node, 'postgres', 'after the start');
+
+	# Smart: the worker and the launcher are no clients that it would wait for.
+	log_in($node, 'postgres', 8, 1);
+	$start = time;
+	$node->stop('smart');
+	cmp_ok(time - $start, '<', 5, 'smart shutdown does not wait for the worker');
+	$node->start;
+	wait_right($node, 'postgres', 'after the start');
+}
+
+# Crashes under load, several times.
+for my $round (1 .. 5)
+{
+	my $load = start_load($node, 'postgres');
+	my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM chs.customer_events');
+	$node->poll_query_until('postgres', "SELECT count(*) > $before + 20 * $round FROM chs.customer_events");
+	$node->stop('immediate');
+	stop_load($load);
+	$node->start;
+	is_right($node, 'postgres', "crash $round under load: scores are right at once");
+}
+wait_right($node, 'postgres', 'and all is folded in the end');
+
+$node->stop;
+is_quiet($node, qr/PANIC:|TRAP:|terminated by signal (?!9)/, 'nothing crashed but what was killed');
+done_testing();

@@ -1,0 +1,58 @@
+# Without preloading everything but the worker works.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Chs;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('plain');
+$node->init;
+$node->start;
+add_chs($node, 'postgres');
+log_in($node, 'postgres', 1, 3);
+is_right($node, 'postgres', 'scores are right');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'chs%'"), '0', 'there is no worker');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.customer_health'), '0', 'nothing is folded by itself');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue WHERE delta IS NOT NULL'), '1', 'the queue holds one delta');
+cmp_ok($node->safe_psql('postgres', 'SELECT chs_process_queue()'), '>', 0, 'chs_process_queue folds');
+wait_right($node, 'postgres', 'then all is stored');
+is($node->safe_psql('postgres', 'SELECT chs_process_queue()'), '0', 'and there is nothing more to fold');
+is($node->safe_psql('postgres', "SELECT total FROM chs.dashboard_stats"), '10', 'the dashboard shows it');
+
+# At most so many.
+log_in($node, 'postgres', $_, 1) for (1 .. 6);
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue'), '6', 'six deltas');
+my $taken = $node->safe_psql('postgres', 'SELECT chs_process_queue(2)');
+cmp_ok($taken, '>=', 2, 'two or more are taken');
+is_right($node, 'postgres', 'and scores are right in between');
+is($node->safe_psql('postgres', "SELECT $taken + chs_process_queue(100)"), '6', 'then the rest');
+wait_right($node, 'postgres', 'which is all');
+my ($status, $out, $err);
+$status = $node->psql('postgres', 'SELECT chs_process_queue(-1)', stderr => \$err);
+isnt($status, 0, 'fewer than none is an error');
+is($node->safe_psql('postgres', 'SELECT chs_process_queue(0)'), '0', 'none is none') ;
+
+# A day later, by hand.
+$node->safe_psql('postgres', 'UPDATE chs.customer_health SET as_of = as_of - 1, score = 0');
+is($node->safe_psql('postgres', 'SELECT chs_recalculate_all()'), '10', 'chs_recalculate_all scores everyone');
+wait_right($node, 'postgres', 'rightly');
+
+# The settings are known once the library is loaded.
+is($node->safe_psql('postgres', "SELECT chs_score(1) IS NULL; SHOW chs.enabled"), "f\non", 'chs.enabled');
+$status = $node->psql('postgres', "SELECT chs_score(1); SET chs.naptime = 5", stderr => \$err);
+like($err, qr/cannot be changed now|permission|parameter "chs.naptime"/, 'settings of the worker are not for sessions');
+$status = $node->psql('postgres', "SELECT chs_score(1); SET chs.nonsense = 5", stderr => \$err);
+like($err, qr/chs/, 'there are no others');
+
+# After a crash.
+log_in($node, 'postgres', 7, 2);
+$node->stop('immediate');
+$node->start;
+is_right($node, 'postgres', 'after a crash scores are right');
+$node->safe_psql('postgres', 'SELECT chs_process_queue()');
+wait_right($node, 'postgres', 'and folded');
+$node->stop;
+done_testing();

@@ -1,0 +1,67 @@
+# A UTC day begins: the worker scores everyone again, by itself, on a clock that the test sets.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Chs;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('day', "timezone = 'America/New_York'");
+my $clock = $node->basedir . '/clock';
+my $library = "$clock.so";
+if (system(($ENV{CC} || 'cc'), '-shared', '-fPIC', '-O2', '-o', $library, "$FindBin::RealBin/clock.c") != 0)
+{
+	plan skip_all => 'the clock cannot be compiled';
+}
+
+# set_clock(SECONDS): so many seconds before the next UTC midnight, running on from there.
+my $midnight = (int(time / 86400) + 1) * 86400;
+sub set_clock
+{
+	my ($before) = @_;
+
+	# In place, as the server has it mapped.
+	open(my $file, -e $clock ? '+<' : '>', $clock) or die $!;
+	print $file pack('q', $midnight - $before - time);
+	close($file) or die $!;
+}
+
+set_clock(1800);
+{
+	local $ENV{LD_PRELOAD} = $library;
+	local $ENV{CHS_CLOCK} = $clock;
+	$node->start;
+}
+is($node->safe_psql('postgres', "SELECT to_char(now() AT TIME ZONE 'UTC', 'HH24:MI') BETWEEN '23:29' AND '23:35'"), 't', 'the clock is ours');
+
+add_chs($node, 'postgres');
+# Ten logins that the 30 days see for the last time today, and one of today.
+$node->safe_psql('postgres', q(
+	INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
+	SELECT 1, 'login', '{"ip_address": "::1"}'::jsonb, now() - interval '29 days' FROM generate_series(1, 10)
+	UNION ALL SELECT 1, 'login', '{"ip_address": "::1"}', now()));
+wait_right($node, 'postgres', 'before midnight all is folded');
+my $today = $node->safe_psql('postgres', "SELECT (now() AT TIME ZONE 'UTC')::date");
+my $logins = "SELECT value FROM chs_explain(1) WHERE metric = 'logins'";
+is($node->safe_psql('postgres', $logins), '11', 'eleven logins');
+is($node->safe_psql('postgres', 'SELECT DISTINCT as_of FROM chs.customer_health'), $today, 'health is of today');
+my $score = $node->safe_psql('postgres', 'SELECT score FROM chs.customer_health WHERE customer_id = 1');
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'the worker has left');
+
+# Three seconds to go.  A reload has the launcher look at the clock, and see that it is not yet time.
+set_clock(3);
+$node->reload;
+ok($node->poll_query_until('postgres', "SELECT bool_and(as_of = '$today'::date + 1) FROM chs.customer_health"), 'the day has begun for everyone');
+is($node->safe_psql('postgres', "SELECT (now() AT TIME ZONE 'UTC')::date = '$today'::date + 1"), 't', 'as it has by the clock');
+is($node->safe_psql('postgres', $logins), '1', 'one login is left');
+isnt($node->safe_psql('postgres', 'SELECT score FROM chs.customer_health WHERE customer_id = 1'), $score, 'the stored score has moved');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs_verify()'), '0', 'chs_verify finds nothing');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.customers c JOIN chs.customer_health h USING (customer_id) WHERE h.score IS DISTINCT FROM chs_score(customer_id)'),
+	'0', 'all stored scores are those of the new day');
+is($node->safe_psql('postgres', "SELECT count(*) FROM chs.health_scores WHERE as_of = '$today'::date + 1"), '10', 'the history has a row for the new day of each customer');
+is($node->safe_psql('postgres', "SELECT (calculated_at AT TIME ZONE 'UTC')::date = '$today'::date + 1 FROM chs.customer_health WHERE customer_id = 10"), 't',
+	'also of one without events');
+$node->stop;
+done_testing();
