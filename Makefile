@@ -30,3 +30,10 @@ sql/chs--$(EXTVERSION).sql: $(AREAS:%=sql/ext/%.sql)
 	cat $^ > $@
 
 $(OBJS): $(wildcard src/*.h)
+
+# What chs costs and how fast it is, against what a user would pick instead.
+.PHONY: bench bench-quick
+bench:
+	test/bench/run
+bench-quick:
+	test/bench/run --quick

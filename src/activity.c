@@ -84,7 +84,7 @@ typedef struct OpenHeader
 /* What invalid bytes are a sign of: a client's mistake, or a damaged table. */
 static int	invalid_errcode = ERRCODE_DATA_CORRUPTED;
 
-static void activity_corrupted(const char *what) pg_attribute_noreturn();
+pg_noreturn static void activity_corrupted(const char *what);
 
 static void
 activity_corrupted(const char *what)
@@ -169,12 +169,47 @@ put_total(Writer *w, int128 total)
 static int32
 series_first_day(const Series *s)
 {
-	int32		first = s->cells[0].day;
+	int32		first = PG_INT32_MAX;
 
-	if (s->kind == SERIES_DISTINCT)
-		for (int i = 1; i < s->ncells; i++)
-			first = Min(first, s->cells[i].day);
+	if (s->kind != SERIES_DISTINCT)
+		return s->cells[0].day;
+	for (int i = 0; i < s->ncells; i++)
+		first = Min(first, s->cells[i].day + chs_activity_lowest_bit(s->cells[i].total));
 	return first;
+}
+
+/* Writes the cells of one value. */
+static void
+put_value(Writer *w, const Cell *cells, int ncells, int32 first)
+{
+	int32		first_day = cells[0].day + chs_activity_lowest_bit(cells[0].total);
+	int			nbytes = 0;
+	char	   *bytes;
+
+	/* enough for all days of the last block */
+	int			most = (cells[ncells - 1].day + DISTINCT_BLOCK - first_day) / 8 + 1;
+
+	writer_reserve(w, 32 + most);
+	put_uint64(w, cells[0].key);
+	put_varint(w, first_day - first);
+	/* the number of bytes goes before them; it is a single byte nearly always */
+	bytes = palloc0(most);
+	for (int i = 0; i < ncells; i++)
+	{
+		for (uint128 days = cells[i].total; days != 0; days &= days - 1)
+		{
+			int			bit = cells[i].day + chs_activity_lowest_bit(days) - first_day - 1;
+
+			if (bit < 0)
+				continue;		/* the first day itself */
+			bytes[bit / 8] |= 1 << (bit % 8);
+			nbytes = bit / 8 + 1;
+		}
+	}
+	put_varint(w, nbytes);
+	memcpy(w->next, bytes, nbytes);
+	w->next += nbytes;
+	pfree(bytes);
 }
 
 static void
@@ -184,25 +219,12 @@ put_distinct(Writer *w, const Series *s, int32 first)
 
 	while (i < s->ncells)
 	{
-		int			last = i;
-		int			nbytes;
+		int			n = 1;
 
-		while (last + 1 < s->ncells && s->cells[last + 1].key == s->cells[i].key)
-			last++;
-		nbytes = (s->cells[last].day - s->cells[i].day + 7) / 8;
-		writer_reserve(w, 32 + nbytes);
-		put_uint64(w, s->cells[i].key);
-		put_varint(w, s->cells[i].day - first);
-		put_varint(w, nbytes);
-		memset(w->next, 0, nbytes);
-		for (int j = i + 1; j <= last; j++)
-		{
-			int			bit = s->cells[j].day - s->cells[i].day - 1;
-
-			w->next[bit / 8] |= 1 << (bit % 8);
-		}
-		w->next += nbytes;
-		i = last + 1;
+		while (i + n < s->ncells && s->cells[i + n].key == s->cells[i].key)
+			n++;
+		put_value(w, &s->cells[i], n, first);
+		i += n;
 	}
 }
 
@@ -392,16 +414,27 @@ get_run(Reader *r, Series *s, int32 first, int ncells)
 	}
 }
 
+/* Adds a day to the last cell of a value, or begins another. */
+static void
+add_day(Series *s, int first_cell, uint64 key, int32 day)
+{
+	Cell		cell = chs_activity_distinct_cell(key, day);
+
+	if (s->ncells > first_cell && s->cells[s->ncells - 1].day == cell.day)
+		s->cells[s->ncells - 1].total |= cell.total;
+	else
+		s->cells[s->ncells++] = cell;
+}
+
 static void
 get_distinct(Reader *r, Series *s, int32 first, int nvalues)
 {
-	int			capacity;
+	int64		capacity = nvalues * (int64) 2;
 	bool		has_first = false;
 
 	/* every value is ten bytes or more */
 	if (nvalues > (r->end - r->next) / 10)
 		activity_corrupted("it ends too early");
-	capacity = nvalues * 4;
 	s->cells = palloc(capacity * sizeof(Cell));
 	s->ncells = 0;
 	for (int i = 0; i < nvalues; i++)
@@ -409,6 +442,7 @@ get_distinct(Reader *r, Series *s, int32 first, int nvalues)
 		uint64		key = get_uint64(r);
 		int64		day = first + get_number(r, 0, MAX_SPAN, "a day is out of range");
 		int			nbytes = get_number(r, 0, MAX_SPAN / 8, "a day is out of range");
+		int			first_cell = s->ncells;
 
 		if (s->ncells > 0 && key <= s->cells[s->ncells - 1].key)
 			activity_corrupted("distinct values are out of order");
@@ -418,18 +452,18 @@ get_distinct(Reader *r, Series *s, int32 first, int nvalues)
 			activity_corrupted("days are malformed");
 		if (day + (int64) nbytes * 8 > MAX_DAY)
 			activity_corrupted("a day is out of range");
-		if (s->ncells + 1 + nbytes * 8 > capacity)
+		if (s->ncells + nbytes * 8 / DISTINCT_BLOCK + 2 > capacity)
 		{
-			capacity = Max(capacity * 2, s->ncells + 1 + nbytes * 8);
+			capacity = Max(capacity * 2, s->ncells + nbytes * 8 / DISTINCT_BLOCK + 2);
 			if (capacity > MAX_CELLS)
 				activity_corrupted("the number of cells is out of range");
 			s->cells = repalloc(s->cells, capacity * sizeof(Cell));
 		}
 		has_first |= day == first;
-		s->cells[s->ncells++] = (Cell) {.key = key,.n = 1,.day = (int32) day};
-		for (int bit = 0; bit < nbytes * 8; bit++)
-			if (r->next[bit / 8] & (1 << (bit % 8)))
-				s->cells[s->ncells++] = (Cell) {.key = key,.n = 1,.day = (int32) day + 1 + bit};
+		add_day(s, first_cell, key, (int32) day);
+		for (int byte = 0; byte < nbytes; byte++)
+			for (unsigned bits = (uint8) r->next[byte]; bits != 0; bits &= bits - 1)
+				add_day(s, first_cell, key, (int32) day + 1 + byte * 8 + __builtin_ctz(bits));
 		r->next += nbytes;
 	}
 	if (!has_first)
@@ -541,7 +575,10 @@ static void
 add_cell(Cell *to, const Cell *from, SeriesKind kind)
 {
 	if (kind == SERIES_DISTINCT)
+	{
+		to->total |= from->total;
 		return;
+	}
 	if (pg_add_s64_overflow(to->n, from->n, &to->n) ||
 		__builtin_add_overflow(to->total, from->total, &to->total) ||
 		!TOTAL_IN_RANGE(to->total))
@@ -555,42 +592,67 @@ static void
 series_cap_distinct(Series *s)
 {
 	int32		first;
-	int32		last;
+	int32		last = PG_INT32_MIN;
 	int		   *seen;
 	int			kept = 0;
 
 	if (s->kind != SERIES_DISTINCT || s->ncells <= MAX_DISTINCT_PER_DAY + 1)
 		return;
-	first = last = s->cells[0].day;
-	for (int i = 1; i < s->ncells; i++)
-	{
-		first = Min(first, s->cells[i].day);
-		last = Max(last, s->cells[i].day);
-	}
-	if (last - first > MAX_DISTINCT_SPAN)
+	first = series_first_day(s);
+	for (int i = 0; i < s->ncells; i++)
+		last = Max(last, s->cells[i].day + DISTINCT_BLOCK - 1);
+	if ((int64) last - first > MAX_DISTINCT_SPAN)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("an activity cannot hold distinct values of more than %d days", MAX_DISTINCT_SPAN)));
+	seen = palloc0(((Size) last - first + 1) * sizeof(int));
 	/* cells ascend by hash, so the first ones of a day are the ones to keep */
-	seen = palloc_extended(((Size) last - first + 1) * sizeof(int),
-						   MCXT_ALLOC_ZERO | MCXT_ALLOC_HUGE);
 	for (int i = 0; i < s->ncells; i++)
-		if (seen[s->cells[i].day - first]++ <= MAX_DISTINCT_PER_DAY)
-			s->cells[kept++] = s->cells[i];
+	{
+		Cell	   *c = &s->cells[i];
+		uint128		days = c->total;
+
+		for (uint128 rest = days; rest != 0; rest &= rest - 1)
+		{
+			int			bit = chs_activity_lowest_bit(rest);
+
+			if (seen[c->day + bit - first]++ > MAX_DISTINCT_PER_DAY)
+				days &= ~((uint128) 1 << bit);
+		}
+		if (days == 0)
+			continue;
+		s->cells[kept] = *c;
+		s->cells[kept++].total = days;
+	}
 	s->ncells = kept;
 	pfree(seen);
 }
 
+/* Drops the days up to the given one less what is kept. */
 static void
 series_prune(Series *s, int32 day)
 {
+	int64		gone = (int64) day - s->keep;
 	int			kept = 0;
 
 	if (day == DAY_NEVER)
 		return;
 	for (int i = 0; i < s->ncells; i++)
-		if ((int64) s->cells[i].day > (int64) day - s->keep)
-			s->cells[kept++] = s->cells[i];
+	{
+		Cell		c = s->cells[i];
+
+		if (s->kind == SERIES_DISTINCT && c.day <= gone)
+		{
+			if (gone - c.day + 1 >= DISTINCT_BLOCK)
+				continue;
+			c.total &= ~(((uint128) 1 << (gone - c.day + 1)) - 1);
+			if (c.total == 0)
+				continue;
+		}
+		else if (c.day <= gone)
+			continue;
+		s->cells[kept++] = c;
+	}
 	s->ncells = kept;
 }
 
@@ -848,19 +910,16 @@ activity_from_bytes(const char *bytes, Size size, int sqlerrcode)
 	if (activity->format == ACTIVITY_FORMAT && activity->flags != 0)
 		activity_corrupted("a flag is unknown");
 	data = decode(activity);
+	/* what it could not have kept makes it another one */
 	for (int i = 0; i < data->nseries; i++)
 	{
-		int			ncells = data->series[i].ncells;
-
 		series_prune(&data->series[i], data->day);
 		series_cap_distinct(&data->series[i]);
-		if (data->series[i].ncells != ncells)
-			activity_corrupted("it holds more than it can keep");
 	}
 	canonical = chs_activity_encode(data);
 	if (VARSIZE(canonical) != VARSIZE(activity) ||
 		memcmp(canonical, activity, VARSIZE(activity)) != 0)
-		activity_corrupted("it is not in its shortest form");
+		activity_corrupted("it is not in the form that chs writes");
 	return canonical;
 }
 

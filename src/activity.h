@@ -4,7 +4,7 @@
  *
  * An activity holds series.  A series is one running aggregate of one event
  * type (a count, a sum or distinct values) and consists of cells, one per UTC
- * day, or per distinct value and UTC day.  Days count from 2000-01-01.
+ * day, or per distinct value and block of days.  Days count from 2000-01-01.
  *
  * In memory it is an ActivityData; in tables and between processes a flat
  * varlena, Activity, whose bytes only activity.c knows.
@@ -19,7 +19,7 @@ typedef enum SeriesKind
 {
 	SERIES_COUNT = 1,			/* n events */
 	SERIES_SUM = 2,				/* n numeric values, total of their millionths */
-	SERIES_DISTINCT = 3			/* key is the hash of a value seen on the day */
+	SERIES_DISTINCT = 3			/* key is the hash of a value, total the days it was seen */
 } SeriesKind;
 
 /*
@@ -37,10 +37,31 @@ typedef enum SeriesKind
 typedef struct Cell
 {
 	uint64		key;			/* hash of a distinct value, else 0 */
-	int64		n;				/* events or values; 1 where distinct */
-	int128		total;			/* sum in millionths, else 0 */
-	int32		day;
+	int64		n;				/* events or values; 0 where distinct */
+	int128		total;			/* sum in millionths; a bit per day where distinct; else 0 */
+	int32		day;			/* the first of a block where distinct */
 } Cell;
+
+/* A cell of distinct values covers so many days, from a multiple of it on. */
+#define DISTINCT_BLOCK 128
+
+/* The cell of a distinct value that was seen on a day. */
+static inline Cell
+chs_activity_distinct_cell(uint64 key, int32 day)
+{
+	return (Cell) {
+		.key = key,.day = day & ~(DISTINCT_BLOCK - 1),
+		.total = (int128) ((uint128) 1 << (day & (DISTINCT_BLOCK - 1)))
+	};
+}
+
+/* The lowest day, counted from the block's first, of a cell that has any. */
+static inline int
+chs_activity_lowest_bit(uint128 days)
+{
+	return (uint64) days != 0 ? __builtin_ctzll((uint64) days) :
+		64 + __builtin_ctzll((uint64) (days >> 64));
+}
 
 typedef struct Series
 {

@@ -132,6 +132,7 @@ chs_activity_cells(PG_FUNCTION_ARGS)
 		for (int j = 0; j < s->ncells; j++)
 		{
 			const Cell *c = &s->cells[j];
+			uint128		days = c->total;
 			Datum		values[6];
 			bool		nulls[6] = {0};
 
@@ -141,10 +142,17 @@ chs_activity_cells(PG_FUNCTION_ARGS)
 			values[2] = DateADTGetDatum(c->day);
 			values[3] = Int64GetDatum((int64) c->key);
 			nulls[3] = s->kind != SERIES_DISTINCT;
-			values[4] = Int64GetDatum(c->n);
+			values[4] = Int64GetDatum(s->kind == SERIES_DISTINCT ? 1 : c->n);
 			values[5] = s->kind == SERIES_SUM ? total_numeric(c->total) : (Datum) 0;
 			nulls[5] = s->kind != SERIES_SUM;
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+			if (s->kind != SERIES_DISTINCT)
+				tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+			else
+				for (; days != 0; days &= days - 1)
+				{
+					values[2] = DateADTGetDatum(c->day + chs_activity_lowest_bit(days));
+					tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+				}
 		}
 	}
 	return (Datum) 0;

@@ -167,7 +167,7 @@ make_delta(const Gathering *g, const Touched *customer)
 			.cell = {.n = 1,.day = g->today - r->days_ago}
 		};
 		if (s->kind == SERIES_DISTINCT)
-			in->cell.key = (uint64) r->value;
+			in->cell = chs_activity_distinct_cell((uint64) r->value, g->today - r->days_ago);
 		else if (r->series & HIGH_PART)
 		{
 			in->cell.n = 0;
@@ -365,11 +365,11 @@ add_record(Gathering *g, Touched *customer, int series, int32 day, int64 value)
 }
 
 static void
-add_increment(Gathering *g, Touched *customer, const Increment *in)
+add_increment(Gathering *g, Touched *customer, int32 day, const Increment *in)
 {
 	int64		value = (int64) in->cell.total;
 
-	if (in->cell.day <= g->today - in->keep)
+	if (day <= g->today - in->keep)
 		return;					/* no window reaches it */
 	if (in->kind == SERIES_DISTINCT)
 		value = (int64) in->cell.key;
@@ -377,10 +377,10 @@ add_increment(Gathering *g, Touched *customer, const Increment *in)
 	{
 		int128		high = in->cell.total >> HIGH_PART_SHIFT;
 
-		add_record(g, customer, in->series | HIGH_PART, in->cell.day, (int64) high);
+		add_record(g, customer, in->series | HIGH_PART, day, (int64) high);
 		value = (int64) (in->cell.total - high * ((int128) 1 << HIGH_PART_SHIFT));
 	}
-	add_record(g, customer, in->series, in->cell.day, value);
+	add_record(g, customer, in->series, day, value);
 }
 
 /* ------------------------------------------------------------- checking */
@@ -551,6 +551,7 @@ read_event(TupleTableSlot *slot)
 static void
 capture_insert(const Live *live, Gathering *g, const Event *event)
 {
+	int32		day = chs_count_day(event->occurred_at);
 	Increment  *increments;
 	int			n;
 	Touched    *customer = touch_customer(g, event->customer_id, true);
@@ -561,9 +562,9 @@ capture_insert(const Live *live, Gathering *g, const Event *event)
 		return;
 	increments = palloc(Max(live->published->max_increments, 1) * sizeof(Increment));
 	n = chs_count_event(live->published, event->event_type, event->event_type_length,
-						event->event_data, chs_count_day(event->occurred_at), increments);
+						event->event_data, day, increments);
 	for (int i = 0; i < n; i++)
-		add_increment(g, customer, &increments[i]);
+		add_increment(g, customer, day, &increments[i]);
 }
 
 /*

@@ -46,6 +46,18 @@
 #define CHS_TRANSACTION_TIMEOUT "statement_timeout"
 #endif
 
+/* Takes a relation from 17 on. */
+#if PG_VERSION_NUM >= 170000
+#define chs_identity_sequence(rel, column) getIdentitySequence(rel, column, false)
+#else
+#define chs_identity_sequence(rel, column) getIdentitySequence(RelationGetRelid(rel), column, false)
+#endif
+
+/* Stands before the declaration from 18 on. */
+#ifndef pg_noreturn
+#define pg_noreturn _Noreturn
+#endif
+
 /* Lets CREATE DATABASE ... TEMPLATE and the like end a worker (from 19 on). */
 #ifndef BGWORKER_INTERRUPTIBLE
 #define BGWORKER_INTERRUPTIBLE 0

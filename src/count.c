@@ -129,7 +129,7 @@ count_field(const SeriesDefinition *s, Jsonb *event_data, Cell *cell)
 		return v.type == jbvNumeric && numeric_to_millionths(v.val.numeric, &cell->total);
 	if (v.type == jbvNull)
 		return false;
-	cell->key = hash_value(&v);
+	*cell = chs_activity_distinct_cell(hash_value(&v), cell->day);
 	return true;
 }
 

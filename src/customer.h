@@ -43,6 +43,6 @@ extern CustomerLock chs_customer_lock(int64 customer_id, bool wait, Snapshot sna
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,
 											  int32 as_of_day, int32 last_day);
-extern void chs_customer_not_found(int64 customer_id) pg_attribute_noreturn();
+pg_noreturn extern void chs_customer_not_found(int64 customer_id);
 
 #endif							/* CHS_CUSTOMER_H */

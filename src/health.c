@@ -47,7 +47,7 @@ chs_health_open(HealthTables *tables)
 	chs_table_open(&tables->activity, chs_catalog_relation(CHS_ACTIVITY));
 	chs_table_open(&tables->health, chs_catalog_relation(CHS_CUSTOMER_HEALTH));
 	chs_table_open(&tables->history, chs_catalog_relation(CHS_HEALTH_SCORES));
-	tables->history_sequence = getIdentitySequence(RelationGetRelid(tables->history.rel), 1, false);
+	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
 }
 
 /* chs_health_close closes the tables, keeping the locks. */

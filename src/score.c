@@ -15,7 +15,7 @@
 /* What the cells of a series amount to in a window. */
 typedef struct WindowTotal
 {
-	int64		n;				/* events or values; cells where distinct */
+	int64		n;				/* events or values; days of values where distinct */
 	int128		total;			/* sum in millionths */
 	int			days;			/* with any */
 	int32		last;			/* day of the last one */
@@ -23,53 +23,76 @@ typedef struct WindowTotal
 	bool		estimated;
 } WindowTotal;
 
+/* The days of a distinct value's cell that lie in a window. */
+static uint128
+days_in_window(const Cell *c, int32 from, int32 to)
+{
+	uint128		days = c->total;
+
+	if (c->day + DISTINCT_BLOCK <= from || c->day > to)
+		return 0;
+	if (from > c->day)
+		days &= ~(uint128) 0 << (from - c->day);
+	if (to - c->day < DISTINCT_BLOCK - 1)
+		days &= ((uint128) 1 << (to - c->day + 1)) - 1;
+	return days;
+}
+
 /*
- * Counts the distinct values of a window.  Cells ascend by hash, and then day.
- * A day that has more values than are kept has all of those below its largest
- * hash kept.  So below the smallest such hash, theta, the values of the whole
- * window are complete, and their share of all hashes tells how many there are.
+ * Finds theta, the hash below which the distinct values of a window are complete;
+ * false where all are.  A day that has more values than are kept has all of those
+ * below its largest hash kept; theta is the smallest such hash.
+ */
+static bool
+find_theta(const Series *s, int32 from, int32 to, uint64 *theta)
+{
+	int		   *per_day;
+	bool		found = false;
+
+	if (s->ncells <= MAX_DISTINCT_PER_DAY)
+		return false;
+	per_day = palloc0((to - from + 1) * sizeof(int));
+	for (int i = 0; i < s->ncells; i++)
+		for (uint128 days = days_in_window(&s->cells[i], from, to); days != 0; days &= days - 1)
+			if (++per_day[s->cells[i].day + chs_activity_lowest_bit(days) - from] > MAX_DISTINCT_PER_DAY)
+			{
+				*theta = found ? Min(*theta, s->cells[i].key) : s->cells[i].key;
+				found = true;
+			}
+	pfree(per_day);
+	return found;
+}
+
+/*
+ * Counts the distinct values of a window, or, where not all were kept, estimates
+ * them from the share of all hashes that lies below theta.
  */
 static void
 count_distinct(const Series *s, int32 from, int32 to, WindowTotal *w)
 {
-	int			span = to - from + 1;
-	int		   *per_day = palloc0(span * sizeof(int));
-	uint64		theta = PG_UINT64_MAX;
+	uint64		theta = 0;
+	bool		first = true;
+	uint64		last_key = 0;
 	int64		values = 0;
 	int64		below = 0;
 
+	w->estimated = find_theta(s, from, to, &theta);
 	for (int i = 0; i < s->ncells; i++)
 	{
 		const Cell *c = &s->cells[i];
+		uint128		days = days_in_window(c, from, to);
 
-		if (c->day < from || c->day > to)
+		if (days == 0)
 			continue;
-		if (++per_day[c->day - from] > MAX_DISTINCT_PER_DAY)
-		{
-			theta = Min(theta, c->key);
-			w->estimated = true;
-		}
-		w->last = Max(w->last, c->day);
-		w->n++;
-	}
-	for (int i = 0; i < span; i++)
-		w->days += per_day[i] > 0;
-	pfree(per_day);
-
-	for (int i = 0; i < s->ncells; i++)
-	{
-		const Cell *c = &s->cells[i];
-		bool		first = true;
-
-		if (c->day < from || c->day > to)
-			continue;
-		for (int j = i - 1; j >= 0 && first && s->cells[j].key == c->key; j--)
-			first = s->cells[j].day < from;
-		if (first)
+		w->n += __builtin_popcountll((uint64) days) + __builtin_popcountll((uint64) (days >> 64));
+		/* the cells of a value follow each other */
+		if (first || c->key != last_key)
 		{
 			values++;
 			below += c->key < theta;
 		}
+		first = false;
+		last_key = c->key;
 	}
 	w->distinct = values;
 	if (w->estimated)

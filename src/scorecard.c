@@ -24,7 +24,7 @@
 
 /* ------------------------------------------------------ reading the document */
 
-static void invalid_document(const char *key, const char *where) pg_attribute_noreturn();
+pg_noreturn static void invalid_document(const char *key, const char *where);
 
 static void
 invalid_document(const char *key, const char *where)

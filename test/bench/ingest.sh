@@ -63,7 +63,7 @@ value "COPY (SELECT 'INSERT INTO :table (customer_id, event_type, event_data, oc
 group copy s "COPY of $(grouped "$rows") events" bare
 group fold s "until the worker has folded them"
 group multi s "$(grouped "$inserts") events by INSERT of 100 rows each, synchronous_commit off" bare
-for round in $(rounds "$(size 3 3)"); do
+for round in $(rounds 3); do
 	settle
 	while read -r variant; do
 		measure copy "$variant" copy
@@ -74,7 +74,7 @@ for round in $(rounds "$(size 3 3)"); do
 	done < <(in_turn "$round" "${variants[@]}" "${others[@]}")
 done
 
-seconds=$(size 1 3)
+seconds=$(size 1 2)
 settings=('1 on' '8 on' '1 off' '8 off')
 if [ -z "$quick" ]; then
 	settings+=('2 on' '2 off')
@@ -83,7 +83,7 @@ fi
 for setting in "${settings[@]}"; do
 	group "$setting" /s "single rows, ${setting% *} client(s), synchronous_commit ${setting#* }" bare
 done
-for round in $(rounds "$(size 3 4)"); do
+for round in $(rounds "$(size 2 3)"); do
 	settle
 	for setting in "${settings[@]}"; do
 		while read -r variant; do

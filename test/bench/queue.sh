@@ -33,7 +33,7 @@ bulk="one delta of $((statements)) events per customer"
 hot='deltas of one event, hot customers'
 even='deltas of one event, all customers alike'
 export PGDATABASE=queue
-for _ in $(rounds "$(size 3 3)"); do
+for _ in $(rounds "$(size 2 3)"); do
 	settle
 	value "CALL bench.fill_each(1, $customers)"
 	fold backlog "$once" $customers

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Point 7: bytes.
 
-customers=$(size 200 2000)
+customers=$(size 500 2000)
 database size "$customers"
 value "INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 	SELECT * FROM bench.events($((customers * 500)), $customers, 90)"
@@ -11,7 +11,7 @@ value "SELECT chs_process_queue()" >/dev/null
 value "VACUUM FULL chs.health_scores, chs.activity"
 psql -Xq -v ON_ERROR_STOP=1 -f "$bench/size.sql"
 
-group activity bytes "activity of a customer with 500 events in 90 days, 500 events"
+group activity bytes "activity of a customer with 500 events in 90 days"
 sample activity median "$(value "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY pg_column_size(activity)) FROM chs.activity")"
 sample activity largest "$(value "SELECT max(pg_column_size(activity)) FROM chs.activity")"
 sample activity 'on disk, with index' "$(value "SELECT pg_total_relation_size('chs.activity')::float8 / count(*) FROM chs.activity")"
@@ -19,7 +19,7 @@ sample activity 'the events, on disk with indexes' "$(value "SELECT pg_total_rel
 target activity median '<=' 1024
 
 group extreme bytes "activity of a customer with a new endpoint, user and feature in every event"
-for n in 1000 10000 100000 $(size '' 1000000); do
+for n in 1000 10000 100000 $(size 200000 1000000); do
 	sample extreme "$(grouped "$n") events" "$(value "SELECT bench.extreme_size($n)")"
 done
 target extreme "$(grouped "$n") events" '<=' 1.1 '100,000 events'

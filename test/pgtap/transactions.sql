@@ -581,7 +581,8 @@ DROP TRIGGER drops ON chs.customer_events;
 \set what 'a trigger that drops and changes rows'
 \ir settle.psql
 
--- Procedures -----------------------------------------------------------------------
+-- Row triggers alone, as where replication applies rows: what they gather is
+-- queued when somebody looks, and at the end of each (sub)transaction.
 
 CREATE PROCEDURE tap.load() LANGUAGE plpgsql AS $$
 BEGIN
@@ -598,6 +599,78 @@ BEGIN
     END LOOP;
 END
 $$;
+ALTER TABLE chs.customer_events DISABLE TRIGGER "00_chs_capture_flush";
+SELECT add(1, 1, 5);
+\set what 'row triggers alone: one statement'
+\ir settle.psql
+BEGIN;
+SELECT add(1, 6, 5);
+SELECT * FROM agree('row triggers alone: looked at');
+SELECT add(1, 11, 5), add(2, 11, 5);
+DELETE FROM chs.customer_events WHERE customer_id = 2 AND event_type = 'login';
+COMMIT;
+\set what 'row triggers alone: several statements'
+\ir settle.psql
+BEGIN;
+SELECT add(1, 16, 5);
+SAVEPOINT a;
+SELECT add(1, 21, 5);
+SAVEPOINT b;
+SELECT add(2, 21, 5), add(3, 21, 5);
+ROLLBACK TO b;
+SELECT add(4, 21, 5);
+RELEASE a;
+SELECT add(1, 26, 5);
+SAVEPOINT c;
+SELECT add(1, 31, 5);
+ROLLBACK TO c;
+COMMIT;
+\set what 'row triggers alone: savepoints'
+\ir settle.psql
+DO $$
+BEGIN
+    PERFORM tap.add(1, 1, 3);
+    BEGIN
+        PERFORM tap.add(1, 4, 3);
+        BEGIN
+            PERFORM tap.add(1, 7, 3);
+            RAISE division_by_zero;
+        EXCEPTION WHEN division_by_zero THEN
+            PERFORM tap.add(2, 13, 3);
+        END;
+        PERFORM tap.add(2, 16, 3);
+    END;
+END
+$$;
+\set what 'row triggers alone: exception blocks'
+\ir settle.psql
+BEGIN;
+SELECT add(1, 36, 5);
+DECLARE early CURSOR FOR SELECT * FROM compared ORDER BY customer_id;
+SELECT add(1, 41, 5);
+SELECT fetched('early', 'row triggers alone: a cursor');
+ROLLBACK;
+\set what 'row triggers alone: rolled back'
+\ir settle.psql
+\if :two_phase
+BEGIN;
+SELECT add(1, 46, 5);
+SAVEPOINT a;
+SELECT add(2, 46, 5);
+PREPARE TRANSACTION 'chs five';
+SELECT add(3, 46, 5);
+SELECT * FROM agree('row triggers alone: prepared');
+COMMIT PREPARED 'chs five';
+\set what 'row triggers alone: COMMIT PREPARED'
+\ir settle.psql
+\endif
+CALL tap.load();
+\set what 'row triggers alone: a procedure that commits in a loop'
+\ir settle.psql
+ALTER TABLE chs.customer_events ENABLE ALWAYS TRIGGER "00_chs_capture_flush";
+
+-- Procedures -----------------------------------------------------------------------
+
 CALL tap.load();
 \set what 'a procedure that commits in a loop'
 \ir settle.psql
