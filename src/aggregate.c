@@ -34,7 +34,7 @@ chs_activity_transition(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	}
-	published = chs_scorecard_compiled(PG_GETARG_JSONB_P(1));
+	published = chs_scorecard_compiled(PG_GETARG_DATUM(1));
 	event_type = PG_GETARG_TEXT_PP(2);
 	state = PG_ARGISNULL(0) ? chs_activity_open_state() : PG_GETARG_ACTIVITY(0);
 	increments = palloc(Max(published->max_increments, 1) * sizeof(Increment));
@@ -86,7 +86,7 @@ chs_activity_prune(PG_FUNCTION_ARGS)
 {
 	ActivityData *data = chs_activity_decode(PG_GETARG_ACTIVITY(0));
 
-	chs_scorecard_project(data, chs_scorecard_compiled(PG_GETARG_JSONB_P(1)));
+	chs_scorecard_project(data, chs_scorecard_compiled(PG_GETARG_DATUM(1)));
 	chs_activity_prune_to(data, chs_count_day(PG_GETARG_TIMESTAMPTZ(2)));
 	PG_RETURN_POINTER(chs_activity_encode(data));
 }

@@ -199,8 +199,7 @@ chs_health_now(PG_FUNCTION_ARGS)
 
 	if (!customer_arguments(fcinfo, &cs))
 		PG_RETURN_NULL();
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+	tupdesc = chs_explain_result_type(fcinfo);
 	score = calculate(&cs);
 	nulls[0] = score->status == STATUS_UNKNOWN;
 	values[0] = Float8GetDatum(score->score);
@@ -211,5 +210,5 @@ chs_health_now(PG_FUNCTION_ARGS)
 	values[5] = CStringGetTextDatum(cs.scorecard->name);
 	values[6] = Int32GetDatum(cs.live->version);
 	values[7] = DateADTGetDatum(cs.subject.as_of_day);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }

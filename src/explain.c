@@ -316,7 +316,7 @@ pure_arguments(FunctionCallInfo fcinfo, const Published **published, ActivityDat
 {
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
 		return false;
-	*published = chs_scorecard_compiled(PG_GETARG_JSONB_P(1));
+	*published = chs_scorecard_compiled(PG_GETARG_DATUM(1));
 	*activity = PG_ARGISNULL(0) ? chs_activity_empty(DAY_NEVER) :
 		chs_activity_decode(PG_GETARG_ACTIVITY(0));
 	subject->segment = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
@@ -329,6 +329,26 @@ pure_arguments(FunctionCallInfo fcinfo, const Published **published, ActivityDat
 				 errdetail("It was pruned as of %s.", day_text((*activity)->day)),
 				 errhint("Make an activity from the raw events with chs_activity_agg().")));
 	return true;
+}
+
+/*
+ * chs_explain_result_type returns the row type of the calling function's result,
+ * found out once for a query.
+ */
+TupleDesc
+chs_explain_result_type(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->flinfo->fn_extra == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		TupleDesc	tupdesc;
+
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		fcinfo->flinfo->fn_extra = BlessTupleDesc(tupdesc);
+		MemoryContextSwitchTo(caller);
+	}
+	return fcinfo->flinfo->fn_extra;
 }
 
 /* chs_activity_score scores an activity. */
@@ -347,8 +367,7 @@ chs_activity_score(PG_FUNCTION_ARGS)
 
 	if (!pure_arguments(fcinfo, &published, &activity, &subject))
 		PG_RETURN_NULL();
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+	tupdesc = chs_explain_result_type(fcinfo);
 	scorecard = chs_scorecard_of_segment(published, subject.segment);
 	score = chs_score_calculate(chs_score_prepare(published, activity), scorecard, &subject);
 	nulls[0] = score->status == STATUS_UNKNOWN;
@@ -357,7 +376,7 @@ chs_activity_score(PG_FUNCTION_ARGS)
 	values[2] = Float8GetDatum(score->coverage);
 	values[3] = chs_explain_trend(score->trend, &nulls[3]);
 	values[4] = chs_explain_factor_scores(scorecard, score);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }
 
 /* chs_activity_explain explains the score of an activity. */

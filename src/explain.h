@@ -6,10 +6,12 @@
 #define CHS_EXPLAIN_H
 
 #include "score.h"
+#include "access/tupdesc.h"
 #include "fmgr.h"
 
 extern Datum chs_explain_trend(Trend trend, bool *isnull);
 extern Datum chs_explain_factor_scores(const Scorecard *scorecard, const Score *score);
+extern TupleDesc chs_explain_result_type(FunctionCallInfo fcinfo);
 extern void chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
 							 const Scorecard *scorecard, const ActivityData *activity,
 							 const ScoreSubject *subject);

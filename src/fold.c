@@ -18,6 +18,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "capture.h"
+#include "count.h"
 #include "customer.h"
 #include "funcapi.h"
 #include "health.h"
@@ -155,8 +156,33 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 								  live->series_version, fold->horizon);
 	}
 	score = chs_score_calculate(chs_score_prepare(live->published, data), scorecard, &subject);
-	chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day, fold->snapshot);
+	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day, fold->snapshot))
+		elog(ERROR, "health of customer %lld was written concurrently", (long long) customer_id);
 	return score;
+}
+
+/*
+ * Scores a customer from its activity as it is stored, and stores its health.
+ * What is queued is left to folding.  False where that is not enough, or somebody
+ * is deleting the customer: then nothing has been done.
+ */
+static bool
+rescore_in_scratch(Fold *fold, const Customer *customer)
+{
+	const Live *live = fold->live;
+	StoredActivity stored = chs_customer_stored(customer->customer_id, fold->snapshot);
+	const Scorecard *scorecard;
+	ScoreSubject subject;
+	Score	   *score;
+
+	scorecard = chs_scorecard_of_segment(live->published, customer->segment);
+	subject.segment = customer->segment;
+	subject.created_day = customer->created_day;
+	subject.as_of_day = Min(fold->today, customer->last_day);
+	if (stored.row == NULL || !is_current(&stored, live) || stored.activity->day > subject.as_of_day)
+		return false;
+	score = chs_score_calculate(chs_score_prepare(live->published, stored.activity), scorecard, &subject);
+	return chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day, fold->snapshot);
 }
 
 /* What came of folding a customer. */
@@ -254,63 +280,80 @@ fold_queue(int64 limit)
 	return nrows;
 }
 
+/* Reads a row (customer_id, segment, created_at, churned_at). */
+static Customer
+read_customer(HeapTuple row, TupleDesc desc)
+{
+	Customer	customer;
+	bool		isnull;
+	Datum		datum;
+
+	customer.customer_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+	customer.segment = SPI_getvalue(row, desc, 2);
+	customer.created_day = chs_count_day(DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull)));
+	datum = SPI_getbinval(row, desc, 4, &isnull);
+	customer.last_day = isnull ? DAY_NO_END : chs_count_day(DatumGetTimestampTz(datum));
+	return customer;
+}
+
 /*
- * Lists the next customers after one, at most so many, in the order of their
- * identifiers; only those whose health is stale, if so asked.
+ * Queries the next customers after one, at most so many, in the order of their
+ * identifiers; only those whose health is stale, if so asked.  Within SPI.
  */
-static int
-list_customers(int64 after, int limit, bool stale, int32 today, int version, int64 *customer_ids)
+static void
+query_customers(int64 after, int limit, bool stale, int32 today, int version)
 {
 	Oid			types[] = {INT8OID, INT8OID, BOOLOID, DATEOID, INT4OID};
 	Datum		args[5];
-	OwnerRights saved;
-	int			n;
 
 	args[0] = Int64GetDatum(after);
 	args[1] = Int64GetDatum(limit);
 	args[2] = BoolGetDatum(stale);
 	args[3] = DateADTGetDatum(today);
 	args[4] = Int32GetDatum(version);
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT c.customer_id FROM chs.customers c"
-							  " LEFT JOIN chs.customer_health h USING (customer_id)"
-							  " WHERE c.customer_id > $1 AND (NOT $3 OR h.customer_id IS NULL OR h.version <> $5"
-							  "  OR h.as_of < LEAST($4, (c.churned_at AT TIME ZONE 'UTC')::date))"
+	if (SPI_execute_with_args("SELECT c.customer_id, c.segment, c.created_at, c.churned_at FROM chs.customers c"
+							  " WHERE c.customer_id > $1 AND (NOT $3 OR NOT EXISTS ("
+							  "  SELECT FROM chs.customer_health h"
+							  "  WHERE h.customer_id = c.customer_id AND h.version = $5"
+							  "  AND h.as_of >= LEAST($4, (c.churned_at AT TIME ZONE 'UTC')::date)))"
 							  " ORDER BY c.customer_id LIMIT $2",
 							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.customers");
-	n = SPI_processed;
-	for (int i = 0; i < n; i++)
-	{
-		bool		isnull;
-
-		customer_ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
-	return n;
 }
 
 /*
- * Folds the next customers after *last, at most so many, and moves *last.
+ * Scores the next customers after *last, at most so many, and moves *last.
  * Returns how many there were.
  */
 static int
-fold_slice(int64 *last, int limit, bool stale, bool *skipped)
+rescore_slice(int64 *last, int limit, bool stale, bool *skipped)
 {
 	Fold		fold;
-	int64	   *customer_ids = palloc(limit * sizeof(int64));
+	OwnerRights saved;
 	int			n;
 
 	begin_fold(&fold);
-	n = list_customers(*last, limit, stale, fold.today, fold.live->version, customer_ids);
-	(void) fold_customers(&fold, customer_ids, n, skipped);
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	query_customers(*last, limit, stale, fold.today, fold.live->version);
+	n = SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(fold.scratch);
+		Customer	customer = read_customer(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		bool		done = rescore_in_scratch(&fold, &customer);
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(fold.scratch);
+		*last = customer.customer_id;
+		if (!done)
+			(void) fold_customers(&fold, last, 1, skipped);
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
 	end_fold(&fold);
-	if (n > 0)
-		*last = customer_ids[n - 1];
-	pfree(customer_ids);
 	return n;
 }
 
@@ -323,7 +366,7 @@ fold_slice(int64 *last, int limit, bool stale, bool *skipped)
 int
 chs_fold_rescore_stale(int64 *last_customer_id, int limit, bool *skipped)
 {
-	return fold_slice(last_customer_id, limit, true, skipped);
+	return rescore_slice(last_customer_id, limit, true, skipped);
 }
 
 static void
@@ -335,9 +378,9 @@ report_skipped(bool skipped)
 				 errhint("Run it again when those have ended.")));
 }
 
-/* Folds all customers, in slices. */
+/* Scores all customers, in slices. */
 static int64
-fold_everyone(void)
+rescore_everyone(void)
 {
 	int64		last = PG_INT64_MIN;
 	int64		folded = 0;
@@ -345,7 +388,7 @@ fold_everyone(void)
 	int			n;
 
 	do
-		folded += n = fold_slice(&last, chs_batch_size, false, &skipped);
+		folded += n = rescore_slice(&last, chs_batch_size, false, &skipped);
 	while (n == chs_batch_size);
 	report_skipped(skipped);
 	return folded;
@@ -475,7 +518,7 @@ chs_recalculate_all(PG_FUNCTION_ARGS)
 {
 	/* first the queue, which may also hold what is of no customer any more */
 	(void) fold_queue(PG_INT64_MAX);
-	PG_RETURN_INT64(fold_everyone());
+	PG_RETURN_INT64(rescore_everyone());
 }
 
 /* chs_rebuild makes activities again from the raw events, of one customer or all. */

@@ -71,7 +71,8 @@ chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredA
 	values[1] = PointerGetDatum(activity);
 	values[2] = Int32GetDatum(series_version);
 	values[3] = FullTransactionIdGetDatum(folded_to);
-	chs_table_store(&tables->activity, stored->row, values, nulls, lengthof(values));
+	if (!chs_table_store(&tables->activity, stored->row, values, nulls, lengthof(values)))
+		elog(ERROR, "activity of customer %lld was written concurrently", (long long) customer_id);
 }
 
 /* The row of chs.customer_health that is to be replaced. */
@@ -130,9 +131,10 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
 
 /*
  * chs_health_store writes the health of a customer, and a row of its history
- * where the change matters.
+ * where the change matters; false, and nothing, where the customer is being
+ * deleted.
  */
-void
+bool
 chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
 				 const Scorecard *scorecard, const Score *score, int32 as_of_day, Snapshot snapshot)
 {
@@ -155,10 +157,11 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_CALCULATED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[HEALTH_RECORDED_SCORE] = Float8GetDatum(record ? score->score : stored.recorded_score);
 	nulls[HEALTH_RECORDED_SCORE] = record ? nulls[HEALTH_SCORE] : !stored.recorded;
-	chs_table_store(&tables->health, stored.row, values + 1, nulls + 1, HEALTH_COLUMNS);
+	if (!chs_table_store(&tables->health, stored.row, values + 1, nulls + 1, HEALTH_COLUMNS))
+		return false;
 	if (!record)
-		return;
+		return true;
 	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));
 	/* all but the recorded score */
-	chs_table_store(&tables->history, NULL, values, nulls, HEALTH_COLUMNS);
+	return chs_table_store(&tables->history, NULL, values, nulls, HEALTH_COLUMNS);
 }

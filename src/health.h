@@ -22,7 +22,7 @@ extern void chs_health_open(HealthTables *tables);
 extern void chs_health_close(HealthTables *tables);
 extern void chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredActivity *stored,
 									  Activity *activity, int series_version, FullTransactionId folded_to);
-extern void chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
+extern bool chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
 							 const Scorecard *scorecard, const Score *score, int32 as_of_day,
 							 Snapshot snapshot);
 

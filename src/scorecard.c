@@ -630,21 +630,25 @@ chs_scorecard_compile(Jsonb *document)
 
 /*
  * chs_scorecard_compiled returns the compiled document from a cache that is
- * keyed by the document's bytes, so that a function that is given a document
- * with every call compiles it once.  The result is valid until the next call.
+ * keyed by the document's bytes, as they are stored, so that a function that is
+ * given a document with every call compiles it, and decompresses it, once.  The
+ * result is valid until the next call.
  */
 const Published *
-chs_scorecard_compiled(Jsonb *document)
+chs_scorecard_compiled(Datum document)
 {
 	static const Published *cached = NULL;
-	static Jsonb *key = NULL;
+	static struct varlena *key = NULL;
+	struct varlena *stored = (struct varlena *) DatumGetPointer(document);
 	const Published *p;
 
-	if (cached != NULL && VARSIZE(key) == VARSIZE(document) &&
-		memcmp(key, document, VARSIZE(document)) == 0)
+	if (VARATT_IS_EXTERNAL(stored))
+		stored = PG_DETOAST_DATUM(document);
+	if (cached != NULL && VARSIZE_ANY(key) == VARSIZE_ANY(stored) &&
+		memcmp(key, stored, VARSIZE_ANY(stored)) == 0)
 		return cached;
 
-	p = chs_scorecard_compile(document);
+	p = chs_scorecard_compile(DatumGetJsonbP(PointerGetDatum(stored)));
 	if (cached != NULL)
 	{
 		MemoryContext old = cached->context;
@@ -652,8 +656,8 @@ chs_scorecard_compiled(Jsonb *document)
 		cached = NULL;
 		MemoryContextDelete(old);
 	}
-	key = MemoryContextAlloc(p->context, VARSIZE(document));
-	memcpy(key, document, VARSIZE(document));
+	key = MemoryContextAlloc(p->context, VARSIZE_ANY(stored));
+	memcpy(key, stored, VARSIZE_ANY(stored));
 	MemoryContextSetParent(p->context, TopMemoryContext);
 	cached = p;
 	return p;
@@ -699,7 +703,7 @@ PG_FUNCTION_INFO_V1(chs_document_series);
 Datum
 chs_document_series(PG_FUNCTION_ARGS)
 {
-	const Published *p = chs_scorecard_compiled(PG_GETARG_JSONB_P(0));
+	const Published *p = chs_scorecard_compiled(PG_GETARG_DATUM(0));
 	Datum	   *ids = palloc(Max(p->nseries, 1) * sizeof(Datum));
 
 	for (int i = 0; i < p->nseries; i++)

@@ -77,22 +77,31 @@ insert_index_entries(OwnTable *table, TupleTableSlot *slot, ChsUpdateIndexes whi
 }
 
 /*
- * chs_table_store inserts a row, or updates the old one, which nobody else may
- * be writing.
+ * chs_table_store inserts a row, or updates the old one; false where somebody
+ * else is deleting that, or has done so.
  */
-void
+bool
 chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool *nulls, int n)
 {
 	ChsUpdateIndexes which = CHS_ALL_INDEXES;
+	CommandId	cid = GetCurrentCommandId(true);
 
 	chs_table_fill(table, table->slot, old, values, nulls, n);
 	if (old == NULL)
-		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
+		table_tuple_insert(table->rel, table->slot, cid, 0, NULL);
 	else
-		simple_table_tuple_update(table->rel, &old->t_self, table->slot, GetActiveSnapshot(), &which);
+	{
+		TM_FailureData failure;
+		LockTupleMode mode;
+
+		if (table_tuple_update(table->rel, &old->t_self, table->slot, cid, GetActiveSnapshot(),
+							   InvalidSnapshot, false, &failure, &mode, &which) != TM_Ok)
+			return false;
+	}
 	if (which != CHS_NO_INDEXES)
 		insert_index_entries(table, table->slot, which);
 	ExecClearTuple(table->slot);
+	return true;
 }
 
 /* chs_table_insert_many inserts rows at once, and clears their slots. */

@@ -22,7 +22,7 @@ extern void chs_table_open(OwnTable *table, Oid relid);
 extern void chs_table_close(OwnTable *table);
 extern void chs_table_fill(OwnTable *table, TupleTableSlot *slot, HeapTuple old,
 						   const Datum *values, const bool *nulls, int n);
-extern void chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool *nulls, int n);
+extern bool chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool *nulls, int n);
 extern void chs_table_insert_many(OwnTable *table, TupleTableSlot **slots, int n);
 
 #endif							/* CHS_TABLES_H */
