@@ -257,6 +257,19 @@ chs_capture_flush_pending(void)
 }
 
 /*
+ * chs_capture_is_pending tells whether events of the transaction are gathered and
+ * not yet in the queue: in mid-statement, or where no statement trigger fired.
+ */
+bool
+chs_capture_is_pending(void)
+{
+	for (Gathering *g = innermost; g != NULL; g = g->outer)
+		if (g->npending > 0)
+			return true;
+	return false;
+}
+
+/*
  * Makes room for n records: in more memory, or, where that would exceed what a
  * hash table may use, by appending to the queue what is there.
  */

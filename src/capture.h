@@ -9,5 +9,6 @@
 
 extern void chs_capture_init(void);
 extern void chs_capture_flush_pending(void);
+extern bool chs_capture_is_pending(void);
 
 #endif							/* CHS_CAPTURE_H */

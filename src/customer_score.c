@@ -9,6 +9,7 @@
 #include "customer.h"
 
 #include "access/htup_details.h"
+#include "capture.h"
 #include "catalog/pg_type.h"
 #include "count.h"
 #include "explain.h"
@@ -100,11 +101,16 @@ static ActivityData *
 activity_as_of(int64 customer_id, const Live *live, int32 as_of_day)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
-	StoredActivity stored = chs_customer_stored(customer_id, snapshot);
-	QueuedDeltas queued = chs_queue_of_customer(customer_id, stored.folded_to,
-												live->series_version, snapshot);
-	ActivityData *data = stored.activity;
+	StoredActivity stored;
+	QueuedDeltas queued;
+	ActivityData *data;
 
+	/* the snapshot may see events that are neither folded nor queued */
+	if (chs_capture_is_pending())
+		return chs_customer_from_events(customer_id, live, as_of_day, as_of_day);
+	stored = chs_customer_stored(customer_id, snapshot);
+	queued = chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, snapshot);
+	data = stored.activity;
 	if (!queued.rebuild && (stored.row == NULL || stored.series_version == live->series_version))
 	{
 		if (queued.ndeltas > 0)

@@ -41,6 +41,7 @@ typedef struct Fold
 	Snapshot	snapshot;
 	FullTransactionId horizon;	/* every transaction before it has ended */
 	int32		today;
+	bool		in_capture;		/* raw events may be seen whose deltas are to come */
 	HealthTables tables;
 	MemoryContext scratch;		/* for one customer */
 } Fold;
@@ -71,6 +72,7 @@ begin_fold(Fold *fold)
 						IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
 				 errhint("Use a transaction of isolation level READ COMMITTED; chs_score() works in any.")));
 	PreventCommandIfReadOnly("folding");
+	fold->in_capture = chs_capture_is_pending();
 	chs_capture_flush_pending();
 	take_fold_lock();
 	CommandCounterIncrement();
@@ -144,6 +146,12 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	if (!rebuild && queued.ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
 	/* of a churned customer the last day is scored, which may be gone */
+	if (fold->in_capture && (rebuild || data->day > subject.as_of_day))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("customer %lld cannot be rebuilt while events are being inserted in the same transaction",
+						(long long) customer_id),
+				 errhint("Do it after the statement, or in a transaction of its own.")));
 	if (order->from_events != NULL && subject.as_of_day == fold->today)
 		data = chs_activity_decode(order->from_events);
 	else if (rebuild || data->day > subject.as_of_day)

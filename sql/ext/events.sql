@@ -72,8 +72,7 @@ CREATE FUNCTION chs.capture_customer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_customer';
 COMMENT ON FUNCTION chs.capture_customer() IS 'trigger: queues what a changed customer needs, scoring or a rebuild';
 
--- The names sort first, so that other statement triggers of the table already see
--- the score; for row triggers the events of a statement count when it is over.
+-- The names sort first, so that other triggers of the table find the deltas queued.
 CREATE TRIGGER "00_chs_capture"
     AFTER INSERT OR UPDATE OR DELETE ON chs.customer_events
     FOR EACH ROW EXECUTE FUNCTION chs.capture();

@@ -200,7 +200,7 @@ DECLARE
     number  integer;
 BEGIN
     -- One publisher at a time; scoring only reads and does not wait.
-    PERFORM pg_advisory_xact_lock('chs.scorecard_versions'::regclass::bigint);
+    PERFORM pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0);
     draft := chs.draft_document();
     IF draft -> 'default' = 'null' THEN
         RAISE EXCEPTION 'no scorecard is the default'

@@ -27,7 +27,7 @@ per_second() { timed "$@" | rate "$customers"; }
 
 document="(SELECT document FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1)"
 group everyone /s "customers a second, $(grouped "$customers") customers with $(grouped "$events") events" 'one GROUP BY of raw events'
-for _ in $(rounds "$(size 3 2)"); do
+for _ in $(rounds 2); do
 	settle
 	sample everyone 'one GROUP BY of raw events' "$(per_second "SELECT sum(score) FROM bench.plain_health")"
 	sample everyone 'the same, parallel' "$(PGOPTIONS='' per_second "SELECT sum(score) FROM bench.plain_health" | cut -d ' ' -f 1)"

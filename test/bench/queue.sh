@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Point 5: how fast a backlog is folded, by one process, the worker being off.
 
-customers=20000
+customers=$(size 10000 20000)
 
 # fold GROUP VARIANT: folds all that is queued; customers, deltas and events a second.
 fold() {
@@ -42,10 +42,10 @@ for _ in $(rounds "$(size 2 3)"); do
 	value "INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 		SELECT * FROM bench.events($deltas, $customers, 10)"
 	fold backlog "$bulk" $deltas
-	value "CALL bench.fill_rows($(size 20000 100000), $customers, false)"
-	fold backlog "$even" "$(size 20000 100000)"
-	value "CALL bench.fill_rows($(size 20000 100000), $customers, true)"
-	fold backlog "$hot" "$(size 20000 100000)"
+	value "CALL bench.fill_rows($(size 10000 100000), $customers, false)"
+	fold backlog "$even" "$(size 10000 100000)"
+	value "CALL bench.fill_rows($(size 10000 100000), $customers, true)"
+	fold backlog "$hot" "$(size 10000 100000)"
 done
 for variant in "$once" "$many" "$bulk"; do target 'backlog customers' "$variant" '>=' 20000; done
 for variant in "$many" "$bulk"; do target 'backlog events' "$variant" '>=' 500000; done

@@ -23,7 +23,7 @@ for n in $customers; do
 	filled=$n
 	settle
 	value "ANALYZE"
-	for _ in $(rounds "$(size 5 9)"); do
+	for _ in $(rounds "$(size 3 7)"); do
 		read_time dashboard "SELECT * FROM chs.dashboard_stats"
 		read_time page "SELECT * FROM chs.customer_list WHERE customer_id > $((n / 2)) ORDER BY customer_id LIMIT 50"
 		read_time worst "SELECT * FROM chs.customer_list ORDER BY score, customer_id LIMIT 50"
