@@ -172,10 +172,23 @@ private_begin() {
 		chown -R "$user": "$work"
 		command=(runuser -u "$user" -- env HOME="$work" "${command[@]}")
 	fi
-	# Signals of the terminal reach the second run, too; wait for its end.
-	trap : INT TERM HUP
-	"${command[@]}"
-	local status=$?
+	local status child
+	if [ -t 0 ]; then
+		# Signals of the terminal reach the second run, too; wait for its end.
+		trap : INT TERM HUP
+		"${command[@]}"
+		status=$?
+	else
+		# Whoever ends this run, such as a CI system, means all that it started.
+		setsid "${command[@]}" <&0 &
+		child=$!
+		trap 'kill -TERM -- "-$child" 2>/dev/null' INT TERM HUP
+		while :; do
+			wait "$child"
+			status=$?
+			kill -0 "$child" 2>/dev/null || break
+		done
+	fi
 	if [ -n "$keep" ]; then
 		[ -z "${CHS_KEEP:-}" ] || echo "kept: $work"
 	else
@@ -250,8 +263,7 @@ private_stop() {
 # private_stop_in DIRECTORY: stops every cluster in a work directory.
 private_stop_in() {
 	local pid control as=()
-	for pid in "$1"/*/data/postmaster.pid; do
-		[ -e "$pid" ] || continue
+	for pid in $(find "$1" -maxdepth 6 -name postmaster.pid 2>/dev/null); do
 		# Servers run as their owner, who is not root.
 		[ "$(id -u)" -ne 0 ] || as=(runuser -u "$(stat -c %U "$pid")" --)
 		for control in "$1"/pg/*/bin/pg_ctl "$1"/pg/*/*/*/*/bin/pg_ctl; do
