@@ -79,6 +79,7 @@ static const char *const relation_names[] = {
 	[CHS_CUSTOMERS] = "customers",
 	[CHS_CUSTOMERS_PKEY] = "customers_pkey",
 	[CHS_EVENT_TYPES] = "event_types",
+	[CHS_HEALTH_COUNTS] = "health_counts",
 	[CHS_HEALTH_SCORES] = "health_scores",
 	[CHS_QUEUE] = "queue",
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = "queue_customer_id_idx",

@@ -89,7 +89,7 @@ static void
 end_fold(Fold *fold)
 {
 	MemoryContextDelete(fold->scratch);
-	chs_health_close(&fold->tables);
+	chs_health_close(&fold->tables, fold->snapshot);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 }
@@ -98,6 +98,13 @@ static bool
 is_current(const StoredActivity *stored, const Live *live)
 {
 	return stored->row == NULL || stored->series_version == live->series_version;
+}
+
+/* Dashboards count a customer until the day that it churned. */
+static bool
+is_active(const Customer *customer, int32 today)
+{
+	return customer->last_day > today;
 }
 
 /* How a customer is to be folded. */
@@ -164,7 +171,8 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 								  live->series_version, fold->horizon);
 	}
 	score = chs_score_calculate(chs_score_prepare(live->published, data), scorecard, &subject);
-	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day, fold->snapshot))
+	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
+						  is_active(&customer, fold->today), fold->snapshot))
 		elog(ERROR, "health of customer %lld was written concurrently", (long long) customer_id);
 	return score;
 }
@@ -190,7 +198,8 @@ rescore_in_scratch(Fold *fold, const Customer *customer)
 	if (stored.row == NULL || !is_current(&stored, live) || stored.activity->day > subject.as_of_day)
 		return false;
 	score = chs_score_calculate(chs_score_prepare(live->published, stored.activity), scorecard, &subject);
-	return chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day, fold->snapshot);
+	return chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
+							is_active(customer, fold->today), fold->snapshot);
 }
 
 /* What came of folding a customer. */
@@ -323,7 +332,8 @@ query_customers(int64 after, int limit, bool stale, int32 today, int version)
 							  " WHERE c.customer_id > $1 AND (NOT $3 OR NOT EXISTS ("
 							  "  SELECT FROM chs.customer_health h"
 							  "  WHERE h.customer_id = c.customer_id AND h.version = $5"
-							  "  AND h.as_of >= LEAST($4, (c.churned_at AT TIME ZONE 'UTC')::date)))"
+							  "  AND h.as_of >= LEAST($4, (c.churned_at AT TIME ZONE 'UTC')::date)"
+							  "  AND h.active = COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > $4, true)))"
 							  " ORDER BY c.customer_id LIMIT $2",
 							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.customers");

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -36,9 +37,21 @@ enum
 	HEALTH_VERSION,
 	HEALTH_AS_OF,
 	HEALTH_CALCULATED_AT,
-	HEALTH_RECORDED_SCORE,		/* chs.health_scores has an identifier before, but not this */
-	HEALTH_COLUMNS = HEALTH_RECORDED_SCORE
+	HISTORY_COLUMNS = HEALTH_CALCULATED_AT + 1, /* chs.health_scores has an identifier before */
+	HEALTH_RECORDED_SCORE = HEALTH_CALCULATED_AT + 1,
+	HEALTH_ACTIVE,
+	HEALTH_COLUMNS = HEALTH_ACTIVE
 };
+
+/* Columns of chs.health_counts, by status, and how many there are. */
+static const int count_columns[] = {
+	[STATUS_HEALTHY] = 1,[STATUS_AT_RISK] = 2,[STATUS_CRITICAL] = 3,[STATUS_UNKNOWN] = 4
+};
+#define COUNTS_LAST_UPDATED 5
+#define COUNTS_COLUMNS 5
+
+/* So many rows of chs.health_counts are replaced by their sum. */
+#define MAX_COUNT_ROWS 32
 
 /* chs_health_open opens the tables. */
 void
@@ -47,13 +60,78 @@ chs_health_open(HealthTables *tables)
 	chs_table_open(&tables->activity, chs_catalog_relation(CHS_ACTIVITY));
 	chs_table_open(&tables->health, chs_catalog_relation(CHS_CUSTOMER_HEALTH));
 	chs_table_open(&tables->history, chs_catalog_relation(CHS_HEALTH_SCORES));
+	tables->any = false;
+	memset(tables->count_changes, 0, sizeof(tables->count_changes));
 	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
 }
 
-/* chs_health_close closes the tables, keeping the locks. */
-void
-chs_health_close(HealthTables *tables)
+/* Adds the rows of chs.health_counts to counts, and deletes them if so asked. */
+static int
+sum_counts(Relation rel, Snapshot snapshot, bool delete, int64 *counts, TimestampTz *last_updated)
 {
+	TupleDesc	desc = RelationGetDescr(rel);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple;
+	int			nrows = 0;
+
+	*last_updated = DT_NOBEGIN;
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		datum;
+
+		for (HealthStatus status = STATUS_UNKNOWN; status <= STATUS_HEALTHY; status++)
+			counts[status] += DatumGetInt64(heap_getattr(tuple, count_columns[status], desc, &isnull));
+		datum = heap_getattr(tuple, COUNTS_LAST_UPDATED, desc, &isnull);
+		if (!isnull)
+			*last_updated = Max(*last_updated, DatumGetTimestampTz(datum));
+		if (delete)
+			simple_heap_delete(rel, &tuple->t_self);
+		nrows++;
+	}
+	systable_endscan(scan);
+	return nrows;
+}
+
+/*
+ * Appends what changed to chs.health_counts; if nothing did, only the time, and
+ * that once a second.
+ */
+static void
+store_counts(HealthTables *tables, Snapshot snapshot)
+{
+	OwnTable	table;
+	Datum		values[COUNTS_COLUMNS];
+	bool		nulls[COUNTS_COLUMNS] = {0};
+	int64		counts[STATUS_HEALTHY + 1] = {0};
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz last_updated;
+	bool		changed = false;
+	int			nrows;
+
+	chs_table_open(&table, chs_catalog_relation(CHS_HEALTH_COUNTS));
+	nrows = sum_counts(table.rel, snapshot, false, counts, &last_updated);
+	memset(counts, 0, sizeof(counts));
+	for (HealthStatus status = STATUS_UNKNOWN; status <= STATUS_HEALTHY; status++)
+		changed |= tables->count_changes[status] != 0;
+	if (changed || nrows == 0 || now - last_updated >= USECS_PER_SEC)
+	{
+		if (nrows >= MAX_COUNT_ROWS)
+			(void) sum_counts(table.rel, snapshot, true, counts, &last_updated);
+		for (HealthStatus status = STATUS_UNKNOWN; status <= STATUS_HEALTHY; status++)
+			values[count_columns[status] - 1] = Int64GetDatum(counts[status] + tables->count_changes[status]);
+		values[COUNTS_LAST_UPDATED - 1] = TimestampTzGetDatum(now);
+		(void) chs_table_store(&table, NULL, values, nulls, COUNTS_COLUMNS);
+	}
+	chs_table_close(&table);
+}
+
+/* chs_health_close writes the counts and closes the tables, keeping the locks. */
+void
+chs_health_close(HealthTables *tables, Snapshot snapshot)
+{
+	if (tables->any)
+		store_counts(tables, snapshot);
 	chs_table_close(&tables->history);
 	chs_table_close(&tables->health);
 	chs_table_close(&tables->activity);
@@ -83,8 +161,19 @@ typedef struct StoredHealth
 	int			version;
 	bool		recorded;		/* whether the history's latest row has a score */
 	double		recorded_score;
-	char		status[16];
+	bool		active;
+	HealthStatus status;
 } StoredHealth;
+
+static HealthStatus
+status_of_name(const char *name)
+{
+	for (HealthStatus status = STATUS_CRITICAL; status <= STATUS_HEALTHY; status++)
+		if (strcmp(name, chs_score_status_name(status)) == 0)
+			return status;
+	return STATUS_UNKNOWN;
+}
+
 
 static StoredHealth
 find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
@@ -105,8 +194,8 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 		Datum		datum;
 
 		stored.row = heap_copytuple(tuple);
-		text_to_cstring_buffer(DatumGetTextPP(heap_getattr(tuple, HEALTH_STATUS, desc, &isnull)),
-							   stored.status, sizeof(stored.status));
+		stored.status = status_of_name(TextDatumGetCString(heap_getattr(tuple, HEALTH_STATUS, desc, &isnull)));
+		stored.active = DatumGetBool(heap_getattr(tuple, HEALTH_ACTIVE, desc, &isnull));
 		stored.as_of = DatumGetDateADT(heap_getattr(tuple, HEALTH_AS_OF, desc, &isnull));
 		stored.version = DatumGetInt32(heap_getattr(tuple, HEALTH_VERSION, desc, &isnull));
 		datum = heap_getattr(tuple, HEALTH_RECORDED_SCORE, desc, &isnull);
@@ -124,7 +213,7 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
 	bool		known = score->status != STATUS_UNKNOWN;
 
 	return stored->row == NULL || stored->as_of != as_of_day || stored->version != live->version ||
-		strcmp(stored->status, chs_score_status_name(score->status)) != 0 ||
+		stored->status != score->status ||
 		(known && stored->recorded && score->score != stored->recorded_score &&
 		 fabs(score->score - stored->recorded_score) >= chs_history_threshold);
 }
@@ -136,7 +225,7 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
  */
 bool
 chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
-				 const Scorecard *scorecard, const Score *score, int32 as_of_day, Snapshot snapshot)
+				 const Scorecard *scorecard, const Score *score, int32 as_of_day, bool active, Snapshot snapshot)
 {
 	/* the identifier of the history's row comes first */
 	Datum		values[1 + HEALTH_COLUMNS];
@@ -157,11 +246,14 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_CALCULATED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[HEALTH_RECORDED_SCORE] = Float8GetDatum(record ? score->score : stored.recorded_score);
 	nulls[HEALTH_RECORDED_SCORE] = record ? nulls[HEALTH_SCORE] : !stored.recorded;
+	values[HEALTH_ACTIVE] = BoolGetDatum(active);
 	if (!chs_table_store(&tables->health, stored.row, values + 1, nulls + 1, HEALTH_COLUMNS))
 		return false;
+	tables->any = true;
+	tables->count_changes[stored.status] -= stored.row != NULL && stored.active;
+	tables->count_changes[score->status] += active;
 	if (!record)
 		return true;
 	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));
-	/* all but the recorded score */
-	return chs_table_store(&tables->history, NULL, values, nulls, HEALTH_COLUMNS);
+	return chs_table_store(&tables->history, NULL, values, nulls, HISTORY_COLUMNS);
 }

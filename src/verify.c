@@ -38,14 +38,15 @@ typedef struct StoredHealth
 } StoredHealth;
 
 static void
-report(FunctionCallInfo fcinfo, int64 customer_id, const char *difference,
+report(FunctionCallInfo fcinfo, const int64 *customer_id, const char *difference,
 	   const char *stored, const char *expected)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		values[4];
 	bool		nulls[4] = {0};
 
-	values[0] = Int64GetDatum(customer_id);
+	nulls[0] = customer_id == NULL;
+	values[0] = customer_id == NULL ? (Datum) 0 : Int64GetDatum(*customer_id);
 	values[1] = CStringGetTextDatum(difference);
 	nulls[2] = stored == NULL;
 	values[2] = stored == NULL ? (Datum) 0 : CStringGetTextDatum(stored);
@@ -89,7 +90,7 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 	found_text = activity_text(data);
 	expected_text = activity_text(expected);
 	if (strcmp(found_text, expected_text) != 0)
-		report(fcinfo, customer->customer_id, "activity", found_text, expected_text);
+		report(fcinfo, &customer->customer_id, "activity", found_text, expected_text);
 }
 
 /* Compares a stored score with the one that the stored activity gives. */
@@ -108,7 +109,7 @@ verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *liv
 
 	if (stored->activity->day > health->as_of)
 	{
-		report(fcinfo, customer->customer_id, "as_of",
+		report(fcinfo, &customer->customer_id, "as_of",
 			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(health->as_of))),
 			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(stored->activity->day))));
 		return;
@@ -119,19 +120,19 @@ verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *liv
 	factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, chs_explain_factor_scores(scorecard, score));
 	if (health->known != (score->status != STATUS_UNKNOWN) ||
 		(health->known && health->score != score->score))
-		report(fcinfo, customer->customer_id, "score",
+		report(fcinfo, &customer->customer_id, "score",
 			   health->known ? psprintf("%.17g", health->score) : NULL,
 			   score->status != STATUS_UNKNOWN ? psprintf("%.17g", score->score) : NULL);
 	if (strcmp(health->status, status) != 0)
-		report(fcinfo, customer->customer_id, "status", health->status, status);
+		report(fcinfo, &customer->customer_id, "status", health->status, status);
 	if (health->coverage != score->coverage)
-		report(fcinfo, customer->customer_id, "coverage",
+		report(fcinfo, &customer->customer_id, "coverage",
 			   psprintf("%.17g", health->coverage), psprintf("%.17g", score->coverage));
 	if ((health->trend == NULL) != (trend == NULL) ||
 		(trend != NULL && strcmp(health->trend, trend) != 0))
-		report(fcinfo, customer->customer_id, "trend", health->trend, trend);
+		report(fcinfo, &customer->customer_id, "trend", health->trend, trend);
 	if (strcmp(health->factor_scores, factor_scores) != 0)
-		report(fcinfo, customer->customer_id, "factor_scores", health->factor_scores, factor_scores);
+		report(fcinfo, &customer->customer_id, "factor_scores", health->factor_scores, factor_scores);
 }
 
 static void
@@ -145,14 +146,14 @@ verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, co
 
 	if (!chs_customer_find(customer_id, snapshot, &customer))
 	{
-		report(fcinfo, customer_id, "customer", "events, activity or health of a customer that does not exist", NULL);
+		report(fcinfo, &customer_id, "customer", "events, activity or health of a customer that does not exist", NULL);
 		return;
 	}
 	verify_activity(fcinfo, &customer, live, &stored, &queued);
 	if (queued.any)
 		return;					/* the health is about to be calculated again */
 	if (!health->found)
-		report(fcinfo, customer_id, "health", NULL, "a row in chs.customer_health");
+		report(fcinfo, &customer_id, "health", NULL, "a row in chs.customer_health");
 	else if (health->version == live->version && stored.row != NULL &&
 			 stored.series_version == live->series_version)
 		verify_health(fcinfo, &customer, live, &stored, health);
@@ -187,6 +188,25 @@ read_health(HeapTuple tuple, TupleDesc desc)
 	"       UNION SELECT customer_id FROM chs.customer_health" \
 	"       UNION SELECT customer_id FROM chs.customer_events) i" \
 	" LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY i.customer_id"
+
+/* Compares what dashboards show with what they would count. */
+static void
+verify_counts(FunctionCallInfo fcinfo)
+{
+	if (SPI_execute("SELECT s.stored::text, e.expected::text FROM"
+					" (SELECT ROW(COALESCE(sum(healthy), 0), COALESCE(sum(at_risk), 0),"
+					"             COALESCE(sum(critical), 0), COALESCE(sum(unknown), 0)) AS stored"
+					"  FROM chs.health_counts) s,"
+					" (SELECT ROW(count(*) FILTER (WHERE status = 'healthy'), count(*) FILTER (WHERE status = 'at_risk'),"
+					"             count(*) FILTER (WHERE status = 'critical'), count(*) FILTER (WHERE status = 'unknown')) AS expected"
+					"  FROM chs.customer_health WHERE active) e WHERE s.stored::text <> e.expected::text",
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.health_counts");
+	if (SPI_processed > 0)
+		report(fcinfo, NULL, "health_counts",
+			   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+			   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
+}
 
 /* chs_verify compares everything, and returns a row for each difference. */
 PG_FUNCTION_INFO_V1(chs_verify);
@@ -233,6 +253,7 @@ chs_verify(PG_FUNCTION_ARGS)
 		SPI_freetuptable(rows);
 	}
 	SPI_cursor_close(portal);
+	verify_counts(fcinfo);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	PopActiveSnapshot();

@@ -11,7 +11,8 @@ CREATE TABLE chs.customer_health (
     version       integer NOT NULL,
     as_of         date NOT NULL,
     calculated_at timestamptz NOT NULL,
-    recorded_score double precision
+    recorded_score double precision,
+    active        boolean NOT NULL
 ) WITH (fillfactor = 70);
 ALTER TABLE chs.customer_health ADD CONSTRAINT customer_health_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
@@ -26,7 +27,40 @@ COMMENT ON COLUMN chs.customer_health.scorecard IS 'the scorecard that was used'
 COMMENT ON COLUMN chs.customer_health.version IS 'the published version that was used';
 COMMENT ON COLUMN chs.customer_health.as_of IS 'the UTC day that the score is for';
 COMMENT ON COLUMN chs.customer_health.calculated_at IS 'when the worker calculated it';
+COMMENT ON COLUMN chs.customer_health.active IS 'false from the UTC day of churned_at on: dashboards do not count the customer';
 COMMENT ON COLUMN chs.customer_health.recorded_score IS 'score of the latest row of chs.health_scores';
+
+-- What dashboards ask all the time, so that it need not be counted each time.
+-- Nothing is updated in place: whoever changes a status, or removes a customer,
+-- appends a row, and folding now and then replaces many rows by their sum.
+CREATE TABLE chs.health_counts (
+    healthy      bigint NOT NULL,
+    at_risk      bigint NOT NULL,
+    critical     bigint NOT NULL,
+    unknown      bigint NOT NULL,
+    last_updated timestamptz
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE chs.health_counts IS 'the rows sum to the number of active customers of each status';
+COMMENT ON COLUMN chs.health_counts.last_updated IS 'when health was calculated; within a second';
+
+CREATE FUNCTION chs.uncount_health() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM chs.health_counts;
+    ELSIF OLD.active THEN
+        INSERT INTO chs.health_counts (healthy, at_risk, critical, unknown)
+        VALUES (-(OLD.status = 'healthy')::integer, -(OLD.status = 'at_risk')::integer,
+                -(OLD.status = 'critical')::integer, -(OLD.status = 'unknown')::integer);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION chs.uncount_health() IS 'trigger: takes deleted customers out of chs.health_counts';
+CREATE TRIGGER uncount_health AFTER DELETE ON chs.customer_health
+    FOR EACH ROW EXECUTE FUNCTION chs.uncount_health();
+CREATE TRIGGER uncount_all_health AFTER TRUNCATE ON chs.customer_health
+    FOR EACH STATEMENT EXECUTE FUNCTION chs.uncount_health();
 
 CREATE TABLE chs.health_scores (
     health_score_id bigint GENERATED ALWAYS AS IDENTITY,

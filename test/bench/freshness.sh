@@ -18,12 +18,11 @@ probe() {
 	sample freshness "$1, p99" "$p99"
 	sample freshness "$1, maximum" "$max"
 }
-events=$(size 200 1000)
-for _ in $(rounds "$(size 1 3)"); do
-	probe 'idle' "$events" 0.01
+for _ in $(rounds "$(size 1 2)"); do
+	probe 'idle' "$(size 200 1000)" 0.01
 	# A worker leaves after a second without work.
 	probe 'idle, no worker there' "$(size 5 20)" 1.3
-	PGOPTIONS='-c synchronous_commit=off' pgbench -n -M prepared -c 4 -j 2 -R 2000 -T "$(size 8 30)" --random-seed=1 \
+	PGOPTIONS='-c synchronous_commit=off' pgbench -n -M prepared -c 4 -j 2 -R 2000 -T "$(size 6 20)" --random-seed=1 \
 		-f <(sed 's/TABLE/chs.customer_events/' "$bench/single.sql") -D customers=$customers >"$CHS_WORK/load" 2>&1 &
 	load=$!
 	sleep 1

@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # What all points of the benchmark share: timing, samples, databases, the worker.
 
+# Durable as in production, and large enough that no checkpoint falls into a measurement.
+# shellcheck disable=SC2034
 bench_settings=(shared_preload_libraries=chs shared_buffers=2GB max_wal_size=16GB checkpoint_timeout=1h
 	maintenance_work_mem=512MB work_mem=64MB max_connections=40 log_checkpoints=off)
 
@@ -36,8 +38,12 @@ rate() { awk -v n="$1" '{ print n / $1, n / $2 }'; }
 group() { record group "$@"; }
 
 # sample GROUP VARIANT VALUE [VALUE]: by the clock, and if known on the processor; both may be one word, as of timed.
-# shellcheck disable=SC2086
-sample() { record sample "$1" "$2" ${*:3}; }
+sample() {
+	local values
+	read -ra values <<<"${*:3}"
+	[ ${#values[@]} -gt 0 ] || private_die "no value for $1, $2"
+	record sample "$1" "$2" "${values[@]}"
+}
 
 # target GROUP VARIANT OPERATOR LIMIT [[GROUP:]VARIANT]: of the value, or of the ratio to another one:
 # <= is how many times as slow (or large) it may be, >= how many times faster it has to be.

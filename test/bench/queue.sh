@@ -19,9 +19,9 @@ rates() {
 	group "$1 events" /s "$2: events a second"
 }
 
-database queue $customers
+database queue "$customers"
 psql -Xq -v ON_ERROR_STOP=1 -f "$bench/queue.sql"
-database held $customers
+database held "$customers"
 psql -Xq -v ON_ERROR_STOP=1 -f "$bench/queue.sql"
 
 statements=$(size 10 50)
@@ -36,7 +36,7 @@ export PGDATABASE=queue
 for _ in $(rounds "$(size 2 3)"); do
 	settle
 	value "CALL bench.fill_each(1, $customers)"
-	fold backlog "$once" $customers
+	fold backlog "$once" "$customers"
 	value "CALL bench.fill_each($statements, $customers)"
 	fold backlog "$many" $deltas
 	value "INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
@@ -60,7 +60,7 @@ for round in $(rounds "$statements"); do
 	for PGDATABASE in queue held; do
 		case $PGDATABASE in queue) variant='no old snapshot' ;; *) variant='an old snapshot is held' ;; esac
 		value "CALL bench.fill_each(1, $customers)"
-		result=$(timed "SELECT chs_process_queue()" | rate $customers)
+		result=$(timed "SELECT chs_process_queue()" | rate "$customers")
 		sample held "$variant" "$result"
 		((round * 4 <= statements * 3)) || sample last "$variant" "$result"
 		value "VACUUM chs.queue, chs.activity, chs.customer_health, chs.health_scores"
