@@ -365,18 +365,19 @@ get_uint64(Reader *r)
 	return v;
 }
 
+/* Reads the rest of a total that does not fit into 56 bits. */
 static int128
-get_total(Reader *r)
+get_long_total(Reader *r, uint64 low)
 {
-	uint128		v = 0;
-	int			shift = 0;
+	uint128		v = low;
+	int			shift = 56;
 	uint8		b;
 	int128		total;
 
 	do
 	{
 		b = get_byte(r);
-		if (shift > 126 || (shift == 126 && b > 3) || (shift > 0 && b == 0))
+		if (shift > 126 || (shift == 126 && b > 3) || b == 0)
 			activity_corrupted("a total is malformed");
 		v |= (uint128) (b & 0x7f) << shift;
 		shift += 7;
@@ -390,6 +391,31 @@ get_total(Reader *r)
 	return total;
 }
 
+static int128
+get_total(Reader *r)
+{
+	uint64		v = 0;
+	int64		total;
+
+	for (int shift = 0; shift < 56; shift += 7)
+	{
+		uint8		b = get_byte(r);
+
+		v |= (uint64) (b & 0x7f) << shift;
+		if (b & 0x80)
+			continue;
+		if (shift > 0 && b == 0)
+			activity_corrupted("a total is malformed");
+		total = (int64) (v >> 2) ^ -(int64) (v >> 1 & 1);
+		if ((v & 1) == 0)
+			return (int128) total * 1000000;
+		if (total % 1000000 == 0)
+			activity_corrupted("a total is out of range");
+		return total;
+	}
+	return get_long_total(r, v);
+}
+
 static void
 get_run(Reader *r, Series *s, int32 first, int ncells)
 {
@@ -398,7 +424,7 @@ get_run(Reader *r, Series *s, int32 first, int ncells)
 	/* every cell is two bytes or more */
 	if (ncells > (r->end - r->next) / 2)
 		activity_corrupted("it ends too early");
-	s->cells = palloc(ncells * sizeof(Cell));
+	s->cells = palloc0(ncells * sizeof(Cell));
 	s->ncells = ncells;
 	for (int i = 0; i < ncells; i++)
 	{
@@ -407,23 +433,31 @@ get_run(Reader *r, Series *s, int32 first, int ncells)
 		day += get_number(r, i > 0, MAX_SPAN, "days are out of order");
 		if (day > MAX_DAY || (i == 0 && day != first))
 			activity_corrupted("a day is out of range");
-		c->key = 0;
 		c->day = (int32) day;
 		c->n = get_number(r, 1, PG_INT64_MAX, "a count is out of range");
-		c->total = s->kind == SERIES_SUM ? get_total(r) : 0;
+		if (s->kind == SERIES_SUM)
+			c->total = get_total(r);
 	}
 }
 
-/* Adds a day to the last cell of a value, or begins another. */
+/* Adds 64 days, from the given one on, to the last cells of a value. */
 static void
-add_day(Series *s, int first_cell, uint64 key, int32 day)
+add_days(Series *s, int first_cell, uint64 key, int64 day, uint64 days)
 {
-	Cell		cell = chs_activity_distinct_cell(key, day);
+	int32		block = (int32) day & ~(DISTINCT_BLOCK - 1);
+	int			offset = (int) (day - block);
+	uint128		low = (uint128) days << offset;
+	uint128		high = offset > 64 ? (uint128) days >> (DISTINCT_BLOCK - offset) : 0;
 
-	if (s->ncells > first_cell && s->cells[s->ncells - 1].day == cell.day)
-		s->cells[s->ncells - 1].total |= cell.total;
-	else
-		s->cells[s->ncells++] = cell;
+	if (low != 0)
+	{
+		if (s->ncells > first_cell && s->cells[s->ncells - 1].day == block)
+			s->cells[s->ncells - 1].total |= low;
+		else
+			s->cells[s->ncells++] = (Cell) {.key = key,.day = block,.total = (int128) low};
+	}
+	if (high != 0)
+		s->cells[s->ncells++] = (Cell) {.key = key,.day = block + DISTINCT_BLOCK,.total = (int128) high};
 }
 
 static void
@@ -452,18 +486,25 @@ get_distinct(Reader *r, Series *s, int32 first, int nvalues)
 			activity_corrupted("days are malformed");
 		if (day + (int64) nbytes * 8 > MAX_DAY)
 			activity_corrupted("a day is out of range");
-		if (s->ncells + nbytes * 8 / DISTINCT_BLOCK + 2 > capacity)
+		if (s->ncells + nbytes * 8 / DISTINCT_BLOCK + 3 > capacity)
 		{
-			capacity = Max(capacity * 2, s->ncells + nbytes * 8 / DISTINCT_BLOCK + 2);
+			capacity = Max(capacity * 2, s->ncells + nbytes * 8 / DISTINCT_BLOCK + 3);
 			if (capacity > MAX_CELLS)
 				activity_corrupted("the number of cells is out of range");
 			s->cells = repalloc(s->cells, capacity * sizeof(Cell));
 		}
 		has_first |= day == first;
-		add_day(s, first_cell, key, (int32) day);
-		for (int byte = 0; byte < nbytes; byte++)
-			for (unsigned bits = (uint8) r->next[byte]; bits != 0; bits &= bits - 1)
-				add_day(s, first_cell, key, (int32) day + 1 + byte * 8 + __builtin_ctz(bits));
+		add_days(s, first_cell, key, day, 1);
+		for (int byte = 0; byte < nbytes; byte += 8)
+		{
+			uint64		days = 0;
+
+			memcpy(&days, r->next + byte, Min(nbytes - byte, 8));
+#ifdef WORDS_BIGENDIAN
+			days = pg_bswap64(days);
+#endif
+			add_days(s, first_cell, key, day + 1 + byte * 8, days);
+		}
 		r->next += nbytes;
 	}
 	if (!has_first)

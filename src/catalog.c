@@ -84,7 +84,8 @@ static const char *const relation_names[] = {
 	[CHS_QUEUE] = "queue",
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = "queue_customer_id_idx",
 	[CHS_QUEUE_XID_IDX] = "queue_xid_idx",
-	[CHS_SCORECARD_VERSIONS] = "scorecard_versions"
+	[CHS_SCORECARD_VERSIONS] = "scorecard_versions",
+	[CHS_SCORECARD_VERSIONS_PKEY] = "scorecard_versions_pkey"
 };
 
 /* Found once, until the schema is dropped; they never get other identifiers. */
@@ -340,6 +341,28 @@ chs_catalog_live(void)
 	MemoryContextSetParent(fresh->context, TopMemoryContext);
 	live = fresh;
 	return live;
+}
+
+/*
+ * chs_catalog_recheck_live has the live version read again if there is a newer
+ * one.  For whoever is woken by the commit that published it, because that comes
+ * before the message that invalidates the cache.
+ */
+void
+chs_catalog_recheck_live(void)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS), AccessShareLock);
+	Relation	index = index_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS_PKEY), AccessShareLock);
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, NULL, 0, NULL);
+	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	bool		isnull;
+
+	if (live != NULL && HeapTupleIsValid(tuple) &&
+		DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull)) != live->version)
+		live_is_stale = true;
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
 }
 
 /*

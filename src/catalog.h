@@ -27,7 +27,8 @@ typedef enum ChsRelation
 	CHS_QUEUE,
 	CHS_QUEUE_CUSTOMER_ID_IDX,
 	CHS_QUEUE_XID_IDX,
-	CHS_SCORECARD_VERSIONS
+	CHS_SCORECARD_VERSIONS,
+	CHS_SCORECARD_VERSIONS_PKEY
 } ChsRelation;
 
 /* What an event type demands of event_data. */
@@ -69,6 +70,7 @@ extern Oid	chs_catalog_relation(ChsRelation relation);
 extern void chs_catalog_become_owner(OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern const Live *chs_catalog_live(void);
+extern void chs_catalog_recheck_live(void);
 extern const Live *chs_catalog_live_at(Snapshot snapshot);
 extern FullTransactionId chs_catalog_full_xid(TransactionId xid);
 extern FullTransactionId chs_catalog_snapshot_horizon(Snapshot snapshot);

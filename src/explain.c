@@ -274,7 +274,7 @@ chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
 		nulls[1] = nulls[2] = nulls[3] = true;
 		set_double(values, nulls, 4, fs->has_score, fs->score);
 		set_double(values, nulls, 5, true, f->weight);
-		set_double(values, nulls, 6, fs->has_score, fs->effective_weight);
+		set_double(values, nulls, 6, score->weighted && fs->has_score, fs->effective_weight);
 		set_double(values, nulls, 7, fs->has_score && known, fs->contribution);
 		values[8] = chs_explain_trend(fs->trend, &nulls[8]);
 		values[9] = factor_sparkline(input, scorecard, subject, i);
@@ -292,7 +292,7 @@ chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
 			set_double(values, nulls, 3, true, ms->target);
 			set_double(values, nulls, 4, ms->has_score, ms->score);
 			set_double(values, nulls, 5, m->penalty == 0, m->weight);
-			set_double(values, nulls, 6, ms->has_score, ms->effective_weight);
+			set_double(values, nulls, 6, score->weighted && ms->has_score, ms->effective_weight);
 			set_double(values, nulls, 7,
 					   known && (m->penalty > 0 ? fs->has_score : ms->has_score), ms->contribution);
 			values[8] = chs_explain_trend(ms->trend, &nulls[8]);

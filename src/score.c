@@ -407,6 +407,7 @@ calculate(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubjec
 	if (with_data > 0)
 	{
 		score->coverage = with_data / all;
+		score->weighted = true;
 		for (int i = 0; i < scorecard->nfactors; i++)
 			if (score->factors[i].has_score)
 				weigh_factor(&scorecard->factors[i], &score->factors[i],

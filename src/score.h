@@ -54,6 +54,7 @@ typedef struct Score
 	double		score;			/* rounded; not set where the status is unknown */
 	double		exact;			/* before it was rounded */
 	double		coverage;
+	bool		weighted;		/* effective weights are set */
 	Trend		trend;
 	FactorScore *factors;		/* one for each of the scorecard */
 } Score;

@@ -351,6 +351,7 @@ rescore_slice(Rescoring *rescoring)
 	if (!begin_batch("scoring the customers for a new day or scorecard version"))
 		return false;
 	today = chs_customer_today();
+	chs_catalog_recheck_live();
 	version = chs_catalog_live()->version;
 	if (today != rescoring->day || version != rescoring->version)
 		*rescoring = (Rescoring) {

@@ -24,7 +24,8 @@ CREATE TABLE chs.activity (
     activity       @extschema@.chs_activity NOT NULL,
     series_version integer NOT NULL,
     folded_to      xid8 NOT NULL
-) WITH (fillfactor = 70);
+    -- an activity does not compress, so a row is to be left alone while it fits
+) WITH (fillfactor = 70, toast_tuple_target = 8160);
 ALTER TABLE chs.activity ADD CONSTRAINT activity_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 -- Written by the fold alone, which has looked at the customer.

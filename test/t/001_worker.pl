@@ -112,9 +112,17 @@ log_in($node, 'postgres', 10, 1);
 wait_right($node, 'postgres', 'health of an earlier day is scored again');
 is($node->safe_psql('postgres', "SELECT count(*) FROM chs.customer_health WHERE as_of < (now() AT TIME ZONE 'UTC')::date"), '0', 'all of it');
 
-# A new version rescores everyone.
-$node->safe_psql('postgres', "UPDATE chs.factors SET weight = 5 WHERE factor = 'login_frequency'; SELECT chs_publish('by the test')");
-ok($node->poll_query_until('postgres', 'SELECT bool_and(version = 2) FROM chs.customer_health'), 'a published version rescores everyone by itself');
+# A new version rescores everyone, also where the worker is just there: it must not look
+# before the other sessions' caches know of the version.
+my $rescored = 0;
+for my $version (2 .. 21)
+{
+	log_in($node, 'postgres', 1 + $version % 10, 1) if $version % 2;
+	$node->safe_psql('postgres', "UPDATE chs.factors SET weight = $version WHERE factor = 'login_frequency'; SELECT chs_publish('by the test')");
+	$rescored += $node->poll_query_until('postgres', "SELECT bool_and(version = $version) FROM chs.customer_health");
+	last if $rescored < $version - 1;
+}
+is($rescored, 20, 'a published version rescores everyone by itself, each time');
 wait_right($node, 'postgres', 'rightly');
 
 $node->stop;
