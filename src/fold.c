@@ -20,6 +20,7 @@
 #include "capture.h"
 #include "count.h"
 #include "customer.h"
+#include "failure.h"
 #include "funcapi.h"
 #include "health.h"
 #include "miscadmin.h"
@@ -41,6 +42,7 @@ typedef struct Fold
 	Snapshot	snapshot;
 	FullTransactionId horizon;	/* every transaction before it has ended */
 	int32		today;
+	bool		any_failures;	/* that chs.failures has */
 	bool		in_capture;		/* raw events may be seen whose deltas are to come */
 	HealthTables tables;
 	MemoryContext scratch;		/* for one customer */
@@ -81,6 +83,7 @@ begin_fold(Fold *fold)
 	fold->snapshot = GetActiveSnapshot();
 	fold->horizon = chs_catalog_snapshot_horizon(fold->snapshot);
 	fold->today = chs_customer_today();
+	fold->any_failures = chs_failure_any(fold->snapshot);
 	chs_health_open(&fold->tables);
 	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
 }
@@ -202,6 +205,19 @@ rescore_in_scratch(Fold *fold, const Customer *customer)
 							is_active(customer, fold->today), fold->snapshot);
 }
 
+static bool
+rescore_customer(Fold *fold, const Customer *customer)
+{
+	MemoryContext caller = MemoryContextSwitchTo(fold->scratch);
+	bool		done;
+
+	CHECK_FOR_INTERRUPTS();
+	done = rescore_in_scratch(fold, customer);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(fold->scratch);
+	return done;
+}
+
 /* What came of folding a customer. */
 typedef struct Folded
 {
@@ -228,21 +244,106 @@ fold_customer(Fold *fold, int64 customer_id, const FoldOrder *order)
 	return folded;
 }
 
-/* Folds customers; returns how many, and whether any was busy and left out. */
-static int64
-fold_customers(Fold *fold, const int64 *customer_ids, int n, bool *skipped)
+/* Customers to be folded, or only scored, one after the other. */
+typedef struct FoldList
+{
+	int			n;
+	const int64 *customer_ids;
+	const Customer *rescore;	/* the same ones, to be scored if that is enough; or NULL */
+	bool		skipped;		/* some were left out, to be tried again */
+} FoldList;
+
+static void
+fold_listed(Fold *fold, FoldList *list, int i)
 {
 	FoldOrder	order = {0};
-	int64		count = 0;
+	int64		customer_id = list->customer_ids[i];
 
-	for (int i = 0; i < n; i++)
+	if (fold->any_failures && chs_failure_must_wait(customer_id, fold->snapshot))
 	{
-		Folded		folded = fold_customer(fold, customer_ids[i], &order);
-
-		count += folded.exists;
-		*skipped |= folded.lock == CUSTOMER_BUSY;
+		list->skipped = true;
+		return;
 	}
-	return count;
+	if ((list->rescore == NULL || !rescore_customer(fold, &list->rescore[i])) &&
+		fold_customer(fold, customer_id, &order).lock == CUSTOMER_BUSY)
+	{
+		list->skipped = true;
+		return;
+	}
+	if (fold->any_failures)
+		chs_failure_clear(customer_id, fold->snapshot);
+}
+
+/* An error that is not one customer's fault. */
+static bool
+concerns_everyone(const ErrorData *error)
+{
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR;
+}
+
+/*
+ * Folds some of the listed customers in a subtransaction.  Returns NULL, or the
+ * error that undid all of them.
+ */
+static ErrorData *
+try_listed(Fold *fold, FoldList *list, int from, int to)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	HealthTables before = fold->tables;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		for (int i = from; i < to; i++)
+			fold_listed(fold, list, i);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		/* what had been counted is undone, too */
+		fold->tables = before;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	if (error != NULL && concerns_everyone(error))
+		ReThrowError(error);
+	return error;
+}
+
+/*
+ * Folds the listed customers.  If that fails, each is tried by itself, so that a
+ * failure, which is written down, is its own.
+ */
+static void
+fold_list(Fold *fold, FoldList *list)
+{
+	if (try_listed(fold, list, 0, list->n) == NULL)
+		return;
+	for (int i = 0; i < list->n; i++)
+	{
+		ErrorData  *error = try_listed(fold, list, i, i + 1);
+
+		if (error == NULL)
+			continue;
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("chs could not score customer %lld: %s",
+						(long long) list->customer_ids[i], error->message)));
+		chs_failure_record(list->customer_ids[i], error, fold->snapshot);
+		list->skipped = true;
+		FreeErrorData(error);
+	}
 }
 
 /*
@@ -261,7 +362,7 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 {
 	Fold		fold;
 	int64	   *customer_ids;
-	int			ncustomers;
+	FoldList	list = {0};
 	int64		nrows;
 
 	begin_fold(&fold);
@@ -275,11 +376,14 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 		progress->position.customer_id = PG_INT64_MIN;
 		progress->next_start = fold.horizon;
 	}
-	nrows = chs_queue_customers(&progress->position, limit, fold.snapshot, &customer_ids, &ncustomers);
+	nrows = chs_queue_customers(&progress->position, limit, fold.snapshot, &customer_ids, &list.n);
 	*complete = nrows < limit;
 	if (*complete)
 		progress->in_pass = false;
-	(void) fold_customers(&fold, customer_ids, ncustomers, &progress->skipped);
+	list.customer_ids = customer_ids;
+	fold_list(&fold, &list);
+	progress->skipped |= list.skipped;
+	pfree(customer_ids);
 	end_fold(&fold);
 	return nrows;
 }
@@ -348,31 +452,29 @@ rescore_slice(int64 *last, int limit, bool stale, bool *skipped)
 {
 	Fold		fold;
 	OwnerRights saved;
-	int			n;
+	FoldList	list = {0};
+	Customer   *customers;
+	int64	   *customer_ids;
 
 	begin_fold(&fold);
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	query_customers(*last, limit, stale, fold.today, fold.live->version);
-	n = SPI_processed;
-	for (int i = 0; i < n; i++)
+	list.n = SPI_processed;
+	list.rescore = customers = palloc(Max(list.n, 1) * sizeof(Customer));
+	list.customer_ids = customer_ids = palloc(Max(list.n, 1) * sizeof(int64));
+	for (int i = 0; i < list.n; i++)
 	{
-		MemoryContext caller = MemoryContextSwitchTo(fold.scratch);
-		Customer	customer = read_customer(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		bool		done = rescore_in_scratch(&fold, &customer);
-
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(fold.scratch);
-		*last = customer.customer_id;
-		if (!done)
-			(void) fold_customers(&fold, last, 1, skipped);
+		customers[i] = read_customer(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		*last = customer_ids[i] = customers[i].customer_id;
 	}
+	fold_list(&fold, &list);
+	*skipped |= list.skipped;
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	end_fold(&fold);
-	return n;
+	return list.n;
 }
 
 /*
@@ -392,8 +494,8 @@ report_skipped(bool skipped)
 {
 	if (skipped)
 		ereport(NOTICE,
-				(errmsg("customers that other transactions have locked were left out"),
-				 errhint("Run it again when those have ended.")));
+				(errmsg("customers that other transactions have locked, or that failed, were left out"),
+				 errhint("See chs.failures, or run it again when those have ended.")));
 }
 
 /* Scores all customers, in slices. */

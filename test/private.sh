@@ -46,7 +46,8 @@ private_quiet() {
 	if "$@" >"$log" 2>&1; then return 0; fi
 	private_fail
 	echo "---- $*" >&2
-	tail -n 60 "$log" >&2
+	# without the compiler's command lines, which nobody reads
+	grep -vE '^(gcc|cc|clang|cat) ' "$log" | tail -n 60 >&2
 	return 1
 }
 

@@ -60,7 +60,7 @@ class Point:
 
 def ratio(group, own, others, faster=False):
     """How many times as slow (or large) as the others, or how many times faster; 0 if not known."""
-    if not own or not others:
+    if not (own and others and all(own) and all(others)):
         return 0
     if len(own) != len(others):
         own, others = [median(own)], [median(others)]

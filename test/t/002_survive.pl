@@ -66,17 +66,24 @@ is_right($node, 'postgres', 'scores are right without a launcher');
 isnt(worker_pid($node, 'chs launcher', "pid <> $launcher"), $launcher, 'the launcher comes back');
 wait_right($node, 'postgres', 'and does what waited for it');
 
-# A worker that cannot do its work tries again, with pauses.
+# A customer that cannot be scored is written down, tried again, and does not keep
+# the others from their scores.
 {
 	my $offset = -s $node->logfile;
 	$node->safe_psql('postgres', 'CREATE INDEX poison ON chs.customer_health ((1 / (customer_id - 11)))');
 	$node->safe_psql('postgres', "INSERT INTO chs.customers (customer_id, created_at) VALUES (11, '2020-01-01')");
 	log_in($node, 'postgres', 11, 1);
 	log_in($node, 'postgres', 7, 1);
-	ok($node->wait_for_log(qr/ERROR:  division by zero/, $offset), 'the worker fails');
+	ok($node->wait_for_log(qr/LOG:  22012: chs could not score customer 11|LOG:  chs could not score customer 11: division by zero/, $offset),
+		'the log names the customer');
+	is($node->safe_psql('postgres', 'SELECT customer_id, sqlstate FROM chs.failures'), '11|22012', 'so does chs.failures');
+	ok($node->poll_query_until('postgres', "SELECT value = (SELECT count(*) FROM chs.customer_events WHERE customer_id = 7 AND event_type = 'login')
+		FROM chs_explain(7) WHERE metric = 'logins' AND NOT EXISTS (SELECT FROM chs.queue WHERE customer_id = 7)"),
+		'the others are folded');
 	is_right($node, 'postgres', 'meanwhile scores are right');
 	$node->safe_psql('postgres', 'DROP INDEX chs.poison');
 	wait_right($node, 'postgres', 'when the reason is gone the work is done');
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.failures'), '0', 'and the failure is cleared');
 }
 
 # Fast shutdown with a worker at work, and with one that waits for a lock.

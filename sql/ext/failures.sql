@@ -1,0 +1,18 @@
+-- Failures: customers that could not be scored.
+
+CREATE TABLE chs.failures (
+    customer_id  bigint PRIMARY KEY,
+    sqlstate     text NOT NULL,
+    message      text NOT NULL,
+    detail       text,
+    attempts     integer NOT NULL,
+    failed_at    timestamptz NOT NULL,
+    next_attempt timestamptz NOT NULL
+);
+ALTER TABLE chs.failures ADD CONSTRAINT failures_customer_id_fkey
+    FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
+-- Written by the fold alone, which has looked at the customer.
+ALTER TABLE chs.failures DISABLE TRIGGER ALL;
+COMMENT ON TABLE chs.failures IS 'customers whose score could not be calculated or stored; the others go on';
+COMMENT ON COLUMN chs.failures.attempts IS 'how often it has failed in a row';
+COMMENT ON COLUMN chs.failures.next_attempt IS 'when it is tried again; the next success removes the row';

@@ -1,0 +1,40 @@
+-- One customer whose score cannot be stored does not keep the others from theirs.
+
+INSERT INTO chs.customers (customer_id, name, segment, created_at) OVERRIDING SYSTEM VALUE
+SELECT n, 'f-' || n, 'smb', '2020-01-01 00:00+00' FROM generate_series(1, 4) n;
+SELECT FROM chs_process_queue();
+
+-- An index that somebody made, and that fails for one of them.
+CREATE INDEX poison ON chs.customer_health ((CASE WHEN score > 14 THEN 1 / (customer_id - 3) END));
+INSERT INTO chs.customer_events (customer_id, event_type, event_data)
+SELECT n, 'login', '{"ip_address": "203.0.113.1"}' FROM generate_series(1, 4) n, generate_series(1, 5);
+SELECT FROM chs_process_queue();
+SELECT customer_id, score FROM chs.customer_health ORDER BY 1;
+SELECT customer_id, sqlstate, message, attempts, next_attempt > failed_at AS later FROM chs.failures;
+SELECT customer_id, chs_score(customer_id) FROM chs.customers ORDER BY 1;
+SELECT * FROM chs_verify();
+
+-- It is not tried before its time, and then fails again.
+SELECT FROM chs_process_queue();
+UPDATE chs.failures SET next_attempt = failed_at;
+SELECT FROM chs_process_queue();
+SELECT customer_id, sqlstate, attempts FROM chs.failures;
+
+-- Rescoring everyone steps over it, too, and says so.
+UPDATE chs.failures SET next_attempt = failed_at;
+SELECT FROM chs_recalculate_all();
+
+-- By hand the error is shown.
+SELECT chs_recalculate(3);
+
+-- Once the cause is gone the next success clears the failure.
+DROP INDEX chs.poison;
+UPDATE chs.failures SET next_attempt = failed_at;
+SELECT FROM chs_process_queue();
+SELECT customer_id, score FROM chs.customer_health ORDER BY 1;
+SELECT * FROM chs.failures;
+SELECT customer_id FROM chs.queue;
+SELECT * FROM chs_verify();
+
+DELETE FROM chs.customers;
+SELECT FROM chs_process_queue();

@@ -1,0 +1,125 @@
+/*
+ * failure.c
+ *	  The table chs.failures: customers that could not be scored.
+ *
+ * One customer whose score fails must not keep the others from theirs.  It is
+ * tried again after a second, then two, four, and so on.
+ */
+#include "failure.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog.h"
+#include "tables.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
+
+/* Columns of chs.failures. */
+enum
+{
+	FAILURES_CUSTOMER_ID = 1,
+	FAILURES_SQLSTATE,
+	FAILURES_MESSAGE,
+	FAILURES_DETAIL,
+	FAILURES_ATTEMPTS,
+	FAILURES_FAILED_AT,
+	FAILURES_NEXT_ATTEMPT,
+	FAILURES_COLUMNS = FAILURES_NEXT_ATTEMPT
+};
+
+#define MAX_WAIT_S 3600
+
+/* Returns a copy of the row of a customer, or NULL. */
+static HeapTuple
+find_failure(Relation rel, int64 customer_id, Snapshot snapshot)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, FAILURES_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	scan = systable_beginscan(rel, chs_catalog_relation(CHS_FAILURES_PKEY), true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	return tuple;
+}
+
+static Datum
+column(HeapTuple tuple, int number, Relation rel)
+{
+	bool		isnull;
+
+	return heap_getattr(tuple, number, RelationGetDescr(rel), &isnull);
+}
+
+/* chs_failure_any tells whether there are failures at all. */
+bool
+chs_failure_any(Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	bool		any = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return any;
+}
+
+/* chs_failure_must_wait tells whether it is too early to try a customer again. */
+bool
+chs_failure_must_wait(int64 customer_id, Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), AccessShareLock);
+	HeapTuple	tuple = find_failure(rel, customer_id, snapshot);
+	bool		wait = tuple != NULL &&
+		DatumGetTimestampTz(column(tuple, FAILURES_NEXT_ATTEMPT, rel)) > GetCurrentTimestamp();
+
+	table_close(rel, AccessShareLock);
+	return wait;
+}
+
+/* chs_failure_record writes down why a customer failed, and when to try again. */
+void
+chs_failure_record(int64 customer_id, const ErrorData *error, Snapshot snapshot)
+{
+	OwnTable	table;
+	HeapTuple	old;
+	Datum		values[FAILURES_COLUMNS];
+	bool		nulls[FAILURES_COLUMNS] = {0};
+	TimestampTz now = GetCurrentTimestamp();
+	int			attempts = 1;
+	int			wait;
+
+	chs_table_open(&table, chs_catalog_relation(CHS_FAILURES));
+	old = find_failure(table.rel, customer_id, snapshot);
+	if (old != NULL)
+		attempts += DatumGetInt32(column(old, FAILURES_ATTEMPTS, table.rel));
+	wait = Min(1 << Min(attempts - 1, 16), MAX_WAIT_S);
+	values[FAILURES_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
+	values[FAILURES_SQLSTATE - 1] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+	values[FAILURES_MESSAGE - 1] = CStringGetTextDatum(error->message ? error->message : "");
+	nulls[FAILURES_DETAIL - 1] = error->detail == NULL;
+	values[FAILURES_DETAIL - 1] = error->detail ? CStringGetTextDatum(error->detail) : (Datum) 0;
+	values[FAILURES_ATTEMPTS - 1] = Int32GetDatum(attempts);
+	values[FAILURES_FAILED_AT - 1] = TimestampTzGetDatum(now);
+	values[FAILURES_NEXT_ATTEMPT - 1] = TimestampTzGetDatum(now + wait * USECS_PER_SEC);
+	(void) chs_table_store(&table, old, values, nulls, FAILURES_COLUMNS);
+	chs_table_close(&table);
+}
+
+/* chs_failure_clear removes the row of a customer that has been scored again. */
+void
+chs_failure_clear(int64 customer_id, Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), RowExclusiveLock);
+	HeapTuple	tuple = find_failure(rel, customer_id, snapshot);
+
+	if (tuple != NULL)
+		simple_heap_delete(rel, &tuple->t_self);
+	table_close(rel, NoLock);
+}
