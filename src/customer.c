@@ -29,7 +29,6 @@
 #define CUSTOMERS_CHURNED_AT 8
 
 /* Columns of chs.activity. */
-#define ACTIVITY_CUSTOMER_ID 1
 #define ACTIVITY_ACTIVITY 2
 #define ACTIVITY_SERIES_VERSION 3
 #define ACTIVITY_FOLDED_TO 4
@@ -161,21 +160,18 @@ chs_customer_stored(int64 customer_id, Snapshot snapshot)
 	StoredActivity stored = {0};
 	Relation	rel = table_open(chs_catalog_relation(CHS_ACTIVITY), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	SysScanDesc scan = begin_key_scan(rel, CHS_ACTIVITY_PKEY, ACTIVITY_CUSTOMER_ID, customer_id, snapshot);
-	HeapTuple	tuple = systable_getnext(scan);
 
-	if (HeapTupleIsValid(tuple))
+	stored.row = chs_table_find(rel, CHS_ACTIVITY_PKEY, customer_id, snapshot);
+	if (stored.row != NULL)
 	{
 		bool		isnull;
 
-		stored.row = heap_copytuple(tuple);
-		stored.activity = chs_activity_decode(DatumGetActivity(heap_getattr(tuple, ACTIVITY_ACTIVITY, desc, &isnull)));
-		stored.series_version = DatumGetInt32(heap_getattr(tuple, ACTIVITY_SERIES_VERSION, desc, &isnull));
-		stored.folded_to = DatumGetFullTransactionId(heap_getattr(tuple, ACTIVITY_FOLDED_TO, desc, &isnull));
+		stored.activity = chs_activity_decode(DatumGetActivity(heap_getattr(stored.row, ACTIVITY_ACTIVITY, desc, &isnull)));
+		stored.series_version = DatumGetInt32(heap_getattr(stored.row, ACTIVITY_SERIES_VERSION, desc, &isnull));
+		stored.folded_to = DatumGetFullTransactionId(heap_getattr(stored.row, ACTIVITY_FOLDED_TO, desc, &isnull));
 	}
 	else
 		stored.activity = chs_activity_empty(DAY_NEVER);
-	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return stored;
 }

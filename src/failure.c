@@ -14,7 +14,6 @@
 #include "catalog.h"
 #include "tables.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/timestamp.h"
 
 /* Columns of chs.failures. */
@@ -31,23 +30,6 @@ enum
 };
 
 #define MAX_WAIT_S 3600
-
-/* Returns a copy of the row of a customer, or NULL. */
-static HeapTuple
-find_failure(Relation rel, int64 customer_id, Snapshot snapshot)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, FAILURES_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
-	scan = systable_beginscan(rel, chs_catalog_relation(CHS_FAILURES_PKEY), true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
-	systable_endscan(scan);
-	return tuple;
-}
 
 static Datum
 column(HeapTuple tuple, int number, Relation rel)
@@ -75,7 +57,7 @@ bool
 chs_failure_must_wait(int64 customer_id, Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), AccessShareLock);
-	HeapTuple	tuple = find_failure(rel, customer_id, snapshot);
+	HeapTuple	tuple = chs_table_find(rel, CHS_FAILURES_PKEY, customer_id, snapshot);
 	bool		wait = tuple != NULL &&
 		DatumGetTimestampTz(column(tuple, FAILURES_NEXT_ATTEMPT, rel)) > GetCurrentTimestamp();
 
@@ -95,8 +77,8 @@ chs_failure_record(int64 customer_id, const ErrorData *error, Snapshot snapshot)
 	int			attempts = 1;
 	int			wait;
 
-	chs_table_open(&table, chs_catalog_relation(CHS_FAILURES));
-	old = find_failure(table.rel, customer_id, snapshot);
+	chs_table_open(&table, chs_catalog_relation(CHS_FAILURES), true);
+	old = chs_table_find(table.rel, CHS_FAILURES_PKEY, customer_id, snapshot);
 	if (old != NULL)
 		attempts += DatumGetInt32(column(old, FAILURES_ATTEMPTS, table.rel));
 	wait = Min(1 << Min(attempts - 1, 16), MAX_WAIT_S);
@@ -117,7 +99,7 @@ void
 chs_failure_clear(int64 customer_id, Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), RowExclusiveLock);
-	HeapTuple	tuple = find_failure(rel, customer_id, snapshot);
+	HeapTuple	tuple = chs_table_find(rel, CHS_FAILURES_PKEY, customer_id, snapshot);
 
 	if (tuple != NULL)
 		simple_heap_delete(rel, &tuple->t_self);

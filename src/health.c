@@ -57,9 +57,9 @@ static const int count_columns[] = {
 void
 chs_health_open(HealthTables *tables)
 {
-	chs_table_open(&tables->activity, chs_catalog_relation(CHS_ACTIVITY));
-	chs_table_open(&tables->health, chs_catalog_relation(CHS_CUSTOMER_HEALTH));
-	chs_table_open(&tables->history, chs_catalog_relation(CHS_HEALTH_SCORES));
+	chs_table_open(&tables->activity, chs_catalog_relation(CHS_ACTIVITY), true);
+	chs_table_open(&tables->health, chs_catalog_relation(CHS_CUSTOMER_HEALTH), true);
+	chs_table_open(&tables->history, chs_catalog_relation(CHS_HEALTH_SCORES), false);
 	tables->any = false;
 	memset(tables->count_changes, 0, sizeof(tables->count_changes));
 	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
@@ -109,7 +109,7 @@ store_counts(HealthTables *tables, Snapshot snapshot)
 	bool		changed = false;
 	int			nrows;
 
-	chs_table_open(&table, chs_catalog_relation(CHS_HEALTH_COUNTS));
+	chs_table_open(&table, chs_catalog_relation(CHS_HEALTH_COUNTS), false);
 	nrows = sum_counts(table.rel, snapshot, false, counts, &last_updated);
 	memset(counts, 0, sizeof(counts));
 	for (HealthStatus status = STATUS_UNKNOWN; status <= STATUS_HEALTHY; status++)
@@ -180,29 +180,19 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 {
 	StoredHealth stored = {0};
 	TupleDesc	desc = RelationGetDescr(tables->health.rel);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	bool		isnull;
+	Datum		datum;
 
-	ScanKeyInit(&key, HEALTH_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
-	scan = systable_beginscan(tables->health.rel, chs_catalog_relation(CHS_CUSTOMER_HEALTH_PKEY), true,
-							  snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		bool		isnull;
-		Datum		datum;
-
-		stored.row = heap_copytuple(tuple);
-		stored.status = status_of_name(TextDatumGetCString(heap_getattr(tuple, HEALTH_STATUS, desc, &isnull)));
-		stored.active = DatumGetBool(heap_getattr(tuple, HEALTH_ACTIVE, desc, &isnull));
-		stored.as_of = DatumGetDateADT(heap_getattr(tuple, HEALTH_AS_OF, desc, &isnull));
-		stored.version = DatumGetInt32(heap_getattr(tuple, HEALTH_VERSION, desc, &isnull));
-		datum = heap_getattr(tuple, HEALTH_RECORDED_SCORE, desc, &isnull);
-		stored.recorded = !isnull;
-		stored.recorded_score = isnull ? 0 : DatumGetFloat8(datum);
-	}
-	systable_endscan(scan);
+	stored.row = chs_table_find(tables->health.rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, snapshot);
+	if (stored.row == NULL)
+		return stored;
+	stored.status = status_of_name(TextDatumGetCString(heap_getattr(stored.row, HEALTH_STATUS, desc, &isnull)));
+	stored.active = DatumGetBool(heap_getattr(stored.row, HEALTH_ACTIVE, desc, &isnull));
+	stored.as_of = DatumGetDateADT(heap_getattr(stored.row, HEALTH_AS_OF, desc, &isnull));
+	stored.version = DatumGetInt32(heap_getattr(stored.row, HEALTH_VERSION, desc, &isnull));
+	datum = heap_getattr(stored.row, HEALTH_RECORDED_SCORE, desc, &isnull);
+	stored.recorded = !isnull;
+	stored.recorded_score = isnull ? 0 : DatumGetFloat8(datum);
 	return stored;
 }
 

@@ -44,7 +44,7 @@ void
 chs_queue_begin_append(QueueAppender *appender)
 {
 	memset(appender, 0, sizeof(QueueAppender));
-	chs_table_open(&appender->table, chs_catalog_relation(CHS_QUEUE));
+	chs_table_open(&appender->table, chs_catalog_relation(CHS_QUEUE), false);
 	appender->context = CurrentMemoryContext;
 	appender->row_context = AllocSetContextCreate(CurrentMemoryContext, "chs queue rows", ALLOCSET_DEFAULT_SIZES);
 }

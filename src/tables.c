@@ -10,19 +10,112 @@
  */
 #include "tables.h"
 
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "storage/bufmgr.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+/*
+ * Where a row of a customer was last written by this session.  While an old
+ * snapshot keeps dead versions of rows from being removed, an index leads to all
+ * of them; this leads to the right one.  It is a hint: whatever it names is used
+ * only if it is the customer's and the snapshot sees it.
+ */
+typedef struct LastWritten
+{
+	Oid			relid;
+	ItemPointerData tid;
+	int64		customer_id;
+} LastWritten;
+
+#define LAST_WRITTEN_SIZE 65536
+
+static LastWritten *last_written = NULL;
+
+static LastWritten *
+last_written_entry(Oid relid, int64 customer_id)
+{
+	uint64		hash = ((uint64) customer_id ^ ((uint64) relid << 40)) * UINT64CONST(0x9e3779b97f4a7c15);
+
+	return &last_written[hash >> 48];
+}
+
+static void
+remember_written(Relation rel, int64 customer_id, ItemPointer tid)
+{
+	LastWritten *entry;
+
+	if (last_written == NULL)
+		last_written = MemoryContextAllocZero(TopMemoryContext, LAST_WRITTEN_SIZE * sizeof(LastWritten));
+	entry = last_written_entry(RelationGetRelid(rel), customer_id);
+	entry->relid = RelationGetRelid(rel);
+	entry->customer_id = customer_id;
+	entry->tid = *tid;
+}
+
+/* Returns a copy of the row that was last written, if the snapshot sees it. */
+static HeapTuple
+fetch_written(Relation rel, int64 customer_id, Snapshot snapshot)
+{
+	LastWritten *entry;
+	HeapTupleData tuple;
+	HeapTuple	copy = NULL;
+	Buffer		buffer;
+	bool		isnull;
+
+	if (last_written == NULL || !IsMVCCSnapshot(snapshot))
+		return NULL;
+	entry = last_written_entry(RelationGetRelid(rel), customer_id);
+	if (entry->relid != RelationGetRelid(rel) || entry->customer_id != customer_id)
+		return NULL;
+	/* the table may have shrunk */
+	if (ItemPointerGetBlockNumber(&entry->tid) >= RelationGetNumberOfBlocks(rel))
+		return NULL;
+	tuple.t_self = entry->tid;
+	if (!heap_fetch(rel, snapshot, &tuple, &buffer, false))
+		return NULL;
+	if (DatumGetInt64(heap_getattr(&tuple, 1, RelationGetDescr(rel), &isnull)) == customer_id)
+		copy = heap_copytuple(&tuple);
+	ReleaseBuffer(buffer);
+	return copy;
+}
+
+/*
+ * chs_table_find returns a copy of the row of a customer, whose identifier is the
+ * first column, or NULL.
+ */
+HeapTuple
+chs_table_find(Relation rel, ChsRelation index, int64 customer_id, Snapshot snapshot)
+{
+	HeapTuple	row = fetch_written(rel, customer_id, snapshot);
+	ScanKeyData key;
+	SysScanDesc scan;
+
+	if (row != NULL)
+		return row;
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	scan = systable_beginscan(rel, chs_catalog_relation(index), true, snapshot, 1, &key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+		row = heap_copytuple(row);
+	systable_endscan(scan);
+	return row;
+}
 
 /*
  * chs_table_open opens a table for writing.  What it allocates lasts as long as
  * the current memory context, or until chs_table_close.
  */
 void
-chs_table_open(OwnTable *table, Oid relid)
+chs_table_open(OwnTable *table, Oid relid, bool by_customer)
 {
+	table->by_customer = by_customer;
 	table->rel = table_open(relid, RowExclusiveLock);
 	table->estate = CreateExecutorState();
 	table->info = makeNode(ResultRelInfo);
@@ -100,6 +193,8 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 	}
 	if (which != CHS_NO_INDEXES)
 		insert_index_entries(table, table->slot, which);
+	if (table->by_customer)
+		remember_written(table->rel, DatumGetInt64(values[0]), &table->slot->tts_tid);
 	ExecClearTuple(table->slot);
 	return true;
 }

@@ -6,6 +6,7 @@
 #define CHS_TABLES_H
 
 #include "compat.h"
+#include "catalog.h"
 #include "executor/executor.h"
 #include "utils/rel.h"
 
@@ -13,15 +14,17 @@
 typedef struct OwnTable
 {
 	Relation	rel;
+	bool		by_customer;	/* the first column is the customer's, and unique */
 	EState	   *estate;
 	ResultRelInfo *info;
 	TupleTableSlot *slot;
 } OwnTable;
 
-extern void chs_table_open(OwnTable *table, Oid relid);
+extern void chs_table_open(OwnTable *table, Oid relid, bool by_customer);
 extern void chs_table_close(OwnTable *table);
 extern void chs_table_fill(OwnTable *table, TupleTableSlot *slot, HeapTuple old,
 						   const Datum *values, const bool *nulls, int n);
+extern HeapTuple chs_table_find(Relation rel, ChsRelation index, int64 customer_id, Snapshot snapshot);
 extern bool chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool *nulls, int n);
 extern void chs_table_insert_many(OwnTable *table, TupleTableSlot **slots, int n);
 

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Point 3: the score of everyone.  On one processor, but for the query that may use all.
 
-customers=$(size 2000 20000)
-events=$(size 1000000 10000000)
+customers=$(size 1000 20000)
+events=$(size 500000 10000000)
 database everyone "$customers"
 export PGOPTIONS='-c max_parallel_workers_per_gather=0'
 psql -Xq -v ON_ERROR_STOP=1 -f "$bench/score.sql"

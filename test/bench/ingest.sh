@@ -63,7 +63,7 @@ value "COPY (SELECT 'INSERT INTO :table (customer_id, event_type, event_data, oc
 group copy s "COPY of $(grouped "$rows") events" bare
 group fold s "until the worker has folded them"
 group multi s "$(grouped "$inserts") events by INSERT of 100 rows each, synchronous_commit off" bare
-for round in $(rounds 3); do
+for round in $(rounds "$(size 2 3)"); do
 	settle
 	while read -r variant; do
 		measure copy "$variant" copy
@@ -76,7 +76,7 @@ done
 
 seconds=$(size 1 2)
 settings=('1 on' '8 on' '1 off' '8 off')
-[ -n "$quick" ] || settings+=('2 on' '2 off')
+if [ -n "$quick" ]; then variants=("${variants[@]:0:3}"); else settings+=('2 on' '2 off'); fi
 for setting in "${settings[@]}"; do
 	group "$setting" /s "single rows, ${setting% *} client(s), synchronous_commit ${setting#* }" bare
 done

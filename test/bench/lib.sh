@@ -62,7 +62,8 @@ in_turn() {
 
 # database NAME CUSTOMERS: makes a database with chs and customers, and goes there.  The worker is off.
 database() {
-	PGDATABASE=postgres worker off
+	export PGDATABASE=postgres
+	worker off
 	value "CREATE DATABASE $1"
 	export PGDATABASE=$1
 	value "CREATE EXTENSION chs"

@@ -16,8 +16,8 @@ fold() {
 # clean: what autovacuum would do, but not in the middle of a measurement.
 clean() { value "VACUUM chs.queue, chs.activity, chs.customer_health, chs.health_scores"; }
 
-for PGDATABASE in held queue; do
-	database $PGDATABASE "$customers"
+for name in held queue; do
+	database $name "$customers"
 	psql -Xq -v ON_ERROR_STOP=1 -f "$bench/queue.sql"
 done
 
