@@ -74,6 +74,7 @@ typedef struct Touched
 	bool		pending;		/* needs a row in the queue */
 	bool		rebuild;		/* activity from the raw events */
 	bool		counted;		/* has events, so has a delta */
+	bool		must_exist;		/* has new events, so must be looked up */
 	bool		exists;			/* and is locked, so goes on existing */
 	char		status;
 } Touched;
@@ -145,22 +146,45 @@ compare_int64(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* The order of an activity: by series, distinct value and day. */
+static int
+compare_records(const void *a, const void *b, void *arg)
+{
+	const Record *x = a;
+	const Record *y = b;
+	const SeriesDefinition *series = arg;
+	int			s = x->series & ~HIGH_PART;
+	int			t = y->series & ~HIGH_PART;
+
+	if (s != t)
+		return s - t;
+	if (series[s].kind == SERIES_DISTINCT && x->value != y->value)
+		return (uint64) x->value < (uint64) y->value ? -1 : 1;
+	return y->days_ago - x->days_ago;
+}
+
 /* Makes the delta of a customer from its records, in the current memory context. */
 static Activity *
 make_delta(const Gathering *g, const Touched *customer)
 {
 	Increment  *increments;
+	Record	   *records;
 	int			n = 0;
 
 	for (uint32 i = customer->last; i != 0; i = g->records[i - 1].next)
 		n++;
+	records = palloc_extended(Max(n, 1) * sizeof(Record), MCXT_ALLOC_HUGE);
 	increments = palloc_extended(Max(n, 1) * sizeof(Increment), MCXT_ALLOC_HUGE);
 	n = 0;
 	for (uint32 i = customer->last; i != 0; i = g->records[i - 1].next)
+		records[n++] = g->records[i - 1];
+	/* here, because records are smaller than increments */
+	qsort_arg(records, n, sizeof(Record), compare_records, g->series);
+	for (int i = 0; i < n; i++)
 	{
-		const Record *r = &g->records[i - 1];
+		const Record *r = &records[i];
 		const SeriesDefinition *s = &g->series[r->series & ~HIGH_PART];
-		Increment  *in = &increments[n++];
+		Increment  *in = &increments[i];
 
 		*in = (Increment) {
 			.series_id = s->id,.kind = s->kind,.keep = s->keep,
@@ -179,9 +203,25 @@ make_delta(const Gathering *g, const Touched *customer)
 	return chs_activity_encode(chs_activity_from_increments(increments, n, g->today));
 }
 
+/* Makes sure that a customer of new events exists, as a foreign key would. */
+static void
+check_exists(Touched *customer)
+{
+	if (!customer->must_exist || customer->exists)
+		return;
+	if (chs_customer_lock(customer->customer_id, true, NULL) != CUSTOMER_LOCKED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("event has an unknown customer_id: %lld", (long long) customer->customer_id),
+				 errdetail("There is no such row in chs.customers."),
+				 errhint("Insert the customer first.")));
+	customer->exists = true;
+}
+
 /*
- * Appends to the queue what a gathering holds, by ascending customer, and
- * empties it, but for which customers exist.
+ * Appends to the queue what a gathering holds, by ascending customer, in which
+ * order looking them up costs least, and empties it, but for which customers
+ * exist.
  */
 static void
 append_gathering(Gathering *g)
@@ -208,12 +248,13 @@ append_gathering(Gathering *g)
 
 		CHECK_FOR_INTERRUPTS();
 		customer = touched_lookup(g->customers, ids[i]);
+		check_exists(customer);
 		if (customer->counted && !customer->rebuild)
 			delta = make_delta(g, customer);
 		chs_queue_append(&appender, ids[i], delta, customer->rebuild, g->series_version);
 		MemoryContextSwitchTo(outer);
 		customer->last = 0;
-		customer->pending = customer->rebuild = customer->counted = false;
+		customer->pending = customer->rebuild = customer->counted = customer->must_exist = false;
 	}
 	chs_queue_end_append(&appender);
 	MemoryContextSwitchTo(caller);
@@ -337,7 +378,7 @@ gathering_for(const Live *live)
 	return g;
 }
 
-/* Remembers a customer to be queued, and makes sure that it exists where it must. */
+/* Remembers a customer to be queued, and that it must exist if it must. */
 static Touched *
 touch_customer(Gathering *g, int64 customer_id, bool must_exist)
 {
@@ -347,18 +388,10 @@ touch_customer(Gathering *g, int64 customer_id, bool must_exist)
 	if (!found)
 	{
 		customer->last = 0;
-		customer->pending = customer->rebuild = customer->counted = customer->exists = false;
+		customer->pending = customer->rebuild = customer->counted = false;
+		customer->must_exist = customer->exists = false;
 	}
-	if (must_exist && !customer->exists)
-	{
-		if (chs_customer_lock(customer_id, true, NULL) != CUSTOMER_LOCKED)
-			ereport(ERROR,
-					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-					 errmsg("event has an unknown customer_id: %lld", (long long) customer_id),
-					 errdetail("There is no such row in chs.customers."),
-					 errhint("Insert the customer first.")));
-		customer->exists = true;
-	}
+	customer->must_exist |= must_exist;
 	if (!customer->pending)
 	{
 		customer->pending = true;

@@ -98,22 +98,6 @@ hash_value(const JsonbValue *value)
 	return hash;
 }
 
-/* A filter that is false, unknown or fails does not hold. */
-static bool
-predicate_holds(JsonPath *predicate, Jsonb *event_data)
-{
-	LOCAL_FCINFO(fcinfo, 2);
-	Datum		result;
-
-	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = JsonbPGetDatum(event_data);
-	fcinfo->args[0].isnull = false;
-	fcinfo->args[1].value = PointerGetDatum(predicate);
-	fcinfo->args[1].isnull = false;
-	result = jsonb_path_match_opr(fcinfo);
-	return !fcinfo->isnull && DatumGetBool(result);
-}
-
 /* Fills the cell of an event that passed the filter; false: nothing to count. */
 static bool
 count_field(const SeriesDefinition *s, Jsonb *event_data, Cell *cell)
@@ -159,14 +143,14 @@ chs_count_event(const Published *published, const char *event_type, int event_ty
 		const SeriesDefinition *s = &published->series[t->series[i]];
 		Increment  *in = &increments[n];
 
-		if (s->predicate >= 0)
+		if (s->filter_index >= 0)
 		{
-			/* each predicate is asked once, as far as the bits go */
-			uint64		bit = s->predicate < 64 ? UINT64CONST(1) << s->predicate : 0;
+			/* each filter is asked once, as far as the bits go */
+			uint64		bit = s->filter_index < 64 ? UINT64CONST(1) << s->filter_index : 0;
 
 			if ((known & bit) == 0)
 			{
-				bool		result = predicate_holds(t->predicates[s->predicate], event_data);
+				bool		result = chs_filter_holds(&t->filters[s->filter_index], event_data);
 
 				known |= bit;
 				if (result)

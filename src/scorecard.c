@@ -303,7 +303,7 @@ need_series(Published *p, const char *event_type, SeriesKind kind,
 	s->field = kind == SERIES_COUNT ? NULL : pstrdup(field);
 	s->field_length = s->field == NULL ? 0 : strlen(s->field);
 	s->filter = filter == NULL ? NULL : pstrdup(filter);
-	s->predicate = -1;
+	s->filter_index = -1;
 	return p->nseries++;
 }
 
@@ -590,16 +590,15 @@ group_by_event_type(Published *p)
 			t->event_type = s->event_type;
 			t->event_type_length = strlen(s->event_type);
 			t->series = palloc(p->nseries * sizeof(int));
-			t->predicates = palloc(p->nseries * sizeof(JsonPath *));
+			t->filters = palloc(p->nseries * sizeof(Filter));
 		}
-		for (int j = 0; j < t->nseries && s->filter != NULL && s->predicate < 0; j++)
+		for (int j = 0; j < t->nseries && s->filter != NULL && s->filter_index < 0; j++)
 			if (same_text(p->series[t->series[j]].filter, s->filter))
-				s->predicate = p->series[t->series[j]].predicate;
-		if (s->filter != NULL && s->predicate < 0)
+				s->filter_index = p->series[t->series[j]].filter_index;
+		if (s->filter != NULL && s->filter_index < 0)
 		{
-			s->predicate = t->npredicates++;
-			t->predicates[s->predicate] =
-				DatumGetJsonPathP(DirectFunctionCall1(jsonpath_in, CStringGetDatum(s->filter)));
+			s->filter_index = t->nfilters++;
+			chs_filter_compile(&t->filters[s->filter_index], s->filter);
 		}
 		t->series[t->nseries++] = i;
 		p->max_increments = Max(p->max_increments, t->nseries);

@@ -6,8 +6,7 @@
 #define CHS_SCORECARD_H
 
 #include "activity.h"
-#include "utils/jsonb.h"
-#include "utils/jsonpath.h"
+#include "filter.h"
 
 /* Of all scorecards together, so many series at most. */
 #define MAX_SERIES 4096
@@ -103,7 +102,7 @@ typedef struct SeriesDefinition
 	char	   *field;			/* NULL where the kind needs none */
 	int			field_length;
 	char	   *filter;			/* NULL: every event */
-	int			predicate;		/* index into its EventCounting's, or -1 */
+	int			filter_index;	/* into its EventCounting's filters, or -1 */
 } SeriesDefinition;
 
 /* What an event of one type contributes to. */
@@ -113,8 +112,8 @@ typedef struct EventCounting
 	int			event_type_length;
 	int			nseries;
 	int		   *series;			/* indexes into Published.series */
-	int			npredicates;
-	JsonPath  **predicates;		/* each filter once */
+	int			nfilters;
+	Filter	   *filters;		/* each one once */
 } EventCounting;
 
 typedef struct Published
