@@ -39,6 +39,7 @@
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "libpq/pqformat.h"
+#include "message.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
@@ -991,7 +992,7 @@ chs_activity_in(PG_FUNCTION_ARGS)
 	if (length % 2 != 0 || strspn(text, digits) != length)
 		chs_input_error(fcinfo,
 						(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-						 errmsg("invalid input syntax for type %s: \"%.40s\"", "chs_activity", text),
+						 errmsg("invalid input syntax for type %s: \"%s\"", "chs_activity", chs_message_value(text, length)),
 						 errdetail("An activity is written as an even number of hexadecimal digits in lower case.")));
 	bytes = palloc(length / 2 + 1);
 	for (Size i = 0; i < length / 2; i++)

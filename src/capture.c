@@ -22,8 +22,8 @@
 #include "count.h"
 #include "customer.h"
 #include "funcapi.h"
+#include "message.h"
 #include "executor/nodeHash.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "queue.h"
 #include "utils/builtins.h"
@@ -39,12 +39,6 @@
 #define EVENTS_EVENT_TYPE 3
 #define EVENTS_EVENT_DATA 4
 #define EVENTS_OCCURRED_AT 5
-
-/* Columns of chs.customers. */
-#define CUSTOMERS_CUSTOMER_ID 1
-#define CUSTOMERS_SEGMENT 5
-#define CUSTOMERS_CREATED_AT 7
-#define CUSTOMERS_CHURNED_AT 8
 
 /* Events may be so far ahead of the clock, for clocks that differ. */
 #define MAX_AHEAD USECS_PER_DAY
@@ -441,21 +435,10 @@ typedef struct Event
 	TimestampTz occurred_at;
 } Event;
 
-/* Values in messages are cut to so many bytes. */
-#define MAX_SHOWN 64
-
-static const char *
-shown(const char *text, int length)
-{
-	int			n = pg_mbcliplen(text, length, MAX_SHOWN);
-
-	return psprintf("%s%s", pnstrdup(text, n), n < length ? "..." : "");
-}
-
 static const char *
 event_type_text(const Event *event)
 {
-	return shown(event->event_type, event->event_type_length);
+	return chs_message_value(event->event_type, event->event_type_length);
 }
 
 static const char *
@@ -463,7 +446,7 @@ jsonb_text(Jsonb *jb)
 {
 	char	   *text = JsonbToCString(NULL, &jb->root, VARSIZE(jb));
 
-	return shown(text, strlen(text));
+	return chs_message_value(text, strlen(text));
 }
 
 static bool

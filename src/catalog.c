@@ -33,13 +33,6 @@
 
 /* ----------------------------------------------------------- own objects */
 
-/* chs_catalog_installed tells whether the current database has the extension. */
-bool
-chs_catalog_installed(void)
-{
-	return OidIsValid(get_extension_oid("chs", true));
-}
-
 static Form_pg_extension
 copy_extension_row(void)
 {

@@ -66,7 +66,6 @@ typedef struct OwnerRights
 	int			nest_level;
 } OwnerRights;
 
-extern bool chs_catalog_installed(void);
 extern Oid	chs_catalog_extension_schema(void);
 extern Oid	chs_catalog_relation(ChsRelation relation);
 extern void chs_catalog_become_owner(OwnerRights *saved);

@@ -22,12 +22,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* Columns of chs.customers. */
-#define CUSTOMERS_CUSTOMER_ID 1
-#define CUSTOMERS_SEGMENT 5
-#define CUSTOMERS_CREATED_AT 7
-#define CUSTOMERS_CHURNED_AT 8
-
 /* Columns of chs.activity. */
 #define ACTIVITY_ACTIVITY 2
 #define ACTIVITY_SERIES_VERSION 3

@@ -10,6 +10,12 @@
 #include "queue.h"
 #include "score.h"
 
+/* Columns of chs.customers. */
+#define CUSTOMERS_CUSTOMER_ID 1
+#define CUSTOMERS_SEGMENT 5
+#define CUSTOMERS_CREATED_AT 7
+#define CUSTOMERS_CHURNED_AT 8
+
 typedef struct Customer
 {
 	int64		customer_id;

@@ -15,6 +15,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "message.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -105,7 +106,7 @@ read_curve_number(const char **next, const char *text)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid curve: \"%s\"", text),
-				 errdetail("A number was expected at \"%.20s\".", *next),
+				 errdetail("A number was expected at \"%s\".", chs_message_value(*next, strlen(*next))),
 				 errhint("Write points as value:score, in ascending order of value, as in '0:0 1:100'.")));
 	*next = end;
 	return d;

@@ -113,14 +113,17 @@ CREATE FUNCTION @extschema@.chs_record_event(
 DECLARE
     id bigint;
 BEGIN
-    INSERT INTO chs.customer_events AS e (customer_id, event_type, event_data, occurred_at, idempotency_key)
-    VALUES ($1, $2, COALESCE($3, '{}'), COALESCE($4, now()), $5)
-    ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING e.event_id INTO id;
-    IF id IS NULL THEN
-        SELECT e.event_id INTO STRICT id FROM chs.customer_events e
-        WHERE e.customer_id = $1 AND e.idempotency_key = $5;
-    END IF;
+    -- Again, if the first one with the key goes while we look for it.
+    WHILE id IS NULL LOOP
+        INSERT INTO chs.customer_events AS e (customer_id, event_type, event_data, occurred_at, idempotency_key)
+        VALUES ($1, $2, COALESCE($3, '{}'), COALESCE($4, now()), $5)
+        ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        RETURNING e.event_id INTO id;
+        IF id IS NULL THEN
+            SELECT e.event_id INTO id FROM chs.customer_events e
+            WHERE e.customer_id = $1 AND e.idempotency_key = $5;
+        END IF;
+    END LOOP;
     RETURN id;
 END
 $$;

@@ -1,0 +1,22 @@
+/*
+ * message.h
+ *	  Values in messages.
+ */
+#ifndef CHS_MESSAGE_H
+#define CHS_MESSAGE_H
+
+#include "compat.h"
+#include "mb/pg_wchar.h"
+
+#define MAX_MESSAGE_VALUE 64
+
+/* Returns a value for a message, cut to whole characters if it is long. */
+static inline const char *
+chs_message_value(const char *text, int length)
+{
+	int			n = pg_mbcliplen(text, length, MAX_MESSAGE_VALUE);
+
+	return psprintf("%s%s", pnstrdup(text, n), n < length ? "..." : "");
+}
+
+#endif							/* CHS_MESSAGE_H */
