@@ -13,9 +13,6 @@
  */
 #include "fold.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "capture.h"
 #include "count.h"
@@ -29,7 +26,6 @@
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"

@@ -210,7 +210,7 @@ wake_at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		return;
 	if (wake_at_commit && event == XACT_EVENT_COMMIT)
 	{
-		/* a slot is freed only after its database was dropped */
+		/* the launcher may have given the slot to another database */
 		if (slot == NULL || slot->database != MyDatabaseId)
 			slot = make_slot(MyDatabaseId);
 		if (slot != NULL)

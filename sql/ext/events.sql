@@ -51,7 +51,7 @@ COMMENT ON COLUMN chs.customer_events.idempotency_key IS 'unique per customer: a
 -- The foreign keys say what belongs to what, to people, to tools and to pg_dump,
 -- and cascade what is done to a customer or event type.  Their check of every
 -- inserted row is turned off: capture makes the same check, for a customer with
--- the same lock, once per statement, which costs a bulk load a tenth of that.
+-- the same lock, once per statement, which costs a bulk load a fraction of that.
 ALTER TABLE chs.customer_events
     ADD CONSTRAINT customer_events_customer_id_fkey FOREIGN KEY (customer_id)
         REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE,
