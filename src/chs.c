@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "settings.h"
 #include "worker.h"
+#include "worker_shared.h"
 
 PG_MODULE_MAGIC;
 
@@ -24,5 +25,6 @@ _PG_init(void)
 	chs_settings_define();
 	chs_catalog_init();
 	chs_capture_init();
-	chs_worker_init();
+	chs_worker_shared_init();
+	chs_launcher_init();
 }

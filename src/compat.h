@@ -63,4 +63,12 @@
 #define BGWORKER_INTERRUPTIBLE 0
 #endif
 
+/* What a process waits for, as pg_stat_activity shows it, has a name of its own from 17 on. */
+#if PG_VERSION_NUM >= 170000
+#define chs_wait_event(variable, name) \
+	((variable) != 0 ? (variable) : ((variable) = WaitEventExtensionNew(name)))
+#else
+#define chs_wait_event(variable, name) ((void) (variable), PG_WAIT_EXTENSION)
+#endif
+
 #endif							/* CHS_COMPAT_H */

@@ -6,7 +6,9 @@
 
 #include <limits.h>
 
+#include "postmaster/interrupt.h"
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 /* Whether the worker works; the rest of chs does not depend on it. */
 bool		chs_enabled = true;
@@ -17,11 +19,61 @@ bool		chs_enabled = true;
  */
 int			chs_naptime = 60;
 
+/* For which databases workers are started; empty: for all. */
+static char *chs_databases = NULL;
+
 /* How many queue rows one transaction of the worker looks at. */
 int			chs_batch_size = 1000;
 
 /* From how many points on a change of the score is a row of the history. */
 double		chs_history_threshold = 1.0;
+
+static bool
+check_databases(char **value, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
+{
+	char	   *copy = pstrdup(*value);
+	List	   *names;
+	bool		valid = SplitIdentifierString(copy, ',', &names);
+
+	if (!valid)
+		GUC_check_errdetail("List syntax is invalid.");
+	list_free(names);
+	pfree(copy);
+	return valid;
+}
+
+/* chs_settings_lists_database tells whether workers are wanted for a database. */
+bool
+chs_settings_lists_database(const char *name)
+{
+	char	   *copy = pstrdup(chs_databases);
+	List	   *names;
+	ListCell   *cell;
+	bool		listed = false;
+
+	if (!SplitIdentifierString(copy, ',', &names))
+		elog(ERROR, "chs.databases has invalid syntax");	/* it was checked */
+	foreach(cell, names)
+		listed |= strcmp(lfirst(cell), name) == 0;
+	listed |= names == NIL;
+	list_free(names);
+	pfree(copy);
+	return listed;
+}
+
+/*
+ * chs_settings_reload reads the settings again if a background process was told
+ * that they changed, and tells whether it did.
+ */
+bool
+chs_settings_reload(void)
+{
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	return true;
+}
 
 /* chs_settings_define makes the settings known to the server. */
 void
@@ -31,6 +83,10 @@ chs_settings_define(void)
 							 "Lets the background worker fold the queue and keep scores fresh.",
 							 "While it is off the queue fills; chs_process_queue() works all the same.",
 							 &chs_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("chs.databases",
+							   "Names the databases that the background worker works for.",
+							   "A list separated by commas; empty: all databases that have the extension.",
+							   &chs_databases, "", PGC_SIGHUP, GUC_LIST_INPUT, check_databases, NULL, NULL);
 	DefineCustomIntVariable("chs.naptime",
 							"How long the background worker sleeps at most before it looks at a database again.",
 							"Commits wake it at once; this is the safety net, which COMMIT PREPARED needs.",

@@ -13,5 +13,7 @@ extern int	chs_batch_size;
 extern double chs_history_threshold;
 
 extern void chs_settings_define(void);
+extern bool chs_settings_lists_database(const char *name);
+extern bool chs_settings_reload(void);
 
 #endif							/* CHS_SETTINGS_H */

@@ -1,13 +1,14 @@
 /*
  * worker.h
- *	  The background worker.
+ *	  The background processes: a launcher, and workers for databases with work.
  */
 #ifndef CHS_WORKER_H
 #define CHS_WORKER_H
 
 #include "compat.h"
 
-extern void chs_worker_init(void);
+extern Datum chs_worker_argument(Oid database, int number);
 extern void chs_worker_wake_at_commit(void);
+extern void chs_launcher_init(void);
 
 #endif							/* CHS_WORKER_H */

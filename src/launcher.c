@@ -1,0 +1,328 @@
+/*
+ * launcher.c
+ *	  The launcher starts workers for the databases that need them.
+ *
+ * It is there while the server is, connects to no database, so that it is in
+ * nobody's way, and looks at the slots in shared memory.  A commit that queued
+ * something marks its database dirty and wakes the worker that is there, or else
+ * the launcher, which starts one.
+ *
+ *		new ──look──► unknown ──first worker──► installed ◄──► dirty, worker running
+ *		 │               │                        │
+ *		 │               └──► not installed ◄─────┘    (a commit with chs in it: dirty again)
+ *		 └──► passed over: a template, closed to connections, or not in chs.databases
+ *
+ * When the launcher starts, every database that is not passed over is unknown, and
+ * a worker looks at it once.
+ *
+ * Exit code 0 of a worker is a proper end; the launcher starts another after any
+ * other one, waiting longer each time.
+ */
+#include "worker_shared.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "settings.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+/* After failing, a worker is started again after a second, then two, and so on. */
+#define MAX_BACKOFF_S 300
+
+/* Where no worker could be started, it is tried again after so long. */
+#define NO_PLACE_WAIT_MS 5000
+
+/* What the launcher knows of a worker that it started. */
+typedef struct LaunchedWorker
+{
+	BackgroundWorkerHandle *handle; /* NULL: none */
+	int			failures;		/* in a row */
+	TimestampTz not_before;		/* of the next start */
+} LaunchedWorker;
+
+static LaunchedWorker launched[MAX_DATABASES][MAX_WORKERS];
+
+PGDLLEXPORT void chs_launcher_main(Datum arg);
+
+/* Whether a database is one that may be connected to. */
+static bool
+is_for_workers(Form_pg_database database)
+{
+	/* -2: invalid, of a DROP DATABASE that was interrupted */
+	return database->datallowconn && !database->datistemplate && database->datconnlimit != -2 &&
+		chs_settings_lists_database(NameStr(database->datname));
+}
+
+/* Notes what a look at the row of a database has shown. */
+static void
+note_database(Form_pg_database database, bool *there)
+{
+	DatabaseSlot *slot = chs_worker_slot(database->oid);
+	static Oid	complained_of = InvalidOid;
+
+	if (slot == NULL)
+	{
+		if (complained_of != database->oid)
+			ereport(LOG,
+					(errmsg("chs cannot look after database \"%s\"", NameStr(database->datname)),
+					 errdetail("It looks after %d databases at most.", MAX_DATABASES)));
+		complained_of = database->oid;
+		return;
+	}
+	there[slot - chs_worker_shared->databases] = true;
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	if (!is_for_workers(database))
+		slot->state = DATABASE_PASSED_OVER;
+	else if (slot->state == DATABASE_NEW || slot->state == DATABASE_PASSED_OVER)
+		slot->state = DATABASE_UNKNOWN;
+	LWLockRelease(chs_worker_shared->lock);
+}
+
+/*
+ * Looks through the databases: makes a slot for each, and frees those of the ones
+ * that are gone.
+ */
+static void
+look_through_databases(void)
+{
+	bool		there[MAX_DATABASES];
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	/* one that is made meanwhile may not be seen, and stays */
+	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
+	for (int i = 0; i < MAX_DATABASES; i++)
+		there[i] = !OidIsValid(chs_worker_shared->databases[i].database);
+	LWLockRelease(chs_worker_shared->lock);
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+		note_database((Form_pg_database) GETSTRUCT(tuple), there);
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_DATABASES; i++)
+		if (!there[i] && !chs_worker_is_there(&chs_worker_shared->databases[i]))
+			chs_worker_shared->databases[i].database = InvalidOid;
+	LWLockRelease(chs_worker_shared->lock);
+}
+
+/* Takes note of a worker that has ended; false while it is there. */
+static bool
+has_ended(LaunchedWorker *worker, DatabaseSlot *slot, int number)
+{
+	pid_t		pid;
+
+	/* also one that an earlier launcher started */
+	if (worker->handle == NULL)
+		return slot->workers[number].pid == 0;
+	if (GetBackgroundWorkerPid(worker->handle, &pid) != BGWH_STOPPED)
+		return false;
+	pfree(worker->handle);
+	worker->handle = NULL;
+	if (slot->workers[number].ended_well)
+		worker->failures = 0;
+	else
+	{
+		int			delay = Min(1 << Min(worker->failures, 16), MAX_BACKOFF_S);
+
+		worker->failures++;
+		worker->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay * 1000);
+		/* what it was to do is still to be done */
+		pg_atomic_write_u32(&slot->dirty, 1);
+	}
+	return slot->workers[number].pid == 0;
+}
+
+static void
+start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
+{
+	BackgroundWorker worker;
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+	slot->workers[number].ended_well = false;
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION | BGWORKER_INTERRUPTIBLE;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "chs", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "chs_worker_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "chs worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "chs worker", BGW_MAXLEN);
+	worker.bgw_main_arg = chs_worker_argument(slot->database, number);
+	worker.bgw_notify_pid = MyProcPid;
+	if (!RegisterDynamicBackgroundWorker(&worker, &launch->handle))
+	{
+		if (launch->failures++ == 0)
+			ereport(LOG,
+					(errmsg("chs could not start a worker"),
+					 errhint("Increase \"max_worker_processes\".")));
+		launch->handle = NULL;
+		launch->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NO_PLACE_WAIT_MS);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/* Whether the first worker of a database is needed. */
+static bool
+is_needed(const DatabaseSlot *slot)
+{
+	switch (slot->state)
+	{
+		case DATABASE_UNKNOWN:
+			return true;
+		case DATABASE_INSTALLED:
+		case DATABASE_NOT_INSTALLED:
+			return pg_atomic_read_u32(&((DatabaseSlot *) slot)->dirty) != 0;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Starts workers for the databases that need one.  Returns in how many
+ * milliseconds one that failed may be started again, at most the given number.
+ */
+static long
+start_workers(long timeout)
+{
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		DatabaseSlot *slot = &chs_worker_shared->databases[i];
+		TimestampTz now;
+
+		if (!OidIsValid(slot->database) || !has_ended(&launched[i][0], slot, 0) ||
+			!chs_enabled || !is_needed(slot))
+			continue;
+		now = GetCurrentTimestamp();
+		if (launched[i][0].not_before > now)
+			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, launched[i][0].not_before));
+		else
+			start_worker(&launched[i][0], slot, 0);
+	}
+	return Max(timeout, 1);
+}
+
+/*
+ * Has all databases with the extension looked at; but a worker that is there
+ * looks anyway, and must not be kept from leaving.
+ */
+static void
+mark_installed_dirty(void)
+{
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		DatabaseSlot *slot = &chs_worker_shared->databases[i];
+
+		if (OidIsValid(slot->database) && slot->state == DATABASE_INSTALLED && slot->workers[0].pid == 0)
+			chs_worker_mark_dirty(slot);
+	}
+}
+
+/* Whether a commit told of a database whose row is still to be looked at. */
+static bool
+any_new_database(void)
+{
+	for (int i = 0; i < MAX_DATABASES; i++)
+		if (OidIsValid(chs_worker_shared->databases[i].database) &&
+			chs_worker_shared->databases[i].state == DATABASE_NEW)
+			return true;
+	return false;
+}
+
+static void
+attach_launcher(void)
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	chs_worker_shared->launcher_latch = MyLatch;
+	LWLockRelease(chs_worker_shared->lock);
+}
+
+static void
+detach_launcher(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	chs_worker_shared->launcher_latch = NULL;
+	LWLockRelease(chs_worker_shared->lock);
+}
+
+/* chs_launcher_main starts workers until the server stops. */
+void
+chs_launcher_main(Datum arg pg_attribute_unused())
+{
+	static uint32 wait_event = 0;
+	TimestampTz next_look = 0;
+
+	/* what it does is short, so that it can leave quietly between two looks */
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname("chs launcher");
+	before_shmem_exit(detach_launcher, (Datum) 0);
+	attach_launcher();
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz midnight = (now / USECS_PER_DAY + 1) * USECS_PER_DAY;
+		long		timeout;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		/* exit code 1: started again, unless the server stops */
+		if (ShutdownRequestPending)
+			proc_exit(1);
+		/* the nap may be shorter now */
+		if (chs_settings_reload() || now >= next_look)
+		{
+			look_through_databases();
+			mark_installed_dirty();
+			/* also as soon as a UTC day begins */
+			next_look = Min(TimestampTzPlusMilliseconds(now, (int64) chs_naptime * 1000), midnight);
+		}
+		else if (any_new_database())
+			look_through_databases();
+		timeout = start_workers(Max(TimestampDifferenceMilliseconds(now, next_look), 1));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout, chs_wait_event(wait_event, "ChsLauncherMain"));
+	}
+}
+
+/* chs_launcher_init registers the launcher when the library is being preloaded. */
+void
+chs_launcher_init(void)
+{
+	BackgroundWorker worker;
+
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	strlcpy(worker.bgw_library_name, "chs", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "chs_launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "chs launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "chs launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}

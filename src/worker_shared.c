@@ -1,0 +1,172 @@
+/*
+ * worker_shared.c
+ *	  What the launcher, the workers and the sessions share, and how a commit
+ *	  wakes who has to know of it.
+ */
+#include "worker_shared.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "worker.h"
+
+WorkerShared *chs_worker_shared = NULL;
+
+static shmem_request_hook_type previous_shmem_request_hook = NULL;
+static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
+
+static void
+request_shared_memory(void)
+{
+	if (previous_shmem_request_hook)
+		previous_shmem_request_hook();
+	RequestAddinShmemSpace(sizeof(WorkerShared));
+	RequestNamedLWLockTranche("chs", 1);
+}
+
+static void
+start_shared_memory(void)
+{
+	bool		found;
+
+	if (previous_shmem_startup_hook)
+		previous_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	chs_worker_shared = ShmemInitStruct("chs", sizeof(WorkerShared), &found);
+	if (!found)
+	{
+		memset(chs_worker_shared, 0, sizeof(WorkerShared));
+		chs_worker_shared->lock = &GetNamedLWLockTranche("chs")->lock;
+		for (int i = 0; i < MAX_DATABASES; i++)
+			pg_atomic_init_u32(&chs_worker_shared->databases[i].dirty, 0);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Finds the slot of a database; the caller holds the lock. */
+static DatabaseSlot *
+find_slot(Oid database)
+{
+	for (int i = 0; i < MAX_DATABASES; i++)
+		if (chs_worker_shared->databases[i].database == database)
+			return &chs_worker_shared->databases[i];
+	return NULL;
+}
+
+/* chs_worker_slot finds or makes the slot of a database; NULL where there are too many. */
+DatabaseSlot *
+chs_worker_slot(Oid database)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot == NULL && (slot = find_slot(InvalidOid)) != NULL)
+	{
+		slot->database = database;
+		slot->state = DATABASE_NEW;
+		slot->next_housekeeping = 0;
+		memset(slot->workers, 0, sizeof(slot->workers));
+		pg_atomic_write_u32(&slot->dirty, 0);
+	}
+	LWLockRelease(chs_worker_shared->lock);
+	return slot;
+}
+
+/* chs_worker_is_there tells whether a database has any worker; the caller holds the lock. */
+bool
+chs_worker_is_there(const DatabaseSlot *slot)
+{
+	for (int i = 0; i < MAX_WORKERS; i++)
+		if (slot->workers[i].pid != 0)
+			return true;
+	return false;
+}
+
+/*
+ * chs_worker_mark_dirty marks a database dirty and wakes who looks after it: the
+ * first worker if it is there, else the launcher.
+ */
+void
+chs_worker_mark_dirty(DatabaseSlot *slot)
+{
+	/* if it is dirty already, somebody is awake */
+	if (pg_atomic_exchange_u32(&slot->dirty, 1) == 0)
+	{
+		Latch	   *latch;
+
+		LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
+		latch = slot->workers[0].latch ? slot->workers[0].latch : chs_worker_shared->launcher_latch;
+		if (latch)
+			SetLatch(latch);
+		LWLockRelease(chs_worker_shared->lock);
+	}
+}
+
+/* chs_worker_wake_launcher has the launcher look at the slots. */
+void
+chs_worker_wake_launcher(void)
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
+	if (chs_worker_shared->launcher_latch)
+		SetLatch(chs_worker_shared->launcher_latch);
+	LWLockRelease(chs_worker_shared->lock);
+}
+
+static bool wake_at_commit = false;
+
+/*
+ * chs_worker_wake_at_commit has the current database looked at when the
+ * transaction has committed.
+ */
+void
+chs_worker_wake_at_commit(void)
+{
+	wake_at_commit = chs_worker_shared != NULL;
+}
+
+/* Must not fail: the transaction has ended. */
+static void
+wake_at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
+{
+	static DatabaseSlot *slot = NULL;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	if (wake_at_commit && event == XACT_EVENT_COMMIT)
+	{
+		/* the launcher may have given the slot to another database */
+		if (slot == NULL || slot->database != MyDatabaseId)
+			slot = chs_worker_slot(MyDatabaseId);
+		if (slot != NULL)
+			chs_worker_mark_dirty(slot);
+	}
+	wake_at_commit = false;
+}
+
+/* chs_wake_worker has the worker look at this database after commit. */
+PG_FUNCTION_INFO_V1(chs_wake_worker);
+Datum
+chs_wake_worker(PG_FUNCTION_ARGS)
+{
+	chs_worker_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+/*
+ * chs_worker_shared_init registers for the end of transactions and, when the
+ * library is being preloaded, for shared memory.
+ */
+void
+chs_worker_shared_init(void)
+{
+	RegisterXactCallback(wake_at_transaction_end, NULL);
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_shared_memory;
+}
