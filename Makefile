@@ -11,7 +11,7 @@ AREAS = schema activity scorecards publish shipped customers events queue health
 DATA_built = sql/chs--$(EXTVERSION).sql
 EXTRA_CLEAN = $(DATA_built)
 
-REGRESS = access activity alter curves events record explain triggers reinstall failures
+REGRESS = access activity alter curves events record explain triggers reinstall versions failures
 REGRESS_OPTS = --inputdir=. --load-extension=chs
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=chs

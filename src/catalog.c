@@ -144,6 +144,7 @@ chs_catalog_become_caller(const OwnerRights *saved)
 /* ------------------------------------------------------ the live version */
 
 static Live *live = NULL;
+static Live *named = NULL;		/* the version that was asked for last */
 static bool live_is_stale = true;
 static Oid	live_relations[2];	/* whose changes make it stale */
 
@@ -255,21 +256,40 @@ read_rules(Live *l)
 	}
 }
 
-/* Reads the live version of the active snapshot. */
+/* Reads which versions the active snapshot sees. */
 static void
-read_version(Live *l)
+read_version_times(Live *l)
 {
-	bool		isnull;
-	MemoryContext caller;
-
-	if (SPI_execute("SELECT version, series_version, document, published_by_xid FROM chs.scorecard_versions"
-					" ORDER BY version DESC LIMIT 1", true, 1) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT version, published_at FROM chs.scorecard_versions ORDER BY version", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.scorecard_versions");
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no scorecard version is published"),
 				 errhint("Publish one with chs_publish().")));
+	l->nversions = SPI_processed;
+	l->versions = MemoryContextAlloc(l->context, l->nversions * sizeof(VersionTime));
+	for (int i = 0; i < l->nversions; i++)
+	{
+		bool		isnull;
+
+		l->versions[i].version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		l->versions[i].published_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+}
+
+/* Reads a version that the active snapshot sees. */
+static void
+read_version(Live *l, int version)
+{
+	bool		isnull;
+	MemoryContext caller;
+	Oid			types[] = {INT4OID};
+	Datum		args[] = {Int32GetDatum(version)};
+
+	if (SPI_execute_with_args("SELECT version, series_version, document, published_by_xid FROM chs.scorecard_versions"
+							  " WHERE version = $1", 1, types, args, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not read chs.scorecard_versions");
 	l->version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	l->series_version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	l->published_by = DatumGetFullTransactionId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
@@ -279,9 +299,12 @@ read_version(Live *l)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Reads the version that a snapshot takes for the live one, and the rules. */
+/*
+ * Reads the version that a snapshot takes for the live one, and the rules; or,
+ * where one is named, that version alone.
+ */
 static Live *
-read_live(Snapshot snapshot)
+read_live(Snapshot snapshot, int version)
 {
 	OwnerRights saved;
 	Live	   *l;
@@ -297,8 +320,14 @@ read_live(Snapshot snapshot)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	PushActiveSnapshot(snapshot);
-	read_version(l);
-	read_rules(l);
+	if (version == 0)
+	{
+		read_version_times(l);
+		read_version(l, l->versions[l->nversions - 1].version);
+		read_rules(l);
+	}
+	else
+		read_version(l, version);
 	PopActiveSnapshot();
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
@@ -323,7 +352,7 @@ chs_catalog_live(void)
 	PG_TRY();
 	{
 		/* a catalog snapshot is always up to date, and allowed in a parallel query */
-		fresh = read_live(GetCatalogSnapshot(chs_catalog_relation(CHS_SCORECARD_VERSIONS)));
+		fresh = read_live(GetCatalogSnapshot(chs_catalog_relation(CHS_SCORECARD_VERSIONS)), 0);
 	}
 	PG_CATCH();
 	{
@@ -333,6 +362,9 @@ chs_catalog_live(void)
 	PG_END_TRY();
 	if (live != NULL)
 		MemoryContextDelete(live->context);
+	if (named != NULL)
+		MemoryContextDelete(named->context);
+	named = NULL;
 	MemoryContextSetParent(fresh->context, TopMemoryContext);
 	live = fresh;
 	return live;
@@ -381,7 +413,7 @@ chs_catalog_live_at(Snapshot snapshot)
 	if (earlier != NULL && FullTransactionIdEquals(earlier_than, latest->published_by) && seen.xmin == snapshot->xmin &&
 		seen.xmax == snapshot->xmax && seen.xcnt == snapshot->xcnt)
 		return earlier;
-	fresh = read_live(snapshot);
+	fresh = read_live(snapshot, 0);
 	if (earlier != NULL)
 		MemoryContextDelete(earlier->context);
 	MemoryContextSetParent(fresh->context, TopMemoryContext);
@@ -389,4 +421,46 @@ chs_catalog_live_at(Snapshot snapshot)
 	earlier_than = latest->published_by;
 	seen = *snapshot;
 	return earlier;
+}
+
+/*
+ * chs_catalog_version returns a version of those up to the live one, by its
+ * number, or raises an error.  Valid until the next call.
+ */
+const Live *
+chs_catalog_version(const Live *latest, int version)
+{
+	Live	   *fresh;
+	int			i = 0;
+
+	if (version == latest->version)
+		return latest;
+	while (i < latest->nversions && latest->versions[i].version != version)
+		i++;
+	if (i == latest->nversions)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("scorecard version %d does not exist", version),
+				 errhint("chs.scorecard_versions has the published ones.")));
+	if (named != NULL && named->version == version)
+		return named;
+	fresh = read_live(GetActiveSnapshot(), version);
+	if (named != NULL)
+		MemoryContextDelete(named->context);
+	MemoryContextSetParent(fresh->context, TopMemoryContext);
+	named = fresh;
+	return named;
+}
+
+/*
+ * chs_catalog_version_of_day returns the version that was live when a day ended.
+ * For days before the first was published, when none was, that is the live one.
+ */
+const Live *
+chs_catalog_version_of_day(const Live *latest, TimestampTz end_of_day)
+{
+	for (int i = latest->nversions - 1; i >= 0; i--)
+		if (latest->versions[i].published_at < end_of_day)
+			return chs_catalog_version(latest, latest->versions[i].version);
+	return latest;
 }

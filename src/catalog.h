@@ -44,7 +44,14 @@ typedef struct EventRule
 	char	  **positive;		/* keys that must be numbers above 0 */
 } EventRule;
 
-/* The live version. */
+/* When a version was published. */
+typedef struct VersionTime
+{
+	int			version;
+	TimestampTz published_at;
+} VersionTime;
+
+/* The live version; or another one that is used in its place. */
 typedef struct Live
 {
 	MemoryContext context;
@@ -56,6 +63,8 @@ typedef struct Live
 	Oid			events;			/* chs.customer_events */
 	int			nrules;
 	EventRule  *rules;
+	int			nversions;		/* up to the live one, ascending */
+	VersionTime *versions;
 } Live;
 
 /* Saved state of the caller while the owner's rights are used. */
@@ -73,6 +82,8 @@ extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern const Live *chs_catalog_live(void);
 extern void chs_catalog_recheck_live(void);
 extern const Live *chs_catalog_live_at(Snapshot snapshot);
+extern const Live *chs_catalog_version(const Live *live, int version);
+extern const Live *chs_catalog_version_of_day(const Live *live, TimestampTz end_of_day);
 extern FullTransactionId chs_catalog_full_xid(TransactionId xid);
 extern FullTransactionId chs_catalog_snapshot_horizon(Snapshot snapshot);
 extern void chs_catalog_init(void);

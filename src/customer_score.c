@@ -25,7 +25,7 @@
 /* Everything that a score of one customer needs. */
 typedef struct CustomerScore
 {
-	const Live *live;
+	const Live *version;		/* by which it is scored */
 	const Scorecard *scorecard;
 	ActivityData *activity;
 	ScoreSubject subject;
@@ -94,11 +94,12 @@ find_as_caller(int64 customer_id, Customer *customer)
 }
 
 /*
- * Returns the activity as the active snapshot sees it: what is folded, merged
- * with what is queued; or, where those cannot tell, made from the raw events.
+ * Returns the activity that a version needs, as the active snapshot sees it: what
+ * is folded, merged with what is queued; or, where those cannot tell, made from
+ * the raw events.
  */
 static ActivityData *
-activity_as_of(int64 customer_id, const Live *live, int32 as_of_day)
+activity_as_of(int64 customer_id, const Live *live, const Live *version, int32 as_of_day)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
 	StoredActivity stored;
@@ -106,8 +107,8 @@ activity_as_of(int64 customer_id, const Live *live, int32 as_of_day)
 	ActivityData *data;
 
 	/* the snapshot may see events that are neither folded nor queued */
-	if (chs_capture_is_pending())
-		return chs_customer_from_events(customer_id, live, as_of_day, as_of_day);
+	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, version->published))
+		return chs_customer_from_events(customer_id, version, as_of_day, as_of_day);
 	stored = chs_customer_stored(customer_id, snapshot);
 	queued = chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, snapshot);
 	data = stored.activity;
@@ -118,36 +119,49 @@ activity_as_of(int64 customer_id, const Live *live, int32 as_of_day)
 		if (data->day <= as_of_day)
 			return data;
 	}
-	return chs_customer_from_events(customer_id, live, as_of_day, as_of_day);
+	return chs_customer_from_events(customer_id, version, as_of_day, as_of_day);
+}
+
+/* The version that a score is to be made by: one that is named, or that of the day. */
+static const Live *
+version_to_use(const Live *live, bool any_named, int named, int32 as_of_day)
+{
+	if (any_named)
+		return chs_catalog_version(live, named);
+	if (as_of_day >= chs_customer_today())
+		return live;
+	return chs_catalog_version_of_day(live, ((int64) as_of_day + 1) * USECS_PER_DAY);
 }
 
 /*
- * Reads the arguments (customer_id, as_of) that the functions share, and what
- * they need; false where the customer is NULL.
+ * Reads the arguments (customer_id, as_of, version) that the functions share, and
+ * what they need; false where the customer is NULL.
  */
 static bool
 customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 {
 	Customer	customer;
+	const Live *live;
 	int32		as_of_day;
 
 	if (PG_ARGISNULL(0))
 		return false;
 	as_of_day = PG_ARGISNULL(1) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
 	find_as_caller(PG_GETARG_INT64(0), &customer);
-	cs->live = chs_catalog_live_at(GetActiveSnapshot());
-	cs->scorecard = chs_scorecard_of_segment(cs->live->published, customer.segment);
+	live = chs_catalog_live_at(GetActiveSnapshot());
+	cs->version = version_to_use(live, !PG_ARGISNULL(2), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2), as_of_day);
+	cs->scorecard = chs_scorecard_of_segment(cs->version->published, customer.segment);
 	cs->subject.segment = customer.segment;
 	cs->subject.created_day = customer.created_day;
 	cs->subject.as_of_day = Min(as_of_day, customer.last_day);
-	cs->activity = activity_as_of(customer.customer_id, cs->live, cs->subject.as_of_day);
+	cs->activity = activity_as_of(customer.customer_id, live, cs->version, cs->subject.as_of_day);
 	return true;
 }
 
 static Score *
 calculate(const CustomerScore *cs)
 {
-	return chs_score_calculate(chs_score_prepare(cs->live->published, cs->activity), cs->scorecard, &cs->subject);
+	return chs_score_calculate(chs_score_prepare(cs->version->published, cs->activity), cs->scorecard, &cs->subject);
 }
 
 /* chs_score returns the score of a customer. */
@@ -186,7 +200,7 @@ chs_explain(PG_FUNCTION_ARGS)
 	CustomerScore cs;
 
 	if (customer_arguments(fcinfo, &cs))
-		chs_explain_rows(fcinfo, cs.live->published, cs.scorecard, cs.activity, &cs.subject);
+		chs_explain_rows(fcinfo, cs.version->published, cs.scorecard, cs.activity, &cs.subject);
 	else
 		InitMaterializedSRF(fcinfo, 0);
 	return (Datum) 0;
@@ -214,7 +228,7 @@ chs_health_now(PG_FUNCTION_ARGS)
 	values[3] = chs_explain_trend(score->trend, &nulls[3]);
 	values[4] = chs_explain_factor_scores(cs.scorecard, score);
 	values[5] = CStringGetTextDatum(cs.scorecard->name);
-	values[6] = Int32GetDatum(cs.live->version);
+	values[6] = Int32GetDatum(cs.version->version);
 	values[7] = DateADTGetDatum(cs.subject.as_of_day);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }

@@ -681,6 +681,27 @@ chs_scorecard_of_segment(const Published *published, const char *segment)
 	return published->by_default;
 }
 
+/*
+ * chs_scorecard_serves tells whether activities that count what one document
+ * needs also hold all that another one needs.
+ */
+bool
+chs_scorecard_serves(const Published *counted, const Published *needed)
+{
+	int			i = 0;
+
+	if (counted == needed)
+		return true;
+	for (int j = 0; j < needed->nseries; j++)
+	{
+		while (i < counted->nseries && counted->series[i].id < needed->series[j].id)
+			i++;
+		if (i == counted->nseries || counted->series[i].id != needed->series[j].id)
+			return false;
+	}
+	return true;
+}
+
 /* chs_scorecard_project drops the series that the published does not count. */
 void
 chs_scorecard_project(ActivityData *data, const Published *published)

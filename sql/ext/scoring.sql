@@ -19,35 +19,38 @@ CREATE FUNCTION @extschema@.chs_activity_explain(
 COMMENT ON FUNCTION @extschema@.chs_activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz)
     IS 'why a published scorecard document gives its score to an activity: a row per factor and metric';
 
+-- A past day is scored by the version that was live when it ended; days before the
+-- first version was published, when none was, by the live one.
+--
 -- Restricted, not safe: events of the own transaction that are not queued yet
 -- are known to the session itself only.
-CREATE FUNCTION @extschema@.chs_score(customer_id bigint, as_of timestamptz DEFAULT NULL)
+CREATE FUNCTION @extschema@.chs_score(customer_id bigint, as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
     RETURNS double precision
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_score';
-COMMENT ON FUNCTION @extschema@.chs_score(bigint, timestamptz)
-    IS 'health score of a customer, 0 to 100, now or at the end of a past UTC day; NULL where the status is unknown';
+COMMENT ON FUNCTION @extschema@.chs_score(bigint, timestamptz, integer)
+    IS 'health score of a customer, 0 to 100, now or at the end of a past UTC day, by the version that was live then or the one that is named; NULL where the status is unknown';
 
-CREATE FUNCTION @extschema@.chs_status(customer_id bigint, as_of timestamptz DEFAULT NULL)
+CREATE FUNCTION @extschema@.chs_status(customer_id bigint, as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
     RETURNS text
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_status';
-COMMENT ON FUNCTION @extschema@.chs_status(bigint, timestamptz)
+COMMENT ON FUNCTION @extschema@.chs_status(bigint, timestamptz, integer)
     IS 'status of a customer: healthy, at_risk, critical or unknown';
 
-CREATE FUNCTION @extschema@.chs_explain(customer_id bigint, as_of timestamptz DEFAULT NULL,
+CREATE FUNCTION @extschema@.chs_explain(customer_id bigint, as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL,
         OUT factor text, OUT metric text, OUT value double precision, OUT target double precision,
         OUT score double precision, OUT weight double precision, OUT effective_weight double precision,
         OUT contribution double precision, OUT trend text, OUT sparkline text, OUT details jsonb)
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 400 ROWS 24 AS 'MODULE_PATHNAME', 'chs_explain';
-COMMENT ON FUNCTION @extschema@.chs_explain(bigint, timestamptz)
+COMMENT ON FUNCTION @extschema@.chs_explain(bigint, timestamptz, integer)
     IS 'why a customer has its score: a row per factor (metric is NULL) and per metric; the contributions of the factors sum to the score';
 
-CREATE FUNCTION chs.health_now(customer_id bigint, as_of timestamptz DEFAULT NULL,
+CREATE FUNCTION chs.health_now(customer_id bigint, as_of timestamptz DEFAULT NULL, by_version integer DEFAULT NULL,
         OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,
         OUT factor_scores double precision[], OUT scorecard text, OUT version integer, OUT day date)
     RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_health_now';
-COMMENT ON FUNCTION chs.health_now(bigint, timestamptz) IS 'health of a customer, calculated now';
+COMMENT ON FUNCTION chs.health_now(bigint, timestamptz, integer) IS 'health of a customer, calculated now';
 
 CREATE FUNCTION @extschema@.chs_health(customer_id bigint) RETURNS jsonb
     LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED

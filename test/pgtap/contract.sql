@@ -95,9 +95,9 @@ $$, 'views run with the rights of who reads them');
 
 CREATE TEMP TABLE functions (signature text, result text, volatility "char", parallel "char");
 INSERT INTO functions VALUES
-    ('chs_score(bigint, timestamptz)', 'double precision', 's', 'r'),
-    ('chs_status(bigint, timestamptz)', 'text', 's', 'r'),
-    ('chs_explain(bigint, timestamptz)', 'SETOF record', 's', 'r'),
+    ('chs_score(bigint, timestamptz, integer)', 'double precision', 's', 'r'),
+    ('chs_status(bigint, timestamptz, integer)', 'text', 's', 'r'),
+    ('chs_explain(bigint, timestamptz, integer)', 'SETOF record', 's', 'r'),
     ('chs_health(bigint)', 'jsonb', 's', 'r'),
     ('chs_record_event(bigint, text, jsonb, timestamptz, text)', 'bigint', 'v', 'u'),
     ('chs_process_queue(bigint)', 'bigint', 'v', 'u'),
@@ -116,13 +116,13 @@ SELECT is(format('%s%s %s %s', CASE WHEN p.proretset THEN 'SETOF ' END, format_t
           f.signature || ' has its result, volatility and parallel label')
 FROM functions f JOIN pg_proc p ON p.oid = to_regprocedure('public.' || f.signature);
 
-SELECT is(pg_get_function_result(to_regprocedure('public.chs_explain(bigint, timestamptz)')),
+SELECT is(pg_get_function_result(to_regprocedure('public.chs_explain(bigint, timestamptz, integer)')),
     'TABLE' || expected, 'columns of chs_explain')
 FROM (VALUES ('(factor text, metric text, value double precision, target double precision, score double precision, weight double precision, effective_weight double precision, contribution double precision, trend text, sparkline text, details jsonb)')) v(expected)
-WHERE pg_get_function_result(to_regprocedure('public.chs_explain(bigint, timestamptz)')) LIKE 'TABLE%';
+WHERE pg_get_function_result(to_regprocedure('public.chs_explain(bigint, timestamptz, integer)')) LIKE 'TABLE%';
 SELECT is((SELECT array_agg(a.name || ' ' || format_type(a.type, NULL) ORDER BY a.n)
            FROM pg_proc p, unnest(p.proargnames, p.proallargtypes, p.proargmodes) WITH ORDINALITY a(name, type, mode, n)
-           WHERE p.oid = to_regprocedure('public.chs_explain(bigint, timestamptz)') AND a.mode IN ('o', 't')),
+           WHERE p.oid = to_regprocedure('public.chs_explain(bigint, timestamptz, integer)') AND a.mode IN ('o', 't')),
           ARRAY['factor text', 'metric text', 'value double precision', 'target double precision', 'score double precision',
                 'weight double precision', 'effective_weight double precision', 'contribution double precision',
                 'trend text', 'sparkline text', 'details jsonb'],
