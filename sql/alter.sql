@@ -31,7 +31,7 @@ SELECT count(*) FROM chs.customer_health WHERE upper(status) = 'CRITICAL';
 RESET enable_seqscan;
 RESET enable_bitmapscan;
 SELECT i, bt_index_check(i::regclass, true)
-FROM unnest('{chs.critical,chs.upper_status,chs.recorded,chs.rebuilds,chs.queue_tenth,chs.activity_tenth,chs.customers_tenth,chs.queue_xid_idx,chs.queue_customer_id_idx,chs.customer_health_pkey,chs.activity_pkey}'::text[]) i;
+FROM unnest('{chs.critical,chs.upper_status,chs.recorded,chs.rebuilds,chs.queue_tenth,chs.activity_tenth,chs.customers_tenth,chs.queue_customer_id_idx,chs.customer_health_pkey,chs.activity_pkey}'::text[]) i;
 VACUUM FULL chs.queue, chs.activity, chs.customer_health;
 INSERT INTO chs.customer_events (customer_id, event_type) SELECT i, 'support_ticket' FROM generate_series(1, 60) i;
 SELECT * FROM chs_verify();

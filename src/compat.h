@@ -6,6 +6,7 @@
 #define CHS_COMPAT_H
 
 #include "postgres.h"
+#include "nodes/tidbitmap.h"
 
 #if PG_VERSION_NUM < 150000
 #error "chs needs PostgreSQL 15 or newer"
@@ -69,6 +70,44 @@
 	((variable) != 0 ? (variable) : ((variable) = WaitEventExtensionNew(name)))
 #else
 #define chs_wait_event(variable, name) ((void) (variable), PG_WAIT_EXTENSION)
+#endif
+
+/* Who asked for it is counted from 18 on. */
+#if PG_VERSION_NUM >= 180000
+#define chs_index_beginscan_bitmap(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, NULL, nkeys)
+#else
+#define chs_index_beginscan_bitmap(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, nkeys)
+#endif
+
+/* To go through the pages of a bitmap. */
+#if PG_VERSION_NUM >= 180000
+typedef TBMPrivateIterator *ChsPages;
+#define chs_pages_begin(bitmap) tbm_begin_private_iterate(bitmap)
+#define chs_pages_end(pages) tbm_end_private_iterate(*(pages))
+static inline bool
+chs_pages_next(ChsPages *pages, BlockNumber *page)
+{
+	TBMIterateResult result;
+
+	if (!tbm_private_iterate(*pages, &result))
+		return false;
+	*page = result.blockno;
+	return true;
+}
+#else
+typedef TBMIterator *ChsPages;
+#define chs_pages_begin(bitmap) tbm_begin_iterate(bitmap)
+#define chs_pages_end(pages) tbm_end_iterate(*(pages))
+static inline bool
+chs_pages_next(ChsPages *pages, BlockNumber *page)
+{
+	TBMIterateResult *result = tbm_iterate(*pages);
+
+	if (result == NULL)
+		return false;
+	*page = result->blockno;
+	return true;
+}
 #endif
 
 #endif							/* CHS_COMPAT_H */

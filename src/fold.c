@@ -347,11 +347,11 @@ fold_list(Fold *fold, FoldList *list)
  * limit rows, within the current transaction, and returns the number of rows.
  * *complete tells that there were no more.
  *
- * A pass goes through the queue in the order of transactions.  Rows of
- * transactions that were still running when the pass began may lie behind its
- * position, so the next pass begins with the oldest of those; or where this one
- * did, if it left out customers that were busy.  Progress must be forgotten if
- * the transaction does not commit.
+ * A pass goes through the queue in the order of its pages.  Rows of transactions
+ * that were still running when it began may lie behind its position or be in pages
+ * that it does not read, so the next pass begins with the oldest of those; or
+ * where this one did, if it left out customers that were busy.  Progress must be
+ * forgotten if the transaction does not commit.
  */
 int64
 chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
@@ -365,14 +365,12 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	if (!progress->in_pass)
 	{
 		progress->in_pass = true;
-		if (!progress->skipped)
-			progress->start = progress->next_start;
+		chs_queue_begin_pass(&progress->pass, progress->skipped ? progress->pass.from : progress->next_from,
+							 fold.snapshot);
 		progress->skipped = false;
-		progress->position.xid = progress->start;
-		progress->position.customer_id = PG_INT64_MIN;
-		progress->next_start = fold.horizon;
+		progress->next_from = fold.horizon;
 	}
-	nrows = chs_queue_customers(&progress->position, limit, fold.snapshot, &customer_ids, &list.n);
+	nrows = chs_queue_customers(&progress->pass, limit, fold.snapshot, &customer_ids, &list.n);
 	*complete = nrows < limit;
 	if (*complete)
 		progress->in_pass = false;
@@ -388,7 +386,7 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 static int64
 fold_queue(int64 limit)
 {
-	FoldProgress progress = {0};
+	FoldProgress progress = {.pass.context = CurrentMemoryContext};
 	int64		nrows = 0;
 	bool		complete = false;
 

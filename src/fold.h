@@ -11,9 +11,8 @@
 typedef struct FoldProgress
 {
 	bool		in_pass;
-	FullTransactionId start;	/* of the pass */
-	QueuePosition position;		/* rows up to here are folded, of this pass */
-	FullTransactionId next_start;	/* what the pass cannot see yet is from here on */
+	QueuePass	pass;			/* pass.context must be set */
+	FullTransactionId next_from;	/* what the pass cannot see yet is from here on */
 	bool		skipped;		/* customers that were busy, in this pass */
 } FoldProgress;
 

@@ -6,17 +6,25 @@
  * lets folding go on where it stopped instead of over what it deleted, and by
  * customer and transaction, which lets a score look only at what was appended
  * since the customer was folded last.  So no work depends on how many dead rows
- * an old snapshot keeps from being removed.
+ * an old snapshot keeps from being removed.  By transaction a BRIN index is
+ * enough, which costs whoever inserts events next to nothing: it knows the
+ * transactions of a range of pages, and folding reads ranges.
  */
 #include "queue.h"
 
+#include "access/brin.h"
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
 #include "miscadmin.h"
+#include "nodes/tidbitmap.h"
+#include "storage/lmgr.h"
+#include "utils/fmgrprotos.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -204,6 +212,9 @@ chs_queue_delete(const QueuedDeltas *deltas)
 	table_close(rel, NoLock);
 }
 
+/* So many pages without summaries are as many as a pass should have to read for nothing. */
+#define SUMMARIZE_AT 64
+
 static int
 compare_ids(const void *a, const void *b)
 {
@@ -213,73 +224,152 @@ compare_ids(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-typedef struct CustomerList
+/*
+ * Puts into a pass the runs of pages that may hold rows of its transactions, and
+ * returns how many pages those are.
+ */
+static BlockNumber
+find_runs(QueuePass *pass, Relation index, Snapshot snapshot)
 {
-	int64		limit;
-	int64		n;
-	int64		capacity;
-	int64	   *ids;
-} CustomerList;
+	TIDBitmap  *bitmap = tbm_create(work_mem * (Size) 1024, NULL);
+	BlockNumber npages = 0;
+	BlockNumber page;
+	int			capacity = 16;
+	ChsPages	pages;
+	ScanKeyData key;
+	IndexScanDesc scan;
 
-/* Adds the customers of the rows that the keys select until the list is full. */
+	/* a summary of a range is compared by the operator, for which the type is needed */
+	ScanKeyEntryInitialize(&key, 0, 1, BTGreaterEqualStrategyNumber, XID8OID, InvalidOid, F_XID8GE,
+						   FullTransactionIdGetDatum(pass->from));
+	scan = chs_index_beginscan_bitmap(index, snapshot, 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	(void) index_getbitmap(scan, bitmap);
+	index_endscan(scan);
+
+	pass->runs = MemoryContextAlloc(pass->context, capacity * sizeof(PageRun));
+	for (pages = chs_pages_begin(bitmap); chs_pages_next(&pages, &page); npages++)
+	{
+		if (pass->nruns > 0 && pass->runs[pass->nruns - 1].last + 1 == page)
+		{
+			pass->runs[pass->nruns - 1].last = page;
+			continue;
+		}
+		if (pass->nruns == capacity)
+		{
+			capacity *= 2;
+			pass->runs = repalloc_huge(pass->runs, capacity * sizeof(PageRun));
+		}
+		pass->runs[pass->nruns++] = (PageRun) {.first = page,.last = page};
+	}
+	chs_pages_end(&pages);
+	tbm_free(bitmap);
+	return npages;
+}
+
+/*
+ * Has summaries made of the ranges of pages that have none yet, unless somebody
+ * (such as VACUUM, which does the same) has locked the table against that.
+ */
 static void
-list_customers(CustomerList *list, Relation rel, Relation index, ScanKey keys, int nkeys,
-			   Snapshot snapshot, QueuePosition *position)
+summarize(Relation rel, Oid index)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, nkeys, keys);
-	HeapTuple	tuple;
+	OwnerRights saved;
 
-	while (list->n < list->limit &&
-		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	if (!ConditionalLockRelation(rel, ShareUpdateExclusiveLock))
+		return;
+	chs_catalog_become_owner(&saved);
+	(void) DirectFunctionCall1(brin_summarize_new_values, ObjectIdGetDatum(index));
+	chs_catalog_become_caller(&saved);
+	UnlockRelation(rel, ShareUpdateExclusiveLock);
+}
+
+/*
+ * chs_queue_begin_pass begins a pass through what a snapshot sees of the rows of
+ * transactions from the given one on; of earlier ones it may meet some, too.
+ * pass->context must last as long as the pass, all else is set here.
+ */
+void
+chs_queue_begin_pass(QueuePass *pass, FullTransactionId from, Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_QUEUE), AccessShareLock);
+	Relation	index = index_open(chs_catalog_relation(CHS_QUEUE_XID_IDX), AccessShareLock);
+
+	if (pass->runs != NULL)
+		pfree(pass->runs);
+	*pass = (QueuePass) {
+		.context = pass->context,.from = from,.relfilenode = rel->rd_rel->relfilenode
+	};
+	if (find_runs(pass, index, snapshot) > SUMMARIZE_AT)
+		summarize(rel, RelationGetRelid(index));
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Reads the customers of what a snapshot sees of the current run, from the
+ * position of the pass on, until there are as many as asked for.  Returns the new
+ * number.
+ */
+static int64
+read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot,
+		 int64 *customer_ids, int64 n, int64 limit)
+{
+	const PageRun *run = &pass->runs[pass->run];
+	ItemPointerData first;
+	ItemPointerData last;
+	TableScanDesc scan;
+
+	ItemPointerSet(&first, run->first, FirstOffsetNumber);
+	ItemPointerSet(&last, run->last, MaxOffsetNumber);
+	if (ItemPointerIsValid(&pass->position) && ItemPointerCompare(&pass->position, &first) >= 0)
+	{
+		first = pass->position;
+		ItemPointerInc(&first);
+	}
+	scan = table_beginscan_tidrange(rel, snapshot, &first, &last);
+	while (n < limit && table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		if (list->n == list->capacity)
-		{
-			list->capacity *= 2;
-			list->ids = repalloc_huge(list->ids, list->capacity * sizeof(int64));
-		}
-		position->xid = DatumGetFullTransactionId(heap_getattr(tuple, QUEUE_XID, desc, &isnull));
-		position->customer_id = DatumGetInt64(heap_getattr(tuple, QUEUE_CUSTOMER_ID, desc, &isnull));
-		list->ids[list->n++] = position->customer_id;
+		customer_ids[n++] = DatumGetInt64(slot_getattr(slot, QUEUE_CUSTOMER_ID, &isnull));
+		pass->position = slot->tts_tid;
 	}
-	systable_endscan_ordered(scan);
+	table_endscan(scan);
+	return n;
 }
 
 /*
- * chs_queue_customers finds the customers of the next rows that a snapshot sees,
- * at most so many rows, in the order of transaction and customer.  Moves
- * *position to the last one and returns the number of rows, which is less than
- * the limit at the end of the queue.  The customers are in ascending order, each
- * once.
+ * chs_queue_customers finds the customers of the next rows of a pass, at most so
+ * many rows, and returns the number of rows, which is less than the limit at the
+ * end of the pass.  The customers are in ascending order, each once.
  */
 int64
-chs_queue_customers(QueuePosition *position, int64 limit, Snapshot snapshot,
-					int64 **customer_ids, int *ncustomers)
+chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, int64 **customer_ids, int *ncustomers)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_QUEUE), AccessShareLock);
-	Relation	index = index_open(chs_catalog_relation(CHS_QUEUE_XID_IDX), AccessShareLock);
-	CustomerList list = {.limit = limit,.capacity = Min(limit, 1024)};
-	QueuePosition start = *position;
-	ScanKeyData keys[2];
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	int64	   *ids = palloc_extended(Max(limit, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
+	int64		nrows = 0;
 	int			n = 0;
 
-	list.ids = palloc(list.capacity * sizeof(int64));
-	ScanKeyInit(&keys[0], QUEUE_XID, BTEqualStrategyNumber, F_XID8EQ, FullTransactionIdGetDatum(start.xid));
-	ScanKeyInit(&keys[1], QUEUE_CUSTOMER_ID, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(start.customer_id));
-	list_customers(&list, rel, index, keys, 2, snapshot, position);
-	ScanKeyInit(&keys[0], QUEUE_XID, BTGreaterStrategyNumber, F_XID8GT, FullTransactionIdGetDatum(start.xid));
-	list_customers(&list, rel, index, keys, 1, snapshot, position);
-	index_close(index, AccessShareLock);
+	if (rel->rd_rel->relfilenode != pass->relfilenode)
+		chs_queue_begin_pass(pass, pass->from, snapshot);
+	while (nrows < limit && pass->run < pass->nruns)
+	{
+		nrows = read_run(pass, rel, slot, snapshot, ids, nrows, limit);
+		if (nrows < limit)
+			pass->run++;
+	}
+	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, AccessShareLock);
 
-	qsort(list.ids, list.n, sizeof(int64), compare_ids);
-	for (int64 i = 0; i < list.n; i++)
-		if (n == 0 || list.ids[n - 1] != list.ids[i])
-			list.ids[n++] = list.ids[i];
-	*customer_ids = list.ids;
+	qsort(ids, nrows, sizeof(int64), compare_ids);
+	for (int64 i = 0; i < nrows; i++)
+		if (n == 0 || ids[n - 1] != ids[i])
+			ids[n++] = ids[i];
+	*customer_ids = ids;
 	*ncustomers = n;
-	return list.n;
+	return nrows;
 }

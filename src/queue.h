@@ -36,12 +36,24 @@ typedef struct QueuedDeltas
 	ItemPointerData *rows;
 } QueuedDeltas;
 
-/* A place in the queue's order; rows up to it have been seen. */
-typedef struct QueuePosition
+/* Pages that follow each other. */
+typedef struct PageRun
 {
-	FullTransactionId xid;
-	int64		customer_id;
-} QueuePosition;
+	BlockNumber first;
+	BlockNumber last;
+} PageRun;
+
+/* A pass through the queue. */
+typedef struct QueuePass
+{
+	MemoryContext context;
+	FullTransactionId from;		/* rows of earlier transactions are not looked for */
+	Oid			relfilenode;	/* of the table, whose pages are others if it is rewritten */
+	int			nruns;
+	PageRun    *runs;			/* the pages to read, allocated in context */
+	int			run;			/* the one that is being read */
+	ItemPointerData position;	/* the last row that was read */
+} QueuePass;
 
 extern void chs_queue_begin_append(QueueAppender *appender);
 extern void chs_queue_append(QueueAppender *appender, int64 customer_id, Activity *delta,
@@ -50,7 +62,8 @@ extern void chs_queue_end_append(QueueAppender *appender);
 extern QueuedDeltas chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 										  int series_version, Snapshot snapshot);
 extern void chs_queue_delete(const QueuedDeltas *deltas);
-extern int64 chs_queue_customers(QueuePosition *position, int64 limit, Snapshot snapshot,
+extern void chs_queue_begin_pass(QueuePass *pass, FullTransactionId from, Snapshot snapshot);
+extern int64 chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot,
 								 int64 **customer_ids, int *ncustomers);
 
 #endif							/* CHS_QUEUE_H */

@@ -342,7 +342,7 @@ wait_for_work(int milliseconds)
 static void
 work_on(void)
 {
-	Work		work = {0};
+	Work		work = {.folding.pass.context = TopMemoryContext};
 	int			linger = LINGER_MS;
 
 	for (;;)

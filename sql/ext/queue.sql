@@ -11,7 +11,15 @@ CREATE TABLE chs.queue (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
         autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
         autovacuum_analyze_threshold = 100000);
-CREATE INDEX queue_xid_idx ON chs.queue (xid, customer_id);
+-- What min and max of ranges of pages need to know of the type.
+CREATE OPERATOR CLASS chs.xid8_minmax_ops FOR TYPE xid8 USING brin AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 pg_catalog.brin_minmax_opcinfo(internal),
+    FUNCTION 2 pg_catalog.brin_minmax_add_value(internal, internal, internal, internal),
+    FUNCTION 3 pg_catalog.brin_minmax_consistent(internal, internal, internal),
+    FUNCTION 4 pg_catalog.brin_minmax_union(internal, internal, internal);
+COMMENT ON OPERATOR CLASS chs.xid8_minmax_ops USING brin IS 'minimum and maximum of transactions in ranges of pages';
+CREATE INDEX queue_xid_idx ON chs.queue USING brin (xid chs.xid8_minmax_ops) WITH (pages_per_range = 16);
 CREATE INDEX queue_customer_id_idx ON chs.queue (customer_id, xid);
 COMMENT ON TABLE chs.queue IS 'deltas not yet folded into chs.activity';
 COMMENT ON COLUMN chs.queue.xid IS 'transaction that appended the row; folding goes in its order';

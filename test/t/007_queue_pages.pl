@@ -1,0 +1,69 @@
+# The worker reads the queue by pages: whatever becomes of those meanwhile, it finds every row.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Chs;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('queue_pages', "chs.batch_size = 100\nautovacuum = off");
+$node->start;
+add_chs($node, 'postgres');
+
+# One delta for each statement, far more than fit in the pages that a BRIN index summarizes at once.
+my $deltas = q(
+	DO $$
+	BEGIN
+		FOR i IN 1..8000 LOOP
+			INSERT INTO chs.customer_events (customer_id, event_type, event_data)
+			VALUES (i % 10 + 1, 'login', '{"ip_address": "::1"}');
+		END LOOP;
+	END $$);
+
+# VACUUM FULL in the middle of a pass: what is left to read comes to stand in pages that were read already.
+$node->safe_psql('postgres', "INSERT INTO chs.customers (customer_id, created_at) SELECT generate_series(11, 3000), '2020-01-01'");
+wait_right($node, 'postgres', 'at the beginning');
+my $held = hold($node, 'postgres');
+$node->safe_psql('postgres', q(INSERT INTO chs.customer_events (customer_id, event_type, event_data)
+	SELECT i, 'login', '{"ip_address": "::1"}' FROM generate_series(1, 3000) i));
+worker_pid($node, 'chs worker', "wait_event_type = 'Lock'");
+# Whoever waits for the lock next gets it after the first batch, and the worker comes to wait again.
+my $next = $node->background_psql('postgres');
+$next->query_until(qr/asking/, "\\echo asking\nBEGIN; LOCK TABLE chs.activity IN ACCESS EXCLUSIVE MODE;\n");
+$node->poll_query_until('postgres', "SELECT count(*) = 2 FROM pg_locks WHERE relation = 'chs.activity'::regclass AND NOT granted");
+release($held);
+$node->poll_query_until('postgres', "SELECT count(*) = 2900 FROM chs.queue");
+worker_pid($node, 'chs worker', "wait_event_type = 'Lock'");
+$node->safe_psql('postgres', 'VACUUM FULL chs.queue');
+release($next);
+wait_right($node, 'postgres', 'VACUUM FULL in the middle of a pass');
+
+# The same rows are read again and again no more, once a summary of their pages has been made.
+my $old = $node->background_psql('postgres');
+$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM chs.queue');
+for my $round (1 .. 2)
+{
+	$node->safe_psql('postgres', $deltas);
+	wait_right($node, 'postgres', "8000 deltas while an old snapshot is held open, $round");
+}
+is($node->safe_psql('postgres', q(
+	SELECT count(*) > 0 FROM pg_class WHERE oid = 'chs.queue'::regclass AND pg_relation_size(oid) > 100 * 8192)),
+	't', 'the dead rows are still there');
+log_in($node, 'postgres', 3, 1);
+wait_right($node, 'postgres', 'a new delta behind them');
+$node->safe_psql('postgres', 'CREATE EXTENSION pageinspect');
+is($node->safe_psql('postgres', q(
+	SELECT max(i.blknum) > 100 FROM generate_series(1, pg_relation_size('chs.queue_xid_idx') / 8192 - 1) p
+		 , brin_page_items(get_raw_page('chs.queue_xid_idx', p::integer), 'chs.queue_xid_idx') i
+	WHERE brin_page_type(get_raw_page('chs.queue_xid_idx', p::integer)) = 'regular' AND NOT i.allnulls)),
+	't', 'the worker has had summaries made');
+$old->query_safe('COMMIT');
+$old->quit;
+
+# Pages that are used again.
+$node->safe_psql('postgres', 'VACUUM chs.queue');
+$node->safe_psql('postgres', $deltas);
+wait_right($node, 'postgres', 'deltas in pages that were used before');
+done_testing();
