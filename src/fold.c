@@ -6,15 +6,16 @@
  * and writes the score that results.  So every snapshot sees a delta either in
  * the queue or in the activity.
  *
- * A fold lock per database, held until the end of the transaction, keeps all of
- * this to one session at a time; nobody who inserts events needs it.  Every batch
- * reads under one snapshot, taken once the lock is held: what it sees in the
- * queue and what it reads from the raw events for a rebuild is the same.
+ * Whoever folds a customer has claimed it until the end of the transaction, so
+ * several sessions can fold at once.  Every batch reads under one snapshot, taken
+ * after the claim: what it sees in the queue and what it reads from the raw events
+ * for a rebuild is the same.
  */
 #include "fold.h"
 
 #include "access/xact.h"
 #include "capture.h"
+#include "claim.h"
 #include "count.h"
 #include "customer.h"
 #include "failure.h"
@@ -34,6 +35,7 @@
 /* What folding shares between the customers of a batch. */
 typedef struct Fold
 {
+	Claim		claim;			/* on the customers that may be folded */
 	const Live *live;
 	Snapshot	snapshot;
 	FullTransactionId horizon;	/* every transaction before it has ended */
@@ -44,24 +46,12 @@ typedef struct Fold
 	MemoryContext scratch;		/* for one customer */
 } Fold;
 
-/* Advisory locks of users have 1 or 2 in the last field. */
-#define FOLD_LOCK_FIELD4 0x6368
-
-static void
-take_fold_lock(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, FOLD_LOCK_FIELD4);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-}
-
 /*
- * Takes the fold lock, and then a snapshot.  A snapshot from before the lock
- * could miss what another session has folded meanwhile.
+ * Claims customers to fold, and then takes a snapshot.  A snapshot from before
+ * the claim could miss what another session has folded meanwhile.
  */
 static void
-begin_fold(Fold *fold)
+begin_fold(Fold *fold, const ClaimRequest *request)
 {
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
@@ -72,7 +62,7 @@ begin_fold(Fold *fold)
 	PreventCommandIfReadOnly("folding");
 	fold->in_capture = chs_capture_is_pending();
 	chs_capture_flush_pending();
-	take_fold_lock();
+	fold->claim = chs_claim(request);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fold->live = chs_catalog_live_at(GetActiveSnapshot());
@@ -88,7 +78,7 @@ static void
 end_fold(Fold *fold)
 {
 	MemoryContextDelete(fold->scratch);
-	chs_health_close(&fold->tables, fold->snapshot);
+	chs_health_close(&fold->tables, &fold->claim, fold->snapshot);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 }
@@ -255,6 +245,11 @@ fold_listed(Fold *fold, FoldList *list, int i)
 	FoldOrder	order = {0};
 	int64		customer_id = list->customer_ids[i];
 
+	if (!chs_claim_has(&fold->claim, customer_id))
+	{
+		list->skipped |= chs_claim_wants(&fold->claim, customer_id);
+		return;
+	}
 	if (fold->any_failures && chs_failure_must_wait(customer_id, fold->snapshot))
 	{
 		list->skipped = true;
@@ -350,8 +345,8 @@ fold_list(Fold *fold, FoldList *list)
  * A pass goes through the queue in the order of its pages.  Rows of transactions
  * that were still running when it began may lie behind its position or be in pages
  * that it does not read, so the next pass begins with the oldest of those; or
- * where this one did, if it left out customers that were busy.  Progress must be
- * forgotten if the transaction does not commit.
+ * where this one did, if it left out customers that were busy or claimed by
+ * somebody else.  Progress must be forgotten if the transaction does not commit.
  */
 int64
 chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
@@ -361,7 +356,7 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	FoldList	list = {0};
 	int64		nrows;
 
-	begin_fold(&fold);
+	begin_fold(&fold, &progress->claim);
 	if (!progress->in_pass)
 	{
 		progress->in_pass = true;
@@ -370,13 +365,15 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 		progress->skipped = false;
 		progress->next_from = fold.horizon;
 	}
-	nrows = chs_queue_customers(&progress->pass, limit, fold.snapshot, &customer_ids, &list.n);
+	nrows = chs_queue_customers(&progress->pass, limit, fold.snapshot, &fold.claim,
+								&customer_ids, &list.n, &list.skipped);
 	*complete = nrows < limit;
 	if (*complete)
 		progress->in_pass = false;
 	list.customer_ids = customer_ids;
 	fold_list(&fold, &list);
 	progress->skipped |= list.skipped;
+	progress->ncustomers = list.n;
 	pfree(customer_ids);
 	end_fold(&fold);
 	return nrows;
@@ -442,7 +439,7 @@ query_customers(int64 after, int limit, bool stale, int32 today, int version)
  * Returns how many there were.
  */
 static int
-rescore_slice(int64 *last, int limit, bool stale, bool *skipped)
+rescore_slice(const ClaimRequest *request, int64 *last, int limit, bool stale, bool *skipped)
 {
 	Fold		fold;
 	OwnerRights saved;
@@ -450,7 +447,7 @@ rescore_slice(int64 *last, int limit, bool stale, bool *skipped)
 	Customer   *customers;
 	int64	   *customer_ids;
 
-	begin_fold(&fold);
+	begin_fold(&fold, request);
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -478,9 +475,9 @@ rescore_slice(int64 *last, int limit, bool stale, bool *skipped)
  * *skipped tells that some were busy and stay stale.
  */
 int
-chs_fold_rescore_stale(int64 *last_customer_id, int limit, bool *skipped)
+chs_fold_rescore_stale(const ClaimRequest *request, int64 *last_customer_id, int limit, bool *skipped)
 {
-	return rescore_slice(last_customer_id, limit, true, skipped);
+	return rescore_slice(request, last_customer_id, limit, true, skipped);
 }
 
 static void
@@ -496,13 +493,14 @@ report_skipped(bool skipped)
 static int64
 rescore_everyone(void)
 {
+	ClaimRequest everyone = {.kind = CLAIM_EVERYONE};
 	int64		last = PG_INT64_MIN;
 	int64		folded = 0;
 	bool		skipped = false;
 	int			n;
 
 	do
-		folded += n = rescore_slice(&last, chs_batch_size, false, &skipped);
+		folded += n = rescore_slice(&everyone, &last, chs_batch_size, false, &skipped);
 	while (n == chs_batch_size);
 	report_skipped(skipped);
 	return folded;
@@ -541,7 +539,7 @@ rebuild_everyone(void)
 	int64		folded = 0;
 	bool		skipped = false;
 
-	begin_fold(&fold);
+	begin_fold(&fold, &(ClaimRequest) {.kind = CLAIM_EVERYONE});
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -585,7 +583,7 @@ fold_one(int64 customer_id, bool rebuild)
 	FoldOrder	order = {.rebuild = rebuild,.wait = true};
 	Folded		folded;
 
-	begin_fold(&fold);
+	begin_fold(&fold, &(ClaimRequest) {.kind = CLAIM_CUSTOMER,.customer_id = customer_id});
 	folded = fold_customer(&fold, customer_id, &order);
 	if (folded.lock == CUSTOMER_BUSY)
 		ereport(ERROR,

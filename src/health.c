@@ -3,7 +3,7 @@
  *	  The tables chs.activity, chs.customer_health and chs.health_scores, as
  *	  folding writes them.
  *
- * The caller holds the fold lock, so nobody else writes them.
+ * The caller has claimed the customers, so nobody else writes their rows.
  */
 #include "health.h"
 
@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* Columns of chs.customer_health. */
@@ -93,12 +94,26 @@ sum_counts(Relation rel, Snapshot snapshot, bool delete, int64 *counts, Timestam
 	return nrows;
 }
 
+/* Adds up the rows of chs.health_counts, deleting them; not if somebody else is at it. */
+static void
+take_counts(Relation rel, const Claim *claim, int64 *counts)
+{
+	Snapshot	snapshot;
+	TimestampTz last_updated;
+
+	if (!chs_claim_counts(claim))
+		return;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	(void) sum_counts(rel, snapshot, true, counts, &last_updated);
+	UnregisterSnapshot(snapshot);
+}
+
 /*
  * Appends what changed to chs.health_counts; if nothing did, only the time, and
  * that once a second.
  */
 static void
-store_counts(HealthTables *tables, Snapshot snapshot)
+store_counts(HealthTables *tables, const Claim *claim, Snapshot snapshot)
 {
 	OwnTable	table;
 	Datum		values[COUNTS_COLUMNS];
@@ -117,7 +132,7 @@ store_counts(HealthTables *tables, Snapshot snapshot)
 	if (changed || nrows == 0 || now - last_updated >= USECS_PER_SEC)
 	{
 		if (nrows >= MAX_COUNT_ROWS)
-			(void) sum_counts(table.rel, snapshot, true, counts, &last_updated);
+			take_counts(table.rel, claim, counts);
 		for (HealthStatus status = STATUS_UNKNOWN; status <= STATUS_HEALTHY; status++)
 			values[count_columns[status] - 1] = Int64GetDatum(counts[status] + tables->count_changes[status]);
 		values[COUNTS_LAST_UPDATED - 1] = TimestampTzGetDatum(now);
@@ -128,10 +143,10 @@ store_counts(HealthTables *tables, Snapshot snapshot)
 
 /* chs_health_close writes the counts and closes the tables, keeping the locks. */
 void
-chs_health_close(HealthTables *tables, Snapshot snapshot)
+chs_health_close(HealthTables *tables, const Claim *claim, Snapshot snapshot)
 {
 	if (tables->any)
-		store_counts(tables, snapshot);
+		store_counts(tables, claim, snapshot);
 	chs_table_close(&tables->history);
 	chs_table_close(&tables->health);
 	chs_table_close(&tables->activity);

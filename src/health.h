@@ -6,6 +6,7 @@
 #ifndef CHS_HEALTH_H
 #define CHS_HEALTH_H
 
+#include "claim.h"
 #include "customer.h"
 #include "tables.h"
 
@@ -21,7 +22,7 @@ typedef struct HealthTables
 } HealthTables;
 
 extern void chs_health_open(HealthTables *tables);
-extern void chs_health_close(HealthTables *tables, Snapshot snapshot);
+extern void chs_health_close(HealthTables *tables, const Claim *claim, Snapshot snapshot);
 extern void chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredActivity *stored,
 									  Activity *activity, int series_version, FullTransactionId folded_to);
 extern bool chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,

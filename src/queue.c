@@ -196,8 +196,8 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 }
 
 /*
- * chs_queue_delete deletes the rows that were read.  The caller holds the fold
- * lock, so nobody else deletes them.
+ * chs_queue_delete deletes the rows that were read.  The caller has claimed the
+ * customer, so nobody else deletes them.
  */
 void
 chs_queue_delete(const QueuedDeltas *deltas)
@@ -307,13 +307,13 @@ chs_queue_begin_pass(QueuePass *pass, FullTransactionId from, Snapshot snapshot)
 }
 
 /*
- * Reads the customers of what a snapshot sees of the current run, from the
+ * Reads the claimed customers of what a snapshot sees of the current run, from the
  * position of the pass on, until there are as many as asked for.  Returns the new
  * number.
  */
 static int64
-read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot,
-		 int64 *customer_ids, int64 n, int64 limit)
+read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot, const Claim *claim,
+		 int64 *customer_ids, int64 n, int64 limit, bool *skipped)
 {
 	const PageRun *run = &pass->runs[pass->run];
 	ItemPointerData first;
@@ -331,10 +331,14 @@ read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot,
 	while (n < limit && table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;
+		int64		customer_id = DatumGetInt64(slot_getattr(slot, QUEUE_CUSTOMER_ID, &isnull));
 
 		CHECK_FOR_INTERRUPTS();
-		customer_ids[n++] = DatumGetInt64(slot_getattr(slot, QUEUE_CUSTOMER_ID, &isnull));
 		pass->position = slot->tts_tid;
+		if (chs_claim_has(claim, customer_id))
+			customer_ids[n++] = customer_id;
+		else
+			*skipped |= chs_claim_wants(claim, customer_id);
 	}
 	table_endscan(scan);
 	return n;
@@ -342,11 +346,14 @@ read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot,
 
 /*
  * chs_queue_customers finds the customers of the next rows of a pass, at most so
- * many rows, and returns the number of rows, which is less than the limit at the
- * end of the pass.  The customers are in ascending order, each once.
+ * many rows, and only of customers that are claimed.  Returns the number of rows,
+ * which is less than the limit at the end of the pass.  The customers are in
+ * ascending order, each once.  *skipped is set where there were others that should
+ * have been claimed.
  */
 int64
-chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, int64 **customer_ids, int *ncustomers)
+chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Claim *claim,
+					int64 **customer_ids, int *ncustomers, bool *skipped)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_QUEUE), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -358,7 +365,7 @@ chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, int64 **cus
 		chs_queue_begin_pass(pass, pass->from, snapshot);
 	while (nrows < limit && pass->run < pass->nruns)
 	{
-		nrows = read_run(pass, rel, slot, snapshot, ids, nrows, limit);
+		nrows = read_run(pass, rel, slot, snapshot, claim, ids, nrows, limit, skipped);
 		if (nrows < limit)
 			pass->run++;
 	}

@@ -7,6 +7,7 @@
 
 #include "activity.h"
 #include "access/transam.h"
+#include "claim.h"
 #include "tables.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
@@ -63,7 +64,7 @@ extern QueuedDeltas chs_queue_of_customer(int64 customer_id, FullTransactionId f
 										  int series_version, Snapshot snapshot);
 extern void chs_queue_delete(const QueuedDeltas *deltas);
 extern void chs_queue_begin_pass(QueuePass *pass, FullTransactionId from, Snapshot snapshot);
-extern int64 chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot,
-								 int64 **customer_ids, int *ncustomers);
+extern int64 chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Claim *claim,
+								 int64 **customer_ids, int *ncustomers, bool *skipped);
 
 #endif							/* CHS_QUEUE_H */

@@ -255,6 +255,7 @@ fold_queue(Work *work)
 static void
 rescore_slice(Rescoring *rescoring)
 {
+	ClaimRequest claim = {.kind = CLAIM_PART,.parts = 1};
 	int			limit = Min(chs_batch_size, RESCORE_SLICE);
 	int32		today;
 	int			version;
@@ -268,7 +269,7 @@ rescore_slice(Rescoring *rescoring)
 		.day = today,.version = version,.last_customer_id = PG_INT64_MIN
 	};
 	if (!rescoring->done)
-		rescoring->done = chs_fold_rescore_stale(&rescoring->last_customer_id, limit, &rescoring->skipped) < limit;
+		rescoring->done = chs_fold_rescore_stale(&claim, &rescoring->last_customer_id, limit, &rescoring->skipped) < limit;
 	end_batch();
 }
 
@@ -342,7 +343,7 @@ wait_for_work(int milliseconds)
 static void
 work_on(void)
 {
-	Work		work = {.folding.pass.context = TopMemoryContext};
+	Work		work = {.folding = {.claim = {.kind = CLAIM_PART,.parts = 1},.pass.context = TopMemoryContext}};
 	int			linger = LINGER_MS;
 
 	for (;;)

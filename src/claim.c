@@ -1,0 +1,143 @@
+/*
+ * claim.c
+ *	  Who folds which customers.
+ *
+ * Whoever folds a customer has claimed it, to the end of the transaction, so
+ * nobody else reads or writes what folding keeps of it.  A snapshot that is taken
+ * after the claim sees all that was folded before.  Nobody who inserts events needs
+ * a claim.
+ *
+ * Customers are claimed by shares: one lock for each of 64, so that their number
+ * does not depend on that of the customers.  Above them is a lock that is held in
+ * share mode by whoever claims shares, and exclusively by whoever claims everyone.
+ * A worker waits for that one at most, while it holds nothing, and never for a
+ * share; so workers get into no deadlock.
+ */
+#include "claim.h"
+
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/fmgrprotos.h"
+
+/* Advisory locks of users have 1 or 2 in the last field. */
+#define CLAIM_LOCK_FIELD4 0x6368
+
+/* What is locked: the second field of the lock's tag. */
+typedef enum ClaimLock
+{
+	LOCK_EVERYONE,
+	LOCK_SHARE,
+	LOCK_COUNTS
+} ClaimLock;
+
+/* Takes a lock, and returns whether it was to be had. */
+static bool
+take_lock(ClaimLock what, int share, LOCKMODE mode, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, what, share, CLAIM_LOCK_FIELD4);
+	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static int
+share_of(int64 customer_id)
+{
+	/* as in the query that looks for stale health */
+	return DatumGetUInt32(DirectFunctionCall1(hashint8, Int64GetDatum(customer_id))) % CLAIM_SHARES;
+}
+
+/* Claims all customers, and waits for whoever has any, if so asked. */
+static bool
+claim_everyone(Claim *claim, bool wait)
+{
+	claim->wanted = claim->got = CLAIM_ALL_SHARES;
+	return take_lock(LOCK_EVERYONE, 0, ExclusiveLock, wait);
+}
+
+/*
+ * Claims the customers of a part, without those that somebody else has.  Waits
+ * only for whoever has claimed everyone.
+ */
+static Claim
+claim_part(int part, int parts)
+{
+	Claim		claim = {.kind = CLAIM_PART};
+
+	/* one lock instead of many, if nobody else is there */
+	if (parts == 1 && claim_everyone(&claim, false))
+		return claim;
+	claim.wanted = claim.got = 0;
+	(void) take_lock(LOCK_EVERYONE, 0, ShareLock, true);
+	for (int share = part; share < CLAIM_SHARES; share += parts)
+	{
+		uint64		bit = UINT64CONST(1) << share;
+
+		claim.wanted |= bit;
+		if (take_lock(LOCK_SHARE, share, ExclusiveLock, false))
+			claim.got |= bit;
+	}
+	return claim;
+}
+
+/* Claims the share of a customer, and waits for whoever has it. */
+static Claim
+claim_customer(int64 customer_id)
+{
+	int			share = share_of(customer_id);
+	uint64		bit = UINT64CONST(1) << share;
+
+	(void) take_lock(LOCK_EVERYONE, 0, ShareLock, true);
+	(void) take_lock(LOCK_SHARE, share, ExclusiveLock, true);
+	return (Claim) {
+		.kind = CLAIM_CUSTOMER,.wanted = bit,.got = bit
+	};
+}
+
+/*
+ * chs_claim claims customers until the end of the transaction: everyone or one,
+ * waiting for whoever has them; or a part, as far as nobody else has it.
+ */
+Claim
+chs_claim(const ClaimRequest *request)
+{
+	Claim		claim = {.kind = CLAIM_EVERYONE};
+
+	switch (request->kind)
+	{
+		case CLAIM_EVERYONE:
+			(void) claim_everyone(&claim, true);
+			break;
+		case CLAIM_PART:
+			return claim_part(request->part, request->parts);
+		case CLAIM_CUSTOMER:
+			return claim_customer(request->customer_id);
+	}
+	return claim;
+}
+
+/* chs_claim_wants tells whether a customer is of the part that was to be claimed. */
+bool
+chs_claim_wants(const Claim *claim, int64 customer_id)
+{
+	return claim->wanted == CLAIM_ALL_SHARES || (claim->wanted >> share_of(customer_id) & 1);
+}
+
+/* chs_claim_has tells whether a customer has been claimed. */
+bool
+chs_claim_has(const Claim *claim, int64 customer_id)
+{
+	return claim->got == CLAIM_ALL_SHARES || (claim->got >> share_of(customer_id) & 1);
+}
+
+/*
+ * chs_claim_counts claims the rows of chs.health_counts, to replace them by their
+ * sum, and returns whether they were to be had.  A snapshot for that has to be
+ * taken afterwards.  Not for a single customer, whose transaction may be somebody's
+ * long one.
+ */
+bool
+chs_claim_counts(const Claim *claim)
+{
+	return claim->kind != CLAIM_CUSTOMER && take_lock(LOCK_COUNTS, 0, ExclusiveLock, false);
+}
