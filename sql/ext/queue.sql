@@ -19,6 +19,7 @@ CREATE OPERATOR CLASS chs.xid8_minmax_ops FOR TYPE xid8 USING brin AS
     FUNCTION 3 pg_catalog.brin_minmax_consistent(internal, internal, internal),
     FUNCTION 4 pg_catalog.brin_minmax_union(internal, internal, internal);
 COMMENT ON OPERATOR CLASS chs.xid8_minmax_ops USING brin IS 'minimum and maximum of transactions in ranges of pages';
+COMMENT ON OPERATOR FAMILY chs.xid8_minmax_ops USING brin IS 'minimum and maximum of transactions in ranges of pages';
 CREATE INDEX queue_xid_idx ON chs.queue USING brin (xid chs.xid8_minmax_ops) WITH (pages_per_range = 16);
 CREATE INDEX queue_customer_id_idx ON chs.queue (customer_id, xid);
 COMMENT ON TABLE chs.queue IS 'deltas not yet folded into chs.activity';
