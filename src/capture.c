@@ -21,15 +21,14 @@
 #include "commands/trigger.h"
 #include "count.h"
 #include "customer.h"
+#include "event.h"
 #include "executor/nodeHash.h"
 #include "funcapi.h"
-#include "message.h"
 #include "miscadmin.h"
 #include "queue.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
@@ -39,9 +38,6 @@
 #define EVENTS_EVENT_TYPE 3
 #define EVENTS_EVENT_DATA 4
 #define EVENTS_OCCURRED_AT 5
-
-/* Events may be so far ahead of the clock, for clocks that differ. */
-#define MAX_AHEAD USECS_PER_DAY
 
 /*
  * What an event adds to a series, in the order of arrival.  A total that does
@@ -204,11 +200,7 @@ check_exists(Touched *customer)
 	if (!customer->must_exist || customer->exists)
 		return;
 	if (chs_customer_lock(customer->customer_id, true, NULL) != CUSTOMER_LOCKED)
-		ereport(ERROR,
-				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("event has an unknown customer_id: %lld", (long long) customer->customer_id),
-				 errdetail("There is no such row in chs.customers."),
-				 errhint("Insert the customer first.")));
+		chs_event_refuse(chs_event_unknown_customer(customer->customer_id));
 	customer->exists = true;
 }
 
@@ -423,109 +415,6 @@ add_increment(Gathering *g, Touched *customer, int32 day, const Increment *in)
 	add_record(g, customer, in->series, day, value);
 }
 
-/* ------------------------------------------------------------- checking */
-
-/* An event as its row has it. */
-typedef struct Event
-{
-	int64		customer_id;
-	char	   *event_type;
-	int			event_type_length;
-	Jsonb	   *event_data;
-	TimestampTz occurred_at;
-} Event;
-
-static const char *
-event_type_text(const Event *event)
-{
-	return chs_message_value(event->event_type, event->event_type_length);
-}
-
-static const char *
-jsonb_text(Jsonb *jb)
-{
-	char	   *text = JsonbToCString(NULL, &jb->root, VARSIZE(jb));
-
-	return chs_message_value(text, strlen(text));
-}
-
-static bool
-find_field(const Event *event, const char *field, JsonbValue *value)
-{
-	return getKeyJsonValueFromContainer(&event->event_data->root, field, strlen(field), value) != NULL &&
-		value->type != jbvNull;
-}
-
-static void
-check_fields(const EventRule *rule, const Event *event)
-{
-	JsonbValue	v;
-
-	for (int i = 0; i < rule->nrequired; i++)
-		if (!find_field(event, rule->required[i], &v))
-			ereport(ERROR,
-					(errcode(ERRCODE_CHECK_VIOLATION),
-					 errmsg("event of customer %lld has no \"%s\"", (long long) event->customer_id, rule->required[i]),
-					 errdetail("An event of type \"%s\" must have \"%s\" in event_data.",
-							   event_type_text(event), rule->required[i])));
-	for (int i = 0; i < rule->npositive; i++)
-	{
-		if (!find_field(event, rule->positive[i], &v))
-			ereport(ERROR,
-					(errcode(ERRCODE_CHECK_VIOLATION),
-					 errmsg("event of customer %lld has no \"%s\"", (long long) event->customer_id, rule->positive[i]),
-					 errdetail("An event of type \"%s\" must have \"%s\" as a number above 0 in event_data.",
-							   event_type_text(event), rule->positive[i])));
-		if (v.type != jbvNumeric || numeric_is_nan(v.val.numeric) ||
-			DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(v.val.numeric),
-											  DirectFunctionCall1(int4_numeric, Int32GetDatum(0)))) <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_CHECK_VIOLATION),
-					 errmsg("event of customer %lld has an invalid \"%s\": %s",
-							(long long) event->customer_id, rule->positive[i], jsonb_text(JsonbValueToJsonb(&v))),
-					 errdetail("An event of type \"%s\" must have \"%s\" as a number above 0 in event_data.",
-							   event_type_text(event), rule->positive[i])));
-	}
-}
-
-/* Raises an error that names the field and the value if an event breaks a rule. */
-static void
-check_event(const Live *live, const Event *event)
-{
-	const EventRule *rule = NULL;
-
-	for (int i = 0; i < live->nrules && rule == NULL; i++)
-		if (live->rules[i].event_type_length == event->event_type_length &&
-			memcmp(live->rules[i].event_type, event->event_type, event->event_type_length) == 0)
-			rule = &live->rules[i];
-	if (rule == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("event of customer %lld has an unknown event_type: \"%s\"",
-						(long long) event->customer_id, event_type_text(event)),
-				 errhint("Use a type that chs.event_types lists, or add a row for it there.")));
-	if (!JB_ROOT_IS_OBJECT(event->event_data))
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("event of customer %lld has an invalid event_data: %s", (long long) event->customer_id,
-						jsonb_text(event->event_data)),
-				 errdetail("It must be a JSON object.")));
-	check_fields(rule, event);
-	if (TIMESTAMP_NOT_FINITE(event->occurred_at))
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("event of customer %lld has an invalid occurred_at: %s",
-						(long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
-				 errdetail("It must be finite.")));
-	if (event->occurred_at - GetCurrentTransactionStartTimestamp() > MAX_AHEAD &&
-		event->occurred_at - GetCurrentTimestamp() > MAX_AHEAD)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("event of customer %lld has an occurred_at too far ahead: %s",
-						(long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
-				 errdetail("It may be at most one day after the current time.")));
-}
-
 /* ---------------------------------------------------------------- triggers */
 
 static void
@@ -575,6 +464,18 @@ read_event(TupleTableSlot *slot)
 	event.event_data = DatumGetJsonbP(slot_getattr(slot, EVENTS_EVENT_DATA, &isnull));
 	event.occurred_at = DatumGetTimestampTz(slot_getattr(slot, EVENTS_OCCURRED_AT, &isnull));
 	return event;
+}
+
+/* Raises an error that names the field and the value if an event breaks a rule. */
+static void
+check_event(const Live *live, const Event *event)
+{
+	Trouble    *trouble = chs_event_check(live, event);
+
+	if (trouble == NULL)
+		trouble = chs_event_check_ahead(event);
+	if (trouble != NULL)
+		chs_event_refuse(trouble);
 }
 
 static void
