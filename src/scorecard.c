@@ -139,12 +139,14 @@ read_curve(const char *text)
 					(errcode(ERRCODE_CHECK_VIOLATION),
 					 errmsg("invalid curve: \"%s\"", text),
 					 errdetail("The value %g does not come after the value %g.",
-							   x, curve.points[curve.npoints - 1].x)));
+							   x, curve.points[curve.npoints - 1].x),
+					 errhint("Write the points in ascending order of value, each value once.")));
 		if (y < 0 || y > 100)
 			ereport(ERROR,
 					(errcode(ERRCODE_CHECK_VIOLATION),
 					 errmsg("invalid curve: \"%s\"", text),
-					 errdetail("The score %g is outside 0 to 100.", y)));
+					 errdetail("The score %g is outside 0 to 100.", y),
+					 errhint("Write points as value:score, with scores from 0 to 100.")));
 		curve.points[curve.npoints].x = x;
 		curve.points[curve.npoints].y = y;
 		curve.npoints++;
@@ -154,7 +156,8 @@ read_curve(const char *text)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("invalid curve: \"%s\"", text),
-					 errdetail("A space was expected after the point %g:%g.", x, y)));
+					 errdetail("A space was expected after the point %g:%g.", x, y),
+					 errhint("Write points as value:score, separated by one space, as in '0:0 1:100'.")));
 	}
 }
 

@@ -57,7 +57,7 @@ CREATE FUNCTION chs.draft_document() RETURNS jsonb
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT jsonb_build_object(
-        'default', (SELECT s.scorecard FROM chs.scorecards s WHERE s.is_default),
+        'default', (SELECT min(s.scorecard) FROM chs.scorecards s WHERE s.is_default),
         'segments', COALESCE((SELECT jsonb_object_agg(g.segment, jsonb_build_object('scorecard', g.scorecard))
                               FROM chs.segments g), '{}'),
         'scorecards', COALESCE((SELECT jsonb_object_agg(s.scorecard, jsonb_build_object(
@@ -66,7 +66,7 @@ BEGIN ATOMIC
             'factors', COALESCE((SELECT jsonb_agg(jsonb_build_object('factor', f.factor, 'weight', f.weight,
                 'metrics', COALESCE((SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                     'metric', m.metric, 'event_type', m.event_type, 'aggregate', m.aggregate, 'measure', m.measure,
-                    'field', m.field, 'filter', m.filter::text, 'base_filter', m.base_filter::text,
+                    'field', m.field, 'filter', m.filter, 'base_filter', m.base_filter,
                     'window_days', m.window_days, 'curve', m.curve, 'weight', m.weight,
                     'missing', m.missing, 'missing_score', m.missing_score, 'penalty', m.penalty,
                     'target', (SELECT t.target FROM chs.targets t
@@ -93,8 +93,8 @@ BEGIN
     -- One publisher at a time; scoring only reads and does not wait.
     PERFORM pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0);
     draft := chs.draft_document();
-    IF draft -> 'default' = 'null' THEN
-        RAISE EXCEPTION 'no scorecard is the default'
+    IF draft -> 'default' = 'null' OR 1 < (SELECT count(*) FROM chs.scorecards s WHERE s.is_default) THEN
+        RAISE EXCEPTION '% scorecard is the default', CASE draft -> 'default' WHEN 'null' THEN 'no' ELSE 'more than one' END
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Set is_default of one row of chs.scorecards: it scores the customers without a segment.';
     END IF;

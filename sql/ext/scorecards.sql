@@ -23,7 +23,6 @@ CREATE TABLE chs.scorecards (
     trend_band   double precision NOT NULL DEFAULT 2 CHECK (trend_band BETWEEN 0 AND 100),
     CHECK (at_risk_from <= healthy_from)
 );
-CREATE UNIQUE INDEX scorecards_default_key ON chs.scorecards (is_default) WHERE is_default;
 COMMENT ON TABLE chs.scorecards IS 'draft: the ways to score, one row each';
 COMMENT ON COLUMN chs.scorecards.is_default IS 'scores the customers that have no segment';
 COMMENT ON COLUMN chs.scorecards.min_coverage IS 'share of the factor weight that must rest on data, else the status is unknown';
@@ -52,13 +51,13 @@ CREATE TABLE chs.metrics (
     metric        text NOT NULL CHECK (metric <> ''),
     position      integer NOT NULL,
     description   text,
-    event_type    text NOT NULL,
+    event_type    text NOT NULL CHECK (event_type <> ''),
     aggregate     text NOT NULL CHECK (aggregate IN
                      ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth')),
     measure       text NOT NULL DEFAULT 'count' CHECK (measure IN ('count', 'sum', 'distinct')),
     field         text CHECK (field <> ''),
-    filter        jsonpath,
-    base_filter   jsonpath,
+    filter        text,
+    base_filter   text,
     window_days   integer NOT NULL CHECK (window_days BETWEEN 1 AND 730),
     curve         text CHECK (chs.curve_is_valid(curve)),
     weight        double precision CHECK (weight >= 0 AND weight <= 1e6),
@@ -77,7 +76,9 @@ CREATE TABLE chs.metrics (
         (field IS NOT NULL) = (aggregate IN ('sum', 'avg', 'distinct')
                                OR aggregate IN ('ratio', 'growth') AND measure IN ('sum', 'distinct'))),
     CONSTRAINT metrics_measure CHECK (aggregate IN ('ratio', 'growth') OR measure = 'count'),
-    CONSTRAINT metrics_base_filter CHECK (aggregate = 'ratio' OR base_filter IS NULL)
+    CONSTRAINT metrics_base_filter CHECK (aggregate = 'ratio' OR base_filter IS NULL),
+    CONSTRAINT metrics_filter_path CHECK (filter IS NULL OR filter::jsonpath IS NOT NULL),
+    CONSTRAINT metrics_base_filter_path CHECK (base_filter IS NULL OR base_filter::jsonpath IS NOT NULL)
 );
 COMMENT ON TABLE chs.metrics IS 'draft: what a factor is measured by; a row with a penalty takes points off the factor for each event instead';
 COMMENT ON COLUMN chs.metrics.aggregate IS 'count, sum, avg, ratio, distinct, active_days, days_since_last or growth';

@@ -53,10 +53,10 @@ BEGIN
     RAISE EXCEPTION 'the oracle does not know the filter %', filter;
 END
 $$;
-CREATE FUNCTION oracle.holds(filter jsonpath, d jsonb) RETURNS boolean LANGUAGE sql AS $$
+CREATE FUNCTION oracle.holds(filter text, d jsonb) RETURNS boolean LANGUAGE sql AS $$
     SELECT CASE
         WHEN filter IS NULL THEN true
-        ELSE CASE filter::text
+        ELSE CASE filter
         WHEN ('$.status_code >= 400 || $.response_code >= 400'::jsonpath)::text
             THEN coalesce(oracle.top_number(d -> 'status_code') >= 400, false)
               OR coalesce(oracle.top_number(d -> 'response_code') >= 400, false)
@@ -73,7 +73,7 @@ CREATE FUNCTION oracle.holds(filter jsonpath, d jsonb) RETURNS boolean LANGUAGE 
         WHEN ('$.tier != null'::jsonpath)::text THEN oracle.has_value(d -> 'tier')
         WHEN ('$.priority == "urgent"'::jsonpath)::text THEN oracle.some_word(d -> 'priority', 'urgent')
         WHEN ('$.priority == "high"'::jsonpath)::text THEN oracle.some_word(d -> 'priority', 'high')
-        ELSE oracle.unknown_filter(filter::text) END
+        ELSE oracle.unknown_filter(filter) END
         END
 $$;
 

@@ -29,7 +29,7 @@ INSERT INTO contract VALUES
         trend_band double precision'),
     ('r', 'factors', 'scorecard text, factor text, position integer, weight double precision'),
     ('r', 'metrics', 'scorecard text, factor text, metric text, position integer, event_type text, aggregate text,
-        measure text, field text, filter jsonpath, base_filter jsonpath, window_days integer, curve text,
+        measure text, field text, filter text, base_filter text, window_days integer, curve text,
         weight double precision, missing text, missing_score double precision, penalty double precision'),
     ('r', 'targets', 'scorecard text, factor text, metric text, segment text, target double precision'),
     ('r', 'scorecard_versions', 'version integer, published_at timestamp with time zone, published_by text, note text,
@@ -306,9 +306,9 @@ INSERT INTO filters VALUES
     ('advanced_share', '{}', false), ('advanced_share', '{"tier": null}', false),
     ('urgent', '{"priority": "urgent"}', true), ('urgent', '{"priority": "high"}', false), ('urgent', '{}', false),
     ('high_priority', '{"priority": "high"}', true), ('high_priority', '{"priority": "urgent"}', false);
-SELECT is(COALESCE(f.data @@ m.filter, false), f.counts, format('%s %s %s', f.metric, CASE WHEN f.counts THEN 'counts' ELSE 'does not count' END, f.data))
+SELECT is(COALESCE(f.data @@ m.filter::jsonpath, false), f.counts, format('%s %s %s', f.metric, CASE WHEN f.counts THEN 'counts' ELSE 'does not count' END, f.data))
 FROM filters f LEFT JOIN chs.metrics m ON m.metric = f.metric AND m.scorecard = 'default';
-SELECT is(COALESCE(d::jsonb @@ m.base_filter, false), counts, format('advanced_share has %s in its base: %s', d, counts))
+SELECT is(COALESCE(d::jsonb @@ m.base_filter::jsonpath, false), counts, format('advanced_share has %s in its base: %s', d, counts))
 FROM chs.metrics m, (VALUES ('{"tier": "advanced"}', true), ('{"tier": "basic"}', true), ('{"tier": null}', false), ('{}', false)) v(d, counts)
 WHERE m.scorecard = 'default' AND m.metric = 'advanced_share';
 

@@ -1,0 +1,149 @@
+-- What the tables of the draft refuse, and what they say.
+CREATE FUNCTION refused(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    message text;
+    detail text;
+    hint text;
+    field text;
+BEGIN
+    BEGIN
+        EXECUTE statement;
+        RAISE 'accepted' USING ERRCODE = 'ZZZZZ';
+    EXCEPTION WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT, field = COLUMN_NAME;
+        RETURN QUERY SELECT x FROM unnest(ARRAY[SQLSTATE || ' ' || message, '    ' || NULLIF(detail, ''), '    ' || NULLIF(hint, ''),
+                                                '    column ' || NULLIF(field, '')]) x WHERE x IS NOT NULL;
+    END;
+END
+$$;
+\pset format unaligned
+\pset tuples_only on
+
+\echo # scorecards
+SELECT r FROM unnest(ARRAY[
+    $$INSERT INTO chs.scorecards (scorecard) VALUES ('')$$,
+    $$INSERT INTO chs.scorecards (scorecard, min_coverage) VALUES ('x', 1.01)$$,
+    $$INSERT INTO chs.scorecards (scorecard, min_coverage) VALUES ('x', 'NaN')$$,
+    $$INSERT INTO chs.scorecards (scorecard, healthy_from) VALUES ('x', -1)$$,
+    $$INSERT INTO chs.scorecards (scorecard, healthy_from) VALUES ('x', NULL)$$,
+    $$INSERT INTO chs.scorecards (scorecard, at_risk_from) VALUES ('x', 101)$$,
+    $$INSERT INTO chs.scorecards (scorecard, healthy_from, at_risk_from) VALUES ('x', 50, 60)$$,
+    $$INSERT INTO chs.scorecards (scorecard, grace) VALUES ('x', NULL)$$,
+    $$INSERT INTO chs.scorecards (scorecard, is_default) VALUES ('x', NULL)$$,
+    $$INSERT INTO chs.scorecards (scorecard, trend_days) VALUES ('x', 0)$$,
+    $$INSERT INTO chs.scorecards (scorecard, trend_band) VALUES ('x', 200)$$,
+    $$INSERT INTO chs.scorecards (scorecard, is_default) VALUES ('second', true)$$,
+    $$UPDATE chs.scorecards SET is_default = true WHERE scorecard = 'volume_only'$$,
+    $$DELETE FROM chs.scorecards WHERE scorecard = 'default'$$]) s, refused(s) r;
+BEGIN;
+UPDATE chs.scorecards SET is_default = (scorecard = 'volume_only');
+UPDATE chs.scorecards SET is_default = (scorecard = 'default');
+UPDATE chs.scorecards SET is_default = false;
+SELECT chs_publish();
+ROLLBACK;
+
+\echo # factors
+SELECT r FROM unnest(ARRAY[
+    $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', '', 1)$$,
+    $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', 'x', -1)$$,
+    $$UPDATE chs.factors SET weight = -0.1 WHERE (scorecard, factor) = ('default', 'api_usage')$$,
+    $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', 'x', NULL)$$,
+    $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', 'x', 'NaN')$$,
+    $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', 'x', 'Infinity')$$,
+    $$INSERT INTO chs.factors (scorecard, factor, weight, position) VALUES ('default', 'x', 1, 1)$$,
+    $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('none', 'x', 1)$$]) s, refused(s) r;
+
+\echo # metrics
+CREATE FUNCTION with_changes(changes text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    state text;
+BEGIN
+    BEGIN
+        CREATE TEMP TABLE try AS SELECT * FROM chs.metrics WHERE (scorecard, metric) = ('default', 'api_calls');
+        UPDATE try SET metric = 'm', position = NULL;
+        EXECUTE 'UPDATE try SET ' || changes;
+        INSERT INTO chs.metrics SELECT * FROM try;
+        RAISE 'accepted' USING ERRCODE = 'ZZZZZ';
+    EXCEPTION WHEN OTHERS THEN
+        DECLARE
+            message text;
+            detail text;
+            hint text;
+            field text;
+            violated text;
+        BEGIN
+            GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT, field = COLUMN_NAME,
+                violated = CONSTRAINT_NAME;
+            IF current_setting('try.short', true) = 'on' THEN
+                RETURN NEXT SQLSTATE || ' ' || COALESCE(NULLIF(violated, ''), message);
+            ELSE
+                RETURN QUERY SELECT x FROM unnest(ARRAY[SQLSTATE || ' ' || message, NULLIF(detail, ''), NULLIF(hint, ''), 'column ' || NULLIF(field, '')]) x
+                WHERE x IS NOT NULL;
+            END IF;
+        END;
+    END;
+END
+$$;
+CREATE TABLE change (n integer GENERATED ALWAYS AS IDENTITY, change text);
+INSERT INTO change (change) VALUES
+    ('weight = 1'), ('metric = '''''), ('factor = ''none'''), ('position = 1'), ('event_type = NULL'), ('event_type = '''''),
+    ('aggregate = ''median'''), ('aggregate = NULL'), ('aggregate = ''sum'''), ('aggregate = ''sum'', field = ''amount'''), ('field = ''amount'''), ('aggregate = ''sum'', field = '''''),
+    ('aggregate = ''distinct'', field = ''a'', measure = ''sum'''), ('measure = ''mean'''), ('measure = ''sum'''), ('measure = NULL'),
+    ('aggregate = ''ratio'', filter = ''$.a == 1'''), ('aggregate = ''ratio'', measure = ''sum'''), ('aggregate = ''ratio'', field = ''a'''),
+    ('aggregate = ''ratio'', measure = ''sum'', field = ''a'', base_filter = ''$.a > 1'''), ('base_filter = ''$.a > 1'''),
+    ('aggregate = ''growth'''), ('aggregate = ''active_days'''), ('aggregate = ''days_since_last'''),
+    ('window_days = 0'), ('window_days = -7'), ('window_days = 731'), ('window_days = 730'), ('window_days = NULL'),
+    ('curve = NULL'), ('weight = NULL'), ('weight = -1'), ('weight = ''NaN'''), ('weight = 1e7'), ('missing = NULL'),
+    ('missing = ''guess'''), ('missing = ''score'''), ('missing = ''score'', missing_score = 70'), ('missing_score = 70'),
+    ('missing = ''score'', missing_score = 101'), ('missing = ''score'', missing_score = ''NaN'''),
+    ('penalty = 5'), ('penalty = 5, curve = NULL, weight = NULL, missing = NULL'), ('penalty = 5, curve = NULL, weight = NULL'),
+    ('penalty = 5, curve = NULL'), ('penalty = 0, curve = NULL, weight = NULL, missing = NULL'), ('penalty = ''NaN'', curve = NULL, weight = NULL, missing = NULL'),
+    ('penalty = 5, curve = NULL, weight = NULL, missing = NULL, aggregate = ''sum'', field = ''a'''),
+    ('curve = ''1:0 0:1'''), ('curve = ''0:0 0:1'''), ('curve = ''0:0 1:101'''), ('curve = ''0:-1 1:100'''), ('curve = ''nonsense'''), ('curve = ''0:0;1:100'''), ('curve = ''0'''), ('curve = '''''),
+    ('filter = ''$.status = "failed"'''), ('filter = ''status == "failed"'''), ('filter = '''''), ('filter = ''$.a == 1 and $.b == 2'''),
+    ('filter = ''$.a like_regex "("'''), ('filter = ''$.a == $limit'''), ('filter = ''$.a == "$" || $.b == "\"$x"'''), ('filter = ''$.a == 1'''),
+    ('aggregate = ''ratio'', base_filter = ''$.a > > 1'''), ('aggregate = ''ratio'', base_filter = ''$.a == $b'''),
+    ('description = ''anything''');
+SELECT CASE w.ordinality WHEN 1 THEN change || E'\n    ' ELSE '    ' END || w FROM change, with_changes(change) WITH ORDINALITY w ORDER BY n, w.ordinality;
+
+\echo # targets and segments
+SELECT r FROM unnest(ARRAY[
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', 'smb', 0)$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', NULL, 0)$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', NULL, -1)$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', NULL, NULL)$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', NULL, 'Infinity')$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', NULL, 'NaN')$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'support_tickets', 'urgent', NULL, 1)$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_calls', 'none', 1)$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'none', NULL, 1)$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_calls', NULL, 1)$$,
+    $$INSERT INTO chs.segments (segment, scorecard) VALUES ('', 'default')$$,
+    $$INSERT INTO chs.segments (segment, scorecard) VALUES ('x', 'none')$$]) s, refused(s) r;
+
+-- What is refused leaves the draft as it is.
+SELECT chs.draft_document() = document AS unchanged FROM chs.scorecard_versions WHERE version = 1;
+
+\echo # where triggers do not fire, constraints are left
+ALTER TABLE chs.metrics DISABLE TRIGGER metrics_guard;
+SET try.short = on;
+SELECT change || ': ' || w FROM change, with_changes(change || ', position = COALESCE(position, 99)') w WHERE change NOT LIKE '%position%' ORDER BY n;
+RESET try.short;
+ALTER TABLE chs.metrics ENABLE TRIGGER metrics_guard;
+SELECT r FROM unnest(ARRAY[
+    $$INSERT INTO chs.factors (scorecard, factor, position, weight) VALUES ('default', 'x', 9, -1)$$,
+    $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', 'smb', 0)$$,
+    $$INSERT INTO chs.segments (segment, scorecard) VALUES ('', 'default')$$]) s,
+    LATERAL (SELECT set_config('session_replication_role', 'replica', true)) o, refused(s) r;
+RESET session_replication_role;
+
+-- Filters are kept as PostgreSQL prints them; a row without a position is the last one.
+BEGIN;
+INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', 'x', 1);
+INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, filter, window_days, curve, weight, missing)
+SELECT 'default', 'x', 'm' || n, 'login', 'count', 'strict   $.a==1', 30, '0:0 1:100', 1, 'zero' FROM generate_series(1, 2) n;
+SELECT position FROM chs.factors WHERE factor = 'x';
+SELECT metric, position, filter FROM chs.metrics WHERE factor = 'x' ORDER BY 1;
+ROLLBACK;
+DROP FUNCTION refused, with_changes;
+DROP TABLE change;
