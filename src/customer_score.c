@@ -164,6 +164,12 @@ calculate(const CustomerScore *cs)
 	return chs_score_calculate(chs_score_prepare(cs->version->published, cs->activity), cs->scorecard, &cs->subject);
 }
 
+static Score *
+score_of_day(const CustomerScore *cs)
+{
+	return chs_score_of_day(chs_score_prepare(cs->version->published, cs->activity), cs->scorecard, &cs->subject);
+}
+
 /* chs_score returns the score of a customer. */
 PG_FUNCTION_INFO_V1(chs_score);
 Datum
@@ -174,7 +180,7 @@ chs_score(PG_FUNCTION_ARGS)
 
 	if (!customer_arguments(fcinfo, &cs))
 		PG_RETURN_NULL();
-	score = calculate(&cs);
+	score = score_of_day(&cs);
 	if (score->status == STATUS_UNKNOWN)
 		PG_RETURN_NULL();
 	PG_RETURN_FLOAT8(score->score);
@@ -189,7 +195,7 @@ chs_status(PG_FUNCTION_ARGS)
 
 	if (!customer_arguments(fcinfo, &cs))
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(chs_score_status_name(calculate(&cs)->status)));
+	PG_RETURN_TEXT_P(cstring_to_text(chs_score_status_name(score_of_day(&cs)->status)));
 }
 
 /* chs_explain explains the score of a customer. */

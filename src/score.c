@@ -10,6 +10,7 @@
 
 #include <math.h>
 
+#include "port/pg_bitutils.h"
 #include "utils/float.h"
 
 /* What the cells of a series amount to in a window. */
@@ -84,7 +85,7 @@ count_distinct(const Series *s, int32 from, int32 to, WindowTotal *w)
 
 		if (days == 0)
 			continue;
-		w->n += __builtin_popcountll((uint64) days) + __builtin_popcountll((uint64) (days >> 64));
+		w->n += pg_popcount64((uint64) days) + pg_popcount64((uint64) (days >> 64));
 		/* the cells of a value follow each other */
 		if (first || c->key != last_key)
 		{
@@ -383,8 +384,13 @@ settle_contributions(const Scorecard *scorecard, Score *score)
 	metric->contribution += rest;
 }
 
-static Score *
-calculate(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
+/*
+ * chs_score_of_day scores an activity, all but the trends, which cost as much
+ * again.  The activity must not have been pruned as of a later day than the one
+ * that is scored.
+ */
+Score *
+chs_score_of_day(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
 {
 	Score	   *score = palloc0(sizeof(Score));
 	double		all = 0;
@@ -435,18 +441,17 @@ compare(const Scorecard *scorecard, bool known, double now, double before)
 }
 
 /*
- * chs_score_calculate scores an activity.  The activity must not have been
- * pruned as of a later day than the one that is scored.
+ * chs_score_calculate scores an activity like chs_score_of_day, with the trends.
  */
 Score *
 chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
 {
 	ScoreSubject earlier = *subject;
-	Score	   *score = calculate(input, scorecard, subject);
+	Score	   *score = chs_score_of_day(input, scorecard, subject);
 	Score	   *before;
 
 	earlier.as_of_day -= scorecard->trend_days;
-	before = calculate(input, scorecard, &earlier);
+	before = chs_score_of_day(input, scorecard, &earlier);
 	score->trend = compare(scorecard, score->status != STATUS_UNKNOWN && before->status != STATUS_UNKNOWN,
 						   score->exact, before->exact);
 	for (int i = 0; i < scorecard->nfactors; i++)

@@ -75,6 +75,8 @@ typedef struct ScoreInput
 } ScoreInput;
 
 extern ScoreInput *chs_score_prepare(const Published *published, const ActivityData *activity);
+extern Score *chs_score_of_day(const ScoreInput *input, const Scorecard *scorecard,
+							   const ScoreSubject *subject);
 extern Score *chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard,
 								  const ScoreSubject *subject);
 extern const char *chs_score_status_name(HealthStatus status);
