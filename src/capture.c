@@ -199,7 +199,7 @@ check_exists(Touched *customer)
 {
 	if (!customer->must_exist || customer->exists)
 		return;
-	if (chs_customer_lock(customer->customer_id, true, NULL) != CUSTOMER_LOCKED)
+	if (chs_customer_lock(customer->customer_id, true, NULL, NULL) != CUSTOMER_LOCKED)
 		chs_event_refuse(chs_event_unknown_customer(customer->customer_id));
 	customer->exists = true;
 }

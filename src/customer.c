@@ -54,6 +54,38 @@ begin_key_scan(Relation rel, ChsRelation index, int column, int64 value, Snapsho
 }
 
 /*
+ * chs_customer_set makes a customer of the columns segment, created_at and
+ * churned_at.
+ */
+void
+chs_customer_set(Customer *customer, int64 customer_id,
+				 NullableDatum segment, NullableDatum created_at, NullableDatum churned_at)
+{
+	customer->customer_id = customer_id;
+	customer->segment = segment.isnull ? NULL : TextDatumGetCString(segment.value);
+	customer->created_day = chs_count_day(DatumGetTimestampTz(created_at.value));
+	customer->last_day = churned_at.isnull ? DAY_NO_END : chs_count_day(DatumGetTimestampTz(churned_at.value));
+}
+
+static NullableDatum
+tuple_column(HeapTuple tuple, int column, TupleDesc desc)
+{
+	NullableDatum result;
+
+	result.value = heap_getattr(tuple, column, desc, &result.isnull);
+	return result;
+}
+
+static NullableDatum
+slot_column(TupleTableSlot *slot, int column)
+{
+	NullableDatum result;
+
+	result.value = slot_getattr(slot, column, &result.isnull);
+	return result;
+}
+
+/*
  * chs_customer_find reads the row of a customer, false where there is none.
  */
 bool
@@ -66,18 +98,9 @@ chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer)
 	bool		found = HeapTupleIsValid(tuple);
 
 	if (found)
-	{
-		Datum		datum;
-		bool		isnull;
-
-		customer->customer_id = customer_id;
-		datum = heap_getattr(tuple, CUSTOMERS_SEGMENT, desc, &isnull);
-		customer->segment = isnull ? NULL : TextDatumGetCString(datum);
-		datum = heap_getattr(tuple, CUSTOMERS_CREATED_AT, desc, &isnull);
-		customer->created_day = chs_count_day(DatumGetTimestampTz(datum));
-		datum = heap_getattr(tuple, CUSTOMERS_CHURNED_AT, desc, &isnull);
-		customer->last_day = isnull ? DAY_NO_END : chs_count_day(DatumGetTimestampTz(datum));
-	}
+		chs_customer_set(customer, customer_id, tuple_column(tuple, CUSTOMERS_SEGMENT, desc),
+						 tuple_column(tuple, CUSTOMERS_CREATED_AT, desc),
+						 tuple_column(tuple, CUSTOMERS_CHURNED_AT, desc));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
@@ -100,10 +123,10 @@ slot_is_seen(TupleTableSlot *slot, Snapshot snapshot)
  * transaction ends, as a foreign key would.  Only a transaction that is doing so
  * (or has the row locked FOR UPDATE) is in the way: it is waited for, if so
  * asked, or the customer is busy.  It is also busy if what was locked is newer than
- * what a snapshot, where given, sees.
+ * what a snapshot, where given, sees; if not, *customer gets what that sees.
  */
 CustomerLock
-chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot)
+chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), RowShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -135,6 +158,10 @@ chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot)
 					result = TM_Deleted;
 				else if (snapshot != NULL && !slot_is_seen(slot, snapshot))
 					result = TM_WouldBlock;
+				else if (snapshot != NULL)
+					chs_customer_set(customer, customer_id, slot_column(slot, CUSTOMERS_SEGMENT),
+									 slot_column(slot, CUSTOMERS_CREATED_AT),
+									 slot_column(slot, CUSTOMERS_CHURNED_AT));
 			}
 		}
 		systable_endscan(scan);

@@ -36,7 +36,10 @@ typedef struct StoredActivity
 } StoredActivity;
 
 extern int32 chs_customer_today(void);
+extern void chs_customer_set(Customer *customer, int64 customer_id, NullableDatum segment,
+							 NullableDatum created_at, NullableDatum churned_at);
 extern bool chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer);
+
 /* What became of locking a customer. */
 typedef enum CustomerLock
 {
@@ -45,7 +48,7 @@ typedef enum CustomerLock
 	CUSTOMER_BUSY				/* changed, or about to be, by somebody else */
 } CustomerLock;
 
-extern CustomerLock chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot);
+extern CustomerLock chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,
 											  int32 as_of_day, int32 last_day);

@@ -51,8 +51,7 @@ query_as_caller(int64 customer_id, Customer *customer)
 	Datum		args[1];
 	HeapTuple	tuple;
 	TupleDesc	desc;
-	Datum		datum;
-	bool		isnull;
+	NullableDatum columns[3];
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -72,14 +71,11 @@ query_as_caller(int64 customer_id, Customer *customer)
 		chs_customer_not_found(customer_id);
 	tuple = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
-	customer->customer_id = customer_id;
-	datum = SPI_getbinval(tuple, desc, 1, &isnull);
+	for (size_t i = 0; i < lengthof(columns); i++)
+		columns[i].value = SPI_getbinval(tuple, desc, i + 1, &columns[i].isnull);
 	caller = MemoryContextSwitchTo(caller);
-	customer->segment = isnull ? NULL : TextDatumGetCString(datum);
+	chs_customer_set(customer, customer_id, columns[0], columns[1], columns[2]);
 	MemoryContextSwitchTo(caller);
-	customer->created_day = chs_count_day(DatumGetTimestampTz(SPI_getbinval(tuple, desc, 2, &isnull)));
-	datum = SPI_getbinval(tuple, desc, 3, &isnull);
-	customer->last_day = isnull ? DAY_NO_END : chs_count_day(DatumGetTimestampTz(datum));
 	SPI_finish();
 }
 

@@ -126,11 +126,11 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	bool		rebuild;
 
 	/* from here on nobody deletes what is about to be written */
-	*lock = chs_customer_lock(customer_id, order->wait, fold->snapshot);
+	*lock = chs_customer_lock(customer_id, order->wait, fold->snapshot, &customer);
 	if (*lock == CUSTOMER_BUSY)
 		return NULL;
 	chs_queue_delete(&queued);
-	if (*lock == CUSTOMER_GONE || !chs_customer_find(customer_id, fold->snapshot, &customer))
+	if (*lock == CUSTOMER_GONE)
 		return NULL;
 
 	scorecard = chs_scorecard_of_segment(live->published, customer.segment);
@@ -397,14 +397,11 @@ static Customer
 read_customer(HeapTuple row, TupleDesc desc)
 {
 	Customer	customer;
-	bool		isnull;
-	Datum		datum;
+	NullableDatum columns[4];
 
-	customer.customer_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-	customer.segment = SPI_getvalue(row, desc, 2);
-	customer.created_day = chs_count_day(DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull)));
-	datum = SPI_getbinval(row, desc, 4, &isnull);
-	customer.last_day = isnull ? DAY_NO_END : chs_count_day(DatumGetTimestampTz(datum));
+	for (size_t i = 0; i < lengthof(columns); i++)
+		columns[i].value = SPI_getbinval(row, desc, i + 1, &columns[i].isnull);
+	chs_customer_set(&customer, DatumGetInt64(columns[0].value), columns[1], columns[2], columns[3]);
 	return customer;
 }
 
