@@ -22,7 +22,7 @@ SELECT customer_id, sqlstate, attempts FROM chs.failures;
 
 -- Rescoring everyone steps over it, too, and says so.
 UPDATE chs.failures SET next_attempt = failed_at;
-SELECT FROM chs_recalculate_all();
+CALL chs_recalculate_all();
 
 -- By hand the error is shown.
 SELECT chs_recalculate(3);

@@ -34,7 +34,7 @@ SELECT chs_score(1) AS now, chs_score(1, NULL, 4) AS by_4, chs_score(1, NULL, 3)
 DELETE FROM chs.metrics WHERE metric = 'login_days';
 SELECT chs_publish('without them');
 SELECT chs_score(1) AS now, chs_score(1, NULL, 5) AS by_5;
-SELECT FROM chs_recalculate_all();
+CALL chs_recalculate_all();
 SELECT chs_score(1) AS now, chs_score(1, NULL, 5) AS by_5;
 SELECT count(*) AS differences FROM chs_verify();
 

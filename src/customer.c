@@ -106,13 +106,13 @@ chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer)
 	return found;
 }
 
-/* Whether a snapshot sees the version of a row in a slot, as to its inserter. */
-static bool
-slot_is_seen(TupleTableSlot *slot, Snapshot snapshot)
+/*
+ * chs_customer_row_is_seen tells whether a snapshot sees the version of a row that
+ * a transaction inserted and committed.
+ */
+bool
+chs_customer_row_is_seen(TransactionId xmin, Snapshot snapshot)
 {
-	bool		isnull;
-	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
-
 	return !TransactionIdIsNormal(xmin) || TransactionIdIsCurrentTransactionId(xmin) ||
 		FullTransactionIdPrecedes(chs_catalog_full_xid(xmin), chs_catalog_snapshot_horizon(snapshot)) ||
 		!XidInMVCCSnapshot(xmin, snapshot);
@@ -156,7 +156,9 @@ chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot, Customer *cus
 
 				if (DatumGetInt64(slot_getattr(slot, CUSTOMERS_CUSTOMER_ID, &isnull)) != customer_id)
 					result = TM_Deleted;
-				else if (snapshot != NULL && !slot_is_seen(slot, snapshot))
+				else if (snapshot != NULL &&
+						 !chs_customer_row_is_seen(DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull)),
+												   snapshot))
 					result = TM_WouldBlock;
 				else if (snapshot != NULL)
 					chs_customer_set(customer, customer_id, slot_column(slot, CUSTOMERS_SEGMENT),

@@ -39,6 +39,7 @@ extern int32 chs_customer_today(void);
 extern void chs_customer_set(Customer *customer, int64 customer_id, NullableDatum segment,
 							 NullableDatum created_at, NullableDatum churned_at);
 extern bool chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer);
+extern bool chs_customer_row_is_seen(TransactionId xmin, Snapshot snapshot);
 
 /* What became of locking a customer. */
 typedef enum CustomerLock

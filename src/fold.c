@@ -31,27 +31,14 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-
-/* What folding shares between the customers of a batch. */
-typedef struct Fold
-{
-	Claim		claim;			/* on the customers that may be folded */
-	const Live *live;
-	Snapshot	snapshot;
-	FullTransactionId horizon;	/* every transaction before it has ended */
-	int32		today;
-	bool		any_failures;	/* that chs.failures has */
-	bool		in_capture;		/* raw events may be seen whose deltas are to come */
-	HealthTables tables;
-	MemoryContext scratch;		/* for one customer */
-} Fold;
+#include "worker.h"
 
 /*
- * Claims customers to fold, and then takes a snapshot.  A snapshot from before
- * the claim could miss what another session has folded meanwhile.
+ * chs_fold_check_transaction raises an error where a transaction cannot store
+ * scores.
  */
-static void
-begin_fold(Fold *fold, const ClaimRequest *request)
+void
+chs_fold_check_transaction(void)
 {
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
@@ -60,6 +47,17 @@ begin_fold(Fold *fold, const ClaimRequest *request)
 						IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
 				 errhint("Use a transaction of isolation level READ COMMITTED; chs_score() works in any.")));
 	PreventCommandIfReadOnly("folding");
+}
+
+/*
+ * chs_fold_begin claims customers to fold, and then takes a snapshot, which is the
+ * active one until chs_fold_end.  A snapshot from before the claim could miss what
+ * another session has folded meanwhile.
+ */
+void
+chs_fold_begin(Fold *fold, const ClaimRequest *request)
+{
+	chs_fold_check_transaction();
 	fold->in_capture = chs_capture_is_pending();
 	chs_capture_flush_pending();
 	fold->claim = chs_claim(request);
@@ -74,8 +72,9 @@ begin_fold(Fold *fold, const ClaimRequest *request)
 	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
 }
 
-static void
-end_fold(Fold *fold)
+/* chs_fold_end ends what chs_fold_begin began; the claim stays until the end of the transaction. */
+void
+chs_fold_end(Fold *fold)
 {
 	MemoryContextDelete(fold->scratch);
 	chs_health_close(&fold->tables, &fold->claim, fold->snapshot);
@@ -103,7 +102,20 @@ typedef struct FoldOrder
 	bool		wait;			/* for whoever has it locked */
 	/* what the raw events give, as far as a score for today needs them, or NULL */
 	const Activity *from_events;
+	Snapshot	events_snapshot;	/* that saw those */
 } FoldOrder;
+
+/*
+ * Whether an activity that was made of raw events before the claim can be stored:
+ * nothing that its snapshot did not see has been folded meanwhile.
+ */
+static bool
+events_are_fresh(const Fold *fold, const FoldOrder *order, const StoredActivity *stored, const Customer *customer)
+{
+	return order->from_events != NULL && customer->last_day >= fold->today &&
+		(stored->row == NULL ||
+		 chs_customer_row_is_seen(HeapTupleHeaderGetXmin(stored->row->t_data), order->events_snapshot));
+}
 
 /*
  * Folds what is queued for a customer, from the raw events where asked to or
@@ -116,21 +128,26 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 {
 	const Live *live = fold->live;
 	StoredActivity stored = chs_customer_stored(customer_id, fold->snapshot);
-	QueuedDeltas queued = chs_queue_of_customer(customer_id, stored.folded_to,
-												live->series_version, fold->snapshot);
+	QueuedDeltas queued;
 	Customer	customer;
 	ScoreSubject subject;
 	const Scorecard *scorecard;
 	ActivityData *data = stored.activity;
 	Score	   *score;
+	Snapshot	folded = fold->snapshot;
+	bool		found;
 	bool		rebuild;
 
 	/* from here on nobody deletes what is about to be written */
 	*lock = chs_customer_lock(customer_id, order->wait, fold->snapshot, &customer);
 	if (*lock == CUSTOMER_BUSY)
 		return NULL;
+	found = *lock != CUSTOMER_GONE;
+	if (found && events_are_fresh(fold, order, &stored, &customer))
+		folded = order->events_snapshot;
+	queued = chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, folded);
 	chs_queue_delete(&queued);
-	if (*lock == CUSTOMER_GONE)
+	if (!found)
 		return NULL;
 
 	scorecard = chs_scorecard_of_segment(live->published, customer.segment);
@@ -148,7 +165,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 				 errmsg("customer %lld cannot be rebuilt while events are being inserted in the same transaction",
 						(long long) customer_id),
 				 errhint("Do it after the statement, or in a transaction of its own.")));
-	if (order->from_events != NULL && subject.as_of_day == fold->today)
+	if (folded != fold->snapshot)
 		data = chs_activity_decode(order->from_events);
 	else if (rebuild || data->day > subject.as_of_day)
 		data = chs_customer_from_events(customer_id, live, subject.as_of_day, DAY_NO_END);
@@ -157,7 +174,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		chs_scorecard_project(data, live->published);
 		chs_activity_prune_to(data, subject.as_of_day);
 		chs_health_store_activity(&fold->tables, customer_id, &stored, chs_activity_encode(data),
-								  live->series_version, fold->horizon);
+								  live->series_version, chs_catalog_snapshot_horizon(folded));
 	}
 	score = chs_score_calculate(chs_score_prepare(live->published, data), scorecard, &subject);
 	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
@@ -230,35 +247,53 @@ fold_customer(Fold *fold, int64 customer_id, const FoldOrder *order)
 	return folded;
 }
 
-/* Customers to be folded, or only scored, one after the other. */
-typedef struct FoldList
+/* Has a customer rebuilt when the queue is folded next. */
+static void
+queue_rebuild(const Fold *fold, int64 customer_id)
 {
-	int			n;
-	const int64 *customer_ids;
-	const Customer *rescore;	/* the same ones, to be scored if that is enough; or NULL */
-	bool		skipped;		/* some were left out, to be tried again */
-} FoldList;
+	QueueAppender appender;
+
+	chs_queue_begin_append(&appender);
+	chs_queue_append(&appender, customer_id, NULL, true, fold->live->series_version);
+	chs_queue_end_append(&appender);
+	chs_worker_wake_at_commit();
+}
+
+/* A customer is left out for now; what it was to get it gets later. */
+static void
+skip_customer(const Fold *fold, FoldList *list, int64 customer_id)
+{
+	list->nskipped++;
+	if (list->rebuild)
+		queue_rebuild(fold, customer_id);
+}
 
 static void
 fold_listed(Fold *fold, FoldList *list, int i)
 {
-	FoldOrder	order = {0};
+	FoldOrder	order = {.rebuild = list->rebuild};
 	int64		customer_id = list->customer_ids[i];
 
 	if (!chs_claim_has(&fold->claim, customer_id))
 	{
-		list->skipped |= chs_claim_wants(&fold->claim, customer_id);
+		list->nskipped += chs_claim_wants(&fold->claim, customer_id);
 		return;
 	}
-	if (fold->any_failures && chs_failure_must_wait(customer_id, fold->snapshot))
+	/* whoever asks for a rebuild may have removed the cause */
+	if (fold->any_failures && !list->rebuild && chs_failure_must_wait(customer_id, fold->snapshot))
 	{
-		list->skipped = true;
+		list->nskipped++;
 		return;
+	}
+	if (list->from_events != NULL)
+	{
+		order.from_events = list->from_events[i];
+		order.events_snapshot = list->events_snapshot;
 	}
 	if ((list->rescore == NULL || !rescore_customer(fold, &list->rescore[i])) &&
 		fold_customer(fold, customer_id, &order).lock == CUSTOMER_BUSY)
 	{
-		list->skipped = true;
+		skip_customer(fold, list, customer_id);
 		return;
 	}
 	if (fold->any_failures)
@@ -285,6 +320,7 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	HealthTables before = fold->tables;
+	int			skipped_before = list->nskipped;
 	ErrorData  *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
@@ -303,6 +339,7 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 		RollbackAndReleaseCurrentSubTransaction();
 		/* what had been counted is undone, too */
 		fold->tables = before;
+		list->nskipped = skipped_before;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -313,13 +350,13 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 }
 
 /*
- * Folds the listed customers.  If that fails, each is tried by itself, so that a
- * failure, which is written down, is its own.
+ * chs_fold_list folds the listed customers.  If that fails, each is tried by
+ * itself, so that a failure, which is written down, is its own.
  */
-static void
-fold_list(Fold *fold, FoldList *list)
+void
+chs_fold_list(Fold *fold, FoldList *list)
 {
-	if (try_listed(fold, list, 0, list->n) == NULL)
+	if (list->n == 0 || try_listed(fold, list, 0, list->n) == NULL)
 		return;
 	for (int i = 0; i < list->n; i++)
 	{
@@ -332,7 +369,7 @@ fold_list(Fold *fold, FoldList *list)
 				 errmsg("chs could not score customer %lld: %s",
 						(long long) list->customer_ids[i], error->message)));
 		chs_failure_record(list->customer_ids[i], error, fold->snapshot);
-		list->skipped = true;
+		skip_customer(fold, list, list->customer_ids[i]);
 		FreeErrorData(error);
 	}
 }
@@ -356,7 +393,7 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	FoldList	list = {0};
 	int64		nrows;
 
-	begin_fold(&fold, &progress->claim);
+	chs_fold_begin(&fold, &progress->claim);
 	if (!progress->in_pass)
 	{
 		progress->in_pass = true;
@@ -366,16 +403,16 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 		progress->next_from = fold.horizon;
 	}
 	nrows = chs_queue_customers(&progress->pass, limit, fold.snapshot, &fold.claim,
-								&customer_ids, &list.n, &list.skipped);
+								&customer_ids, &list.n, &progress->skipped);
 	*complete = nrows < limit;
 	if (*complete)
 		progress->in_pass = false;
 	list.customer_ids = customer_ids;
-	fold_list(&fold, &list);
-	progress->skipped |= list.skipped;
+	chs_fold_list(&fold, &list);
+	progress->skipped |= list.nskipped > 0;
 	progress->ncustomers = list.n;
 	pfree(customer_ids);
-	end_fold(&fold);
+	chs_fold_end(&fold);
 	return nrows;
 }
 
@@ -392,186 +429,6 @@ fold_queue(int64 limit)
 	return nrows;
 }
 
-/* Reads a row (customer_id, segment, created_at, churned_at). */
-static Customer
-read_customer(HeapTuple row, TupleDesc desc)
-{
-	Customer	customer;
-	NullableDatum columns[4];
-
-	for (size_t i = 0; i < lengthof(columns); i++)
-		columns[i].value = SPI_getbinval(row, desc, i + 1, &columns[i].isnull);
-	chs_customer_set(&customer, DatumGetInt64(columns[0].value), columns[1], columns[2], columns[3]);
-	return customer;
-}
-
-/*
- * Queries the next customers after one, at most so many, in the order of their
- * identifiers; only those whose health is stale, if so asked.  Within SPI.
- */
-static void
-query_customers(int64 after, int limit, bool stale, int32 today, int version)
-{
-	Oid			types[] = {INT8OID, INT8OID, BOOLOID, DATEOID, INT4OID};
-	Datum		args[5];
-
-	args[0] = Int64GetDatum(after);
-	args[1] = Int64GetDatum(limit);
-	args[2] = BoolGetDatum(stale);
-	args[3] = DateADTGetDatum(today);
-	args[4] = Int32GetDatum(version);
-	if (SPI_execute_with_args("SELECT c.customer_id, c.segment, c.created_at, c.churned_at FROM chs.customers c"
-							  " WHERE c.customer_id > $1 AND (NOT $3 OR NOT EXISTS ("
-							  "  SELECT FROM chs.customer_health h"
-							  "  WHERE h.customer_id = c.customer_id AND h.version = $5"
-							  "  AND h.as_of >= LEAST($4, (c.churned_at AT TIME ZONE 'UTC')::date)"
-							  "  AND h.active = COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > $4, true)))"
-							  " ORDER BY c.customer_id LIMIT $2",
-							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.customers");
-}
-
-/*
- * Scores the next customers after *last, at most so many, and moves *last.
- * Returns how many there were.
- */
-static int
-rescore_slice(const ClaimRequest *request, int64 *last, int limit, bool stale, bool *skipped)
-{
-	Fold		fold;
-	OwnerRights saved;
-	FoldList	list = {0};
-	Customer   *customers;
-	int64	   *customer_ids;
-
-	begin_fold(&fold, request);
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	query_customers(*last, limit, stale, fold.today, fold.live->version);
-	list.n = SPI_processed;
-	list.rescore = customers = palloc(Max(list.n, 1) * sizeof(Customer));
-	list.customer_ids = customer_ids = palloc(Max(list.n, 1) * sizeof(int64));
-	for (int i = 0; i < list.n; i++)
-	{
-		customers[i] = read_customer(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		*last = customer_ids[i] = customers[i].customer_id;
-	}
-	fold_list(&fold, &list);
-	*skipped |= list.skipped;
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
-	end_fold(&fold);
-	return list.n;
-}
-
-/*
- * chs_fold_rescore_stale scores, within the current transaction, the next
- * customers after *last_customer_id whose health is of an earlier day or version
- * or missing, and returns how many there were: fewer than the limit at the end.
- * *skipped tells that some were busy and stay stale.
- */
-int
-chs_fold_rescore_stale(const ClaimRequest *request, int64 *last_customer_id, int limit, bool *skipped)
-{
-	return rescore_slice(request, last_customer_id, limit, true, skipped);
-}
-
-static void
-report_skipped(bool skipped)
-{
-	if (skipped)
-		ereport(NOTICE,
-				(errmsg("customers that other transactions have locked, or that failed, were left out"),
-				 errhint("See chs.failures, or run it again when those have ended.")));
-}
-
-/* Scores all customers, in slices. */
-static int64
-rescore_everyone(void)
-{
-	ClaimRequest everyone = {.kind = CLAIM_EVERYONE};
-	int64		last = PG_INT64_MIN;
-	int64		folded = 0;
-	bool		skipped = false;
-	int			n;
-
-	do
-		folded += n = rescore_slice(&everyone, &last, chs_batch_size, false, &skipped);
-	while (n == chs_batch_size);
-	report_skipped(skipped);
-	return folded;
-}
-
-/* Opens a cursor over all customers with the activity that their events give. */
-static Portal
-open_everyone_from_events(const Fold *fold)
-{
-	Oid			types[] = {JSONBOID, TIMESTAMPTZOID};
-	Datum		args[2];
-	int64		first = (int64) fold->today - fold->live->published->max_keep + 1;
-
-	args[0] = JsonbPGetDatum(fold->live->document);
-	args[1] = TimestampTzGetDatum(first * USECS_PER_DAY);
-	return SPI_cursor_open_with_args(NULL,
-									 psprintf("SELECT customer_id, e.activity FROM chs.customers LEFT JOIN"
-											  " (SELECT customer_id, %s.chs_activity_agg($1, event_type, event_data, occurred_at) AS activity"
-											  "  FROM chs.customer_events WHERE occurred_at >= $2 GROUP BY customer_id) e"
-											  " USING (customer_id)",
-											  quote_identifier(get_namespace_name(chs_catalog_extension_schema()))),
-									 lengthof(types), types, args, NULL, true, 0);
-}
-
-/*
- * Makes the activities of all customers again, in one pass over the events
- * rather than with a look-up for each customer.
- */
-static int64
-rebuild_everyone(void)
-{
-	Fold		fold;
-	OwnerRights saved;
-	Portal		portal;
-	Activity   *no_events = chs_activity_encode(chs_activity_empty(DAY_NEVER));
-	int64		folded = 0;
-	bool		skipped = false;
-
-	begin_fold(&fold, &(ClaimRequest) {.kind = CLAIM_EVERYONE});
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	portal = open_everyone_from_events(&fold);
-	for (;;)
-	{
-		SPITupleTable *rows;
-
-		SPI_cursor_fetch(portal, true, 100);
-		if (SPI_processed == 0)
-			break;
-		rows = SPI_tuptable;
-		for (uint64 i = 0; i < rows->numvals; i++)
-		{
-			FoldOrder	order = {.rebuild = true};
-			Folded		result;
-			bool		isnull;
-			Datum		customer_id = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull);
-			Datum		activity = SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull);
-
-			order.from_events = isnull ? no_events : DatumGetActivity(activity);
-			result = fold_customer(&fold, DatumGetInt64(customer_id), &order);
-			folded += result.exists;
-			skipped |= result.lock == CUSTOMER_BUSY;
-		}
-		SPI_freetuptable(rows);
-	}
-	SPI_cursor_close(portal);
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
-	end_fold(&fold);
-	report_skipped(skipped);
-	return folded;
-}
-
 /* Folds one customer, or raises an error where there is none. */
 static Folded
 fold_one(int64 customer_id, bool rebuild)
@@ -580,7 +437,7 @@ fold_one(int64 customer_id, bool rebuild)
 	FoldOrder	order = {.rebuild = rebuild,.wait = true};
 	Folded		folded;
 
-	begin_fold(&fold, &(ClaimRequest) {.kind = CLAIM_CUSTOMER,.customer_id = customer_id});
+	chs_fold_begin(&fold, &(ClaimRequest) {.kind = CLAIM_CUSTOMER,.customer_id = customer_id});
 	folded = fold_customer(&fold, customer_id, &order);
 	if (folded.lock == CUSTOMER_BUSY)
 		ereport(ERROR,
@@ -589,7 +446,7 @@ fold_one(int64 customer_id, bool rebuild)
 				 errhint("Try again.")));
 	if (!folded.exists)
 		chs_customer_not_found(customer_id);
-	end_fold(&fold);
+	chs_fold_end(&fold);
 	return folded;
 }
 
@@ -620,29 +477,11 @@ chs_recalculate(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(folded.score);
 }
 
-/* chs_recalculate_all folds the queue and scores everyone. */
-PG_FUNCTION_INFO_V1(chs_recalculate_all);
-Datum
-chs_recalculate_all(PG_FUNCTION_ARGS)
-{
-	/* first the queue, which may also hold what is of no customer any more */
-	(void) fold_queue(PG_INT64_MAX);
-	PG_RETURN_INT64(rescore_everyone());
-}
-
-/* chs_rebuild makes activities again from the raw events, of one customer or all. */
+/* chs_rebuild makes the activity of one customer again from the raw events. */
 PG_FUNCTION_INFO_V1(chs_rebuild);
 Datum
 chs_rebuild(PG_FUNCTION_ARGS)
 {
-	if (PG_ARGISNULL(0))
-	{
-		int64		rebuilt = rebuild_everyone();
-
-		/* what is left is of no customer any more */
-		(void) fold_queue(PG_INT64_MAX);
-		PG_RETURN_INT64(rebuilt);
-	}
 	(void) fold_one(PG_GETARG_INT64(0), true);
 	PG_RETURN_INT64(1);
 }

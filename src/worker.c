@@ -18,6 +18,7 @@
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "customer.h"
+#include "everyone.h"
 #include "fmgr.h"
 #include "fold.h"
 #include "housekeeping.h"
@@ -269,7 +270,7 @@ rescore_slice(Rescoring *rescoring)
 		.day = today,.version = version,.last_customer_id = PG_INT64_MIN
 	};
 	if (!rescoring->done)
-		rescoring->done = chs_fold_rescore_stale(&claim, &rescoring->last_customer_id, limit, &rescoring->skipped) < limit;
+		rescoring->done = chs_everyone_rescore_stale(&claim, &rescoring->last_customer_id, limit, &rescoring->skipped) < limit;
 	end_batch();
 }
 

@@ -10,15 +10,21 @@ CREATE FUNCTION @extschema@.chs_recalculate(customer_id bigint) RETURNS double p
 COMMENT ON FUNCTION @extschema@.chs_recalculate(bigint)
     IS 'folds what is queued for a customer, scores it, stores its health, and returns the score';
 
-CREATE FUNCTION @extschema@.chs_recalculate_all() RETURNS bigint
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_recalculate_all';
-COMMENT ON FUNCTION @extschema@.chs_recalculate_all()
-    IS 'folds the queue, scores every customer, and returns how many';
-
-CREATE FUNCTION @extschema@.chs_rebuild(customer_id bigint DEFAULT NULL) RETURNS bigint
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_rebuild';
+CREATE FUNCTION @extschema@.chs_rebuild(customer_id bigint) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_rebuild';
 COMMENT ON FUNCTION @extschema@.chs_rebuild(bigint)
-    IS 'makes the activity of a customer, or of all, again from the raw events, scores them, and returns how many';
+    IS 'makes the activity of a customer again from the raw events, scores it, and returns 1';
+
+-- For everyone; these commit as they go, see chs.progress.
+CREATE PROCEDURE @extschema@.chs_recalculate_all()
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_recalculate_all';
+COMMENT ON PROCEDURE @extschema@.chs_recalculate_all()
+    IS 'folds the queue and scores every customer, in slices; see chs.progress';
+
+CREATE PROCEDURE @extschema@.chs_rebuild()
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_rebuild_all';
+COMMENT ON PROCEDURE @extschema@.chs_rebuild()
+    IS 'makes the activities of all customers again from the raw events and scores them, in slices; see chs.progress';
 
 CREATE FUNCTION @extschema@.chs_verify(OUT customer_id bigint, OUT difference text, OUT stored text, OUT expected text)
     RETURNS SETOF record
@@ -28,7 +34,8 @@ COMMENT ON FUNCTION @extschema@.chs_verify()
 
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_process_queue(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_recalculate(bigint) FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION @extschema@.chs_recalculate_all() FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE @extschema@.chs_recalculate_all() FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE @extschema@.chs_rebuild() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_rebuild(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_verify() FROM PUBLIC;
 

@@ -36,14 +36,14 @@ for _ in $(rounds 2); do
 	sample everyone 'chs_activity_score' "$(per_second "SELECT sum(s.score) FROM chs.activity a JOIN chs.customers c USING (customer_id)
 		CROSS JOIN LATERAL chs_activity_score(a.activity, $document, c.segment, c.created_at, now()) s")"
 	sample everyone 'chs_score' "$(per_second "SELECT sum(chs_score(customer_id)) FROM chs.customers")"
-	sample everyone 'chs_recalculate_all' "$(per_second "SELECT chs_recalculate_all()")"
+	sample everyone 'chs_recalculate_all' "$(per_second "CALL chs_recalculate_all()")"
 	yesterday
-	sample everyone 'chs_recalculate_all, a new day' "$(per_second "SELECT chs_recalculate_all()")"
+	sample everyone 'chs_recalculate_all, a new day' "$(per_second "CALL chs_recalculate_all()")"
 	yesterday
 	sample everyone 'worker, a new day' "$(per_second "ALTER SYSTEM SET chs.enabled = on" "SELECT pg_reload_conf()" \
 		"SELECT chs.wake_worker()" "CALL bench.wait_for_today()" | cut -d ' ' -f 1)"
 	worker off
-	sample everyone 'chs_rebuild' "$(per_second "SELECT chs_rebuild()")"
+	sample everyone 'chs_rebuild' "$(per_second "CALL chs_rebuild()")"
 done
 for variant in 'chs_activity_score' 'chs_score' 'chs_recalculate_all' 'chs_recalculate_all, a new day' 'worker, a new day'; do
 	target everyone "$variant" '>=' 100000

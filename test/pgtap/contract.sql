@@ -49,7 +49,10 @@ INSERT INTO contract VALUES
     ('v', 'factor_scores', 'health_score_id bigint, factor_name text, score double precision, weight double precision,
         details jsonb'),
     ('v', 'factor_breakdown', 'customer_id bigint, factor_name text, score double precision, weight double precision,
-        contribution double precision');
+        contribution double precision'),
+    ('v', 'progress', 'job text, state text, phase text, done bigint, total bigint, percent double precision,
+        started_at timestamp with time zone, updated_at timestamp with time zone, finished_at timestamp with time zone,
+        rate double precision, estimated_end timestamp with time zone, pid integer');
 
 SELECT is((SELECT c.relkind FROM pg_class c WHERE c.oid = to_regclass('chs.' || relation)), kind,
           format('chs.%s is a %s', relation, CASE kind WHEN 'r' THEN 'table' ELSE 'view' END))
@@ -102,7 +105,8 @@ INSERT INTO functions VALUES
     ('chs_record_event(bigint, text, jsonb, timestamptz, text)', 'bigint', 'v', 'u'),
     ('chs_process_queue(bigint)', 'bigint', 'v', 'u'),
     ('chs_recalculate(bigint)', 'double precision', 'v', 'u'),
-    ('chs_recalculate_all()', 'bigint', 'v', 'u'),
+    ('chs_recalculate_all()', 'void', 'v', 'u'),
+    ('chs_rebuild()', 'void', 'v', 'u'),
     ('chs_rebuild(bigint)', 'bigint', 'v', 'u'),
     ('chs_verify()', 'SETOF record', 'v', 'u'),
     ('chs_publish(text)', 'integer', 'v', 'u'),
@@ -182,7 +186,7 @@ SELECT is_empty($$
 $$, 'PUBLIC has no right on any table or view');
 SELECT ok(NOT has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may not execute ' || f)
 FROM unnest(ARRAY['public.chs_process_queue(bigint)', 'public.chs_recalculate(bigint)', 'public.chs_recalculate_all()',
-                  'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text)', 'chs.wake_worker()']) f;
+                  'public.chs_rebuild()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text)', 'chs.wake_worker()']) f;
 SELECT ok(has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may execute ' || f)
 FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'public.chs_curve(text, double precision)']) f;
 SELECT ok(NOT has_schema_privilege('chs_tap_stranger', 'chs', 'CREATE'), 'PUBLIC creates nothing in schema chs');

@@ -74,8 +74,8 @@ SELECT public.chs_process_queue() \g /dev/null
 SELECT public.chs_recalculate(2) \g /dev/null
 UPDATE chs.factors SET weight = 1;
 SELECT public.chs_publish('by hostile names') \g /dev/null
-SELECT public.chs_recalculate_all() \g /dev/null
-SELECT public.chs_rebuild() \g /dev/null
+CALL public.chs_recalculate_all();
+CALL public.chs_rebuild();
 SELECT count(*) AS differences FROM public.chs_verify() \gset
 DELETE FROM chs.customers WHERE customer_id OPERATOR(pg_catalog.=) 1;
 SELECT public.chs_process_queue() \g /dev/null

@@ -482,7 +482,7 @@ PREPARE TRANSACTION 'chs three';
 DELETE FROM chs.customer_events WHERE customer_id = 1 AND event_type = 'feature_use';
 SELECT chs_process_queue() \g /dev/null
 SELECT * FROM agree('rebuilt beside a prepared transaction');
-SELECT chs_rebuild() \g /dev/null
+CALL chs_rebuild();
 COMMIT PREPARED 'chs three';
 \set what 'rebuild, then COMMIT PREPARED'
 \ir settle.psql
@@ -826,7 +826,7 @@ VALUES ('default', 'login_frequency', 'login_days', 10, 'login', 'active_days', 
 SELECT add(1, 51, 10);
 SELECT chs_publish('more') \g /dev/null
 SELECT * FROM agree('published with deltas of the old version in the queue');
-SELECT chs_recalculate_all() \g /dev/null
+CALL chs_recalculate_all();
 \set what 'a new series published'
 \ir settle.psql
 SELECT isnt((SELECT value FROM chs_explain(1) WHERE metric = 'login_days'), 0::double precision, 'the new metric counts what was there before');

@@ -292,7 +292,7 @@ BEGIN
         WHERE g.merged::text IS DISTINCT FROM r.activity::text$q$, label || ': stored and queued are all events');
     PERFORM chs_process_queue();
     CREATE TEMP TABLE before AS SELECT customer_id, activity::text FROM chs.activity;
-    PERFORM chs_rebuild();
+    CALL chs_rebuild();
     RETURN QUERY SELECT * FROM tap.none('SELECT customer_id, left(b.activity, 300) AS incremental, left(a.activity::text, 300) AS rebuilt
         FROM before b FULL JOIN chs.activity a USING (customer_id) WHERE b.activity IS DISTINCT FROM a.activity::text', label || ': incremental is rebuilt');
     DROP TABLE before;

@@ -294,7 +294,7 @@ SELECT * FROM compare.live('published, not recalculated');
 SELECT rnd.change() \g /dev/null
 SELECT rnd.zone() \g /dev/null
 SELECT * FROM compare.live('published and changed, unfolded');
-SELECT chs_recalculate_all() \g /dev/null
+CALL chs_recalculate_all();
 SELECT * FROM compare.live('published and changed, folded');
 SELECT * FROM compare.stored('published and changed, folded');
 SELECT * FROM compare.past('published and changed, folded', 1, rnd.whole(2, 120));
@@ -310,7 +310,7 @@ SELECT rnd.scorecard('extra') \g /dev/null
 SELECT chs_publish('another') \g /dev/null
 SELECT * FROM compare.live('another, partly counting for the one before');
 SELECT * FROM compare.past('another', rnd.whole(1, 60));
-SELECT chs_recalculate_all() \g /dev/null
+CALL chs_recalculate_all();
 SELECT * FROM compare.stored('another, recalculated');
 
 \echo # everyone on volume_only
@@ -318,7 +318,7 @@ UPDATE chs.scorecards SET is_default = false;
 UPDATE chs.scorecards SET is_default = true WHERE scorecard = 'volume_only';
 UPDATE chs.segments SET scorecard = 'volume_only';
 SELECT chs_publish('volume_only') \g /dev/null
-SELECT chs_recalculate_all() \g /dev/null
+CALL chs_recalculate_all();
 SELECT * FROM compare.live('volume_only');
 SELECT * FROM compare.stored('volume_only');
 SELECT * FROM compare.past('volume_only', 10);
@@ -328,7 +328,7 @@ UPDATE chs.scorecards SET is_default = false;
 UPDATE chs.scorecards SET is_default = true WHERE scorecard = 'default';
 UPDATE chs.segments SET scorecard = 'default';
 SELECT chs_publish('as shipped again') \g /dev/null
-SELECT chs_rebuild() \g /dev/null
+CALL chs_rebuild();
 SELECT * FROM compare.live('rebuilt');
 SELECT * FROM compare.stored('rebuilt');
 TRUNCATE chs.customer_events;

@@ -37,7 +37,8 @@ is($node->safe_psql('postgres', 'SELECT chs_process_queue(0)'), '0', 'none is no
 
 # A day later, by hand.
 $node->safe_psql('postgres', 'UPDATE chs.customer_health SET as_of = as_of - 1, score = 0');
-is($node->safe_psql('postgres', 'SELECT chs_recalculate_all()'), '10', 'chs_recalculate_all scores everyone');
+$node->safe_psql('postgres', 'CALL chs_recalculate_all()');
+is($node->safe_psql('postgres', q(SELECT done FROM chs.progress WHERE job = 'recalculate')), '10', 'chs_recalculate_all scores everyone');
 wait_right($node, 'postgres', 'rightly');
 
 # The settings are known once the library is loaded.

@@ -1,0 +1,351 @@
+/*
+ * everyone.c
+ *	  Scoring and rebuilding every customer, in slices by ascending customer.
+ */
+#include "everyone.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "capture.h"
+#include "catalog/pg_type.h"
+#include "count.h"
+#include "executor/executor.h"
+#include "executor/tstoreReceiver.h"
+#include "fold.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "progress.h"
+#include "settings.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+/*
+ * Events of many customers lie in the same blocks, so a slice of few customers
+ * reads nearly as many blocks as one of many: a slice of a rebuild is to take
+ * about so long, in milliseconds.
+ */
+#define REBUILD_SLICE_MS 3000
+#define FIRST_REBUILD_SLICE 2000
+#define MAX_REBUILD_SLICE 1000000
+
+static const ClaimRequest everyone = {.kind = CLAIM_EVERYONE};
+
+/* So many rebuilt customers are folded at once. */
+#define REBUILD_LIST 1000
+
+/* Reads a row (customer_id, segment, created_at, churned_at). */
+static Customer
+read_customer(HeapTuple row, TupleDesc desc)
+{
+	Customer	customer;
+	NullableDatum columns[4];
+
+	for (size_t i = 0; i < lengthof(columns); i++)
+		columns[i].value = SPI_getbinval(row, desc, i + 1, &columns[i].isnull);
+	chs_customer_set(&customer, DatumGetInt64(columns[0].value), columns[1], columns[2], columns[3]);
+	return customer;
+}
+
+/*
+ * Queries the next customers after one, at most so many, in the order of their
+ * identifiers; only those whose health is stale, if so asked.  Within SPI.
+ */
+static void
+query_customers(int64 after, int limit, bool stale, int32 today, int version)
+{
+	Oid			types[] = {INT8OID, INT8OID, BOOLOID, DATEOID, INT4OID};
+	Datum		args[5];
+
+	args[0] = Int64GetDatum(after);
+	args[1] = Int64GetDatum(limit);
+	args[2] = BoolGetDatum(stale);
+	args[3] = DateADTGetDatum(today);
+	args[4] = Int32GetDatum(version);
+	if (SPI_execute_with_args("SELECT c.customer_id, c.segment, c.created_at, c.churned_at FROM chs.customers c"
+							  " WHERE c.customer_id > $1 AND (NOT $3 OR NOT EXISTS ("
+							  "  SELECT FROM chs.customer_health h"
+							  "  WHERE h.customer_id = c.customer_id AND h.version = $5"
+							  "  AND h.as_of >= LEAST($4, (c.churned_at AT TIME ZONE 'UTC')::date)"
+							  "  AND h.active = COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > $4, true)))"
+							  " ORDER BY c.customer_id LIMIT $2",
+							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.customers");
+}
+
+/*
+ * Scores the next customers after *last, at most so many, and moves *last.
+ * Returns how many there were.
+ */
+static int
+rescore_slice(const ClaimRequest *request, int64 *last, int limit, bool stale, bool *skipped)
+{
+	Fold		fold;
+	OwnerRights saved;
+	FoldList	list = {0};
+	Customer   *customers;
+	int64	   *customer_ids;
+
+	chs_fold_begin(&fold, request);
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	query_customers(*last, limit, stale, fold.today, fold.live->version);
+	list.n = SPI_processed;
+	list.rescore = customers = palloc(Max(list.n, 1) * sizeof(Customer));
+	list.customer_ids = customer_ids = palloc(Max(list.n, 1) * sizeof(int64));
+	for (int i = 0; i < list.n; i++)
+	{
+		customers[i] = read_customer(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		*last = customer_ids[i] = customers[i].customer_id;
+	}
+	chs_fold_list(&fold, &list);
+	*skipped |= list.nskipped > 0;
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	chs_fold_end(&fold);
+	return list.n;
+}
+
+/*
+ * chs_everyone_rescore_stale scores, within the current transaction, the next
+ * customers after *last_customer_id whose health is of an earlier day or version
+ * or missing, and returns how many there were: fewer than the limit at the end.
+ * *skipped tells that some were busy and stay stale.
+ */
+int
+chs_everyone_rescore_stale(const ClaimRequest *request, int64 *last_customer_id, int limit, bool *skipped)
+{
+	return rescore_slice(request, last_customer_id, limit, true, skipped);
+}
+
+/*
+ * Returns, as a tuplestore of (customer_id, activity), the customers after one,
+ * at most so many, with the activities that their events give, and sets *last
+ * and *n.  Within SPI; may use parallel workers.
+ */
+static Tuplestorestate *
+read_activities(const Live *live, int64 after, int limit, int64 *last, int *n)
+{
+	Tuplestorestate *activities = tuplestore_begin_heap(false, false, work_mem);
+	SPIExecuteOptions options = {.read_only = true};
+	int64		first = (int64) chs_customer_today() - live->published->max_keep + 1;
+	bool		isnull;
+
+	if (SPI_execute(psprintf("SELECT max(customer_id), count(*) FROM (SELECT customer_id FROM chs.customers"
+							 " WHERE customer_id > " INT64_FORMAT " ORDER BY customer_id LIMIT %d) s",
+							 after, limit), true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.customers");
+	*n = (int) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	if (*n == 0)
+		return activities;
+	*last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+
+	options.params = makeParamList(2);
+	options.params->params[0] = (ParamExternData) {
+		.value = JsonbPGetDatum(live->document),.pflags = PARAM_FLAG_CONST,.ptype = JSONBOID
+	};
+	options.params->params[1] = (ParamExternData) {
+		.value = TimestampTzGetDatum(Max(first * USECS_PER_DAY, MIN_TIMESTAMP)),
+		.pflags = PARAM_FLAG_CONST,.ptype = TIMESTAMPTZOID
+	};
+	options.dest = CreateDestReceiver(DestTuplestore);
+	SetTuplestoreDestReceiverParams(options.dest, activities, CurrentMemoryContext, true, NULL, NULL);
+	if (SPI_execute_extended(psprintf("SELECT c.customer_id, e.activity FROM chs.customers c LEFT JOIN"
+									  " (SELECT customer_id, %s.chs_activity_agg($1, event_type, event_data, occurred_at) AS activity"
+									  "  FROM chs.customer_events WHERE occurred_at >= $2"
+									  "  AND customer_id > " INT64_FORMAT " AND customer_id <= " INT64_FORMAT
+									  "  GROUP BY customer_id) e USING (customer_id)"
+									  " WHERE c.customer_id > " INT64_FORMAT " AND c.customer_id <= " INT64_FORMAT,
+									  quote_identifier(get_namespace_name(chs_catalog_extension_schema())),
+									  after, *last, after, *last), &options) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.customer_events");
+	return activities;
+}
+
+/*
+ * Stores what read_activities returned, as of a snapshot and counted for a
+ * version.  Returns how many customers were left for later.
+ */
+static int
+store_activities(Tuplestorestate *activities, Snapshot snapshot, int version)
+{
+	Fold		fold;
+	TupleDesc	desc = CreateTemplateTupleDesc(2);
+	TupleTableSlot *slot;
+	int64		customer_ids[REBUILD_LIST];
+	Activity   *from_events[REBUILD_LIST];
+	Activity   *no_events = chs_activity_encode(chs_activity_empty(DAY_NEVER));
+	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "chs rebuilt activities", ALLOCSET_DEFAULT_SIZES);
+	int			nskipped = 0;
+	bool		more = true;
+
+	TupleDescInitEntry(desc, 1, "customer_id", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "activity", get_atttype(chs_catalog_relation(CHS_ACTIVITY), 2), -1, 0);
+	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	chs_fold_begin(&fold, &everyone);
+	while (more)
+	{
+		FoldList	list = {.rebuild = true,.customer_ids = customer_ids,.events_snapshot = snapshot};
+
+		/* another version may have been published meanwhile, which counts other things */
+		if (fold.live->version == version)
+			list.from_events = from_events;
+		while (list.n < REBUILD_LIST && (more = tuplestore_gettupleslot(activities, true, true, slot)))
+		{
+			MemoryContext caller = MemoryContextSwitchTo(chunk);
+			bool		isnull;
+			Datum		activity;
+
+			customer_ids[list.n] = DatumGetInt64(slot_getattr(slot, 1, &isnull));
+			activity = slot_getattr(slot, 2, &isnull);
+			from_events[list.n++] = isnull ? no_events : (Activity *) PG_DETOAST_DATUM_COPY(activity);
+			MemoryContextSwitchTo(caller);
+		}
+		chs_fold_list(&fold, &list);
+		nskipped += list.nskipped;
+		MemoryContextReset(chunk);
+	}
+	chs_fold_end(&fold);
+	ExecDropSingleTupleTableSlot(slot);
+	MemoryContextDelete(chunk);
+	return nskipped;
+}
+
+/*
+ * Rebuilds the next customers after *last, at most so many, and moves *last.
+ * Adds the number of those left for later to *nskipped.  Returns how many there
+ * were.
+ *
+ * The events are read before customers are claimed, because that takes long, and
+ * workers wait for the claim.  Whoever is folded meanwhile is rebuilt by itself.
+ */
+static int
+rebuild_slice(int64 *last, int limit, int *nskipped)
+{
+	OwnerRights saved;
+	Tuplestorestate *activities;
+	Snapshot	snapshot;
+	const Live *live;
+	int			version;
+	int			n;
+
+	chs_capture_flush_pending();
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	snapshot = GetActiveSnapshot();
+	live = chs_catalog_live_at(snapshot);
+	version = live->version;
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	activities = read_activities(live, *last, limit, last, &n);
+	*nskipped += store_activities(activities, snapshot, version);
+	tuplestore_end(activities);
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	PopActiveSnapshot();
+	return n;
+}
+
+/* Folds what is queued, which may also be of customers that are no more. */
+static void
+fold_queue(Job *job)
+{
+	FoldProgress progress = {.pass.context = CurrentMemoryContext};
+	bool		complete = false;
+
+	while (!complete)
+	{
+		(void) chs_fold_batch(&progress, chs_batch_size, &complete);
+		chs_progress_store(job, "folding the queue");
+	}
+}
+
+/*
+ * chs_recalculate_all is a procedure: it folds the queue and scores everyone.
+ * What it did is of no use any more once another version or day is current.
+ */
+PG_FUNCTION_INFO_V1(chs_recalculate_all);
+Datum
+chs_recalculate_all(PG_FUNCTION_ARGS)
+{
+	Job			job;
+	bool		skipped = false;
+	int			n;
+
+	chs_progress_begin(&job, JOB_RECALCULATE, fcinfo,
+					   psprintf("version %d, %s", chs_catalog_live()->version,
+								DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(chs_customer_today())))));
+	fold_queue(&job);
+	do
+	{
+		job.done += n = rescore_slice(&everyone, &job.last_customer_id, chs_batch_size, false, &skipped);
+		chs_progress_store(&job, "scoring");
+	} while (n == chs_batch_size);
+	if (skipped)
+		ereport(NOTICE,
+				(errmsg("customers that other transactions have locked, or that failed, were left out"),
+				 errhint("See chs.failures, or run it again when those have ended.")));
+	chs_progress_end(&job);
+	PG_RETURN_VOID();
+}
+
+/* How many customers the next slice of a rebuild is to have, after one that took so long. */
+static int
+next_slice_size(int size, int milliseconds)
+{
+	double		wanted = (double) size * REBUILD_SLICE_MS / Max(milliseconds, 1);
+
+	/* by no more than four times, since customers differ */
+	wanted = Min(wanted, size * 4.0);
+	wanted = Max(wanted, size / 4.0);
+	return (int) Min(Max(wanted, REBUILD_LIST), MAX_REBUILD_SLICE);
+}
+
+/*
+ * chs_rebuild_all is a procedure: it makes the activities of all customers again
+ * from the raw events, and scores them.
+ */
+PG_FUNCTION_INFO_V1(chs_rebuild_all);
+Datum
+chs_rebuild_all(PG_FUNCTION_ARGS)
+{
+	Job			job;
+	int			size = FIRST_REBUILD_SLICE;
+	int			nskipped = 0;
+	int			n;
+
+	chs_progress_begin(&job, JOB_REBUILD, fcinfo, psprintf("version %d", chs_catalog_live()->version));
+	do
+	{
+		instr_time	start;
+		instr_time	end;
+		int			limit = size;
+
+		INSTR_TIME_SET_CURRENT(start);
+		n = rebuild_slice(&job.last_customer_id, limit, &nskipped);
+		INSTR_TIME_SET_CURRENT(end);
+		INSTR_TIME_SUBTRACT(end, start);
+		size = next_slice_size(limit, (int) INSTR_TIME_GET_MILLISEC(end));
+		job.done += n;
+		chs_progress_store(&job, "rebuilding");
+		if (n < limit)
+			break;
+	} while (true);
+	/* what is left in the queue is of no customer any more, or of those left out */
+	fold_queue(&job);
+	if (nskipped > 0)
+		ereport(NOTICE,
+				(errmsg_plural("the rebuild of %d customer, which another transaction had locked or which failed, is queued",
+							   "the rebuilds of %d customers, which other transactions had locked or which failed, are queued",
+							   nskipped, nskipped),
+				 errhint("See chs.failures.")));
+	chs_progress_end(&job);
+	PG_RETURN_VOID();
+}
