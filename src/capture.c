@@ -303,16 +303,23 @@ chs_capture_is_pending(void)
 static void
 make_room(Gathering *g, uint32 n)
 {
-	bool		is_full = g->capacity - g->nrecords < n;
-	uint32		capacity = Max(Max(g->capacity * 2, 64), g->nrecords + n);
 	Size		limit = get_hash_memory_limit();
+	Size		allocated = MemoryContextMemAllocated(g->context, true);
+	Size		customers = allocated - g->capacity * sizeof(Record);
+	/* the more there is room for the fewer deltas; but customers may need twice as much */
+	uint32		most = Min((Max(limit, 2 * customers) - 2 * customers) / sizeof(Record), PG_UINT32_MAX / 2);
 
-	if (g->npending > 0 &&
-		MemoryContextMemAllocated(g->context, true) + (is_full ? capacity * sizeof(Record) : 0) > limit)
+	if (g->npending > 0 && (g->nrecords + n > most || allocated > limit))
 	{
 		append_gathering(g);
+		if (g->capacity > most)
+		{
+			pfree(g->records);
+			g->records = NULL;
+			g->capacity = 0;
+		}
 		/* nor may it know so many customers that records have no room left */
-		if (g->customers->members * sizeof(Touched) > limit / 4)
+		if (customers > limit / 4)
 		{
 			touched_destroy(g->customers);
 			g->customers = touched_create(g->context, 16, NULL);
@@ -320,10 +327,10 @@ make_room(Gathering *g, uint32 n)
 	}
 	if (g->capacity - g->nrecords >= n)
 		return;
+	g->capacity = Max(g->nrecords + n, Min(Max(g->capacity * 2, 64), most));
 	g->records = g->records == NULL ?
-		MemoryContextAlloc(g->context, capacity * sizeof(Record)) :
-		repalloc_huge(g->records, capacity * sizeof(Record));
-	g->capacity = capacity;
+		MemoryContextAllocHuge(g->context, g->capacity * sizeof(Record)) :
+		repalloc_huge(g->records, g->capacity * sizeof(Record));
 }
 
 /* The version to count by: the one that the transaction's scores go by. */
