@@ -26,6 +26,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "queue.h"
+#include "restore.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -504,6 +505,15 @@ capture_insert(const Live *live, Gathering *g, const Event *event)
 		add_increment(g, customer, day, &increments[i]);
 }
 
+/* Has a customer rebuilt of whom a row comes from a dump, and that later. */
+static void
+touch_restored(Gathering *g, int64 customer_id)
+{
+	if (g->npending == 0)
+		chs_restore_hold_worker();
+	touch_customer(g, customer_id, false)->rebuild = true;
+}
+
 /*
  * chs_capture is the row trigger of chs.customer_events: an inserted event is
  * checked and counted; of updated and deleted ones the customers are rebuilt.
@@ -521,7 +531,9 @@ chs_capture(PG_FUNCTION_ARGS)
 	live = capturing_version();
 	check_table(fcinfo, live->events, "chs.capture", "customer_events");
 	g = gathering_for(live);
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && chs_restore_is_on(trigdata->tg_relation))
+		touch_restored(g, slot_int64(trigdata->tg_trigslot, EVENTS_CUSTOMER_ID));
+	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
 		event = read_event(trigdata->tg_trigslot);
 		check_event(live, &event);
@@ -651,7 +663,9 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(NULL);
 
 	g = gathering_for(capturing_version());
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && chs_restore_is_on(trigdata->tg_relation))
+		touch_restored(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
+	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		touch_customer(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID), false);
 	else
 	{

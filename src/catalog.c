@@ -76,6 +76,7 @@ static const char *const relation_names[] = {
 	[CHS_FAILURES_PKEY] = "failures_pkey",
 	[CHS_HEALTH_COUNTS] = "health_counts",
 	[CHS_HEALTH_SCORES] = "health_scores",
+	[CHS_HEALTH_SCORES_PKEY] = "health_scores_pkey",
 	[CHS_QUEUE] = "queue",
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = "queue_customer_id_idx",
 	[CHS_QUEUE_XID_IDX] = "queue_xid_idx",

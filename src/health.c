@@ -168,10 +168,11 @@ chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredA
 		elog(ERROR, "activity of customer %lld was written concurrently", (long long) customer_id);
 }
 
-/* The row of chs.customer_health that is to be replaced. */
+/* The row of chs.customer_health that is to be replaced, and what was recorded last. */
 typedef struct StoredHealth
 {
 	HeapTuple	row;			/* NULL where there is none */
+	bool		has_history;
 	int32		as_of;
 	int			version;
 	bool		recorded;		/* whether the history's latest row has a score */
@@ -189,6 +190,37 @@ status_of_name(const char *name)
 	return STATUS_UNKNOWN;
 }
 
+/*
+ * Reads the latest row of the history.  That of a customer without health, which
+ * after a restore is everyone, must not be recorded twice.
+ */
+static void
+find_history(HealthTables *tables, int64 customer_id, Snapshot snapshot, StoredHealth *stored)
+{
+	Relation	index = index_open(chs_catalog_relation(CHS_HEALTH_SCORES_PKEY), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(tables->history.rel);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
+	bool		isnull;
+	Datum		datum;
+
+	ScanKeyInit(&key, 1 + HEALTH_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	scan = systable_beginscan_ordered(tables->history.rel, index, snapshot, 1, &key);
+	row = systable_getnext_ordered(scan, BackwardScanDirection);
+	if (HeapTupleIsValid(row))
+	{
+		stored->has_history = true;
+		stored->status = status_of_name(TextDatumGetCString(heap_getattr(row, 1 + HEALTH_STATUS, desc, &isnull)));
+		stored->as_of = DatumGetDateADT(heap_getattr(row, 1 + HEALTH_AS_OF, desc, &isnull));
+		stored->version = DatumGetInt32(heap_getattr(row, 1 + HEALTH_VERSION, desc, &isnull));
+		datum = heap_getattr(row, 1 + HEALTH_SCORE, desc, &isnull);
+		stored->recorded = !isnull;
+		stored->recorded_score = isnull ? 0 : DatumGetFloat8(datum);
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+}
 
 static StoredHealth
 find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
@@ -200,7 +232,11 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 
 	stored.row = chs_table_find(tables->health.rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, snapshot);
 	if (stored.row == NULL)
+	{
+		find_history(tables, customer_id, snapshot, &stored);
 		return stored;
+	}
+	stored.has_history = true;
 	stored.status = status_of_name(TextDatumGetCString(heap_getattr(stored.row, HEALTH_STATUS, desc, &isnull)));
 	stored.active = DatumGetBool(heap_getattr(stored.row, HEALTH_ACTIVE, desc, &isnull));
 	stored.as_of = DatumGetDateADT(heap_getattr(stored.row, HEALTH_AS_OF, desc, &isnull));
@@ -217,7 +253,7 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
 {
 	bool		known = score->status != STATUS_UNKNOWN;
 
-	return stored->row == NULL || stored->as_of != as_of_day || stored->version != live->version ||
+	return !stored->has_history || stored->as_of != as_of_day || stored->version != live->version ||
 		stored->status != score->status ||
 		(known && stored->recorded && score->score != stored->recorded_score &&
 		 fabs(score->score - stored->recorded_score) >= chs_history_threshold);

@@ -208,6 +208,28 @@ verify_counts(FunctionCallInfo fcinfo)
 			   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
 }
 
+/* What a restore does not check, because it may come before what it refers to. */
+static void
+verify_references(FunctionCallInfo fcinfo)
+{
+	if (SPI_execute("SELECT c.customer_id, 'segment', c.segment FROM chs.customers c"
+					" WHERE c.segment IS NOT NULL AND NOT EXISTS (SELECT FROM chs.segments s WHERE s.segment = c.segment)"
+					" UNION ALL SELECT c.customer_id, 'parent_id', c.parent_id::text FROM chs.customers c"
+					" WHERE c.parent_id IS NOT NULL AND NOT EXISTS (SELECT FROM chs.customers p WHERE p.customer_id = c.parent_id)"
+					" UNION SELECT e.customer_id, 'event_type', e.event_type FROM chs.customer_events e"
+					" WHERE NOT EXISTS (SELECT FROM chs.event_types t WHERE t.event_type = e.event_type) ORDER BY 1, 2, 3",
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read what customers and events refer to");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		int64		customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+		report(fcinfo, &customer_id, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2),
+			   SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3), NULL);
+	}
+}
+
 /* chs_verify compares everything, and returns a row for each difference. */
 PG_FUNCTION_INFO_V1(chs_verify);
 Datum
@@ -254,6 +276,7 @@ chs_verify(PG_FUNCTION_ARGS)
 	}
 	SPI_cursor_close(portal);
 	verify_counts(fcinfo);
+	verify_references(fcinfo);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	PopActiveSnapshot();

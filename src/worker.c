@@ -26,6 +26,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "restore.h"
 #include "settings.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
@@ -37,6 +38,7 @@
 
 /* A worker without work stays so long, in milliseconds. */
 #define LINGER_MS 1000
+#define RESTORE_POLL_MS 250		/* while a dump is restored */
 #define MAX_LINGER_MS 30000		/* while it waits for a customer that is locked */
 
 /*
@@ -187,7 +189,7 @@ leave_if_unwanted(bool settings_changed)
  * is not.  DROP EXTENSION waits for one batch at most.
  */
 static void
-begin_batch(const char *activity)
+begin_installed(const char *activity)
 {
 	Oid			extension;
 
@@ -203,6 +205,23 @@ begin_batch(const char *activity)
 	}
 	CommitTransactionCommand();
 	leave(DATABASE_NOT_INSTALLED);
+}
+
+/* The same, once no dump is being restored, and none begins to be until the transaction ends. */
+static void
+begin_batch(const char *activity)
+{
+	for (;;)
+	{
+		begin_installed(activity);
+		if (chs_restore_lock_out())
+			return;
+		CommitTransactionCommand();
+		/* not in the lock's queue, where other sessions of the restore would come behind */
+		pgstat_report_activity(STATE_IDLE, "waiting for the end of a restore");
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RESTORE_POLL_MS, PG_WAIT_EXTENSION);
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 static void

@@ -1,62 +1,63 @@
 -- What must survive pg_dump; everything else is made again from it.
 --
--- CREATE EXTENSION puts the shipped rows in, and the worker may already score
--- customers, before the rows of a dump come.  Those of the dump replace them.  A
--- restore is known by its turning check_function_bodies off.
+-- CREATE EXTENSION puts the shipped rows in before the rows of a dump come, and
+-- pg_restore with --jobs brings those in any order.  src/restore.c says how that
+-- comes right.
 
-CREATE FUNCTION chs.restore_scorecards() RETURNS trigger
+CREATE TABLE chs.shipped (
+    table_name text PRIMARY KEY
+);
+COMMENT ON TABLE chs.shipped IS 'tables with shipped rows, until a dump is restored: those that the row''s own transaction inserted';
+COMMENT ON COLUMN chs.shipped.table_name IS 'in schema chs';
+
+CREATE FUNCTION chs.restore_begin() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_restore_begin';
+COMMENT ON FUNCTION chs.restore_begin() IS 'trigger: before rows of a dump come, removes the shipped ones, and turns foreign keys off';
+CREATE FUNCTION chs.restore_end() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_restore_end';
+COMMENT ON FUNCTION chs.restore_end() IS 'trigger: after rows of a dump, turns foreign keys on again';
+
+-- A transaction of another cluster means nothing here.
+CREATE FUNCTION chs.restore_version() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- the rest of the draft hangs on these, and comes after them
-    IF current_setting('check_function_bodies') = 'off' AND NOT EXISTS (SELECT FROM chs.customers) THEN
-        DELETE FROM chs.segments;
-        DELETE FROM chs.scorecards;
-    END IF;
-    RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION chs.restore_scorecards() IS 'trigger: removes the shipped draft when that of a dump comes';
-
-CREATE FUNCTION chs.restore_row() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF current_setting('check_function_bodies') = 'off' THEN
-        CASE TG_TABLE_NAME
-            WHEN 'event_types' THEN
-                DELETE FROM chs.event_types t WHERE t.event_type = NEW.event_type;
-            WHEN 'scorecard_versions' THEN
-                DELETE FROM chs.scorecard_versions v WHERE v.version = NEW.version;
-                NEW.published_by_xid := pg_current_xact_id();
-            WHEN 'health_scores' THEN
-                DELETE FROM chs.health_scores s
-                WHERE s.customer_id = NEW.customer_id AND s.health_score_id = NEW.health_score_id;
-        END CASE;
-    END IF;
+    NEW.published_by_xid := pg_current_xact_id();
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION chs.restore_row() IS 'trigger: removes the row that one of a dump replaces';
+COMMENT ON FUNCTION chs.restore_version() IS 'trigger: a version is published by the transaction that inserts it, also from a dump';
+CREATE TRIGGER restore_version BEFORE INSERT ON chs.scorecard_versions
+    FOR EACH ROW EXECUTE FUNCTION chs.restore_version();
+ALTER TABLE chs.scorecard_versions ENABLE ALWAYS TRIGGER restore_version;
 
-CREATE TRIGGER scorecards_restore BEFORE INSERT ON chs.scorecards
-    FOR EACH STATEMENT EXECUTE FUNCTION chs.restore_scorecards();
-CREATE TRIGGER event_types_restore BEFORE INSERT ON chs.event_types
-    FOR EACH ROW EXECUTE FUNCTION chs.restore_row();
-CREATE TRIGGER scorecard_versions_restore BEFORE INSERT ON chs.scorecard_versions
-    FOR EACH ROW EXECUTE FUNCTION chs.restore_row();
-CREATE TRIGGER health_scores_restore BEFORE INSERT ON chs.health_scores
-    FOR EACH ROW EXECUTE FUNCTION chs.restore_row();
+-- Only for this script: has a table dumped, and its shipped rows replaced by those of a dump.
+CREATE FUNCTION chs.dump(relation regclass) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_extension_config_dump(relation, '');
+    EXECUTE format('INSERT INTO chs.shipped SELECT relname FROM pg_class WHERE oid = %2$s AND EXISTS (SELECT FROM %1$s);
+                    CREATE TRIGGER restore_begin BEFORE INSERT ON %1$s FOR EACH STATEMENT EXECUTE FUNCTION chs.restore_begin();
+                    CREATE TRIGGER restore_end AFTER INSERT ON %1$s FOR EACH STATEMENT EXECUTE FUNCTION chs.restore_end();
+                    ALTER TABLE %1$s ENABLE ALWAYS TRIGGER restore_begin, ENABLE ALWAYS TRIGGER restore_end',
+                   relation, relation::oid);
+END
+$$;
 
-SELECT pg_catalog.pg_extension_config_dump('chs.scorecards', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.factors', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.metrics', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.segments', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.targets', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.scorecard_versions', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.scorecard_version_factors', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.event_types', '');
-SELECT pg_catalog.pg_extension_config_dump('chs.customers', '');
+SELECT chs.dump('chs.scorecards');
+SELECT chs.dump('chs.factors');
+SELECT chs.dump('chs.metrics');
+SELECT chs.dump('chs.segments');
+SELECT chs.dump('chs.targets');
+SELECT chs.dump('chs.scorecard_versions');
+SELECT chs.dump('chs.scorecard_version_factors');
+SELECT chs.dump('chs.event_types');
+SELECT chs.dump('chs.customers');
+DROP FUNCTION chs.dump(regclass);
+
+-- These two ship no rows, and their foreign keys check nothing at an insert.
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.health_scores', '');
+
 SELECT pg_catalog.pg_extension_config_dump('chs.customers_customer_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events_event_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.health_scores_health_score_id_seq', '');

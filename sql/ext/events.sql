@@ -20,6 +20,7 @@ INSERT INTO chs.event_types (event_type, description, required, positive) VALUES
 CREATE TRIGGER event_types_invalidate
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON chs.event_types
     FOR EACH STATEMENT EXECUTE FUNCTION chs.invalidate();
+ALTER TABLE chs.event_types ENABLE ALWAYS TRIGGER event_types_invalidate;
 
 CREATE FUNCTION chs.event_types_lock() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_event_types_lock';

@@ -47,6 +47,7 @@ COMMENT ON FUNCTION chs.invalidate() IS 'trigger: makes all sessions read the sc
 CREATE TRIGGER scorecard_versions_invalidate
     AFTER INSERT ON chs.scorecard_versions
     FOR EACH STATEMENT EXECUTE FUNCTION chs.invalidate();
+ALTER TABLE chs.scorecard_versions ENABLE ALWAYS TRIGGER scorecard_versions_invalidate;
 
 CREATE FUNCTION chs.document_series(document jsonb) RETURNS bigint[]
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_document_series';

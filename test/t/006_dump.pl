@@ -1,4 +1,4 @@
-# A dump carries what users added and published; everything else is made again from it.
+# A dump carries what users added and published; everything else is made again from it, in whatever order it comes.
 use strict;
 use warnings;
 use FindBin;
@@ -8,57 +8,177 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('dump');
-$node->init;
+my $node = new_node('dump', 'log_statement = none');
 $node->start;
+my $directory = PostgreSQL::Test::Utils::tempdir;
+
 $node->safe_psql('postgres', 'CREATE DATABASE company');
 $node->safe_psql('company', q(
 CREATE EXTENSION chs;
 INSERT INTO chs.segments VALUES ('edu', 'schools', 'volume_only');
 INSERT INTO chs.event_types VALUES ('survey', 'asked', '{rating}');
+INSERT INTO chs.factors (scorecard, factor, position, weight) VALUES ('default', 'sentiment', 6, 0.1);
+INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, field, window_days, curve, weight, missing)
+VALUES ('default', 'sentiment', 'rating', 1, 'survey', 'avg', 'rating', 90, '0:0 10:100', 1, 'missing');
 UPDATE chs.targets SET target = 7 WHERE (metric, scorecard) = ('logins', 'default');
+UPDATE chs.scorecards SET description = 'ours' WHERE scorecard = 'default';
+DELETE FROM chs.metrics WHERE (scorecard, metric) = ('default', 'high_priority');
 SELECT chs_publish('fewer logins will do');
-INSERT INTO chs.customers (name, segment, created_at) VALUES ('a', 'smb', '2020-01-01'), ('b', 'edu', '2020-01-01'), ('c', NULL, '2020-01-01');
+INSERT INTO chs.customers (name, segment, created_at, parent_id)
+VALUES ('a', 'smb', '2020-01-01', 3), ('b', 'edu', '2020-01-01', NULL), ('c', NULL, '2020-01-01', NULL);
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 SELECT c, 'login', '{"ip_address": "x"}', now() - c * interval '1 day' FROM generate_series(1, 3) c, generate_series(1, 5);
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2, 'survey', '{"rating": 9}');
-SELECT chs_process_queue();
+INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2, 'survey', '{"rating": 9}'), (3, 'survey', '{"rating": 3}');
+UPDATE chs.event_types SET required = '{plan}' WHERE event_type = 'login';   -- which the logins that are there do not have
 ));
+wait_folded('company');
 
-# What must be the same afterwards.
-my $all = q(
-SELECT customer_id, name, segment, chs_score(customer_id) FROM chs.customers ORDER BY 1;
-SELECT version, note, document FROM chs.scorecard_versions ORDER BY 1;
-SELECT version, scorecard, ordinal, factor, weight FROM chs.scorecard_version_factors ORDER BY 1, 2, 3;
-SELECT * FROM chs.event_types ORDER BY 1;
-SELECT * FROM chs.targets ORDER BY 1, 2, 3, 4;
-SELECT health_score_id, customer_id, score, version FROM chs.health_scores ORDER BY 1;
-SELECT count(*), max(event_id) FROM chs.customer_events;
-);
-my $before = $node->safe_psql('company', $all);
-like($before, qr/fewer logins will do/, 'there is something of the users\' own');
-
-my $directory = PostgreSQL::Test::Utils::tempdir;
-$node->command_ok(['pg_dump', '-f', "$directory/plain", 'company'], 'plain dump');
-$node->command_ok(['pg_dump', '-Fc', '-f', "$directory/custom", 'company'], 'custom dump');
-$node->safe_psql('postgres', 'CREATE DATABASE from_plain');
-$node->safe_psql('postgres', 'CREATE DATABASE from_custom');
-$node->command_ok(['psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$directory/plain", 'from_plain'], 'plain restore');
-$node->command_ok(['pg_restore', '-e', '-d', 'from_custom', "$directory/custom"], 'custom restore');
-
-for my $copy ('from_plain', 'from_custom')
+sub wait_folded
 {
-	is($node->safe_psql($copy, $all), $before, "$copy: the same");
-	is($node->safe_psql($copy, 'SELECT chs_process_queue() > 0'), 't', "$copy: the events are folded again");
-	is($node->safe_psql($copy, 'SELECT * FROM chs_verify()'), '', "$copy: rightly");
-	is($node->safe_psql($copy, 'SELECT total FROM chs.dashboard_stats'), '3', "$copy: and counted");
-	$node->safe_psql($copy, q(INSERT INTO chs.customers (name) VALUES ('d')));
-	is($node->safe_psql($copy, 'SELECT max(customer_id) FROM chs.customers'), '4', "$copy: numbers go on");
+	my ($database) = @_;
+
+	$node->poll_query_until($database, q(
+		SELECT NOT EXISTS (SELECT FROM chs.queue)
+		   AND (SELECT count(*) FROM chs.customers) = (SELECT count(*) FROM chs.customer_health)))
+	  or die "the worker does not fold in $database";
 }
 
-# Without a restore, shipped rows stay what they are.
-$node->safe_psql('company', q(INSERT INTO chs.scorecards (scorecard) VALUES ('mine')));
-is($node->safe_psql('company', 'SELECT count(*) FROM chs.scorecards'), '3', 'an ordinary insert removes nothing');
+# The rows of a dump, but for their order, and for the transaction that wrote them.
+sub dump_of
+{
+	my ($database) = @_;
+	my ($dump) = run_command([ 'pg_dump', '-d', $node->connstr($database) ]);
+	my ($table, @rows) = ('');
+
+	for my $line (split /\n/, $dump)
+	{
+		$table = $1 if $line =~ /^COPY (\S+)/;
+		$line =~ s/\t[^\t]*$// if $table eq 'chs.scorecard_versions';
+		push @rows, $table ? "$table: $line" : $line if $line !~ /^(--|\\(un)?restrict|$)/;
+		$table = '' if $line eq '\.';
+	}
+	return join("\n", sort @rows);
+}
+
+my $scores = 'SELECT customer_id, chs_score(customer_id), chs_status(customer_id) FROM chs.customers ORDER BY 1';
+my $scores_before = $node->safe_psql('company', $scores);
+my $dump_before = dump_of('company');
+like($dump_before, qr/fewer logins will do/, 'there is something of the users\' own');
+like($dump_before, qr/chs\.health_scores: /, 'and a history');
+
+# restored(DATABASE, WHAT, COMMAND...): a database into which the commands restore is as the one that was dumped.
+sub restored
+{
+	my ($database, $what, @commands) = @_;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->command_ok($_, "$what: $_->[0]") for @commands;
+	wait_folded($database);
+	is($node->safe_psql($database, $scores), $scores_before, "$what: same scores");
+	is($node->safe_psql($database, 'SELECT * FROM chs_verify()'), '', "$what: rightly");
+	is(dump_of($database), $dump_before, "$what: the second dump equals the first");
+	is($node->safe_psql($database, q(INSERT INTO chs.customers (name) VALUES ('d') RETURNING customer_id)), '4', "$what: numbers go on");
+}
+
+my @psql = ('psql', '-Xq', '-v', 'ON_ERROR_STOP=1');
+$node->command_ok([ 'pg_dump', '-f', "$directory/plain", 'company' ], 'plain dump');
+$node->command_ok([ 'pg_dump', '-Fc', '-f', "$directory/custom", 'company' ], 'custom dump');
+$node->command_ok([ 'pg_dump', '-s', '-f', "$directory/schema", 'company' ], 'dump of the schema only');
+$node->command_ok([ 'pg_dump', '-a', '-f', "$directory/data", 'company' ], 'dump of the data only');
+$node->command_ok([ 'pg_dump', '-Fc', '--inserts', '-f', "$directory/inserts", 'company' ], 'dump of INSERTs');
+
+restored('from_plain', 'plain', [ @psql, '-f', "$directory/plain", 'from_plain' ]);
+restored('from_one', 'in one transaction', [ @psql, '-1', '-f', "$directory/plain", 'from_one' ]);
+restored('from_parallel', 'four jobs', [ 'pg_restore', '-e', '-j', '4', '-d', 'from_parallel', "$directory/custom" ]);
+restored('from_inserts', 'INSERTs, two jobs', [ 'pg_restore', '-e', '-j', '2', '-d', 'from_inserts', "$directory/inserts" ]);
+restored('from_parts', 'schema and data', [ @psql, '-f', "$directory/schema", 'from_parts' ], [ @psql, '-f', "$directory/data", 'from_parts' ]);
+
+# The worst order that jobs can come to: every table before those that it refers to.
+my ($list) = run_command([ 'pg_restore', '-l', "$directory/custom" ]);
+my @items = grep { !/^;/ } split /\n/, $list;
+append_to_file("$directory/list", join("\n", (grep { !/TABLE DATA/ } @items), reverse grep { /TABLE DATA/ } @items) . "\n");
+restored('from_reverse', 'in reverse', [ 'pg_restore', '-e', '-L', "$directory/list", '-d', 'from_reverse', "$directory/custom" ]);
+
+# A schema by itself is what CREATE EXTENSION makes.
+$node->safe_psql('postgres', 'CREATE DATABASE from_schema');
+$node->command_ok([ @psql, '-f', "$directory/schema", 'from_schema' ], 'schema only');
+is($node->safe_psql('from_schema', q(
+	INSERT INTO chs.customers (name) VALUES ('x');
+	SELECT (SELECT count(*) FROM chs.scorecards), (SELECT count(*) FROM chs.metrics), chs_status(1))), '2|24|unknown', 'schema only: works');
+
+# Who is no superuser has the extension made by one, and needs all rights on the tables.
+$node->safe_psql('postgres', 'CREATE ROLE operator LOGIN; GRANT pg_read_all_data TO operator');
+$node->command_ok([ 'pg_dump', '-U', 'operator', '-a', '-f', "$directory/operator", 'company' ], 'dump as a reader of all data');
+$node->safe_psql('postgres', 'CREATE DATABASE from_operator');
+$node->safe_psql('from_operator', q(
+	CREATE EXTENSION chs;
+	GRANT ALL ON ALL TABLES IN SCHEMA chs TO operator;
+	GRANT ALL ON ALL SEQUENCES IN SCHEMA chs TO operator));
+$node->safe_psql('postgres', 'CREATE DATABASE from_stranger TEMPLATE from_operator');
+$node->command_ok([ @psql, '-U', 'operator', '-f', "$directory/operator", 'from_operator' ], 'restore by no superuser');
+wait_folded('from_operator');
+is($node->safe_psql('from_operator', $scores), $scores_before, 'restore by no superuser: same scores');
+is($node->safe_psql('from_operator', 'SELECT * FROM chs_verify()'), '', 'restore by no superuser: rightly');
+is(dump_of('from_operator') =~ s/^(ALTER DEFAULT|GRANT|REVOKE).*\n//mgr, $dump_before, 'restore by no superuser: the second dump equals the first');
+
+# Nobody else gets round the rules by looking like a restore.
+my $restoring = q(SET check_function_bodies = off; SELECT pg_catalog.set_config('search_path', '', false););
+$node->safe_psql('from_stranger', 'REVOKE ALL ON ALL TABLES IN SCHEMA chs FROM operator; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA chs TO operator');
+my ($status, $out, $error) = $node->psql('from_stranger', "SET SESSION AUTHORIZATION operator; $restoring"
+	  . q(INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1, 'nonsense')));
+like($error, qr/unknown event_type/, 'events of others are checked');
+($status, $out, $error) = $node->psql('from_stranger', "SET SESSION AUTHORIZATION operator; $restoring"
+	  . q(INSERT INTO chs.factors (scorecard, factor, position, weight) VALUES ('nonsense', 'f', 1, 1)));
+like($error, qr/foreign key constraint/, 'references of others are checked');
+is($node->safe_psql('from_stranger', 'SELECT count(*) FROM chs.factors'), '10', 'and nothing shipped is lost');
+$node->safe_psql('from_stranger', q(
+	CREATE TABLE public.factors (f integer); ALTER TABLE public.factors OWNER TO operator;
+	CREATE TRIGGER t BEFORE INSERT ON public.factors FOR EACH STATEMENT EXECUTE FUNCTION chs.restore_begin()));
+($status, $out, $error) = $node->psql('from_stranger', "SET SESSION AUTHORIZATION operator; $restoring"
+	  . q(INSERT INTO public.factors VALUES (1)));
+like($error, qr/can only be fired for tables of schema "chs"/, 'nor is the trigger good for another table');
+
+# An ordinary insert removes nothing, checks references, and sets no roles; and does so again after a restore in the same session.
+is($node->safe_psql('company', q(INSERT INTO chs.scorecards (scorecard) VALUES ('mine'); SELECT count(*) FROM chs.scorecards)),
+	'3', 'an ordinary insert removes nothing');
+($status, $out, $error) = $node->psql('from_parts', qq($restoring
+	INSERT INTO chs.factors (scorecard, factor, position, weight) VALUES ('nothing', 'f', 1, 1);
+	BEGIN; RESET search_path; SHOW session_replication_role;
+	INSERT INTO chs.factors (scorecard, factor, position, weight) VALUES ('nothing', 'g', 2, 1); COMMIT));
+like($out, qr/^origin$/m, 'the role of a replica ends with the statement');
+like($error, qr/foreign key constraint/, 'and references are checked again');
+
+# What came without what it refers to does not stay unnoticed.
+$node->safe_psql('from_inserts', qq($restoring
+	INSERT INTO chs.customers (customer_id, segment, parent_id) VALUES (50, 'nobody''s', 51);
+	INSERT INTO chs.customer_events (customer_id, event_type) VALUES (50, 'nonsense'), (52, 'login');));
+wait_folded('from_inserts');
+is($node->safe_psql('from_inserts', 'SELECT customer_id, difference, stored FROM chs_verify() ORDER BY 1, 2'),
+	"50|event_type|nonsense\n50|parent_id|51\n50|segment|nobody's\n52|customer|events, activity or health of a customer that does not exist",
+	'chs_verify names references to nothing');
+
+# The worker leaves customers alone until the restoring session has ended.
+my $session = $node->background_psql('from_schema');
+$session->query_safe($restoring);
+$session->query_safe(q(INSERT INTO chs.customers (customer_id, name) VALUES (77, 'y')));
+ok($node->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM pg_stat_activity
+	WHERE datname = 'from_schema' AND backend_type = 'chs worker' AND query = 'waiting for the end of a restore'))), 'the worker waits');
+is($node->safe_psql('from_schema', 'SELECT count(*) FROM chs.customer_health WHERE customer_id = 77'), '0', 'and scores nobody');
+$session->quit;
+ok($node->poll_query_until('from_schema', 'SELECT EXISTS (SELECT FROM chs.customer_health WHERE customer_id = 77)'), 'then it goes on');
+
+# What is dumped is replaced by a restore, and what is not is made again: no table may be forgotten.
+is($node->safe_psql('company', q(
+	SELECT string_agg(c.relname, ' ' ORDER BY c.relname)
+	FROM pg_extension e, unnest(e.extconfig) config JOIN pg_class c ON c.oid = config
+	WHERE e.extname = 'chs' AND c.relkind = 'r' AND c.relname NOT IN ('customer_events', 'health_scores')
+	  AND (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgname IN ('restore_begin', 'restore_end')) <> 2)),
+	'', 'every table that is dumped makes room for a dump');
+is($node->safe_psql('company', q(
+	SELECT string_agg(c.relname, ' ' ORDER BY c.relname)
+	FROM pg_class c JOIN pg_extension e ON e.extname = 'chs' AND c.oid <> ALL (e.extconfig)
+	WHERE c.relnamespace = 'chs'::regnamespace AND c.relkind IN ('r', 'p', 'S'))),
+	'activity customer_health failures health_counts queue shipped', 'and no other one is left out of dumps by mistake');
 
 $node->stop;
 done_testing;

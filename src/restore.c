@@ -1,0 +1,190 @@
+/*
+ * restore.c
+ *	  Restoring from a dump.
+ *
+ * The tables of an extension have their constraints and triggers before their
+ * rows come, and pg_restore with --jobs brings the tables in any order, each in
+ * a session of its own.  So while a dump is restored
+ *
+ * - each table replaces its shipped rows by those of the dump, on its own;
+ * - references are not checked: what they refer to may come later.  The dump
+ *	 was of one snapshot, so they are right;
+ * - events are not checked again, and not counted: by which version is not known
+ *	 yet.  Their customers are queued to be rebuilt;
+ * - the worker waits until the restoring sessions have ended, so that no score of
+ *	 a customer whose events are still to come gets into the history.
+ *
+ * A restore is known by what pg_dump has every session set that restores, and by
+ * rights: only who may delete all rows of a table is taken at his word.
+ */
+#include "restore.h"
+
+#include "catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+/*
+ * Advisory locks of users have 1 or 2 in the last field, claims 0x6368.  Sessions
+ * that restore hold it in share mode, workers in the mode of writers: any number of
+ * either, but not both.
+ */
+#define RESTORE_LOCK_FIELD4 0x6369
+
+static LOCKTAG
+restore_lock(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, RESTORE_LOCK_FIELD4);
+	return tag;
+}
+
+static bool
+has_right(Relation rel, AclMode right)
+{
+	return pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), right) == ACLCHECK_OK;
+}
+
+/* chs_restore_is_on tells whether rows of a table that are being inserted come from a dump. */
+bool
+chs_restore_is_on(Relation rel)
+{
+	return !check_function_bodies && namespace_search_path[0] == '\0' &&
+		has_right(rel, ACL_DELETE) && has_right(rel, ACL_TRUNCATE);
+}
+
+/* chs_restore_hold_worker has the worker wait until this session ends. */
+void
+chs_restore_hold_worker(void)
+{
+	LOCKTAG		tag = restore_lock();
+
+	(void) LockAcquire(&tag, ShareLock, true, false);
+}
+
+/*
+ * chs_restore_lock_out keeps restores from beginning until the end of the
+ * transaction; false if there is one already.
+ */
+bool
+chs_restore_lock_out(void)
+{
+	LOCKTAG		tag = restore_lock();
+
+	return LockAcquire(&tag, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* ---------------------------------------------------------------- triggers */
+
+/* The table that a trigger is fired for; only one of our own is dealt with. */
+static Relation
+trigger_relation(FunctionCallInfo fcinfo, const char *name)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired for INSERT, FOR EACH STATEMENT", name)));
+	if (RelationGetNamespace(trigdata->tg_relation) != get_namespace_oid("chs", true))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("function \"%s\" can only be fired for tables of schema \"chs\"", name)));
+	return trigdata->tg_relation;
+}
+
+static void
+set_replication_role(const char *role, GucAction action)
+{
+	(void) set_config_option("session_replication_role", role, PGC_SUSET, PGC_S_SESSION,
+							 action, true, 0, false);
+}
+
+/*
+ * Deletes the rows that are as CREATE EXTENSION wrote them: those of the
+ * transaction that noted the table in chs.shipped.  Before the first rows of a
+ * dump only, since all of it may be restored in that transaction.  What refers
+ * to them stays, to be replaced as well.
+ */
+static void
+delete_shipped(Relation rel)
+{
+	OwnerRights saved;
+	Oid			type = TEXTOID;
+	Datum		arg = CStringGetTextDatum(RelationGetRelationName(rel));
+	bool		isnull;
+
+	chs_catalog_become_owner(&saved);
+	set_replication_role("replica", GUC_ACTION_SAVE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("DELETE FROM chs.shipped WHERE table_name = $1 RETURNING xmin",
+							  1, &type, &arg, NULL, false, 0) != SPI_OK_DELETE_RETURNING)
+		elog(ERROR, "could not delete from chs.shipped");
+	if (SPI_processed > 0)
+	{
+		type = XIDOID;
+		arg = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		if (SPI_execute_with_args(psprintf("DELETE FROM chs.%s WHERE xmin = $1",
+										   quote_identifier(RelationGetRelationName(rel))),
+								  1, &type, &arg, NULL, false, 0) != SPI_OK_DELETE)
+			elog(ERROR, "could not delete the shipped rows of \"%s\"", RelationGetRelationName(rel));
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+/* Whether the caller may turn foreign keys off. */
+static bool
+may_set_replication_role(void)
+{
+	return superuser() ||
+		pg_parameter_aclcheck("session_replication_role", GetUserId(), ACL_SET) == ACLCHECK_OK;
+}
+
+/* Whether restore_begin has set the role of a replica for the statement. */
+static bool is_replica = false;
+
+/*
+ * chs_restore_begin is a trigger, before the rows of a dump are inserted: removes
+ * the shipped ones, and turns foreign keys and other ordinary triggers off.  Who
+ * may not do so needs the tables to come in their order, as with one job.
+ */
+PG_FUNCTION_INFO_V1(chs_restore_begin);
+Datum
+chs_restore_begin(PG_FUNCTION_ARGS)
+{
+	Relation	rel = trigger_relation(fcinfo, "chs.restore_begin");
+
+	is_replica = false;
+	if (!chs_restore_is_on(rel))
+		PG_RETURN_POINTER(NULL);
+	chs_restore_hold_worker();
+	delete_shipped(rel);
+	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA && may_set_replication_role())
+	{
+		set_replication_role("replica", GUC_ACTION_LOCAL);
+		is_replica = true;
+	}
+	PG_RETURN_POINTER(NULL);
+}
+
+/* chs_restore_end is a trigger, after the rows: turns them on again. */
+PG_FUNCTION_INFO_V1(chs_restore_end);
+Datum
+chs_restore_end(PG_FUNCTION_ARGS)
+{
+	(void) trigger_relation(fcinfo, "chs.restore_end");
+	if (is_replica)
+		set_replication_role("origin", GUC_ACTION_LOCAL);
+	is_replica = false;
+	PG_RETURN_POINTER(NULL);
+}
