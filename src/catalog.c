@@ -18,6 +18,7 @@
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "source.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -132,6 +133,33 @@ chs_catalog_become_owner(OwnerRights *saved)
 							 GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * chs_catalog_become_role does the same for a role that wrote an expression, and
+ * sets what the value of an expression may depend on, so that it is the same in
+ * every session.
+ */
+void
+chs_catalog_become_role(Oid role, OwnerRights *saved)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"row_security", "off"},
+		{"TimeZone", "UTC"},
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"extra_float_digits", "1"},
+		{"bytea_output", "hex"}
+	};
+
+	GetUserIdAndSecContext(&saved->user, &saved->security_context);
+	saved->nest_level = NewGUCNestLevel();
+	SetUserIdAndSecContext(role, saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	for (size_t i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* chs_catalog_become_caller switches back. */
@@ -301,12 +329,13 @@ read_version(Live *l, int version)
 }
 
 /*
- * Reads the version that a snapshot takes for the live one, and the rules; or,
- * where one is named, that version alone.
+ * Reads the version that a snapshot takes for the live one, or the one that is
+ * named, and the rules and sources of events.
  */
 static Live *
 read_live(Snapshot snapshot, int version)
 {
+	static uint64 nread = 0;
 	OwnerRights saved;
 	Live	   *l;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "chs live version",
@@ -314,6 +343,7 @@ read_live(Snapshot snapshot, int version)
 
 	l = MemoryContextAllocZero(context, sizeof(Live));
 	l->context = context;
+	l->serial = ++nread;
 	l->events = chs_catalog_relation(CHS_CUSTOMER_EVENTS);
 	live_relations[0] = chs_catalog_relation(CHS_SCORECARD_VERSIONS);
 	live_relations[1] = chs_catalog_relation(CHS_EVENT_TYPES);
@@ -325,10 +355,11 @@ read_live(Snapshot snapshot, int version)
 	{
 		read_version_times(l);
 		read_version(l, l->versions[l->nversions - 1].version);
-		read_rules(l);
 	}
 	else
 		read_version(l, version);
+	read_rules(l);
+	l->sources = chs_source_list(l->context, &l->nsources);
 	PopActiveSnapshot();
 	SPI_finish();
 	chs_catalog_become_caller(&saved);

@@ -56,6 +56,7 @@ typedef struct VersionTime
 typedef struct Live
 {
 	MemoryContext context;
+	uint64		serial;			/* another one each time that it is read */
 	int			version;
 	FullTransactionId published_by;
 	int			series_version;
@@ -64,6 +65,8 @@ typedef struct Live
 	Oid			events;			/* chs.customer_events */
 	int			nrules;
 	EventRule  *rules;
+	int			nsources;
+	struct Source *sources;		/* the first is chs.customer_events */
 	int			nversions;		/* up to the live one, ascending */
 	VersionTime *versions;
 } Live;
@@ -79,6 +82,7 @@ typedef struct OwnerRights
 extern Oid	chs_catalog_extension_schema(void);
 extern Oid	chs_catalog_relation(ChsRelation relation);
 extern void chs_catalog_become_owner(OwnerRights *saved);
+extern void chs_catalog_become_role(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern const Live *chs_catalog_live(void);
 extern void chs_catalog_recheck_live(void);

@@ -8,6 +8,7 @@
 #include "catalog.h"
 #include "fmgr.h"
 #include "settings.h"
+#include "source.h"
 #include "worker.h"
 #include "worker_shared.h"
 
@@ -25,6 +26,7 @@ _PG_init(void)
 	chs_settings_define();
 	chs_catalog_init();
 	chs_capture_init();
+	chs_source_init();
 	chs_worker_shared_init();
 	chs_launcher_init();
 }

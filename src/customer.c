@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "count.h"
 #include "miscadmin.h"
+#include "raw.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -104,6 +105,27 @@ chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+/* chs_customer_external_id returns the external_id of a customer, or NULL. */
+char *
+chs_customer_external_id(int64 customer_id, Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
+	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id, snapshot);
+	HeapTuple	tuple = systable_getnext(scan);
+	char	   *external_id = NULL;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		datum = heap_getattr(tuple, CUSTOMERS_EXTERNAL_ID, RelationGetDescr(rel), &isnull);
+
+		external_id = isnull ? NULL : TextDatumGetCString(datum);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return external_id;
 }
 
 /*
@@ -199,32 +221,6 @@ chs_customer_stored(int64 customer_id, Snapshot snapshot)
 	return stored;
 }
 
-/* The plan that aggregates the events of a customer. */
-static SPIPlanPtr
-events_plan(void)
-{
-	static SPIPlanPtr plan = NULL;
-	static NameData planned_schema;
-	const char *schema = get_namespace_name(chs_catalog_extension_schema());
-	Oid			types[] = {JSONBOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	SPIPlanPtr	fresh;
-
-	if (plan != NULL && strcmp(NameStr(planned_schema), schema) == 0)
-		return plan;
-	fresh = SPI_prepare(psprintf("SELECT %s.chs_activity_agg($1, e.event_type, e.event_data, e.occurred_at)"
-								 " FROM chs.customer_events e WHERE e.customer_id = $2"
-								 " AND e.occurred_at >= $3 AND e.occurred_at < $4",
-								 quote_identifier(schema)),
-						lengthof(types), types);
-	if (fresh == NULL || SPI_keepplan(fresh) != 0)
-		elog(ERROR, "could not prepare the query of a customer's events");
-	if (plan != NULL)
-		SPI_freeplan(plan);
-	plan = fresh;
-	namestrcpy(&planned_schema, schema);
-	return plan;
-}
-
 /*
  * chs_customer_from_events makes the activity of a customer from the raw events
  * that the active snapshot sees, of all days up to last_day that a score as of
@@ -233,31 +229,12 @@ events_plan(void)
 ActivityData *
 chs_customer_from_events(int64 customer_id, const Live *live, int32 as_of_day, int32 last_day)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	int64		first = (int64) as_of_day - live->published->max_keep + 1;
-	int64		end = (int64) last_day + 1;
-	ActivityData *data;
-	OwnerRights saved;
-	Datum		args[4];
-	Datum		result;
-	bool		isnull;
+	RawRequest	request = {
+		.live = live,.n = 1,.customer_ids = &customer_id,.first_day = as_of_day - live->published->max_keep + 1,
+		.last_day = last_day
+	};
+	ActivityData *data = chs_raw_activity(chs_raw_read(&request), customer_id);
 
-	args[0] = JsonbPGetDatum(live->document);
-	args[1] = Int64GetDatum(customer_id);
-	args[2] = TimestampTzGetDatum(Max(first * USECS_PER_DAY, MIN_TIMESTAMP));
-	args[3] = TimestampTzGetDatum(last_day == DAY_NO_END || end * USECS_PER_DAY > END_TIMESTAMP - 1 ?
-								  DT_NOEND : end * USECS_PER_DAY);
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_plan(events_plan(), args, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.customer_events");
-	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	caller = MemoryContextSwitchTo(caller);
-	data = isnull ? chs_activity_empty(DAY_NEVER) : chs_activity_decode(DatumGetActivity(result));
-	MemoryContextSwitchTo(caller);
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
 	chs_activity_prune_to(data, as_of_day);
 	return data;
 }

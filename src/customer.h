@@ -12,6 +12,7 @@
 
 /* Columns of chs.customers. */
 #define CUSTOMERS_CUSTOMER_ID 1
+#define CUSTOMERS_EXTERNAL_ID 2
 #define CUSTOMERS_SEGMENT 5
 #define CUSTOMERS_CREATED_AT 7
 #define CUSTOMERS_CHURNED_AT 8
@@ -49,6 +50,7 @@ typedef enum CustomerLock
 	CUSTOMER_BUSY				/* changed, or about to be, by somebody else */
 } CustomerLock;
 
+extern char *chs_customer_external_id(int64 customer_id, Snapshot snapshot);
 extern CustomerLock chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,

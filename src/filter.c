@@ -124,6 +124,31 @@ chs_filter_compile(Filter *filter, const char *text)
 	filter->simple = filter->path->header & JSONPATH_LAX ? read_comparisons(&item) : NULL;
 }
 
+static void
+add_fields(const Comparison *c, List **fields)
+{
+	if (c->op == jpiOr || c->op == jpiAnd)
+	{
+		add_fields(c->left, fields);
+		add_fields(c->right, fields);
+	}
+	else
+		*fields = lappend(*fields, pnstrdup(c->field, c->field_length));
+}
+
+/*
+ * chs_filter_fields adds the fields that a filter reads; false where only the
+ * executor knows that.
+ */
+bool
+chs_filter_fields(const Filter *filter, List **fields)
+{
+	if (filter->simple == NULL)
+		return false;
+	add_fields(filter->simple, fields);
+	return true;
+}
+
 /* --------------------------------------------------------------- answering */
 
 static bool

@@ -6,6 +6,7 @@
 #define CHS_FILTER_H
 
 #include "compat.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 #include "utils/jsonpath.h"
 
@@ -18,6 +19,7 @@ typedef struct Filter
 } Filter;
 
 extern void chs_filter_compile(Filter *filter, const char *text);
+extern bool chs_filter_fields(const Filter *filter, List **fields);
 extern bool chs_filter_holds(const Filter *filter, Jsonb *event_data);
 
 #endif							/* CHS_FILTER_H */

@@ -1,0 +1,699 @@
+/*
+ * mapping.c
+ *	  Mappings: expressions over the rows of a table, compiled and evaluated.
+ *
+ * An expression is kept as text, which a dump carries, and compiled where it is
+ * needed.  It is evaluated with the rights of the table's owner, who wrote it, on
+ * a search_path on which nobody else's objects are found, and with settings that
+ * make the same row give the same values in every session.
+ *
+ * Most expressions are columns, which cannot fail and need no rights.  Those are
+ * evaluated at once.  The others are evaluated in a subtransaction for many rows,
+ * and row by row only after a failure; expressions with a subquery by a query.
+ */
+#include "mapping.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "pgtime.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/builtins.h"
+#include "utils/bytea.h"
+#include "utils/datum.h"
+#include "utils/float.h"
+#include "utils/fmgroids.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/ruleutils.h"
+#include "utils/snapmgr.h"
+
+/* What the row is called in an expression. */
+#define ROW_ALIAS "event_row"
+
+/* ---------------------------------------------------------------- parsing */
+
+static void
+argument_context(void *arg)
+{
+	errcontext("expression for \"%s\"", (const char *) arg);
+}
+
+/* Returns the one expression that a text consists of, not yet analyzed. */
+static Node *
+parse_text(const char *text)
+{
+	List	   *parsed = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
+	SelectStmt *s = castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
+	ResTarget  *target;
+
+	if (list_length(s->targetList) != 1 || s->fromClause || s->whereClause || s->groupClause ||
+		s->havingClause || s->windowClause || s->valuesLists || s->sortClause || s->limitOffset ||
+		s->limitCount || s->lockingClause || s->withClause || s->distinctClause || s->op != SETOP_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("not one expression: %s", text),
+				 errhint("Put a query into parentheses.")));
+	target = linitial_node(ResTarget, s->targetList);
+	if (IsA(target->val, ColumnRef) && IsA(linitial(((ColumnRef *) target->val)->fields), A_Star))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("not one expression: %s", text)));
+	return target->val;
+}
+
+/* Analyzes an expression over the rows of a table, which go by the given name, too. */
+static Node *
+analyze_text(Relation rel, const char *text, const char *row_name)
+{
+	ParseState *pstate = make_parsestate(NULL);
+	ParseNamespaceItem *nsitem;
+	Node	   *node;
+
+	pstate->p_sourcetext = text;
+	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, makeAlias(row_name, NIL), false, true);
+	addNSItemToQuery(pstate, nsitem, false, true, true);
+	node = transformExpr(pstate, parse_text(text), EXPR_KIND_SELECT_TARGET);
+	if (pstate->p_hasAggs || pstate->p_hasWindowFuncs || pstate->p_hasTargetSRFs)
+		ereport(ERROR,
+				(errcode(ERRCODE_GROUPING_ERROR),
+				 errmsg("aggregate, window and set-returning functions are not allowed")));
+	assign_expr_collations(pstate, node);
+	free_parsestate(pstate);
+	return node;
+}
+
+static bool
+is_time_function(Oid function, void *context pg_attribute_unused())
+{
+	return function == F_NOW || function == F_TRANSACTION_TIMESTAMP || function == F_STATEMENT_TIMESTAMP;
+}
+
+/* Finds what gives another value at another time or to another user. */
+static bool
+depends_on_session(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SQLValueFunction) || check_functions_in_node(node, is_time_function, NULL))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, depends_on_session, context, 0);
+	return expression_tree_walker(node, depends_on_session, context);
+}
+
+static void
+check_stable(Node *node)
+{
+	if (contain_volatile_functions(node) || depends_on_session(node, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the expression must always give the same value for the same row"),
+				 errdetail("It calls a volatile function, or depends on the current time or user.")));
+}
+
+static void
+check_type(const MappedColumn *column, Oid type)
+{
+	const char *wanted = NULL;
+	const char *hint = "Cast it.";
+
+	switch (column->as)
+	{
+		case MAPPED_CUSTOMER_ID:
+			if (type != INT2OID && type != INT4OID && type != INT8OID)
+				wanted = "smallint, integer or bigint";
+			hint = "For another key of the customer, say customer_key => 'external_id'.";
+			break;
+		case MAPPED_EXTERNAL_ID:
+			if (type != INT2OID && type != INT4OID && type != INT8OID && type != TEXTOID && type != VARCHAROID &&
+				type != BPCHAROID && type != UUIDOID && type != UNKNOWNOID)
+				wanted = "text, character varying, character, uuid, smallint, integer or bigint";
+			break;
+		case MAPPED_TIME:
+			if (type != TIMESTAMPTZOID && type != TIMESTAMPOID && type != DATEOID && type != UNKNOWNOID)
+				wanted = "timestamp with or without time zone, or date";
+			break;
+		case MAPPED_JSONB:
+			if (type != JSONBOID && type != JSONOID && type != UNKNOWNOID)
+				wanted = "jsonb or json";
+			hint = "Use to_jsonb() or jsonb_build_object().";
+			break;
+		case MAPPED_TEXT:
+			break;
+	}
+	if (wanted != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("\"%s\" must be of type %s, not %s", column->argument, wanted, format_type_be(type)),
+				 errhint("%s", hint)));
+}
+
+/* What an expression has to be wrapped in to be of the right type, everywhere the same. */
+static char *
+converted_sql(MappedAs as, const char *sql, Oid type)
+{
+	if (as == MAPPED_CUSTOMER_ID)
+		return psprintf("(%s)::pg_catalog.int8", sql);
+	if (as == MAPPED_TEXT || as == MAPPED_EXTERNAL_ID)
+		return psprintf("(%s)::pg_catalog.text", sql);
+	if (as == MAPPED_JSONB)
+		return psprintf("(%s)::pg_catalog.jsonb", sql);
+	if (type == TIMESTAMPOID)
+		return psprintf("pg_catalog.timezone('UTC', (%s))", sql);
+	if (type == DATEOID)
+		return psprintf("pg_catalog.timezone('UTC', (%s)::pg_catalog.timestamp)", sql);
+	return psprintf("(%s)::pg_catalog.timestamptz", sql);
+}
+
+/*
+ * chs_mapping_canonical checks an expression that somebody wrote for a table, on
+ * his own search_path, and returns it as it is kept: with all names qualified,
+ * and over a row that is called event_row.
+ */
+char *
+chs_mapping_canonical(Relation rel, const MappedColumn *column)
+{
+	ErrorContextCallback context = {
+		.previous = error_context_stack,.callback = argument_context,.arg = (void *) column->argument
+	};
+	Node	   *node;
+	int			nest_level;
+	char	   *sql;
+
+	error_context_stack = &context;
+	node = analyze_text(rel, column->text, RelationGetRelationName(rel));
+	check_stable(node);
+	check_type(column, exprType(node));
+	nest_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	sql = deparse_expression(node, deparse_context_for(ROW_ALIAS, RelationGetRelid(rel)), false, false);
+	AtEOXact_GUC(false, nest_level);
+	error_context_stack = context.previous;
+	return sql;
+}
+
+/* ------------------------------------------------- what an expression may do */
+
+static bool
+is_builtin_type(Oid type)
+{
+	return type < FirstNormalObjectId && get_typtype(type) == TYPTYPE_BASE;
+}
+
+/* Whether each value of a column can be made jsonb without fail. */
+static bool
+is_harmless_as_jsonb(Oid type)
+{
+	return is_builtin_type(type) && type != JSONOID && type != JSONARRAYOID;
+}
+
+/*
+ * Functions that cannot fail, whatever they are given, and read nothing: those
+ * that are marked so, and a few more.
+ */
+static bool
+may_fail(Oid function, void *context pg_attribute_unused())
+{
+	switch (function)
+	{
+		case F_INT8_INT2:
+		case F_INT8_INT4:
+		case F_TEXT_BPCHAR:
+		case F_TIMEZONE_TEXT_TIMESTAMP:
+		case F_JSONB_BUILD_OBJECT_ANY:
+		case F_JSONB_BUILD_OBJECT_:
+		case F_TO_JSONB:
+		case F_JSONB_OBJECT_FIELD:
+		case F_JSONB_OBJECT_FIELD_TEXT:
+		case F_TEXTIN:
+		case F_INT2OUT:
+		case F_INT4OUT:
+		case F_INT8OUT:
+		case F_UUID_OUT:
+			return false;
+		default:
+			return function >= FirstNormalObjectId || !get_func_leakproof(function);
+	}
+}
+
+/* Finds whatever may fail or need rights. */
+static bool
+is_harmful(Node *node, void *context)
+{
+	Relation	rel = context;
+
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_Var:
+			if (((Var *) node)->varattno < 0)
+				return true;
+			if (((Var *) node)->varattno > 0)
+				return !is_harmless_as_jsonb(((Var *) node)->vartype);
+			for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+			{
+				Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel), i);
+
+				if (!attribute->attisdropped && !is_harmless_as_jsonb(attribute->atttypid))
+					return true;
+			}
+			return false;
+		case T_Const:
+		case T_RelabelType:
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_ScalarArrayOpExpr:
+		case T_BoolExpr:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_CaseTestExpr:
+		case T_CoalesceExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+		case T_CoerceViaIO:
+		case T_List:
+			return check_functions_in_node(node, may_fail, NULL) ||
+				expression_tree_walker(node, is_harmful, context);
+		default:
+			return true;
+	}
+}
+
+/* ---------------------------------------------------------------- compiling */
+
+static ExprState *
+compile_sql(Mapping *m, Relation rel, const char *sql)
+{
+	Node	   *node = analyze_text(rel, sql, ROW_ALIAS);
+
+	if (checkExprHasSubLink(node))
+	{
+		m->by_query = true;
+		m->direct = false;
+		return NULL;
+	}
+	node = (Node *) expression_planner((Expr *) node);
+	if (is_harmful(node, rel))
+		m->direct = false;
+	return ExecInitExpr((Expr *) node, NULL);
+}
+
+/* Fills in one that has its columns' given_sql. */
+static void
+compile_columns(void *arg)
+{
+	Mapping    *m = arg;
+	OwnerRights saved;
+	Relation	rel;
+	MemoryContext caller;
+
+	chs_catalog_become_role(m->owner, &saved);
+	rel = table_open(m->relation, AccessShareLock);
+	caller = MemoryContextSwitchTo(m->context);
+	m->econtext = CreateStandaloneExprContext();
+	m->slot = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)), &TTSOpsHeapTuple);
+	m->direct = true;
+	m->by_query = false;
+	for (int i = 0; i < m->ncolumns; i++)
+	{
+		m->given_type[i] = exprType(analyze_text(rel, m->given_sql[i], ROW_ALIAS));
+		m->sql[i] = converted_sql(m->as[i], m->given_sql[i], m->given_type[i]);
+		m->states[i] = compile_sql(m, rel, m->sql[i]);
+	}
+	MemoryContextSwitchTo(caller);
+	if (m->by_query)
+	{
+		StringInfoData query;
+		Oid			type = get_array_type(rel->rd_rel->reltype);
+
+		initStringInfo(&query);
+		for (int i = 0; i < m->ncolumns; i++)
+			appendStringInfo(&query, "%s %s", i == 0 ? "SELECT" : ",", m->sql[i]);
+		appendStringInfoString(&query, " FROM pg_catalog.unnest($1) AS " ROW_ALIAS);
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		m->plan = SPI_prepare(query.data, 1, &type);
+		if (m->plan == NULL || SPI_keepplan(m->plan) != 0)
+			elog(ERROR, "could not prepare the query of a mapping");
+		SPI_finish();
+	}
+	table_close(rel, NoLock);
+	chs_catalog_become_caller(&saved);
+}
+
+static Trouble *
+copy_trouble(const Trouble *t)
+{
+	return chs_event_trouble(t->sqlerrcode, pstrdup(t->message), t->detail ? pstrdup(t->detail) : NULL,
+							 t->hint ? pstrdup(t->hint) : NULL);
+}
+
+/*
+ * chs_mapping_compile compiles the expressions of a table, in a memory context of
+ * its own below CacheMemoryContext.  If that fails, or is known to be of no use, it
+ * says so in broken.
+ */
+Mapping *
+chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns, Trouble *broken)
+{
+	MemoryContext context = AllocSetContextCreate(CacheMemoryContext, "chs mapping", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Mapping    *m = palloc0(sizeof(Mapping));
+
+	Assert(ncolumns <= MAX_MAPPED_COLUMNS);
+	m->context = context;
+	m->relation = relation;
+	m->owner = owner;
+	m->ncolumns = ncolumns;
+	for (int i = 0; i < ncolumns; i++)
+	{
+		m->as[i] = columns[i].as;
+		m->given_sql[i] = pstrdup(columns[i].text);
+	}
+	MemoryContextSwitchTo(caller);
+	if (broken == NULL)
+		broken = chs_mapping_try(compile_columns, m);
+	MemoryContextSwitchTo(context);
+	m->broken = broken ? copy_trouble(broken) : NULL;
+	MemoryContextSwitchTo(caller);
+	return m;
+}
+
+/* chs_mapping_free releases a mapping. */
+void
+chs_mapping_free(Mapping *mapping)
+{
+	if (mapping->plan != NULL)
+		SPI_freeplan(mapping->plan);
+	if (mapping->econtext != NULL)
+		FreeExprContext(mapping->econtext, false);
+	MemoryContextDelete(mapping->context);
+}
+
+/* --------------------------------------------------------------- evaluating */
+
+/*
+ * chs_mapping_is_general_error tells an error that is nobody's fault: that the
+ * query was cancelled, that memory ran out, and the like.
+ */
+bool
+chs_mapping_is_general_error(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR;
+}
+
+/*
+ * chs_mapping_try does something in a subtransaction, and returns NULL, or, in
+ * the current memory context, why it failed; then all of it is undone.  Parallel
+ * mode has no subtransactions; there an error is an error.
+ */
+Trouble *
+chs_mapping_try(void (*work) (void *arg), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Trouble    *volatile trouble = NULL;
+
+	if (IsInParallelMode())
+	{
+		work(arg);
+		return NULL;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		if (chs_mapping_is_general_error(error->sqlerrcode))
+			ReThrowError(error);
+		trouble = chs_event_trouble(error->sqlerrcode, error->message ? error->message : "unknown error",
+									error->detail, error->hint);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return trouble;
+}
+
+/* Settings on which texts of values depend, at less cost than by SET. */
+typedef struct TextSettings
+{
+	pg_tz	   *timezone;
+	int			date_style;
+	int			date_order;
+	int			interval_style;
+	int			float_digits;
+	int			bytea;
+} TextSettings;
+
+static void
+set_text_settings(TextSettings *saved)
+{
+	*saved = (TextSettings) {
+		session_timezone, DateStyle, DateOrder, IntervalStyle, extra_float_digits, bytea_output
+	};
+	session_timezone = pg_tzset("UTC");
+	DateStyle = USE_ISO_DATES;
+	DateOrder = DATEORDER_MDY;
+	IntervalStyle = INTSTYLE_POSTGRES;
+	extra_float_digits = 1;
+	bytea_output = BYTEA_OUTPUT_HEX;
+}
+
+static void
+restore_text_settings(const TextSettings *saved)
+{
+	session_timezone = saved->timezone;
+	DateStyle = saved->date_style;
+	DateOrder = saved->date_order;
+	IntervalStyle = saved->interval_style;
+	extra_float_digits = saved->float_digits;
+	bytea_output = saved->bytea;
+}
+
+/*
+ * chs_mapping_evaluate_directly evaluates a mapping that is direct for a row.
+ * The values last until the next call.
+ */
+void
+chs_mapping_evaluate_directly(Mapping *m, TupleTableSlot *slot, Datum *values, bool *nulls)
+{
+	TextSettings saved;
+
+	Assert(m->direct && !m->broken);
+	ResetExprContext(m->econtext);
+	m->econtext->ecxt_scantuple = slot;
+	set_text_settings(&saved);
+	PG_TRY();
+	{
+		for (int i = 0; i < m->ncolumns; i++)
+			values[i] = ExecEvalExprSwitchContext(m->states[i], m->econtext, &nulls[i]);
+	}
+	PG_FINALLY();
+	{
+		restore_text_settings(&saved);
+	}
+	PG_END_TRY();
+}
+
+/* Rows to be evaluated, and where the values go. */
+typedef struct Batch
+{
+	Mapping    *mapping;
+	HeapTuple  *tuples;
+	int			n;
+	MappedRow  *rows;
+	MemoryContext context;		/* of the values */
+} Batch;
+
+static Datum
+copy_value(MappedAs as, Datum value, bool isnull, MemoryContext context)
+{
+	MemoryContext caller;
+
+	if (isnull || as == MAPPED_CUSTOMER_ID || as == MAPPED_TIME)
+		return isnull ? (Datum) 0 : value;
+	caller = MemoryContextSwitchTo(context);
+	value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	MemoryContextSwitchTo(caller);
+	return value;
+}
+
+static void
+evaluate_expressions(Batch *b)
+{
+	Mapping    *m = b->mapping;
+
+	for (int i = 0; i < b->n; i++)
+	{
+		MappedRow  *row = &b->rows[i];
+
+		CHECK_FOR_INTERRUPTS();
+		ExecForceStoreHeapTuple(b->tuples[i], m->slot, false);
+		ResetExprContext(m->econtext);
+		m->econtext->ecxt_scantuple = m->slot;
+		for (int j = 0; j < m->ncolumns; j++)
+		{
+			Datum		value = ExecEvalExprSwitchContext(m->states[j], m->econtext, &row->nulls[j]);
+
+			row->values[j] = copy_value(m->as[j], value, row->nulls[j], b->context);
+		}
+		ExecClearTuple(m->slot);
+	}
+}
+
+static void
+evaluate_query(Batch *b)
+{
+	Mapping    *m = b->mapping;
+	TupleDesc	desc = m->slot->tts_tupleDescriptor;
+	Oid			type = get_rel_type_id(m->relation);
+	Datum	   *elements = palloc(b->n * sizeof(Datum));
+	Datum		array;
+
+	for (int i = 0; i < b->n; i++)
+	{
+		HeapTupleHeader header = DatumGetHeapTupleHeader(heap_copy_tuple_as_datum(b->tuples[i], desc));
+
+		HeapTupleHeaderSetTypeId(header, type);
+		HeapTupleHeaderSetTypMod(header, -1);
+		elements[i] = PointerGetDatum(header);
+	}
+	array = PointerGetDatum(construct_array(elements, b->n, type, -1, false, TYPALIGN_DOUBLE));
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* not read-only: it is to see what this command has done so far */
+	if (SPI_execute_plan(m->plan, &array, NULL, false, 0) != SPI_OK_SELECT || SPI_processed != (uint64) b->n)
+		elog(ERROR, "could not evaluate a mapping");
+	for (int i = 0; i < b->n; i++)
+		for (int j = 0; j < m->ncolumns; j++)
+		{
+			MappedRow  *row = &b->rows[i];
+			Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, j + 1, &row->nulls[j]);
+
+			row->values[j] = copy_value(m->as[j], value, row->nulls[j], b->context);
+		}
+	SPI_finish();
+}
+
+static void
+evaluate_batch(void *arg)
+{
+	Batch	   *b = arg;
+	OwnerRights saved;
+
+	chs_catalog_become_role(b->mapping->owner, &saved);
+	if (b->mapping->by_query)
+		evaluate_query(b);
+	else
+		evaluate_expressions(b);
+	chs_catalog_become_caller(&saved);
+}
+
+/*
+ * chs_mapping_evaluate evaluates a mapping for rows.  Rows that fail have that in
+ * trouble.  Allocates in the current memory context.
+ */
+void
+chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows)
+{
+	Batch		batch = {mapping, tuples, n, rows, CurrentMemoryContext};
+	Trouble    *trouble = mapping->broken;
+
+	for (int i = 0; i < n; i++)
+		rows[i].trouble = NULL;
+	if (trouble == NULL)
+		trouble = chs_mapping_try(evaluate_batch, &batch);
+	if (trouble == NULL)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		Batch		one = {mapping, &tuples[i], 1, &rows[i], CurrentMemoryContext};
+
+		rows[i].trouble = mapping->broken || n == 1 ? trouble : chs_mapping_try(evaluate_batch, &one);
+	}
+}
+
+/* A row to be shown. */
+typedef struct ShownRow
+{
+	Mapping    *mapping;
+	HeapTuple	tuple;
+	MemoryContext context;
+	Jsonb	   *result;
+} ShownRow;
+
+static void
+show_row(void *arg)
+{
+	ShownRow   *s = arg;
+	OwnerRights saved;
+	Relation	rel;
+	FuncExpr   *call;
+	ExprContext *econtext;
+	TupleTableSlot *slot;
+	Datum		value;
+	bool		isnull;
+	MemoryContext caller;
+
+	chs_catalog_become_role(s->mapping->owner, &saved);
+	rel = table_open(s->mapping->relation, AccessShareLock);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	ExecForceStoreHeapTuple(s->tuple, slot, false);
+	call = makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeVar(1, 0, rel->rd_rel->reltype, -1, InvalidOid, 0)),
+						InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	econtext = CreateStandaloneExprContext();
+	econtext->ecxt_scantuple = slot;
+	value = ExecEvalExprSwitchContext(ExecInitExpr(expression_planner((Expr *) call), NULL), econtext, &isnull);
+	caller = MemoryContextSwitchTo(s->context);
+	s->result = isnull ? NULL : DatumGetJsonbPCopy(value);
+	MemoryContextSwitchTo(caller);
+	FreeExprContext(econtext, true);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	chs_catalog_become_caller(&saved);
+}
+
+/*
+ * chs_mapping_row_as_jsonb returns a row as a document, or NULL if that fails.
+ * The mapping may be broken.
+ */
+Jsonb *
+chs_mapping_row_as_jsonb(Mapping *mapping, HeapTuple tuple)
+{
+	ShownRow	shown = {mapping, tuple, CurrentMemoryContext, NULL};
+
+	return chs_mapping_try(show_row, &shown) == NULL ? shown.result : NULL;
+}

@@ -1,0 +1,83 @@
+/*
+ * mapping.h
+ *	  Mappings: expressions over the rows of a table, compiled and evaluated.
+ */
+#ifndef CHS_MAPPING_H
+#define CHS_MAPPING_H
+
+#include "compat.h"
+#include "access/htup.h"
+#include "event.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+
+/* What an expression is to give. */
+typedef enum MappedAs
+{
+	MAPPED_CUSTOMER_ID,			/* bigint */
+	MAPPED_EXTERNAL_ID,			/* text */
+	MAPPED_TEXT,
+	MAPPED_TIME,				/* timestamptz; without a time zone it is UTC */
+	MAPPED_JSONB
+} MappedAs;
+
+/* An argument of chs_attach. */
+typedef struct MappedColumn
+{
+	const char *argument;		/* its name, for messages */
+	MappedAs	as;
+	const char *text;			/* the expression */
+} MappedColumn;
+
+#define MAX_MAPPED_COLUMNS 6
+
+/* Columns of the mapping of a source. */
+enum
+{
+	EVENT_CUSTOMER,
+	EVENT_TYPE,
+	EVENT_OCCURRED_AT,
+	EVENT_DATA,
+	EVENT_COLUMNS
+};
+
+typedef struct Mapping
+{
+	MemoryContext context;
+	Trouble    *broken;			/* why it cannot be evaluated; or NULL */
+	Oid			relation;
+	Oid			owner;
+	int			ncolumns;
+	MappedAs	as[MAX_MAPPED_COLUMNS];
+	char	   *sql[MAX_MAPPED_COLUMNS];	/* over a row that is called event_row */
+	Oid			given_type[MAX_MAPPED_COLUMNS];	/* before it was converted */
+	char	   *given_sql[MAX_MAPPED_COLUMNS];
+	ExprState  *states[MAX_MAPPED_COLUMNS]; /* NULL where a query is needed */
+	bool		direct;			/* cannot fail, and needs nobody's rights */
+	bool		by_query;		/* has a subquery */
+	ExprContext *econtext;
+	TupleTableSlot *slot;
+	struct _SPI_plan *plan;		/* of the query */
+} Mapping;
+
+/* What a row gave. */
+typedef struct MappedRow
+{
+	Trouble    *trouble;		/* or NULL */
+	Datum		values[MAX_MAPPED_COLUMNS];
+	bool		nulls[MAX_MAPPED_COLUMNS];
+} MappedRow;
+
+extern char *chs_mapping_canonical(Relation rel, const MappedColumn *column);
+extern Mapping *chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns,
+									 Trouble *broken);
+extern void chs_mapping_free(Mapping *mapping);
+extern void chs_mapping_evaluate_directly(Mapping *mapping, TupleTableSlot *slot, Datum *values, bool *nulls);
+extern void chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows);
+extern Jsonb *chs_mapping_row_as_jsonb(Mapping *mapping, HeapTuple tuple);
+extern Trouble *chs_mapping_try(void (*work) (void *arg), void *arg);
+extern bool chs_mapping_is_general_error(int sqlerrcode);
+
+#endif							/* CHS_MAPPING_H */

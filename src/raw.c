@@ -1,0 +1,553 @@
+/*
+ * raw.c
+ *	  Activities made from the raw events of all sources.
+ *
+ * The rows of a table that somebody attached are read, and its expressions
+ * evaluated, with the rights of its owner.  A customer's rows are looked for by
+ * the customer expression, for which the table may have an index.  Where that
+ * query fails, because an expression does for some row, the table is read whole,
+ * and each row is evaluated by itself: the rows that fail are those that capture
+ * put aside.
+ */
+#include "raw.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "count.h"
+#include "customer.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/* Rows that are evaluated at once, where the table is read whole. */
+#define ROWS_AT_ONCE 1000
+
+typedef struct RawCustomer
+{
+	int64		customer_id;	/* the key */
+	Activity   *state;
+	char		status;
+} RawCustomer;
+
+#define SH_PREFIX raw
+#define SH_ELEMENT_TYPE RawCustomer
+#define SH_KEY_TYPE int64
+#define SH_KEY customer_id
+#define SH_HASH_KEY(tb, k) ((uint32) (((uint64) (k) * UINT64CONST(0x9e3779b97f4a7c15)) >> 32))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+struct RawActivities
+{
+	MemoryContext context;
+	raw_hash   *customers;
+};
+
+/* An external_id and whose it is, in a list that is ascending by the first. */
+typedef struct ExternalId
+{
+	char	   *external_id;
+	int64		customer_id;
+} ExternalId;
+
+/* Reading one source. */
+typedef struct RawReader
+{
+	DestReceiver receiver;		/* must come first */
+	const RawRequest *request;
+	const Source *source;
+	CompiledSource *compiled;
+	RawActivities *activities;
+	int			nexternal;
+	ExternalId *external;
+	Increment  *increments;
+	MemoryContext row_context;
+	HeapTuple  *rows;			/* to be evaluated, where the table is read whole */
+	int			nrows;
+} RawReader;
+
+/* ------------------------------------------------------------- counting */
+
+static void
+count_event(RawReader *reader, int64 customer_id, const Event *event)
+{
+	const RawRequest *request = reader->request;
+	RawCustomer *customer = raw_lookup(reader->activities->customers, customer_id);
+	int32		day;
+	int			n;
+	MemoryContext caller;
+
+	if (customer == NULL)
+		return;
+	if (!chs_source_is_builtin(reader->source) && chs_event_check(request->live, event) != NULL)
+		return;
+	day = chs_count_day(event->occurred_at);
+	if (day < request->first_day || day > request->last_day)
+		return;
+	n = chs_count_event(request->live->published, event->event_type, event->event_type_length,
+						event->event_data, day, reader->increments);
+	caller = MemoryContextSwitchTo(reader->activities->context);
+	if (customer->state == NULL)
+		customer->state = chs_activity_open_state();
+	if (n > 0)
+		customer->state = chs_activity_add(customer->state, reader->increments, n);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Returns the event that the values of a mapping are, apart from its customer; false where they are none. */
+static bool
+read_event(const Datum *values, const bool *nulls, Event *event)
+{
+	text	   *event_type;
+
+	if (nulls[EVENT_TYPE] || nulls[EVENT_OCCURRED_AT] || nulls[EVENT_DATA])
+		return false;
+	event_type = DatumGetTextPP(values[EVENT_TYPE]);
+	event->event_type = VARDATA_ANY(event_type);
+	event->event_type_length = VARSIZE_ANY_EXHDR(event_type);
+	event->event_data = DatumGetJsonbP(values[EVENT_DATA]);
+	event->occurred_at = DatumGetTimestampTz(values[EVENT_OCCURRED_AT]);
+	return true;
+}
+
+/* Takes a row (customer_id, event_type, occurred_at, event_data). */
+static bool
+receive_event(TupleTableSlot *slot, DestReceiver *self)
+{
+	RawReader  *reader = (RawReader *) self;
+	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
+	Event		event;
+
+	slot_getallattrs(slot);
+	if (read_event(slot->tts_values, slot->tts_isnull, &event))
+	{
+		event.customer_id = DatumGetInt64(slot->tts_values[EVENT_CUSTOMER]);
+		count_event(reader, event.customer_id, &event);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(reader->row_context);
+	return true;
+}
+
+static int
+compare_external(const void *a, const void *b)
+{
+	return strcmp(((const ExternalId *) a)->external_id, ((const ExternalId *) b)->external_id);
+}
+
+/* Evaluates the rows that have been collected, each by itself if need be. */
+static void
+evaluate_rows(RawReader *reader)
+{
+	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
+	MappedRow  *mapped = palloc(Max(reader->nrows, 1) * sizeof(MappedRow));
+
+	chs_mapping_evaluate(reader->compiled->mapping, reader->rows, reader->nrows, mapped);
+	for (int i = 0; i < reader->nrows; i++)
+	{
+		Event		event;
+		ExternalId	key;
+		ExternalId *found;
+
+		if (mapped[i].trouble != NULL || mapped[i].nulls[EVENT_CUSTOMER] ||
+			!read_event(mapped[i].values, mapped[i].nulls, &event))
+			continue;
+		if (!reader->source->by_external_id)
+		{
+			event.customer_id = DatumGetInt64(mapped[i].values[EVENT_CUSTOMER]);
+			count_event(reader, event.customer_id, &event);
+			continue;
+		}
+		key.external_id = TextDatumGetCString(mapped[i].values[EVENT_CUSTOMER]);
+		found = bsearch(&key, reader->external, reader->nexternal, sizeof(ExternalId), compare_external);
+		if (found != NULL)
+		{
+			event.customer_id = found->customer_id;
+			count_event(reader, event.customer_id, &event);
+		}
+	}
+	reader->nrows = 0;
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(reader->row_context);
+}
+
+/* Takes a row that is the table's. */
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	RawReader  *reader = (RawReader *) self;
+	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
+
+	reader->rows[reader->nrows++] = ExecCopySlotHeapTuple(slot);
+	MemoryContextSwitchTo(caller);
+	if (reader->nrows == ROWS_AT_ONCE)
+		evaluate_rows(reader);
+	return true;
+}
+
+static void
+start_receiving(DestReceiver *self pg_attribute_unused(), int operation pg_attribute_unused(),
+				TupleDesc desc pg_attribute_unused())
+{
+}
+
+static void
+end_receiving(DestReceiver *self pg_attribute_unused())
+{
+}
+
+/* -------------------------------------------------------------- queries */
+
+/* The table of a source as a query names it: without the children of plain inheritance. */
+static char *
+from_sql(const Source *source)
+{
+	return psprintf("%s%s", get_rel_relkind(source->relation) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					chs_source_name(source));
+}
+
+/* By what type customers are looked for: that of the expression, so that its index fits. */
+static Oid
+key_type(const Mapping *m)
+{
+	switch (m->given_type[EVENT_CUSTOMER])
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+			return INT8OID;
+		case UUIDOID:
+			return UUIDOID;
+		default:
+			return TEXTOID;
+	}
+}
+
+static char *
+key_sql(const Mapping *m)
+{
+	return key_type(m) == TEXTOID ? m->sql[EVENT_CUSTOMER] : psprintf("(%s)", m->given_sql[EVENT_CUSTOMER]);
+}
+
+/* A condition on the time, by the column's own type, so that its index fits; of $2 and $3. */
+static char *
+time_sql(const Mapping *m, const char *time)
+{
+	const char *as = m->given_type[EVENT_OCCURRED_AT] == TIMESTAMPOID || m->given_type[EVENT_OCCURRED_AT] == DATEOID ?
+		"pg_catalog.timezone('UTC', %s)" : "%s";
+
+	return psprintf("%s >= %s AND %s < %s", time, psprintf(as, "$2"), time, psprintf(as, "$3"));
+}
+
+/* The query of the events of the customer whose key is $1, and who has the number $4. */
+static char *
+query_of_one(const Source *source, const Mapping *m)
+{
+	return psprintf("SELECT $4, %s, %s, %s FROM %s AS event_row"
+					" WHERE %s OPERATOR(pg_catalog.=) $1 AND %s",
+					m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT], m->sql[EVENT_DATA], from_sql(source),
+					key_sql(m), time_sql(m, psprintf("(%s)", m->given_sql[EVENT_OCCURRED_AT])));
+}
+
+/* The query of those of the customers whose keys are $1 and numbers $4. */
+static char *
+query_of_many(const Source *source, const Mapping *m)
+{
+	return psprintf("SELECT k.customer_id, e.event_type, e.occurred_at, e.event_data"
+					" FROM pg_catalog.unnest($1, $4) k(key, customer_id)"
+					" JOIN (SELECT %s AS key, (%s) AS time, %s AS event_type, %s AS occurred_at, %s AS event_data"
+					"       FROM %s AS event_row) e ON e.key OPERATOR(pg_catalog.=) k.key"
+					" WHERE %s",
+					key_sql(m), m->given_sql[EVENT_OCCURRED_AT], m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT],
+					m->sql[EVENT_DATA], from_sql(source), time_sql(m, "e.time"));
+}
+
+/* Reads an external_id as a key of the expression's type; false where it is none. */
+static bool
+key_of(const Mapping *m, const char *external_id, Datum *key)
+{
+	char	   *canonical;
+
+	switch (key_type(m))
+	{
+		case INT8OID:
+			{
+				char	   *end;
+				long long	number;
+
+				errno = 0;
+				number = strtoll(external_id, &end, 10);
+				*key = Int64GetDatum(number);
+				canonical = psprintf("%lld", number);
+				return errno == 0 && strcmp(canonical, external_id) == 0;
+			}
+		case UUIDOID:
+			if (strlen(external_id) != 36)
+				return false;
+			for (int i = 0; i < 36; i++)
+				if ((i == 8 || i == 13 || i == 18 || i == 23) ? external_id[i] != '-' :
+					strchr("0123456789abcdef", external_id[i]) == NULL)
+					return false;
+			*key = DirectFunctionCall1(uuid_in, CStringGetDatum(external_id));
+			return true;
+		default:
+			*key = CStringGetTextDatum(external_id);
+			return true;
+	}
+}
+
+static Datum
+array_of(Oid type, Datum *elements, int n)
+{
+	return PointerGetDatum(type == TEXTOID ? construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT) :
+						   type == UUIDOID ? construct_array(elements, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR) :
+						   construct_array(elements, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+}
+
+/* The arguments of the queries; returns how many customers they are for. */
+static int
+query_arguments(RawReader *reader, bool many, Datum *args)
+{
+	const RawRequest *request = reader->request;
+	const Mapping *m = reader->compiled->mapping;
+	int			max = reader->source->by_external_id ? reader->nexternal : request->n;
+	Datum	   *keys = palloc(Max(max, 1) * sizeof(Datum));
+	Datum	   *numbers = palloc(Max(max, 1) * sizeof(Datum));
+	int64		end = (int64) request->last_day + 1;
+	int			n = 0;
+
+	for (int i = 0; i < max; i++)
+	{
+		if (!reader->source->by_external_id)
+		{
+			numbers[n] = keys[n] = Int64GetDatum(request->customer_ids[i]);
+			n++;
+		}
+		else if (key_of(m, reader->external[i].external_id, &keys[n]))
+			numbers[n++] = Int64GetDatum(reader->external[i].customer_id);
+	}
+	if (n == 0)
+		return 0;
+	args[0] = many ? array_of(key_type(m), keys, n) : keys[0];
+	args[1] = TimestampTzGetDatum(Max((int64) request->first_day * USECS_PER_DAY, MIN_TIMESTAMP));
+	args[2] = TimestampTzGetDatum(request->last_day == DAY_NO_END || end * USECS_PER_DAY > END_TIMESTAMP - 1 ?
+								  DT_NOEND : end * USECS_PER_DAY);
+	args[3] = many ? array_of(INT8OID, numbers, n) : numbers[0];
+	return n;
+}
+
+static SPIPlanPtr
+query_plan(RawReader *reader, bool many)
+{
+	CompiledSource *compiled = reader->compiled;
+	SPIPlanPtr *plan = many ? &compiled->plan_of_many : &compiled->plan_of_one;
+	Oid			key = key_type(compiled->mapping);
+	Oid			types[] = {many ? get_array_type(key) : key, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	many ? INT8ARRAYOID : INT8OID};
+
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	fresh = SPI_prepare(many ? query_of_many(reader->source, compiled->mapping) :
+										query_of_one(reader->source, compiled->mapping), lengthof(types), types);
+
+		if (fresh == NULL || SPI_keepplan(fresh) != 0)
+			elog(ERROR, "could not prepare the query of raw events");
+		*plan = fresh;
+	}
+	return *plan;
+}
+
+static void
+run_plan(RawReader *reader, SPIPlanPtr plan, Datum *args, int nargs)
+{
+	SPIExecuteOptions options = {.read_only = true,.dest = &reader->receiver};
+
+	if (nargs > 0)
+	{
+		options.params = makeParamList(nargs);
+		for (int i = 0; i < nargs; i++)
+			options.params->params[i] = (ParamExternData) {
+			.value = args[i],.pflags = PARAM_FLAG_CONST,.ptype = SPI_getargtypeid(plan, i)
+		};
+	}
+	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
+		elog(ERROR, "could not read raw events");
+}
+
+/* Reads what is asked for by the query. */
+static void
+read_by_query(void *arg)
+{
+	RawReader  *reader = arg;
+	bool		many = reader->request->n > 1;
+	Datum		args[4];
+	OwnerRights saved;
+
+	reader->receiver.receiveSlot = receive_event;
+	chs_catalog_become_role(reader->compiled->mapping->owner, &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (query_arguments(reader, many, args) > 0)
+		run_plan(reader, query_plan(reader, many), args, lengthof(args));
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+/* Reads the table whole. */
+static void
+read_whole(RawReader *reader)
+{
+	OwnerRights saved;
+	SPIPlanPtr	plan;
+
+	reader->receiver.receiveSlot = receive_row;
+	reader->rows = palloc(ROWS_AT_ONCE * sizeof(HeapTuple));
+	chs_catalog_become_role(reader->compiled->mapping->owner, &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	plan = SPI_prepare(psprintf("SELECT * FROM %s", from_sql(reader->source)), 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare the query of raw events");
+	run_plan(reader, plan, NULL, 0);
+	evaluate_rows(reader);
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+/* Has nothing counted yet. */
+static RawActivities *
+no_activities(MemoryContext context, const RawRequest *request)
+{
+	RawActivities *activities = MemoryContextAlloc(context, sizeof(RawActivities));
+	bool		found;
+
+	activities->context = context;
+	activities->customers = raw_create(context, request->n, NULL);
+	for (int i = 0; i < request->n; i++)
+		raw_insert(activities->customers, request->customer_ids[i], &found)->state = NULL;
+	return activities;
+}
+
+/* Adds what a source's events give, of which nothing is to be seen if reading it failed halfway. */
+static void
+read_source(RawReader *reader)
+{
+	Mapping    *m = reader->compiled->mapping;
+	RawActivities *total = reader->activities;
+	RawCustomer *customer;
+	raw_iterator it;
+
+	/* a table that was dropped has no rows */
+	if (get_rel_name(reader->source->relation) == NULL)
+		return;
+	if (m->broken)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("events of table %s cannot be read: %s", chs_source_name(reader->source), m->broken->message),
+				 errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
+	if (m->direct)
+	{
+		read_by_query(reader);
+		return;
+	}
+	reader->activities = no_activities(total->context, reader->request);
+	if (chs_mapping_try(read_by_query, reader) != NULL)
+	{
+		reader->activities = no_activities(total->context, reader->request);
+		read_whole(reader);
+	}
+	raw_start_iterate(reader->activities->customers, &it);
+	while ((customer = raw_iterate(reader->activities->customers, &it)) != NULL)
+	{
+		RawCustomer *sum = raw_lookup(total->customers, customer->customer_id);
+
+		if (sum->state == NULL)
+			sum->state = customer->state;
+		else if (customer->state != NULL)
+		{
+			MemoryContext caller = MemoryContextSwitchTo(total->context);
+
+			sum->state = chs_activity_encode(chs_activity_merge_two(chs_activity_decode(sum->state),
+																	chs_activity_decode(customer->state)));
+			MemoryContextSwitchTo(caller);
+		}
+	}
+	reader->activities = total;
+}
+
+/* Looks up the external_ids of the customers, as the active snapshot sees them. */
+static void
+find_external_ids(RawReader *reader)
+{
+	const RawRequest *request = reader->request;
+
+	reader->external = palloc(Max(request->n, 1) * sizeof(ExternalId));
+	for (int i = 0; i < request->n; i++)
+	{
+		char	   *external_id = chs_customer_external_id(request->customer_ids[i], GetActiveSnapshot());
+
+		if (external_id != NULL)
+			reader->external[reader->nexternal++] = (ExternalId) {
+			external_id, request->customer_ids[i]
+		};
+	}
+	qsort(reader->external, reader->nexternal, sizeof(ExternalId), compare_external);
+}
+
+/*
+ * chs_raw_read makes the activities of customers from the raw events that the
+ * active snapshot sees.  Allocates in the current memory context.
+ */
+RawActivities *
+chs_raw_read(const RawRequest *request)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "chs raw events", ALLOCSET_DEFAULT_SIZES);
+	RawActivities *activities = no_activities(context, request);
+	RawReader	reader = {
+		.receiver = {NULL, start_receiving, end_receiving, end_receiving, DestTuplestore},
+		.request = request,.activities = activities
+	};
+	bool		external_ids_known = false;
+
+	MemoryContextSwitchTo(scratch);
+	reader.row_context = AllocSetContextCreate(scratch, "chs raw event", ALLOCSET_DEFAULT_SIZES);
+	reader.increments = palloc(Max(request->live->published->max_increments, 1) * sizeof(Increment));
+	for (int i = 0; i < request->live->nsources; i++)
+	{
+		reader.source = &request->live->sources[i];
+		if (request->attached_only && chs_source_is_builtin(reader.source))
+			continue;
+		if (reader.source->by_external_id && !external_ids_known)
+		{
+			find_external_ids(&reader);
+			external_ids_known = true;
+		}
+		reader.compiled = chs_source_compile(request->live, reader.source, reader.source->relation);
+		read_source(&reader);
+	}
+	MemoryContextSwitchTo(context);
+	MemoryContextDelete(scratch);
+	return activities;
+}
+
+/* chs_raw_activity returns the activity of one of the customers that were asked for. */
+ActivityData *
+chs_raw_activity(RawActivities *activities, int64 customer_id)
+{
+	RawCustomer *customer = raw_lookup(activities->customers, customer_id);
+
+	if (customer == NULL || customer->state == NULL)
+		return chs_activity_empty(DAY_NEVER);
+	return chs_activity_decode(customer->state);
+}

@@ -1,0 +1,26 @@
+/*
+ * raw.h
+ *	  Activities made from the raw events of all sources.
+ */
+#ifndef CHS_RAW_H
+#define CHS_RAW_H
+
+#include "source.h"
+
+/* Whose events are to be read, and which. */
+typedef struct RawRequest
+{
+	const Live *live;
+	int			n;
+	const int64 *customer_ids;
+	int32		first_day;
+	int32		last_day;		/* DAY_NO_END: all */
+	bool		attached_only;	/* not those of chs.customer_events */
+} RawRequest;
+
+typedef struct RawActivities RawActivities;
+
+extern RawActivities *chs_raw_read(const RawRequest *request);
+extern ActivityData *chs_raw_activity(RawActivities *activities, int64 customer_id);
+
+#endif							/* CHS_RAW_H */

@@ -1,0 +1,319 @@
+/*
+ * source.c
+ *	  Sources: tables whose rows are events, and how their columns map.
+ *
+ * The live version lists the sources, since attaching or detaching one publishes a
+ * version: so each snapshot reads the raw events of those tables that count for
+ * it, and the activities from before are made again, as for any version that
+ * counts something else.
+ */
+#include "source.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/* Columns of a table are named one by one up to so many. */
+#define MAX_NAMED_COLUMNS 50
+
+/* ------------------------------------------------------------- the table */
+
+/* chs_source_list reads chs.sources as the active snapshot sees it, within SPI. */
+Source *
+chs_source_list(MemoryContext context, int *n)
+{
+	Source	   *sources;
+	MemoryContext caller;
+
+	if (SPI_execute("SELECT source_id, relation, customer_key, customer, event_type, occurred_at, event_data, owner"
+					" FROM chs.sources ORDER BY source_id", true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.sources");
+	caller = MemoryContextSwitchTo(context);
+	*n = (int) SPI_processed;
+	sources = palloc(Max(*n, 1) * sizeof(Source));
+	for (int i = 0; i < *n; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		char	   *texts[9];
+
+		for (int j = 3; j <= 8; j++)
+		{
+			Datum		value = SPI_getbinval(row, desc, j, &isnull);
+
+			texts[j] = isnull ? NULL : TextDatumGetCString(value);
+		}
+		sources[i] = (Source) {
+			.source_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull)),
+			.relation = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull)),
+			.by_external_id = strcmp(texts[3], "external_id") == 0,
+			.customer = texts[4],.event_type = texts[5],.occurred_at = texts[6],.event_data = texts[7],
+			.owner = texts[8]
+		};
+	}
+	MemoryContextSwitchTo(caller);
+	return sources;
+}
+
+/* chs_source_find returns a source of the live version, or NULL. */
+const Source *
+chs_source_find(const Live *live, int source_id)
+{
+	for (int i = 0; i < live->nsources; i++)
+		if (live->sources[i].source_id == source_id)
+			return &live->sources[i];
+	return NULL;
+}
+
+/* chs_source_name returns the qualified name of a source's table, for messages. */
+char *
+chs_source_name(const Source *source)
+{
+	char	   *name = get_rel_name(source->relation);
+
+	if (name == NULL)
+		return psprintf("%u", source->relation);
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->relation)), name);
+}
+
+/* --------------------------------------------------------------- whole rows */
+
+/* Adds a column of the table to those that are needed, if it has one of that name. */
+static void
+need_column(Bitmapset **columns, Oid relation, const char *field)
+{
+	AttrNumber	column = get_attnum(relation, field);
+
+	if (column > 0)
+		*columns = bms_add_member(*columns, column);
+}
+
+/*
+ * Finds the columns that rules and series read of events of a type, or of any type
+ * where it is NULL; false where that cannot be told.
+ */
+static bool
+find_needed_columns(const Live *live, Oid relation, const char *event_type, Bitmapset **columns)
+{
+	const Published *published = live->published;
+
+	for (int i = 0; i < live->nrules; i++)
+	{
+		const EventRule *rule = &live->rules[i];
+
+		if (event_type != NULL && strcmp(rule->event_type, event_type) != 0)
+			continue;
+		for (int j = 0; j < rule->nrequired; j++)
+			need_column(columns, relation, rule->required[j]);
+		for (int j = 0; j < rule->npositive; j++)
+			need_column(columns, relation, rule->positive[j]);
+	}
+	for (int i = 0; i < published->ntypes; i++)
+	{
+		const EventCounting *type = &published->types[i];
+
+		if (event_type != NULL && strcmp(type->event_type, event_type) != 0)
+			continue;
+		for (int j = 0; j < type->nseries; j++)
+			if (published->series[type->series[j]].field != NULL)
+				need_column(columns, relation, published->series[type->series[j]].field);
+		for (int j = 0; j < type->nfilters; j++)
+		{
+			List	   *fields = NIL;
+			ListCell   *lc;
+
+			if (!chs_filter_fields(&type->filters[j], &fields))
+				return false;
+			foreach(lc, fields)
+				need_column(columns, relation, lfirst(lc));
+		}
+	}
+	return true;
+}
+
+/*
+ * The expression for the whole row as event_data: only what is read of it, since
+ * the tables of applications are wide.
+ */
+static char *
+whole_row_sql(const Live *live, Oid relation, const char *event_type)
+{
+	Bitmapset  *columns = NULL;
+	StringInfoData sql;
+	int			column = -1;
+
+	if (!find_needed_columns(live, relation, event_type, &columns) || bms_num_members(columns) > MAX_NAMED_COLUMNS)
+		return pstrdup("pg_catalog.to_jsonb(event_row)");
+	initStringInfo(&sql);
+	while ((column = bms_next_member(columns, column)) >= 0)
+	{
+		char	   *name = get_attname(relation, column, false);
+
+		appendStringInfo(&sql, "%s%s, event_row.%s", sql.len == 0 ? "" : ", ",
+						 quote_literal_cstr(name), quote_identifier(name));
+	}
+	return psprintf("pg_catalog.jsonb_build_object(%s)", sql.data);
+}
+
+/* Returns the event type that an expression is, as a literal, or NULL. */
+static char *
+literal_event_type(const char *sql)
+{
+	int			length = strlen(sql);
+	char	   *name = palloc(length + 1);
+	char	   *out = name;
+
+	if (length < 2 || sql[0] != '\'')
+		return NULL;
+	for (const char *c = sql + 1;; c++)
+	{
+		if (*c == '\'' && *++c != '\'')
+		{
+			*out = '\0';
+			return *c == '\0' || strcmp(c, "::text") == 0 ? name : NULL;
+		}
+		if (*c == '\0')
+			return NULL;
+		*out++ = *c;
+	}
+}
+
+/* ---------------------------------------------------------------- compiling */
+
+typedef struct CompiledKey
+{
+	int			source_id;
+	Oid			relation;
+} CompiledKey;
+
+static HTAB *compiled_sources = NULL;
+
+/* Only mark: callbacks may come at any time, and must look nothing up. */
+static void
+forget_relation(Datum arg pg_attribute_unused(), Oid relation)
+{
+	HASH_SEQ_STATUS scan;
+	CompiledSource *compiled;
+
+	if (compiled_sources == NULL)
+		return;
+	hash_seq_init(&scan, compiled_sources);
+	while ((compiled = hash_seq_search(&scan)) != NULL)
+		if (relation == InvalidOid || compiled->relation == relation)
+			compiled->stale = true;
+}
+
+static void
+forget_all(Datum arg, int cacheid pg_attribute_unused(), uint32 hashvalue pg_attribute_unused())
+{
+	forget_relation(arg, InvalidOid);
+}
+
+/* chs_source_init registers what has to be told of changes. */
+void
+chs_source_init(void)
+{
+	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, forget_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_all, (Datum) 0);
+}
+
+/*
+ * Returns what keeps the expressions of a source from being evaluated with the
+ * rights of who wrote them, or NULL.
+ */
+static Trouble *
+check_owner(const Source *source, Oid relation, Oid *owner)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+
+	if (!HeapTupleIsValid(tuple))
+		return chs_event_trouble(ERRCODE_UNDEFINED_TABLE, "the table does not exist any more", NULL, NULL);
+	*owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	/* of a partition the owner may be another one; the expressions are not his */
+	if (relation != source->relation)
+		return check_owner(source, source->relation, owner);
+	if (!chs_source_is_builtin(source) && *owner != get_role_oid(source->owner, true))
+		return chs_event_trouble(ERRCODE_INSUFFICIENT_PRIVILEGE,
+								 psprintf("the table belongs to \"%s\" now, not to \"%s\" any more",
+										  GetUserNameFromId(*owner, true), source->owner), NULL, NULL);
+	return NULL;
+}
+
+static Mapping *
+compile_mapping(const Live *live, const Source *source, Oid relation)
+{
+	Oid			owner = InvalidOid;
+	Trouble    *trouble = check_owner(source, relation, &owner);
+	MappedColumn columns[EVENT_COLUMNS] = {
+		[EVENT_CUSTOMER] = {"customer", source->by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID, source->customer},
+		[EVENT_TYPE] = {"event_type", MAPPED_TEXT, source->event_type},
+		[EVENT_OCCURRED_AT] = {"occurred_at", MAPPED_TIME, source->occurred_at},
+		[EVENT_DATA] = {"event_data", MAPPED_JSONB, source->event_data}
+	};
+
+	if (source->event_data == NULL && trouble == NULL)
+		columns[EVENT_DATA].text = whole_row_sql(live, relation, literal_event_type(source->event_type));
+	return chs_mapping_compile(relation, owner, columns, EVENT_COLUMNS, trouble);
+}
+
+static void
+discard(CompiledSource *compiled)
+{
+	if (compiled->plan_of_one != NULL)
+		SPI_freeplan(compiled->plan_of_one);
+	if (compiled->plan_of_many != NULL)
+		SPI_freeplan(compiled->plan_of_many);
+	if (compiled->mapping != NULL)
+		chs_mapping_free(compiled->mapping);
+	compiled->plan_of_one = compiled->plan_of_many = NULL;
+	compiled->mapping = NULL;
+}
+
+/*
+ * chs_source_compile returns a source compiled for its own table or a partition of
+ * it, from a cache that follows what it depends on.  Valid until the next call
+ * for the same.
+ */
+CompiledSource *
+chs_source_compile(const Live *live, const Source *source, Oid relation)
+{
+	CompiledKey key = {source->source_id, relation};
+	CompiledSource *compiled;
+	bool		found;
+
+	if (compiled_sources == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(CompiledKey),.entrysize = sizeof(CompiledSource)};
+
+		compiled_sources = hash_create("chs sources", 16, &control, HASH_ELEM | HASH_BLOBS);
+	}
+	compiled = hash_search(compiled_sources, &key, HASH_ENTER, &found);
+	if (!found)
+		memset((char *) compiled + sizeof(CompiledKey), 0, sizeof(CompiledSource) - sizeof(CompiledKey));
+	if (compiled->mapping != NULL && !compiled->stale && compiled->live_serial == live->serial)
+		return compiled;
+	discard(compiled);
+	/* first unmark, so that a change meanwhile is not lost */
+	compiled->stale = false;
+	compiled->live_serial = live->serial;
+	compiled->mapping = compile_mapping(live, source, relation);
+	return compiled;
+}
+
+/* chs_source_trouble tells why the events of a source cannot be read, or NULL. */
+Trouble *
+chs_source_trouble(const Live *live, const Source *source)
+{
+	return chs_source_compile(live, source, source->relation)->mapping->broken;
+}

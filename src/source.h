@@ -1,0 +1,52 @@
+/*
+ * source.h
+ *	  Sources: tables whose rows are events, and how their columns map.
+ */
+#ifndef CHS_SOURCE_H
+#define CHS_SOURCE_H
+
+#include "catalog.h"
+#include "mapping.h"
+
+/* chs.customer_events, the first source. */
+#define BUILTIN_SOURCE_ID 1
+
+/* A row of chs.sources. */
+typedef struct Source
+{
+	int			source_id;
+	Oid			relation;
+	bool		by_external_id; /* else by customer_id */
+	char	   *customer;		/* expressions over the row */
+	char	   *event_type;
+	char	   *occurred_at;
+	char	   *event_data;		/* or NULL: the whole row */
+	char	   *owner;			/* whose rights they are evaluated with */
+} Source;
+
+/* A source as the rows of one table of it are read: its own, or a partition. */
+typedef struct CompiledSource
+{
+	int			source_id;		/* the key: with the relation */
+	Oid			relation;
+	uint64		live_serial;	/* of the version that it was compiled for */
+	bool		stale;
+	Mapping    *mapping;
+	struct _SPI_plan *plan_of_one;	/* reads the events of a customer */
+	struct _SPI_plan *plan_of_many;
+} CompiledSource;
+
+extern Source *chs_source_list(MemoryContext context, int *n);
+extern const Source *chs_source_find(const Live *live, int source_id);
+extern CompiledSource *chs_source_compile(const Live *live, const Source *source, Oid relation);
+extern char *chs_source_name(const Source *source);
+extern Trouble *chs_source_trouble(const Live *live, const Source *source);
+extern void chs_source_init(void);
+
+static inline bool
+chs_source_is_builtin(const Source *source)
+{
+	return source->source_id == BUILTIN_SOURCE_ID;
+}
+
+#endif							/* CHS_SOURCE_H */
