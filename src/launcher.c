@@ -122,7 +122,11 @@ look_through_databases(void)
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_DATABASES; i++)
 		if (!there[i] && !chs_worker_is_there(&chs_worker_shared->databases[i]))
+		{
 			chs_worker_shared->databases[i].database = InvalidOid;
+			for (int number = 0; number < MAX_WORKERS; number++)
+				launched[i][number].failures = launched[i][number].not_before = 0;
+		}
 	LWLockRelease(chs_worker_shared->lock);
 }
 
@@ -141,7 +145,7 @@ has_ended(LaunchedWorker *worker, DatabaseSlot *slot, int number)
 	worker->handle = NULL;
 	if (slot->workers[number].ended_well)
 		worker->failures = 0;
-	else
+	else if (OidIsValid(slot->database))
 	{
 		int			delay = Min(1 << Min(worker->failures, 16), MAX_BACKOFF_S);
 
@@ -172,8 +176,9 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &launch->handle))
 	{
+		/* without a further worker the first one takes longer, that is all */
 		if (launch->failures++ == 0)
-			ereport(LOG,
+			ereport(number == 0 ? LOG : DEBUG1,
 					(errmsg("chs could not start a worker"),
 					 errhint("Increase \"max_worker_processes\".")));
 		launch->handle = NULL;
@@ -182,58 +187,65 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Whether the first worker of a database is needed. */
+/* Whether a worker of a database is needed; further ones only beside the first. */
 static bool
-is_needed(const DatabaseSlot *slot)
+is_needed(DatabaseSlot *slot, int number)
 {
+	if (!OidIsValid(slot->database) || !chs_enabled)
+		return false;
+	if (number > 0)
+		return number < Min(slot->wanted, chs_max_workers) && slot->workers[0].pid != 0;
 	switch (slot->state)
 	{
 		case DATABASE_UNKNOWN:
 			return true;
 		case DATABASE_INSTALLED:
 		case DATABASE_NOT_INSTALLED:
-			return pg_atomic_read_u32(&((DatabaseSlot *) slot)->dirty) != 0;
+			return pg_atomic_read_u32(&slot->dirty) != 0;
 		default:
 			return false;
 	}
 }
 
 /*
- * Starts workers for the databases that need one.  Returns in how many
+ * Starts workers for the databases that need some.  Returns in how many
  * milliseconds one that failed may be started again, at most the given number.
  */
 static long
 start_workers(long timeout)
 {
-	for (int i = 0; i < MAX_DATABASES; i++)
+	for (int i = 0; i < MAX_DATABASES * MAX_WORKERS; i++)
 	{
-		DatabaseSlot *slot = &chs_worker_shared->databases[i];
+		DatabaseSlot *slot = &chs_worker_shared->databases[i / MAX_WORKERS];
+		int			number = i % MAX_WORKERS;
+		LaunchedWorker *launch = &launched[i / MAX_WORKERS][number];
 		TimestampTz now;
 
-		if (!OidIsValid(slot->database) || !has_ended(&launched[i][0], slot, 0) ||
-			!chs_enabled || !is_needed(slot))
+		if (!has_ended(launch, slot, number) || !is_needed(slot, number))
 			continue;
 		now = GetCurrentTimestamp();
-		if (launched[i][0].not_before > now)
-			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, launched[i][0].not_before));
+		if (launch->not_before > now)
+			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, launch->not_before));
 		else
-			start_worker(&launched[i][0], slot, 0);
+			start_worker(launch, slot, number);
 	}
 	return Max(timeout, 1);
 }
 
 /*
- * Has all databases with the extension looked at; but a worker that is there
- * looks anyway, and must not be kept from leaving.
+ * Has all databases with the extension looked at.  A worker that is there looks
+ * anyway, and must not be kept from leaving, unless it has to know that a day has
+ * begun.
  */
 static void
-mark_installed_dirty(void)
+mark_installed_dirty(bool day_began)
 {
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		DatabaseSlot *slot = &chs_worker_shared->databases[i];
 
-		if (OidIsValid(slot->database) && slot->state == DATABASE_INSTALLED && slot->workers[0].pid == 0)
+		if (OidIsValid(slot->database) && slot->state == DATABASE_INSTALLED &&
+			(day_began || slot->workers[0].pid == 0))
 			chs_worker_mark_dirty(slot);
 	}
 }
@@ -271,6 +283,7 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 {
 	static uint32 wait_event = 0;
 	TimestampTz next_look = 0;
+	TimestampTz midnight = 0;
 
 	/* what it does is short, so that it can leave quietly between two looks */
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
@@ -284,7 +297,6 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
-		TimestampTz midnight = (now / USECS_PER_DAY + 1) * USECS_PER_DAY;
 		long		timeout;
 
 		ResetLatch(MyLatch);
@@ -296,8 +308,9 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 		if (chs_settings_reload() || now >= next_look)
 		{
 			look_through_databases();
-			mark_installed_dirty();
+			mark_installed_dirty(now >= midnight);
 			/* also as soon as a UTC day begins */
+			midnight = (now / USECS_PER_DAY + 1) * USECS_PER_DAY;
 			next_look = Min(TimestampTzPlusMilliseconds(now, (int64) chs_naptime * 1000), midnight);
 		}
 		else if (any_new_database())

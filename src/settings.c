@@ -9,6 +9,7 @@
 #include "postmaster/interrupt.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
+#include "worker_shared.h"
 
 /* Whether the worker works; the rest of chs does not depend on it. */
 bool		chs_enabled = true;
@@ -21,6 +22,9 @@ int			chs_naptime = 60;
 
 /* For which databases workers are started; empty: for all. */
 static char *chs_databases = NULL;
+
+/* So many workers may share the work of a database. */
+int			chs_max_workers = 2;
 
 /* How many queue rows one transaction of the worker looks at. */
 int			chs_batch_size = 1000;
@@ -87,6 +91,10 @@ chs_settings_define(void)
 							   "Names the databases that the background worker works for.",
 							   "A list separated by commas; empty: all databases that have the extension.",
 							   &chs_databases, "", PGC_SIGHUP, GUC_LIST_INPUT, check_databases, NULL, NULL);
+	DefineCustomIntVariable("chs.max_workers",
+							"How many background workers may share the work of one database.",
+							"From 1 to 8.  A second one comes only for a backlog; each takes a place of max_worker_processes.",
+							&chs_max_workers, 2, 1, MAX_WORKERS, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.naptime",
 							"How long the background worker sleeps at most before it looks at a database again.",
 							"Commits wake it at once; this is the safety net, which COMMIT PREPARED needs.",

@@ -8,6 +8,7 @@
 #include "compat.h"
 
 extern bool chs_enabled;
+extern int	chs_max_workers;
 extern int	chs_naptime;
 extern int	chs_batch_size;
 extern double chs_history_threshold;

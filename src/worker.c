@@ -34,7 +34,7 @@
 #include "utils/guc.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
-#include "worker_shared.h"
+#include "worker_status.h"
 
 /* A worker without work stays so long, in milliseconds. */
 #define LINGER_MS 1000
@@ -54,8 +54,13 @@
 /* So many batches are folded between two slices of rescoring, at most. */
 #define FOLD_BETWEEN_SLICES 8
 
+/* After so many full batches a further worker comes to help. */
+#define BATCHES_PER_WORKER 4
+
 static DatabaseSlot *my_database = NULL;
 static WorkerSlot *my_slot = NULL;
+static NameData my_database_name;
+static emit_log_hook_type previous_emit_log_hook = NULL;
 
 PGDLLEXPORT void chs_worker_main(Datum arg);
 
@@ -93,6 +98,12 @@ set_own_settings(void)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+static bool
+is_first(void)
+{
+	return my_slot == &my_database->workers[0];
+}
+
 static void
 detach(int code, Datum arg pg_attribute_unused())
 {
@@ -100,6 +111,14 @@ detach(int code, Datum arg pg_attribute_unused())
 	my_slot->pid = 0;
 	my_slot->latch = NULL;
 	my_slot->ended_well = code == 0;
+	my_database->comings++;
+	if (is_first())
+	{
+		my_database->wanted = 1;
+		my_database->working_since = 0;
+	}
+	else if (my_database->workers[0].latch)
+		SetLatch(my_database->workers[0].latch);	/* its part is larger now */
 	LWLockRelease(chs_worker_shared->lock);
 	chs_worker_wake_launcher();
 }
@@ -123,6 +142,9 @@ attach(Oid database, int number)
 	{
 		my_slot->pid = MyProcPid;
 		my_slot->latch = MyLatch;
+		my_slot->state = WORKER_STARTING;
+		my_slot->started_at = GetCurrentTimestamp();
+		my_database->comings++;
 	}
 	LWLockRelease(chs_worker_shared->lock);
 	if (is_free)
@@ -136,6 +158,26 @@ set_state(DatabaseState state)
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
 	my_database->state = state;
 	LWLockRelease(chs_worker_shared->lock);
+}
+
+/*
+ * An administrator who ends a worker knows, and whoever stops the server need not:
+ * nothing is lost, so that this is no line for the log.
+ */
+static void
+hide_end_by_administrator(ErrorData *error)
+{
+	if (error->elevel == FATAL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		error->output_to_server = false;
+	if (previous_emit_log_hook)
+		previous_emit_log_hook(error);
+}
+
+/* Tells in the log which database a message is about. */
+static void
+add_error_context(void *arg pg_attribute_unused())
+{
+	errcontext("chs worker in database \"%s\"", NameStr(my_database_name));
 }
 
 /* Leaves, as there is nothing more to do in such a database. */
@@ -154,18 +196,20 @@ static bool
 database_is_for_workers(void)
 {
 	HeapTuple	tuple;
-	bool		is_template;
-	bool		is_listed;
+	bool		result = false;
 
 	StartTransactionCommand();
 	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
-	is_template = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
-	is_listed = HeapTupleIsValid(tuple) &&
-		chs_settings_lists_database(NameStr(((Form_pg_database) GETSTRUCT(tuple))->datname));
 	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		my_database_name = database->datname;
+		result = !database->datistemplate && chs_settings_lists_database(NameStr(database->datname));
 		ReleaseSysCache(tuple);
+	}
 	CommitTransactionCommand();
-	return is_listed && !is_template;
+	return result;
 }
 
 /* Leaves if it is switched off, or works for other databases now. */
@@ -180,46 +224,59 @@ leave_if_unwanted(bool settings_changed)
 	}
 	if (settings_changed && !database_is_for_workers())
 		leave(DATABASE_PASSED_OVER);
+	if (my_slot - my_database->workers >= chs_max_workers)
+		proc_exit(0);
 }
 
 /* -------------------------------------------------------------- its work */
 
 /*
- * Starts a transaction in which the extension stays installed; leaves where it
- * is not.  DROP EXTENSION waits for one batch at most.
+ * Starts a transaction in which the extension, which is returned, stays
+ * installed; leaves where it is not.  DROP EXTENSION waits for one batch at most.
  */
-static void
-begin_installed(const char *activity)
+static Oid
+begin_installed(WorkerState state)
 {
+	static const char *const activities[] = {
+		[WORKER_FOLDING] = "chs: folding the queue",
+		[WORKER_RESCORING] = "chs: scoring customers for a new day or scorecard version",
+		[WORKER_KEEPING_HOUSE] = "chs: housekeeping"
+	};
 	Oid			extension;
 
+	chs_worker_status_state(my_slot, state);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	pgstat_report_activity(STATE_RUNNING, activity);
+	pgstat_report_activity(STATE_RUNNING, activities[state]);
 	extension = get_extension_oid("chs", true);
 	if (OidIsValid(extension))
 	{
 		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
 		if (get_extension_oid("chs", true) == extension)
-			return;
+			return extension;
 	}
 	CommitTransactionCommand();
 	leave(DATABASE_NOT_INSTALLED);
 }
 
 /* The same, once no dump is being restored, and none begins to be until the transaction ends. */
-static void
-begin_batch(const char *activity)
+static Oid
+begin_batch(WorkerState state)
 {
+	static uint32 wait_event = 0;
+
 	for (;;)
 	{
-		begin_installed(activity);
+		Oid			extension = begin_installed(state);
+
 		if (chs_restore_lock_out())
-			return;
+			return extension;
 		CommitTransactionCommand();
 		/* not in the lock's queue, where other sessions of the restore would come behind */
-		pgstat_report_activity(STATE_IDLE, "waiting for the end of a restore");
-		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RESTORE_POLL_MS, PG_WAIT_EXTENSION);
+		chs_worker_status_state(my_slot, WORKER_HELD_UP);
+		pgstat_report_activity(STATE_IDLE, "chs: waiting for the end of a restore");
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RESTORE_POLL_MS,
+						 chs_wait_event(wait_event, "ChsWorkerRestore"));
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -237,19 +294,80 @@ end_batch(void)
 typedef struct Rescoring
 {
 	bool		done;
+	Oid			extension;
 	int32		day;
 	int			version;
 	int64		last_customer_id;
 	bool		skipped;
+	int64		ncustomers;		/* so far */
+	TimestampTz started_at;
 } Rescoring;
 
 /* What a worker is at. */
 typedef struct Work
 {
+	uint32		comings;		/* of workers, as last seen */
 	FoldProgress folding;
+	int			full_batches;	/* one after the other */
 	Rescoring	rescoring;
 	int			housekeeping;	/* the step that is next */
 } Work;
+
+/*
+ * The customers are shared out among the workers that are there.  Whenever one
+ * comes or goes all of them begin again, each with its new part, at what was known
+ * to be folded when one worker was alone: so nothing that somebody left is missed.
+ * While they do not agree yet, what two want one of them gets, see claim.c.
+ */
+static void
+take_part(Work *work)
+{
+	ClaimRequest *claim = &work->folding.claim;
+	bool		is_beginning = claim->parts == 0;
+	FullTransactionId from;
+
+	if (work->comings == my_database->comings)
+		return;
+	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
+	work->comings = my_database->comings;
+	from = my_database->folded_before;
+	*claim = (ClaimRequest) {
+		.kind = CLAIM_PART
+	};
+	for (WorkerSlot *worker = my_database->workers; worker < my_database->workers + MAX_WORKERS; worker++)
+	{
+		if (worker->pid == 0)
+			continue;
+		claim->parts++;
+		if (worker < my_slot)
+			claim->part++;
+	}
+	LWLockRelease(chs_worker_shared->lock);
+
+	work->folding.in_pass = work->folding.skipped = false;
+	/* the first worker relies on nothing that another one has left */
+	work->folding.next_from = is_beginning && is_first() ? InvalidFullTransactionId : from;
+	work->rescoring = (Rescoring) {0};
+}
+
+/* Notes how far the queue is folded, and how many workers it is worth. */
+static void
+note_progress(Work *work, bool complete)
+{
+	int			wanted;
+
+	work->full_batches = complete ? 0 : work->full_batches + 1;
+	wanted = Min(1 + work->full_batches / BATCHES_PER_WORKER, chs_max_workers);
+	if (work->folding.claim.parts == 1)
+		my_database->folded_before = work->folding.pass.from;
+	if (is_first() && wanted > my_database->wanted)
+	{
+		my_database->wanted = wanted;
+		chs_worker_wake_launcher();
+	}
+	else if (is_first() && complete)
+		my_database->wanted = 1;
+}
 
 /*
  * Folds the queue to its end, or as far as goes between two slices of rescoring.
@@ -262,35 +380,77 @@ fold_queue(Work *work)
 
 	for (int i = 0; !complete && (work->rescoring.done || i < FOLD_BETWEEN_SLICES); i++)
 	{
+		TimestampTz start = GetCurrentTimestamp();
+		int64		deltas;
+
 		if (ConfigReloadPending)
 			break;
-		begin_batch("folding the queue");
-		(void) chs_fold_batch(&work->folding, chs_batch_size, &complete);
+		take_part(work);
+		(void) begin_batch(WORKER_FOLDING);
+		deltas = chs_fold_batch(&work->folding, chs_batch_size, &complete);
 		end_batch();
+		if (deltas > 0)
+			chs_worker_status_batch(my_slot, deltas, work->folding.ncustomers, GetCurrentTimestamp() - start);
+		note_progress(work, complete);
 	}
 	return complete;
 }
 
+/* Notes that everyone's health is of a day and version, so that no further worker looks. */
+static void
+note_rescored(const Rescoring *rescoring)
+{
+	my_database->rescored_extension = rescoring->extension;
+	my_database->rescored_day = rescoring->day;
+	my_database->rescored_version = rescoring->version;
+	if (rescoring->ncustomers >= RESCORE_SLICE)
+		ereport(LOG,
+				(errmsg("chs scored %lld customers of database \"%s\" for a new day or scorecard version in %.1f s",
+						(long long) rescoring->ncustomers, NameStr(my_database_name),
+						(GetCurrentTimestamp() - rescoring->started_at) / (double) USECS_PER_SEC),
+				 errhidecontext(true)));
+}
+
+/* Whether everyone's health is known to be of the day and version already. */
+static bool
+is_rescored(const Rescoring *rescoring)
+{
+	return my_database->rescored_extension == rescoring->extension &&
+		my_database->rescored_day == rescoring->day &&
+		my_database->rescored_version == rescoring->version;
+}
+
 /* Rescores the next slice of the customers whose health is stale. */
 static void
-rescore_slice(Rescoring *rescoring)
+rescore_slice(Work *work)
 {
-	ClaimRequest claim = {.kind = CLAIM_PART,.parts = 1};
+	Rescoring  *rescoring = &work->rescoring;
 	int			limit = Min(chs_batch_size, RESCORE_SLICE);
-	int32		today;
-	int			version;
+	Rescoring	now = {.last_customer_id = PG_INT64_MIN};
+	int			n;
 
-	begin_batch("scoring the customers for a new day or scorecard version");
-	today = chs_customer_today();
+	take_part(work);
+	now.extension = begin_batch(WORKER_RESCORING);
+	now.started_at = GetCurrentTimestamp();
+	now.day = chs_customer_today();
 	chs_catalog_recheck_live();
-	version = chs_catalog_live()->version;
-	if (today != rescoring->day || version != rescoring->version)
-		*rescoring = (Rescoring) {
-		.day = today,.version = version,.last_customer_id = PG_INT64_MIN
-	};
-	if (!rescoring->done)
-		rescoring->done = chs_everyone_rescore_stale(&claim, &rescoring->last_customer_id, limit, &rescoring->skipped) < limit;
+	now.version = chs_catalog_live()->version;
+	if (now.extension != rescoring->extension || now.day != rescoring->day || now.version != rescoring->version)
+	{
+		*rescoring = now;
+		rescoring->done = is_rescored(rescoring);
+	}
+	if (rescoring->done)
+	{
+		end_batch();
+		return;
+	}
+	n = chs_everyone_rescore_stale(&work->folding.claim, &rescoring->last_customer_id, limit, &rescoring->skipped);
 	end_batch();
+	rescoring->ncustomers += n;
+	rescoring->done = n < limit;
+	if (rescoring->done && !rescoring->skipped && work->folding.claim.parts == 1)
+		note_rescored(rescoring);
 }
 
 /*
@@ -305,7 +465,7 @@ keep_house_slice(HousekeepingStep step)
 
 	PG_TRY();
 	{
-		begin_batch("housekeeping");
+		(void) begin_batch(WORKER_KEEPING_HOUSE);
 		more = step();
 		end_batch();
 	}
@@ -326,7 +486,7 @@ keep_house(Work *work)
 {
 	HousekeepingStep step = chs_housekeeping_steps[work->housekeeping];
 
-	if (GetCurrentTimestamp() < my_database->next_housekeeping)
+	if (!is_first() || GetCurrentTimestamp() < my_database->next_housekeeping)
 		return false;
 	if (step == NULL)
 	{
@@ -363,7 +523,7 @@ wait_for_work(int milliseconds)
 static void
 work_on(void)
 {
-	Work		work = {.folding = {.claim = {.kind = CLAIM_PART,.parts = 1},.pass.context = TopMemoryContext}};
+	Work		work = {.folding.pass.context = TopMemoryContext};
 	int			linger = LINGER_MS;
 
 	for (;;)
@@ -373,12 +533,22 @@ work_on(void)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		leave_if_unwanted(chs_settings_reload());
-		pg_atomic_write_u32(&my_database->dirty, 0);
+		if (is_first())
+		{
+			pg_atomic_write_u32(&my_database->dirty, 0);
+			chs_worker_status_begin_work(my_database);
+		}
 		folded = fold_queue(&work);
-		rescore_slice(&work.rescoring);
+		rescore_slice(&work);
 		set_state(DATABASE_INSTALLED);
-		if (!folded || !work.rescoring.done || keep_house(&work))
+		if (!folded || !work.rescoring.done)
 			continue;			/* fresh events come first */
+		if (!is_first())
+			return;
+		chs_worker_status_end_work(my_database);
+		if (keep_house(&work))
+			continue;
+		chs_worker_status_state(my_slot, WORKER_WAITING);
 		if (wait_for_work(linger))
 		{
 			linger = LINGER_MS;
@@ -399,7 +569,10 @@ chs_worker_main(Datum arg)
 {
 	Oid			database = (Oid) DatumGetUInt64(arg);
 	int			number = DatumGetUInt64(arg) >> 32;
+	ErrorContextCallback context = {.callback = add_error_context};
 
+	previous_emit_log_hook = emit_log_hook;
+	emit_log_hook = hide_end_by_administrator;
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
@@ -407,9 +580,21 @@ chs_worker_main(Datum arg)
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	set_own_settings();
-	pgstat_report_appname("chs worker");
+	pgstat_report_appname(number == 0 ? "chs worker" : psprintf("chs worker %d", number + 1));
 	if (!database_is_for_workers())
 		leave(DATABASE_PASSED_OVER);
-	work_on();
+
+	error_context_stack = &context;
+	/* the process ends by any error, but chs.worker_status is to show it */
+	PG_TRY();
+	{
+		work_on();
+	}
+	PG_CATCH();
+	{
+		chs_worker_status_error(my_database);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	proc_exit(0);
 }

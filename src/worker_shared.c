@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 #include "worker.h"
 
 WorkerShared *chs_worker_shared = NULL;
@@ -40,12 +41,15 @@ start_shared_memory(void)
 		memset(chs_worker_shared, 0, sizeof(WorkerShared));
 		chs_worker_shared->lock = &GetNamedLWLockTranche("chs")->lock;
 		for (int i = 0; i < MAX_DATABASES; i++)
+		{
 			pg_atomic_init_u32(&chs_worker_shared->databases[i].dirty, 0);
+			pg_atomic_init_u64(&chs_worker_shared->databases[i].waiting_since, 0);
+		}
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Finds the slot of a database; the caller holds the lock. */
+/* Finds the slot of a database, NULL where there is none; the caller holds the lock. */
 static DatabaseSlot *
 find_slot(Oid database)
 {
@@ -65,11 +69,11 @@ chs_worker_slot(Oid database)
 	slot = find_slot(database);
 	if (slot == NULL && (slot = find_slot(InvalidOid)) != NULL)
 	{
+		memset(slot, 0, sizeof(DatabaseSlot));
 		slot->database = database;
-		slot->state = DATABASE_NEW;
-		slot->next_housekeeping = 0;
-		memset(slot->workers, 0, sizeof(slot->workers));
-		pg_atomic_write_u32(&slot->dirty, 0);
+		slot->wanted = 1;
+		pg_atomic_init_u32(&slot->dirty, 0);
+		pg_atomic_init_u64(&slot->waiting_since, 0);
 	}
 	LWLockRelease(chs_worker_shared->lock);
 	return slot;
@@ -97,6 +101,7 @@ chs_worker_mark_dirty(DatabaseSlot *slot)
 	{
 		Latch	   *latch;
 
+		pg_atomic_write_u64(&slot->waiting_since, GetCurrentTimestamp());
 		LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
 		latch = slot->workers[0].latch ? slot->workers[0].latch : chs_worker_shared->launcher_latch;
 		if (latch)

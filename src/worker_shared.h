@@ -7,6 +7,7 @@
 #define CHS_WORKER_SHARED_H
 
 #include "compat.h"
+#include "access/transam.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "storage/latch.h"
@@ -25,21 +26,57 @@ typedef enum DatabaseState
 	DATABASE_PASSED_OVER		/* not to be connected to */
 } DatabaseState;
 
+typedef enum WorkerState
+{
+	WORKER_STARTING,
+	WORKER_FOLDING,
+	WORKER_RESCORING,
+	WORKER_KEEPING_HOUSE,
+	WORKER_WAITING,
+	WORKER_HELD_UP				/* by the restore of a dump */
+} WorkerState;
+
+/* What a worker has done of late; see chs_worker_status_batch. */
+typedef struct WorkerPace
+{
+	int64		deltas;
+	int64		customers;
+	int64		busy;			/* microseconds that this took */
+} WorkerPace;
+
 /* A worker of a database; protected by the lock. */
 typedef struct WorkerSlot
 {
 	int			pid;			/* 0: not there */
 	Latch	   *latch;			/* NULL: not there */
 	bool		ended_well;		/* set by a worker that ends properly */
+	WorkerState state;
+	TimestampTz started_at;		/* 0: never */
+	TimestampTz last_batch_at;	/* 0: never */
+	int64		last_deltas;
+	int64		last_customers;
+	WorkerPace	pace;
 } WorkerSlot;
 
-/* Protected by the lock, but for dirty. */
+#define MAX_ERROR_LENGTH 512
+
+/* Protected by the lock, but for what is atomic. */
 typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid: free */
 	DatabaseState state;
 	pg_atomic_uint32 dirty;		/* something may be there to do */
+	pg_atomic_uint64 waiting_since; /* a TimestampTz: nobody has looked since then; 0: all is looked at */
+	TimestampTz working_since;	/* what is being worked at waited since then; 0: nothing is */
+	int			wanted;			/* so many workers are, if there is work at all */
+	uint32		comings;		/* and goings of workers */
+	FullTransactionId folded_before;	/* queue rows of earlier transactions are all folded */
+	Oid			rescored_extension; /* of which everyone's health is of ... */
+	int32		rescored_day;
+	int			rescored_version;
 	TimestampTz next_housekeeping;
+	TimestampTz last_error_at;	/* 0: never */
+	char		last_error[MAX_ERROR_LENGTH];
 	WorkerSlot	workers[MAX_WORKERS];
 } DatabaseSlot;
 

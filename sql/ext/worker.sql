@@ -1,0 +1,33 @@
+-- What the background workers are doing.
+
+CREATE FUNCTION chs.worker_status_now(
+        OUT worker integer, OUT pid integer, OUT state text, OUT started_at timestamptz,
+        OUT last_batch_at timestamptz, OUT last_batch_deltas bigint, OUT last_batch_customers bigint,
+        OUT deltas_per_second double precision, OUT customers_per_second double precision,
+        OUT last_error text, OUT last_error_at timestamptz, OUT lag interval)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 2 AS 'MODULE_PATHNAME', 'chs_worker_status';
+COMMENT ON FUNCTION chs.worker_status_now() IS 'what chs.worker_status shows, from shared memory';
+
+CREATE VIEW chs.worker_status WITH (security_invoker) AS
+SELECT worker, pid, state, started_at, last_batch_at, last_batch_deltas, last_batch_customers,
+       deltas_per_second, customers_per_second, last_error, last_error_at, lag
+FROM chs.worker_status_now();
+COMMENT ON VIEW chs.worker_status IS 'the background workers of this database; no row where chs is not preloaded, so that there are none';
+COMMENT ON COLUMN chs.worker_status.worker IS '1 is the first; further ones help it with a backlog';
+COMMENT ON COLUMN chs.worker_status.pid IS 'its process, as in pg_stat_activity; NULL while there is nothing to do';
+COMMENT ON COLUMN chs.worker_status.state IS 'starting, folding, rescoring, housekeeping, waiting (for more), held up (by the restore of a dump), away (it comes when there is work), failed (it is started again in a while), disabled (chs.enabled is off) or passed over (the database is not in chs.databases, a template, or closed)';
+COMMENT ON COLUMN chs.worker_status.started_at IS 'when it came last';
+COMMENT ON COLUMN chs.worker_status.last_batch_at IS 'when its last batch was committed, since the server was started';
+COMMENT ON COLUMN chs.worker_status.last_batch_deltas IS 'queued deltas in that batch';
+COMMENT ON COLUMN chs.worker_status.last_batch_customers IS 'customers whose deltas those were';
+COMMENT ON COLUMN chs.worker_status.deltas_per_second IS 'deltas folded per second of work, over its last ten to twenty seconds of it';
+COMMENT ON COLUMN chs.worker_status.customers_per_second IS 'customers folded per second of work, over the same time';
+COMMENT ON COLUMN chs.worker_status.last_error IS 'what ended a worker of this database last, since the server was started; what concerns one customer is in chs.failures';
+COMMENT ON COLUMN chs.worker_status.last_error_at IS 'when that was';
+COMMENT ON COLUMN chs.worker_status.lag IS 'how long committed work has been waiting, or being worked at; 0 if there is none';
+
+-- Those who monitor the server; an error may name a customer.
+REVOKE EXECUTE ON FUNCTION chs.worker_status_now() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION chs.worker_status_now() TO pg_monitor;
+GRANT SELECT ON chs.worker_status TO pg_monitor;
