@@ -153,7 +153,6 @@ put_worker(ReturnSetInfo *rsinfo, DatabaseSlot *slot, int number)
 	TimestampTz since = waiting_since(slot);
 	TimestampTz now = GetCurrentTimestamp();
 	double		seconds = (double) worker->pace.busy / USECS_PER_SEC;
-	Interval   *lag = palloc0(sizeof(Interval));
 
 	values[STATUS_WORKER] = Int32GetDatum(number + 1);
 	values[STATUS_PID] = Int32GetDatum(worker->pid);
@@ -170,8 +169,7 @@ put_worker(ReturnSetInfo *rsinfo, DatabaseSlot *slot, int number)
 	nulls[STATUS_LAST_ERROR] = slot->last_error_at == 0;
 	values[STATUS_LAST_ERROR] = CStringGetTextDatum(slot->last_error);
 	set_timestamp(values, nulls, STATUS_LAST_ERROR_AT, slot->last_error_at);
-	lag->time = since == 0 ? 0 : Max(now - since, 0);
-	values[STATUS_LAG] = IntervalPGetDatum(lag);
+	values[STATUS_LAG] = Float8GetDatum(since == 0 ? 0 : Max(now - since, 0) / (double) USECS_PER_SEC);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -4,14 +4,14 @@ CREATE FUNCTION chs.worker_status_now(
         OUT worker integer, OUT pid integer, OUT state text, OUT started_at timestamptz,
         OUT last_batch_at timestamptz, OUT last_batch_deltas bigint, OUT last_batch_customers bigint,
         OUT deltas_per_second double precision, OUT customers_per_second double precision,
-        OUT last_error text, OUT last_error_at timestamptz, OUT lag interval)
+        OUT last_error text, OUT last_error_at timestamptz, OUT lag_seconds double precision)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 2 AS 'MODULE_PATHNAME', 'chs_worker_status';
 COMMENT ON FUNCTION chs.worker_status_now() IS 'what chs.worker_status shows, from shared memory';
 
 CREATE VIEW chs.worker_status WITH (security_invoker) AS
 SELECT worker, pid, state, started_at, last_batch_at, last_batch_deltas, last_batch_customers,
-       deltas_per_second, customers_per_second, last_error, last_error_at, lag
+       deltas_per_second, customers_per_second, last_error, last_error_at, lag_seconds
 FROM chs.worker_status_now();
 COMMENT ON VIEW chs.worker_status IS 'the background workers of this database; no row where chs is not preloaded, so that there are none';
 COMMENT ON COLUMN chs.worker_status.worker IS '1 is the first; further ones help it with a backlog';
@@ -25,7 +25,7 @@ COMMENT ON COLUMN chs.worker_status.deltas_per_second IS 'deltas folded per seco
 COMMENT ON COLUMN chs.worker_status.customers_per_second IS 'customers folded per second of work, over the same time';
 COMMENT ON COLUMN chs.worker_status.last_error IS 'what ended a worker of this database last, since the server was started; what concerns one customer is in chs.failures';
 COMMENT ON COLUMN chs.worker_status.last_error_at IS 'when that was';
-COMMENT ON COLUMN chs.worker_status.lag IS 'how long committed work has been waiting, or being worked at; 0 if there is none';
+COMMENT ON COLUMN chs.worker_status.lag_seconds IS 'for how many seconds committed work has been waiting, or being worked at; 0 if there is none';
 
 -- Those who monitor the server; an error may name a customer.
 REVOKE EXECUTE ON FUNCTION chs.worker_status_now() FROM PUBLIC;
