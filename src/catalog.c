@@ -78,6 +78,7 @@ static const char *const relation_names[] = {
 	[CHS_HEALTH_COUNTS] = "health_counts",
 	[CHS_HEALTH_SCORES] = "health_scores",
 	[CHS_HEALTH_SCORES_PKEY] = "health_scores_pkey",
+	[CHS_PLUGINS] = "plugins",
 	[CHS_QUEUE] = "queue",
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = "queue_customer_id_idx",
 	[CHS_QUEUE_XID_IDX] = "queue_xid_idx",
@@ -116,6 +117,13 @@ chs_catalog_relation(ChsRelation relation)
 
 /* ---------------------------------------------------------------- rights */
 
+/* Sets a parameter until chs_catalog_become_caller. */
+static void
+pin(const char *parameter, const char *value)
+{
+	(void) set_config_option(parameter, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /*
  * chs_catalog_become_owner switches to the rights of the extension's owner, and
  * to a search_path on which nobody else's objects are found.  Every use ends
@@ -129,10 +137,8 @@ chs_catalog_become_owner(OwnerRights *saved)
 	SetUserIdAndSecContext(copy_extension_row()->extowner,
 						   saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	pin("search_path", "pg_catalog, pg_temp");
+	pin("row_security", "off");
 }
 
 /*
@@ -158,8 +164,20 @@ chs_catalog_become_role(Oid role, OwnerRights *saved)
 	SetUserIdAndSecContext(role, saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
 	for (size_t i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		pin(settings[i][0], settings[i][1]);
+}
+
+/*
+ * chs_catalog_become_registrar does the same for a role whose function is about
+ * to be called: it cannot leave the role (SET ROLE is refused) nor write, and
+ * sees the rows that the role may see.
+ */
+void
+chs_catalog_become_registrar(Oid role, OwnerRights *saved)
+{
+	chs_catalog_become_role(role, saved);
+	pin("row_security", "on");
+	pin("transaction_read_only", "on");
 }
 
 /* chs_catalog_become_caller switches back. */
@@ -176,6 +194,13 @@ static Live *live = NULL;
 static Live *named = NULL;		/* the version that was asked for last */
 static bool live_is_stale = true;
 static Oid	live_relations[2];	/* whose changes make it stale */
+
+/*
+ * Set while a plug-in's function runs.  It may not ask for a score: that would
+ * have it called again from within, and whoever called it relies on the live
+ * version that it has.
+ */
+bool		chs_catalog_in_plugin = false;
 
 /* Only marks: a callback may come at any time, and must look nothing up. */
 static void
@@ -376,6 +401,11 @@ chs_catalog_live(void)
 {
 	Live	   *fresh;
 
+	if (chs_catalog_in_plugin)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the function of a plug-in factor cannot ask for scores"),
+				 errhint("It can read the stored ones in chs.customer_health.")));
 	if (live != NULL && !live_is_stale)
 		return live;
 

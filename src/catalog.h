@@ -27,6 +27,7 @@ typedef enum ChsRelation
 	CHS_HEALTH_COUNTS,
 	CHS_HEALTH_SCORES,
 	CHS_HEALTH_SCORES_PKEY,
+	CHS_PLUGINS,
 	CHS_QUEUE,
 	CHS_QUEUE_CUSTOMER_ID_IDX,
 	CHS_QUEUE_XID_IDX,
@@ -71,7 +72,7 @@ typedef struct Live
 	VersionTime *versions;
 } Live;
 
-/* Saved state of the caller while the owner's rights are used. */
+/* Saved state of the caller while the rights of the owner, or another role, are used. */
 typedef struct OwnerRights
 {
 	Oid			user;
@@ -83,7 +84,10 @@ extern Oid	chs_catalog_extension_schema(void);
 extern Oid	chs_catalog_relation(ChsRelation relation);
 extern void chs_catalog_become_owner(OwnerRights *saved);
 extern void chs_catalog_become_role(Oid role, OwnerRights *saved);
+extern void chs_catalog_become_registrar(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
+extern bool chs_catalog_in_plugin;
+
 extern const Live *chs_catalog_live(void);
 extern void chs_catalog_recheck_live(void);
 extern const Live *chs_catalog_live_at(Snapshot snapshot);

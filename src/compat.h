@@ -54,6 +54,15 @@
 #define chs_identity_sequence(rel, column) getIdentitySequence(RelationGetRelid(rel), column, false)
 #endif
 
+/* Rights on an object are looked up by one function for all kinds from 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define chs_function_aclcheck(oid, role, mode) object_aclcheck(ProcedureRelationId, oid, role, mode)
+#define chs_schema_aclcheck(oid, role, mode) object_aclcheck(NamespaceRelationId, oid, role, mode)
+#else
+#define chs_function_aclcheck(oid, role, mode) pg_proc_aclcheck(oid, role, mode)
+#define chs_schema_aclcheck(oid, role, mode) pg_namespace_aclcheck(oid, role, mode)
+#endif
+
 /* Stands before the declaration from 18 on. */
 #ifndef pg_noreturn
 #define pg_noreturn _Noreturn

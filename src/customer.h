@@ -41,6 +41,7 @@ extern void chs_customer_set(Customer *customer, int64 customer_id, NullableDatu
 							 NullableDatum created_at, NullableDatum churned_at);
 extern bool chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer);
 extern bool chs_customer_row_is_seen(TransactionId xmin, Snapshot snapshot);
+extern void chs_customer_find_as_caller(int64 customer_id, Customer *customer);
 
 /* What became of locking a customer. */
 typedef enum CustomerLock

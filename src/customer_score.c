@@ -15,6 +15,7 @@
 #include "explain.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "plugin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -25,6 +26,7 @@
 /* Everything that a score of one customer needs. */
 typedef struct CustomerScore
 {
+	int64		customer_id;
 	const Live *version;		/* by which it is scored */
 	const Scorecard *scorecard;
 	ActivityData *activity;
@@ -79,9 +81,12 @@ query_as_caller(int64 customer_id, Customer *customer)
 	SPI_finish();
 }
 
-/* Reads the customer as the caller sees it, or raises an error. */
-static void
-find_as_caller(int64 customer_id, Customer *customer)
+/*
+ * chs_customer_find_as_caller reads the row of a customer as the caller sees it,
+ * or raises an error.
+ */
+void
+chs_customer_find_as_caller(int64 customer_id, Customer *customer)
 {
 	if (!caller_sees_all())
 		query_as_caller(customer_id, customer);
@@ -143,7 +148,8 @@ customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 	if (PG_ARGISNULL(0))
 		return false;
 	as_of_day = PG_ARGISNULL(1) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
-	find_as_caller(PG_GETARG_INT64(0), &customer);
+	chs_customer_find_as_caller(PG_GETARG_INT64(0), &customer);
+	cs->customer_id = customer.customer_id;
 	live = chs_catalog_live_at(GetActiveSnapshot());
 	cs->version = version_to_use(live, !PG_ARGISNULL(2), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2), as_of_day);
 	cs->scorecard = chs_scorecard_of_segment(cs->version->published, customer.segment);
@@ -154,16 +160,32 @@ customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 	return true;
 }
 
+/* What is scored, with what plug-ins say. */
+static ScoreInput *
+prepare(const CustomerScore *cs, PluginDays days)
+{
+	ScoreInput *input = chs_score_prepare(cs->version->published, cs->activity);
+
+	if (cs->scorecard->has_functions)
+	{
+		PluginCalls *calls = chs_plugin_begin(CurrentMemoryContext);
+
+		chs_plugin_add_values(calls, input, cs->scorecard, cs->customer_id, cs->subject.as_of_day, days);
+		chs_plugin_end(calls);
+	}
+	return input;
+}
+
 static Score *
 calculate(const CustomerScore *cs)
 {
-	return chs_score_calculate(chs_score_prepare(cs->version->published, cs->activity), cs->scorecard, &cs->subject);
+	return chs_score_calculate(prepare(cs, PLUGIN_TREND), cs->scorecard, &cs->subject);
 }
 
 static Score *
 score_of_day(const CustomerScore *cs)
 {
-	return chs_score_of_day(chs_score_prepare(cs->version->published, cs->activity), cs->scorecard, &cs->subject);
+	return chs_score_of_day(prepare(cs, PLUGIN_ONE_DAY), cs->scorecard, &cs->subject);
 }
 
 /* chs_score returns the score of a customer. */
@@ -202,7 +224,7 @@ chs_explain(PG_FUNCTION_ARGS)
 	CustomerScore cs;
 
 	if (customer_arguments(fcinfo, &cs))
-		chs_explain_rows(fcinfo, cs.version->published, cs.scorecard, cs.activity, &cs.subject);
+		chs_explain_rows(fcinfo, prepare(&cs, PLUGIN_EVERY_DAY), cs.scorecard, &cs.subject);
 	else
 		InitMaterializedSRF(fcinfo, 0);
 	return (Datum) 0;

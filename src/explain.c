@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "count.h"
 #include "funcapi.h"
+#include "function_value.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -86,9 +87,10 @@ draw_sparkline(const double *values, const bool *known, int n, double low, doubl
 }
 
 static Datum
-metric_sparkline(const ScoreInput *input, const Metric *m, int32 as_of_day)
+metric_sparkline(const ScoreInput *input, const Scorecard *scorecard, const Metric *m, int32 as_of_day)
 {
-	int			n = Min(m->window, SPARKLINE_DAYS);
+	/* functions are called for the days of the factor's sparkline */
+	int			n = m->function >= 0 ? scorecard->trend_days + 1 : Min(m->window, SPARKLINE_DAYS);
 	double	   *values = palloc(n * sizeof(double));
 	bool	   *known = palloc(n * sizeof(bool));
 	double		low = 0;
@@ -164,8 +166,9 @@ push_bool(JsonbParseState **state, const char *key, bool value)
 	pushJsonbValue(state, WJB_VALUE, &v);
 }
 
-static char *
-day_text(int32 day)
+/* chs_explain_day returns a UTC day as YYYY-MM-DD. */
+char *
+chs_explain_day(int32 day)
 {
 	struct pg_tm tm;
 	char	   *text = palloc(MAXDATELEN + 1);
@@ -175,23 +178,38 @@ day_text(int32 day)
 	return text;
 }
 
+/* Tells which events a metric rests on. */
+static void
+push_events(JsonbParseState **state, const Published *published, const Metric *m,
+			const MetricScore *result, const ScoreSubject *subject)
+{
+	const SeriesDefinition *s = &published->series[m->series];
+
+	push_string(state, "event_type", m->event_type);
+	push_number(state, "window_days", m->window);
+	push_string(state, "from", chs_explain_day(subject->as_of_day - m->window + 1));
+	push_string(state, "to", chs_explain_day(subject->as_of_day));
+	push_number(state, "events", result->events);
+	if (s->field != NULL)
+		push_string(state, "field", s->field);
+	if (s->filter != NULL)
+		push_string(state, "filter", s->filter);
+}
+
 static Datum
 metric_details(const Published *published, const Metric *m, const MetricScore *result,
 			   const ScoreSubject *subject)
 {
 	JsonbParseState *state = NULL;
-	const SeriesDefinition *s = &published->series[m->series];
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, "event_type", m->event_type);
-	push_number(&state, "window_days", m->window);
-	push_string(&state, "from", day_text(subject->as_of_day - m->window + 1));
-	push_string(&state, "to", day_text(subject->as_of_day));
-	push_number(&state, "events", result->events);
-	if (s->field != NULL)
-		push_string(&state, "field", s->field);
-	if (s->filter != NULL)
-		push_string(&state, "filter", s->filter);
+	if (m->function >= 0)
+	{
+		push_string(&state, "function", published->functions[m->function]);
+		push_string(&state, "to", chs_explain_day(subject->as_of_day));
+	}
+	else
+		push_events(&state, published, m, result, subject);
 	if (m->penalty > 0)
 	{
 		push_number(&state, "penalty_each", m->penalty);
@@ -205,10 +223,13 @@ metric_details(const Published *published, const Metric *m, const MetricScore *r
 						m->missing == MISSING_IS_ZERO && !result->has_value ?
 						"no data, and the customer is too new to expect any" :
 						"no data" : "no target for the segment");
-		else if (result->events == 0 && m->missing == MISSING_HAS_SCORE)
-			push_string(&state, "no_data", "fixed score");
-		else if (result->events == 0 && m->missing == MISSING_IS_ZERO)
-			push_string(&state, "no_data", "zero");
+		else if (m->function >= 0 ? !result->has_value : result->events == 0)
+		{
+			if (m->missing == MISSING_HAS_SCORE)
+				push_string(&state, "no_data", "fixed score");
+			else if (m->missing == MISSING_IS_ZERO)
+				push_string(&state, "no_data", "zero");
+		}
 	}
 	if (result->estimated)
 		push_bool(&state, "estimated", true);
@@ -253,12 +274,10 @@ set_double(Datum *values, bool *nulls, int column, bool known, double value)
  * of chs_explain: for each factor a row of its own, then its metrics.
  */
 void
-chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
-				 const Scorecard *scorecard, const ActivityData *activity,
-				 const ScoreSubject *subject)
+chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
+				 const Scorecard *scorecard, const ScoreSubject *subject)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	ScoreInput *input = chs_score_prepare(published, activity);
 	Score	   *score = chs_score_calculate(input, scorecard, subject);
 	bool		known = score->status != STATUS_UNKNOWN;
 
@@ -296,8 +315,8 @@ chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
 			set_double(values, nulls, 7,
 					   known && (m->penalty > 0 ? fs->has_score : ms->has_score), ms->contribution);
 			values[8] = chs_explain_trend(ms->trend, &nulls[8]);
-			values[9] = metric_sparkline(input, m, subject->as_of_day);
-			values[10] = metric_details(published, m, ms, subject);
+			values[9] = metric_sparkline(input, scorecard, m, subject->as_of_day);
+			values[10] = metric_details(input->published, m, ms, subject);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
 	}
@@ -306,29 +325,35 @@ chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
 /* -------------------------------------------------------- the pure functions */
 
 /*
- * Reads the arguments (activity, scorecard, segment, created_at, as_of) that the
- * pure functions share; false if one that is needed is NULL.  A NULL activity is
- * that of no events.
+ * Reads the arguments (activity, scorecard, segment, created_at, as_of and,
+ * perhaps, plugin_values) that the pure functions share; NULL if one that is
+ * needed is NULL.  A NULL activity is that of no events.
  */
-static bool
-pure_arguments(FunctionCallInfo fcinfo, const Published **published, ActivityData **activity,
-			   ScoreSubject *subject)
+static const ScoreInput *
+pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
 {
+	const Published *published;
+	ActivityData *activity;
+	ScoreInput *input;
+
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
-		return false;
-	*published = chs_scorecard_compiled(PG_GETARG_DATUM(1));
-	*activity = PG_ARGISNULL(0) ? chs_activity_empty(DAY_NEVER) :
+		return NULL;
+	published = chs_scorecard_compiled(PG_GETARG_DATUM(1));
+	activity = PG_ARGISNULL(0) ? chs_activity_empty(DAY_NEVER) :
 		chs_activity_decode(PG_GETARG_ACTIVITY(0));
 	subject->segment = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	subject->created_day = chs_count_day(PG_GETARG_TIMESTAMPTZ(3));
 	subject->as_of_day = chs_count_day(PG_GETARG_TIMESTAMPTZ(4));
-	if (subject->as_of_day < (*activity)->day)
+	if (subject->as_of_day < activity->day)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("activity cannot be scored as of %s", day_text(subject->as_of_day)),
-				 errdetail("It was pruned as of %s.", day_text((*activity)->day)),
+				 errmsg("activity cannot be scored as of %s", chs_explain_day(subject->as_of_day)),
+				 errdetail("It was pruned as of %s.", chs_explain_day(activity->day)),
 				 errhint("Make an activity from the raw events with chs_activity_agg().")));
-	return true;
+	input = chs_score_prepare(published, activity);
+	if (PG_NARGS() > 5 && !PG_ARGISNULL(5))
+		chs_function_values_read(PG_GETARG_JSONB_P(5), input);
+	return input;
 }
 
 /*
@@ -356,20 +381,19 @@ PG_FUNCTION_INFO_V1(chs_activity_score);
 Datum
 chs_activity_score(PG_FUNCTION_ARGS)
 {
-	const Published *published;
-	const Scorecard *scorecard;
-	ActivityData *activity;
 	ScoreSubject subject;
+	const ScoreInput *input = pure_arguments(fcinfo, &subject);
+	const Scorecard *scorecard;
 	Score	   *score;
 	TupleDesc	tupdesc;
 	Datum		values[5];
 	bool		nulls[5] = {0};
 
-	if (!pure_arguments(fcinfo, &published, &activity, &subject))
+	if (input == NULL)
 		PG_RETURN_NULL();
 	tupdesc = chs_explain_result_type(fcinfo);
-	scorecard = chs_scorecard_of_segment(published, subject.segment);
-	score = chs_score_calculate(chs_score_prepare(published, activity), scorecard, &subject);
+	scorecard = chs_scorecard_of_segment(input->published, subject.segment);
+	score = chs_score_calculate(input, scorecard, &subject);
 	nulls[0] = score->status == STATUS_UNKNOWN;
 	values[0] = Float8GetDatum(score->score);
 	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));
@@ -384,16 +408,12 @@ PG_FUNCTION_INFO_V1(chs_activity_explain);
 Datum
 chs_activity_explain(PG_FUNCTION_ARGS)
 {
-	const Published *published;
-	ActivityData *activity;
 	ScoreSubject subject;
+	const ScoreInput *input = pure_arguments(fcinfo, &subject);
 
-	if (!pure_arguments(fcinfo, &published, &activity, &subject))
-	{
+	if (input == NULL)
 		InitMaterializedSRF(fcinfo, 0);
-		return (Datum) 0;
-	}
-	chs_explain_rows(fcinfo, published, chs_scorecard_of_segment(published, subject.segment),
-					 activity, &subject);
+	else
+		chs_explain_rows(fcinfo, input, chs_scorecard_of_segment(input->published, subject.segment), &subject);
 	return (Datum) 0;
 }

@@ -11,9 +11,9 @@
 
 extern Datum chs_explain_trend(Trend trend, bool *isnull);
 extern Datum chs_explain_factor_scores(const Scorecard *scorecard, const Score *score);
+extern char *chs_explain_day(int32 day);
 extern TupleDesc chs_explain_result_type(FunctionCallInfo fcinfo);
-extern void chs_explain_rows(FunctionCallInfo fcinfo, const Published *published,
-							 const Scorecard *scorecard, const ActivityData *activity,
-							 const ScoreSubject *subject);
+extern void chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
+							 const Scorecard *scorecard, const ScoreSubject *subject);
 
 #endif							/* CHS_EXPLAIN_H */

@@ -22,6 +22,7 @@
 #include "funcapi.h"
 #include "health.h"
 #include "miscadmin.h"
+#include "plugin.h"
 #include "settings.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -70,12 +71,22 @@ chs_fold_begin(Fold *fold, const ClaimRequest *request)
 	fold->any_failures = chs_failure_any(fold->snapshot);
 	chs_health_open(&fold->tables);
 	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
+	fold->plugins = NULL;
+}
+
+static void
+forget_plugins(Fold *fold)
+{
+	if (fold->plugins != NULL)
+		chs_plugin_end(fold->plugins);
+	fold->plugins = NULL;
 }
 
 /* chs_fold_end ends what chs_fold_begin began; the claim stays until the end of the transaction. */
 void
 chs_fold_end(Fold *fold)
 {
+	forget_plugins(fold);
 	MemoryContextDelete(fold->scratch);
 	chs_health_close(&fold->tables, &fold->claim, fold->snapshot);
 	PopActiveSnapshot();
@@ -93,6 +104,22 @@ static bool
 is_active(const Customer *customer, int32 today)
 {
 	return customer->last_day > today;
+}
+
+/* Scores a customer's activity, with what plug-ins say. */
+static Score *
+calculate(Fold *fold, int64 customer_id, const ActivityData *activity,
+		  const Scorecard *scorecard, const ScoreSubject *subject)
+{
+	ScoreInput *input = chs_score_prepare(fold->live->published, activity);
+
+	if (scorecard->has_functions)
+	{
+		if (fold->plugins == NULL)
+			fold->plugins = chs_plugin_begin(MemoryContextGetParent(fold->scratch));
+		chs_plugin_add_values(fold->plugins, input, scorecard, customer_id, subject->as_of_day, PLUGIN_TREND);
+	}
+	return chs_score_calculate(input, scorecard, subject);
 }
 
 /* How a customer is to be folded. */
@@ -176,7 +203,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		chs_health_store_activity(&fold->tables, customer_id, &stored, chs_activity_encode(data),
 								  live->series_version, chs_catalog_snapshot_horizon(folded));
 	}
-	score = chs_score_calculate(chs_score_prepare(live->published, data), scorecard, &subject);
+	score = calculate(fold, customer_id, data, scorecard, &subject);
 	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
 						  is_active(&customer, fold->today), fold->snapshot))
 		elog(ERROR, "health of customer %lld was written concurrently", (long long) customer_id);
@@ -203,7 +230,7 @@ rescore_in_scratch(Fold *fold, const Customer *customer)
 	subject.as_of_day = Min(fold->today, customer->last_day);
 	if (stored.row == NULL || !is_current(&stored, live) || stored.activity->day > subject.as_of_day)
 		return false;
-	score = chs_score_calculate(chs_score_prepare(live->published, stored.activity), scorecard, &subject);
+	score = calculate(fold, customer->customer_id, stored.activity, scorecard, &subject);
 	return chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
 							is_active(customer, fold->today), fold->snapshot);
 }
@@ -340,6 +367,7 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 		/* what had been counted is undone, too */
 		fold->tables = before;
 		list->nskipped = skipped_before;
+		forget_plugins(fold);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);

@@ -7,6 +7,7 @@
 
 #include "claim.h"
 #include "health.h"
+#include "plugin.h"
 #include "queue.h"
 
 /* Where folding of the queue stands, kept from batch to batch. */
@@ -32,6 +33,7 @@ typedef struct Fold
 	bool		in_capture;		/* raw events may be seen whose deltas are to come */
 	HealthTables tables;
 	MemoryContext scratch;		/* for one customer */
+	PluginCalls *plugins;		/* or NULL */
 } Fold;
 
 /* Customers to be folded, or only scored, one after the other. */

@@ -101,13 +101,13 @@ count_distinct(const Series *s, int32 from, int32 to, WindowTotal *w)
 }
 
 /*
- * chs_score_prepare returns an activity ready to be scored.  Refers to both
- * arguments.
+ * chs_score_prepare returns an activity ready to be scored, without values of
+ * plug-ins, which the caller may add.  Refers to both arguments.
  */
 ScoreInput *
 chs_score_prepare(const Published *published, const ActivityData *activity)
 {
-	ScoreInput *input = palloc(sizeof(ScoreInput));
+	ScoreInput *input = palloc0(sizeof(ScoreInput));
 	int			j = 0;
 
 	input->published = published;
@@ -216,9 +216,27 @@ metric_value(const ScoreInput *input,
 			result->has_value = divisor != 0;
 			result->value = measured(&w, m->measure) / divisor - 1;
 			break;
+		case METRIC_FUNCTION:
+			break;				/* of no events */
 	}
 	if (!result->has_value)
 		result->value = 0;
+}
+
+/* Finds what a plug-in returned as of a day. */
+static void
+function_value(const ScoreInput *input, const Metric *m, int32 day, MetricScore *result)
+{
+	for (int i = 0; i < input->nvalues; i++)
+	{
+		const FunctionValue *v = &input->values[i];
+
+		if (v->function == m->function && v->day == day && v->known)
+		{
+			result->has_value = true;
+			result->value = v->value;
+		}
+	}
 }
 
 static double
@@ -245,7 +263,10 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 	int32		first_day = subject->as_of_day - m->window + 1;
 	bool		has_curve;
 
-	metric_value(input, m, subject->as_of_day, m->window, result);
+	if (m->function >= 0)
+		function_value(input, m, subject->as_of_day, result);
+	else
+		metric_value(input, m, subject->as_of_day, m->window, result);
 	if (m->penalty > 0)
 	{
 		result->has_value = true;
@@ -283,13 +304,13 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 }
 
 /*
- * Scores a factor: the weighted mean of its metrics that have a score, less
- * penalties, held to 0..100.  Until the weight of the factor is known the
- * effective weights and contributions are those within it.
+ * chs_score_combine_factor makes the score of a factor from those of its metrics:
+ * the weighted mean of the metrics that have a score, less penalties, held to
+ * 0..100.  Until the weight of the factor is known the effective weights and
+ * contributions are those within it.
  */
-static void
-score_factor(const ScoreInput *input, const Scorecard *scorecard,
-			 const ScoreSubject *subject, const Factor *f, FactorScore *result)
+void
+chs_score_combine_factor(const Factor *f, FactorScore *result)
 {
 	double		weight = 0;
 	double		points = 0;
@@ -297,12 +318,10 @@ score_factor(const ScoreInput *input, const Scorecard *scorecard,
 	double		penalty = 0;
 	double		applied;
 
-	result->metrics = palloc0(Max(f->nmetrics, 1) * sizeof(MetricScore));
 	for (int i = 0; i < f->nmetrics; i++)
 	{
 		MetricScore *m = &result->metrics[i];
 
-		score_metric(input, scorecard, subject, &f->metrics[i], m);
 		penalty += m->penalty;
 		if (m->has_score)
 		{
@@ -329,6 +348,16 @@ score_factor(const ScoreInput *input, const Scorecard *scorecard,
 		else if (m->penalty > 0)
 			m->contribution = 0 - applied * (m->penalty / penalty);	/* not -0 */
 	}
+}
+
+static void
+score_factor(const ScoreInput *input, const Scorecard *scorecard,
+			 const ScoreSubject *subject, const Factor *f, FactorScore *result)
+{
+	result->metrics = palloc0(Max(f->nmetrics, 1) * sizeof(MetricScore));
+	for (int i = 0; i < f->nmetrics; i++)
+		score_metric(input, scorecard, subject, &f->metrics[i], &result->metrics[i]);
+	chs_score_combine_factor(f, result);
 }
 
 /*
@@ -381,28 +410,25 @@ settle_contributions(const Scorecard *scorecard, Score *score)
 		if (factor->metrics[i].has_score &&
 			(metric == NULL || factor->metrics[i].contribution > metric->contribution))
 			metric = &factor->metrics[i];
-	metric->contribution += rest;
+	/* none where the factor's score was given */
+	if (metric != NULL)
+		metric->contribution += rest;
 }
 
 /*
- * chs_score_of_day scores an activity, all but the trends, which cost as much
- * again.  The activity must not have been pruned as of a later day than the one
- * that is scored.
+ * chs_score_combine makes the score from those of the factors.  Leaves the trends.
  */
-Score *
-chs_score_of_day(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
+void
+chs_score_combine(const Scorecard *scorecard, Score *score)
 {
-	Score	   *score = palloc0(sizeof(Score));
 	double		all = 0;
 	double		with_data = 0;
 	double		points = 0;
 
-	score->factors = palloc0(Max(scorecard->nfactors, 1) * sizeof(FactorScore));
 	for (int i = 0; i < scorecard->nfactors; i++)
 	{
 		const Factor *f = &scorecard->factors[i];
 
-		score_factor(input, scorecard, subject, f, &score->factors[i]);
 		all += f->weight;
 		if (score->factors[i].has_score)
 		{
@@ -421,13 +447,29 @@ chs_score_of_day(const ScoreInput *input, const Scorecard *scorecard, const Scor
 	}
 	/* the tolerance is for shares such as 0.3 + 0.2 */
 	if (with_data <= 0 || score->coverage < scorecard->min_coverage - 1e-9)
-		return score;
+		return;
 
 	score->exact = points / with_data;
 	score->score = round_score(score->exact);
 	score->status = score->score >= scorecard->healthy_from ? STATUS_HEALTHY :
 		score->score >= scorecard->at_risk_from ? STATUS_AT_RISK : STATUS_CRITICAL;
 	settle_contributions(scorecard, score);
+}
+
+/*
+ * chs_score_of_day scores an activity, all but the trends, which cost as much
+ * again.  The activity must not have been pruned as of a later day than the one
+ * that is scored.
+ */
+Score *
+chs_score_of_day(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
+{
+	Score	   *score = palloc0(sizeof(Score));
+
+	score->factors = palloc0(Max(scorecard->nfactors, 1) * sizeof(FactorScore));
+	for (int i = 0; i < scorecard->nfactors; i++)
+		score_factor(input, scorecard, subject, &scorecard->factors[i], &score->factors[i]);
+	chs_score_combine(scorecard, score);
 	return score;
 }
 
@@ -477,7 +519,10 @@ chs_score_metric_on_day(const ScoreInput *input,
 {
 	MetricScore result = {0};
 
-	metric_value(input, metric, day, 1, &result);
+	if (metric->function >= 0)
+		function_value(input, metric, day, &result);
+	else
+		metric_value(input, metric, day, 1, &result);
 	*value = result.value;
 	return result.has_value;
 }

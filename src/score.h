@@ -67,11 +67,25 @@ typedef struct ScoreSubject
 	int32		as_of_day;
 } ScoreSubject;
 
-/* An activity by the series of what is published; NULL where it has none. */
+/* What a plug-in's function returned as of a day. */
+typedef struct FunctionValue
+{
+	int			function;		/* index into Published.functions */
+	int32		day;
+	bool		known;			/* it was not NULL */
+	double		value;
+} FunctionValue;
+
+/*
+ * What is scored: an activity by the series of what is published, NULL where it
+ * has none; and what plug-ins returned, for the days that are asked for.
+ */
 typedef struct ScoreInput
 {
 	const Published *published;
 	const Series **series;
+	int			nvalues;
+	const FunctionValue *values;
 } ScoreInput;
 
 extern ScoreInput *chs_score_prepare(const Published *published, const ActivityData *activity);
@@ -79,6 +93,8 @@ extern Score *chs_score_of_day(const ScoreInput *input, const Scorecard *scoreca
 							   const ScoreSubject *subject);
 extern Score *chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard,
 								  const ScoreSubject *subject);
+extern void chs_score_combine_factor(const Factor *factor, FactorScore *result);
+extern void chs_score_combine(const Scorecard *scorecard, Score *score);
 extern const char *chs_score_status_name(HealthStatus status);
 extern const char *chs_score_trend_name(Trend trend);
 extern bool chs_score_metric_on_day(const ScoreInput *input, const Metric *metric, int32 day, double *value);

@@ -222,7 +222,8 @@ static const struct
 	{"distinct", METRIC_DISTINCT},
 	{"active_days", METRIC_ACTIVE_DAYS},
 	{"days_since_last", METRIC_DAYS_SINCE_LAST},
-	{"growth", METRIC_GROWTH}
+	{"growth", METRIC_GROWTH},
+	{"function", METRIC_FUNCTION}
 };
 
 static MetricAggregate
@@ -311,6 +312,19 @@ need_series(Published *p, const char *event_type, SeriesKind kind,
 	return p->nseries++;
 }
 
+/* Finds or adds a plug-in's function.  Returns its index. */
+static int
+need_function(Published *p, char *function)
+{
+	for (int i = 0; i < p->nfunctions; i++)
+		if (strcmp(p->functions[i], function) == 0)
+			return i;
+	p->functions = p->functions == NULL ? palloc(sizeof(char *)) :
+		repalloc(p->functions, (p->nfunctions + 1) * sizeof(char *));
+	p->functions[p->nfunctions] = function;
+	return p->nfunctions++;
+}
+
 static void
 read_targets(Metric *m, JsonbContainer *object, const char *where)
 {
@@ -343,55 +357,71 @@ read_targets(Metric *m, JsonbContainer *object, const char *where)
 	}
 }
 
+/* Reads what turns the value of a metric into a score. */
+static void
+read_scoring(Metric *m, JsonbContainer *object, const char *where)
+{
+	char	   *missing = get_string(object, "missing", true, where);
+
+	m->weight = get_double(object, "weight", 0, 1e6, where);
+	m->curve = read_curve(get_string(object, "curve", true, where));
+	if (strcmp(missing, "missing") == 0)
+		m->missing = MISSING_MOVES;
+	else if (strcmp(missing, "zero") == 0)
+		m->missing = MISSING_IS_ZERO;
+	else if (strcmp(missing, "score") == 0)
+	{
+		m->missing = MISSING_HAS_SCORE;
+		m->missing_score = get_double(object, "missing_score", 0, 100, where);
+	}
+	else
+		invalid_document("missing", where);
+	read_targets(m, object, where);
+}
+
+/* Reads the series that a metric is made of. */
+static void
+read_events(Published *p, Metric *m, JsonbContainer *object, int trend_days, const char *where)
+{
+	char	   *field = get_string(object, "field", false, where);
+	char	   *filter = get_string(object, "filter", false, where);
+	int			keep;
+
+	m->event_type = get_string(object, "event_type", true, where);
+	m->measure = read_measure(get_string(object, "measure", false, where), where);
+	m->window = (int) get_double(object, "window_days", 1, 730, where);
+	/* the trend looks back, and growth compares with the window before */
+	keep = m->window * (m->aggregate == METRIC_GROWTH ? 2 : 1) + trend_days;
+	m->series = need_series(p, m->event_type, series_kind(m), field, filter, keep, where);
+	if (m->aggregate == METRIC_RATIO)
+		m->base = need_series(p, m->event_type, series_kind(m), field,
+							  get_string(object, "base_filter", false, where), keep, where);
+}
+
 static void
 read_metric(Published *p, Metric *m, JsonbContainer *object, int trend_days, const char *factor)
 {
 	char	   *where;
-	char	   *field;
-	char	   *filter;
-	char	   *missing;
 	JsonbValue	v;
-	int			keep;
 
 	m->name = get_string(object, "metric", true, psprintf("a metric of factor \"%s\"", factor));
 	where = psprintf("metric \"%s\" of factor \"%s\"", m->name, factor);
-	m->event_type = get_string(object, "event_type", true, where);
 	m->aggregate = read_aggregate(get_string(object, "aggregate", true, where), where);
-	m->measure = read_measure(get_string(object, "measure", false, where), where);
-	m->window = (int) get_double(object, "window_days", 1, 730, where);
-	field = get_string(object, "field", false, where);
-	filter = get_string(object, "filter", false, where);
-
-	if (get_key(object, "penalty", &v))
+	m->series = m->base = m->function = -1;
+	if (m->aggregate != METRIC_FUNCTION && get_key(object, "penalty", &v))
 	{
 		m->penalty = get_double(object, "penalty", DBL_MIN, 100, where);
 		m->target = get_float8_nan();
 	}
 	else
+		read_scoring(m, object, where);
+	if (m->aggregate == METRIC_FUNCTION)
 	{
-		m->weight = get_double(object, "weight", 0, 1e6, where);
-		m->curve = read_curve(get_string(object, "curve", true, where));
-		missing = get_string(object, "missing", true, where);
-		if (strcmp(missing, "missing") == 0)
-			m->missing = MISSING_MOVES;
-		else if (strcmp(missing, "zero") == 0)
-			m->missing = MISSING_IS_ZERO;
-		else if (strcmp(missing, "score") == 0)
-		{
-			m->missing = MISSING_HAS_SCORE;
-			m->missing_score = get_double(object, "missing_score", 0, 100, where);
-		}
-		else
-			invalid_document("missing", where);
-		read_targets(m, object, where);
+		m->window = 1;
+		m->function = need_function(p, get_string(object, "function", true, where));
 	}
-
-	/* the trend looks back, and growth compares with the window before */
-	keep = m->window * (m->aggregate == METRIC_GROWTH ? 2 : 1) + trend_days;
-	m->series = need_series(p, m->event_type, series_kind(m), field, filter, keep, where);
-	m->base = m->aggregate != METRIC_RATIO ? -1 :
-		need_series(p, m->event_type, series_kind(m), field,
-					get_string(object, "base_filter", false, where), keep, where);
+	else
+		read_events(p, m, object, trend_days, where);
 }
 
 static void
@@ -415,6 +445,7 @@ read_factor(Published *p, Factor *f, JsonbContainer *object, int trend_days, con
 		if (v->type != jbvBinary)
 			invalid_document("metrics", where);
 		read_metric(p, &f->metrics[i], v->val.binary.data, trend_days, f->name);
+		f->has_functions |= f->metrics[i].function >= 0;
 	}
 }
 
@@ -444,6 +475,7 @@ read_scorecard(Published *p, Scorecard *s, JsonbContainer *object)
 		if (f->type != jbvBinary)
 			invalid_document("factors", where);
 		read_factor(p, &s->factors[i], f->val.binary.data, s->trend_days, s->name);
+		s->has_functions |= s->factors[i].has_functions;
 	}
 }
 
@@ -565,7 +597,7 @@ identify_series(Published *p)
 				int			base = m->base;
 
 				CHECK_FOR_INTERRUPTS();
-				for (int s = 0; s < p->nseries; s++)
+				for (int s = 0; s < p->nseries && series >= 0; s++)
 				{
 					if (p->series[s].id == ids[series])
 						m->series = s;

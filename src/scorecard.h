@@ -20,7 +20,8 @@ typedef enum MetricAggregate
 	METRIC_DISTINCT,
 	METRIC_ACTIVE_DAYS,
 	METRIC_DAYS_SINCE_LAST,
-	METRIC_GROWTH
+	METRIC_GROWTH,
+	METRIC_FUNCTION				/* of no events: what a plug-in returns */
 } MetricAggregate;
 
 typedef enum MissingRule
@@ -53,8 +54,9 @@ typedef struct Metric
 	MetricAggregate aggregate;
 	SeriesKind	measure;		/* what ratio and growth compare */
 	int			window;			/* days, the last one included */
-	int			series;			/* index into Published.series */
+	int			series;			/* index into Published.series, or -1 */
 	int			base;			/* likewise, the denominator of a ratio, or -1 */
+	int			function;		/* index into Published.functions, or -1 */
 	double		penalty;		/* points per event; 0: a metric with a score */
 	double		weight;
 	Curve		curve;
@@ -70,6 +72,7 @@ typedef struct Factor
 {
 	char	   *name;
 	double		weight;
+	bool		has_functions;	/* among its metrics */
 	int			nmetrics;
 	Metric	   *metrics;
 } Factor;
@@ -83,6 +86,7 @@ typedef struct Scorecard
 	bool		grace;
 	int			trend_days;
 	double		trend_band;
+	bool		has_functions;	/* among the metrics of its factors */
 	int			nfactors;
 	Factor	   *factors;
 } Scorecard;
@@ -127,6 +131,8 @@ typedef struct Published
 	int			nseries;
 	SeriesDefinition *series;	/* ascending by id */
 	int			max_keep;		/* of all series */
+	int			nfunctions;
+	char	  **functions;		/* of plug-ins, as in chs.plugins; each one once */
 	int			ntypes;
 	EventCounting *types;
 	int			max_increments; /* of any event */

@@ -32,6 +32,9 @@ int			chs_batch_size = 1000;
 /* From how many points on a change of the score is a row of the history. */
 double		chs_history_threshold = 1.0;
 
+/* How long the function of a plug-in may take for one customer and day, in milliseconds. */
+int			chs_plugin_timeout = 5000;
+
 static bool
 check_databases(char **value, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
 {
@@ -107,5 +110,9 @@ chs_settings_define(void)
 							 "From how many points on a change of a score is recorded in chs.health_scores.",
 							 "From 0 to 100.  A change of status, and the first score of a UTC day, are recorded always.",
 							 &chs_history_threshold, 1.0, 0, 100, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("chs.plugin_timeout",
+							"How long the function of a plug-in factor may take for one customer and day.",
+							"One that takes longer is cancelled, and the customer's score fails.  0 turns this off.",
+							&chs_plugin_timeout, 5000, 0, 600000, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("chs");
 }

@@ -13,6 +13,8 @@ extern int	chs_naptime;
 extern int	chs_batch_size;
 extern double chs_history_threshold;
 
+extern int	chs_plugin_timeout;
+
 extern void chs_settings_define(void);
 extern bool chs_settings_lists_database(const char *name);
 extern bool chs_settings_reload(void);

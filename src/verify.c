@@ -33,6 +33,7 @@ typedef struct StoredHealth
 	double		coverage;
 	char	   *trend;			/* or NULL */
 	char	   *factor_scores;
+	ArrayType  *factor_array;	/* the same */
 	int			version;
 	int32		as_of;
 } StoredHealth;
@@ -93,6 +94,36 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 		report(fcinfo, &customer->customer_id, "activity", found_text, expected_text);
 }
 
+/*
+ * What plug-ins say is not kept, and may change without an event.  So the scores
+ * of their factors are taken from what is stored, and the trend with them; the
+ * rest, and that the score is made of its factors, is to be right.
+ */
+static void
+take_plugin_factors(const Scorecard *scorecard, const StoredHealth *health, Score *score)
+{
+	Score		given = {.factors = score->factors};
+	Datum	   *scores;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(health->factor_array, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &scores, &nulls, &n);
+	for (int i = 0; i < Min(n, scorecard->nfactors); i++)
+	{
+		if (!scorecard->factors[i].has_functions)
+			continue;
+		given.factors[i].has_score = !nulls[i];
+		given.factors[i].score = nulls[i] ? 0 : DatumGetFloat8(scores[i]);
+	}
+	chs_score_combine(scorecard, &given);
+	given.trend = TREND_UNKNOWN;
+	for (Trend trend = TREND_DECLINING; trend <= TREND_IMPROVING && health->trend != NULL; trend++)
+		if (strcmp(health->trend, chs_score_trend_name(trend)) == 0)
+			given.trend = trend;
+	*score = given;
+}
+
 /* Compares a stored score with the one that the stored activity gives. */
 static void
 verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *live,
@@ -115,6 +146,8 @@ verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *liv
 		return;
 	}
 	score = chs_score_calculate(chs_score_prepare(live->published, stored->activity), scorecard, &subject);
+	if (scorecard->has_functions)
+		take_plugin_factors(scorecard, health, score);
 	status = chs_score_status_name(score->status);
 	trend = chs_score_trend_name(score->trend);
 	factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, chs_explain_factor_scores(scorecard, score));
@@ -176,6 +209,7 @@ read_health(HeapTuple tuple, TupleDesc desc)
 	health.coverage = DatumGetFloat8(SPI_getbinval(tuple, desc, 4, &isnull));
 	health.trend = SPI_getvalue(tuple, desc, 5);
 	health.factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, SPI_getbinval(tuple, desc, 6, &isnull));
+	health.factor_array = DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 6, &isnull));
 	health.version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &isnull));
 	health.as_of = DatumGetDateADT(SPI_getbinval(tuple, desc, 8, &isnull));
 	return health;

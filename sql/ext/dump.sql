@@ -48,6 +48,8 @@ SELECT chs.dump('chs.factors');
 SELECT chs.dump('chs.metrics');
 SELECT chs.dump('chs.segments');
 SELECT chs.dump('chs.targets');
+SELECT chs.dump('chs.plugins');
+SELECT chs.dump('chs.recommendations');
 SELECT chs.dump('chs.scorecard_versions');
 SELECT chs.dump('chs.scorecard_version_factors');
 SELECT chs.dump('chs.event_types');

@@ -88,6 +88,7 @@ DECLARE
     reads_field CONSTANT boolean := NEW.aggregate IN ('sum', 'avg', 'distinct')
                                     OR NEW.aggregate IN ('ratio', 'growth') AND NEW.measure IN ('sum', 'distinct');
     is_penalty CONSTANT boolean := NEW.penalty IS NOT NULL;
+    is_function CONSTANT boolean := NEW.aggregate IS NOT DISTINCT FROM 'function';
     at text;
     problem text;
     hint text;
@@ -99,9 +100,14 @@ BEGIN
     END IF;
     SELECT r.* INTO broken FROM (VALUES
         (NEW.metric <> '', 'metric', 'Give it a name.'),
-        (NEW.event_type <> '', 'event_type', 'Name the kind of events that it counts, a row of chs.event_types.'),
-        (NEW.aggregate IN ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth'), 'aggregate',
-         'Use count, sum, avg, ratio, distinct, active_days, days_since_last or growth.'),
+        (is_function OR NEW.event_type <> '', 'event_type', 'Name the kind of events that it counts, a row of chs.event_types.'),
+        (NEW.aggregate IN ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth', 'function'), 'aggregate',
+         'Use count, sum, avg, ratio, distinct, active_days, days_since_last, growth or function.'),
+        (is_function OR NEW.function IS NULL, 'function', 'Only the aggregate function calls one: leave it NULL.'),
+        (NOT is_function OR NEW.function <> '', 'function', 'Name a function of chs.plugins; chs_add_factor() registers one.'),
+        (NOT is_function OR NEW.event_type IS NULL, 'event_type', 'A function is given no events: leave it NULL.'),
+        (NOT is_function OR NEW.filter IS NULL, 'filter', 'A function is given no events: leave it NULL.'),
+        (NOT is_function OR NEW.window_days IS NULL, 'window_days', 'A function has no window: leave it NULL.'),
         (NEW.measure IN ('count', 'sum', 'distinct'), 'measure', 'Use count, sum or distinct.'),
         (NEW.measure = 'count' OR NEW.aggregate IN ('ratio', 'growth'), 'measure',
          'Only ratio and growth compare another measure than count.'),
@@ -111,7 +117,7 @@ BEGIN
          format('Leave it NULL: %s reads no field of event_data.',
                 CASE WHEN NEW.aggregate IN ('ratio', 'growth') THEN NEW.aggregate || ' of count' ELSE NEW.aggregate END)),
         (NEW.base_filter IS NULL OR NEW.aggregate = 'ratio', 'base_filter', 'Only a ratio has a denominator: leave it NULL.'),
-        (NEW.window_days BETWEEN 1 AND 730, 'window_days', 'A window has 1 to 730 days, today included.'),
+        (is_function OR NEW.window_days BETWEEN 1 AND 730, 'window_days', 'A window has 1 to 730 days, today included.'),
         (NOT is_penalty OR NEW.penalty > 0 AND NEW.penalty <= 100, 'penalty',
          'It is the points taken off for each event, above 0 and up to 100; NULL makes it a metric with a score.'),
         (NOT is_penalty OR NEW.aggregate = 'count', 'aggregate', 'A penalty counts events: use count, or set penalty to NULL.'),

@@ -7,11 +7,13 @@ CREATE TABLE chs.scorecard_versions (
     note           text,
     document       jsonb NOT NULL,
     series_version integer NOT NULL,
-    published_by_xid xid8 NOT NULL DEFAULT pg_current_xact_id()
+    published_by_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    recommendations jsonb NOT NULL DEFAULT chs.draft_recommendations()
 );
 -- In the row if it fits, where queries that score with it find it at once.
 ALTER TABLE chs.scorecard_versions ALTER COLUMN document SET STORAGE MAIN;
 COMMENT ON TABLE chs.scorecard_versions IS 'every published version, whole; the highest one is live';
+COMMENT ON COLUMN chs.scorecard_versions.recommendations IS 'the recommendations of the draft at that time; not in the document, which is handed to a function for every score';
 COMMENT ON COLUMN chs.scorecard_versions.published_by_xid IS 'the transaction that published it: snapshots that do not see it go by the version before';
 COMMENT ON COLUMN chs.scorecard_versions.series_version IS 'version since which activities count all the series that this one needs';
 
@@ -69,7 +71,7 @@ BEGIN ATOMIC
                     'metric', m.metric, 'event_type', m.event_type, 'aggregate', m.aggregate, 'measure', m.measure,
                     'field', m.field, 'filter', m.filter, 'base_filter', m.base_filter,
                     'window_days', m.window_days, 'curve', m.curve, 'weight', m.weight,
-                    'missing', m.missing, 'missing_score', m.missing_score, 'penalty', m.penalty,
+                    'missing', m.missing, 'missing_score', m.missing_score, 'penalty', m.penalty, 'function', m.function,
                     'target', (SELECT t.target FROM chs.targets t
                                WHERE (t.scorecard, t.factor, t.metric) = (m.scorecard, m.factor, m.metric)
                                AND t.segment IS NULL),

@@ -51,19 +51,20 @@ CREATE TABLE chs.metrics (
     metric        text NOT NULL CHECK (metric <> ''),
     position      integer NOT NULL,
     description   text,
-    event_type    text NOT NULL CHECK (event_type <> ''),
+    event_type    text CHECK (event_type <> ''),
     aggregate     text NOT NULL CHECK (aggregate IN
-                     ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth')),
+                     ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth', 'function')),
     measure       text NOT NULL DEFAULT 'count' CHECK (measure IN ('count', 'sum', 'distinct')),
     field         text CHECK (field <> ''),
     filter        text,
     base_filter   text,
-    window_days   integer NOT NULL CHECK (window_days BETWEEN 1 AND 730),
+    window_days   integer CHECK (window_days BETWEEN 1 AND 730),
     curve         text CHECK (chs.curve_is_valid(curve)),
     weight        double precision CHECK (weight >= 0 AND weight <= 1e6),
     missing       text CHECK (missing IN ('missing', 'zero', 'score')),
     missing_score double precision CHECK (missing_score BETWEEN 0 AND 100),
     penalty       double precision CHECK (penalty > 0 AND penalty <= 100),
+    function      text CHECK (function <> ''),
     PRIMARY KEY (scorecard, factor, metric),
     UNIQUE (scorecard, factor, position),
     FOREIGN KEY (scorecard, factor) REFERENCES chs.factors ON UPDATE CASCADE ON DELETE CASCADE,
@@ -78,10 +79,14 @@ CREATE TABLE chs.metrics (
     CONSTRAINT metrics_measure CHECK (aggregate IN ('ratio', 'growth') OR measure = 'count'),
     CONSTRAINT metrics_base_filter CHECK (aggregate = 'ratio' OR base_filter IS NULL),
     CONSTRAINT metrics_filter_path CHECK (filter IS NULL OR filter::jsonpath IS NOT NULL),
-    CONSTRAINT metrics_base_filter_path CHECK (base_filter IS NULL OR base_filter::jsonpath IS NOT NULL)
+    CONSTRAINT metrics_base_filter_path CHECK (base_filter IS NULL OR base_filter::jsonpath IS NOT NULL),
+    CONSTRAINT metrics_function CHECK (
+        CASE WHEN aggregate = 'function'
+             THEN function IS NOT NULL AND event_type IS NULL AND window_days IS NULL AND filter IS NULL
+             ELSE function IS NULL AND event_type IS NOT NULL AND window_days IS NOT NULL END)
 );
 COMMENT ON TABLE chs.metrics IS 'draft: what a factor is measured by; a row with a penalty takes points off the factor for each event instead';
-COMMENT ON COLUMN chs.metrics.aggregate IS 'count, sum, avg, ratio, distinct, active_days, days_since_last or growth';
+COMMENT ON COLUMN chs.metrics.aggregate IS 'count, sum, avg, ratio, distinct, active_days, days_since_last or growth of events; or function, for a plug-in';
 COMMENT ON COLUMN chs.metrics.measure IS 'for ratio and growth: what is compared (count, sum or distinct)';
 COMMENT ON COLUMN chs.metrics.field IS 'top-level key of event_data that sum, avg and distinct read';
 COMMENT ON COLUMN chs.metrics.filter IS 'SQL/JSON path predicate: only events for which it is true count';
@@ -89,6 +94,7 @@ COMMENT ON COLUMN chs.metrics.base_filter IS 'for ratio: the predicate of the de
 COMMENT ON COLUMN chs.metrics.window_days IS 'trailing window in whole UTC days, today included';
 COMMENT ON COLUMN chs.metrics.curve IS 'points value:score, or value/target:score where there is a target, as in ''0:0 1:100''';
 COMMENT ON COLUMN chs.metrics.missing IS 'what no data means: missing (its weight moves to the others), zero, or score (missing_score)';
+COMMENT ON COLUMN chs.metrics.function IS 'for function: what returns the value, a row of chs.plugins; see chs_add_factor()';
 COMMENT ON COLUMN chs.metrics.penalty IS 'points taken off the factor for each event counted';
 
 CREATE TABLE chs.segments (

@@ -22,6 +22,27 @@ COMMENT ON FUNCTION @extschema@.chs_activity_explain(@extschema@.chs_activity, j
 -- A past day is scored by the version that was live when it ended; days before the
 -- first version was published, when none was, by the live one.
 --
+CREATE FUNCTION @extschema@.chs_activity_score(
+        activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
+        plugin_values jsonb,
+        OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,
+        OUT factor_scores double precision[])
+    RETURNS record
+    LANGUAGE c IMMUTABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'chs_activity_score';
+COMMENT ON FUNCTION @extschema@.chs_activity_score(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)
+    IS 'the same with what chs.plugin_values() returned; without it plug-ins have no data';
+
+CREATE FUNCTION @extschema@.chs_activity_explain(
+        activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
+        plugin_values jsonb,
+        OUT factor text, OUT metric text, OUT value double precision, OUT target double precision,
+        OUT score double precision, OUT weight double precision, OUT effective_weight double precision,
+        OUT contribution double precision, OUT trend text, OUT sparkline text, OUT details jsonb)
+    RETURNS SETOF record
+    LANGUAGE c IMMUTABLE PARALLEL SAFE COST 200 ROWS 24 AS 'MODULE_PATHNAME', 'chs_activity_explain';
+COMMENT ON FUNCTION @extschema@.chs_activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)
+    IS 'the same with what chs.plugin_values() returned; without it plug-ins have no data';
+
 -- Restricted, not safe: events of the own transaction that are not queued yet
 -- are known to the session itself only.
 CREATE FUNCTION @extschema@.chs_score(customer_id bigint, as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)

@@ -95,4 +95,8 @@ SELECT 'volume_only', t.factor, t.metric, t.segment, t.target
 FROM chs.targets t JOIN chs.metrics m ON (m.scorecard, m.factor, m.metric) = ('volume_only', t.factor, t.metric)
 WHERE t.scorecard = 'default';
 
+INSERT INTO chs.recommendations (recommendation, segment, score_from, score_below, priority, action) VALUES
+    ('whole_sponsor', 'enterprise', 0, 65, 1,
+     'Bring in an executive sponsor of your own: a talk between sponsors reaches the budget that the daily contacts do not decide about.');
+
 SELECT @extschema@.chs_publish('as shipped');

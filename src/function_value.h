@@ -1,0 +1,14 @@
+/*
+ * function_value.h
+ *	  What plug-ins returned, as jsonb, for the pure functions.
+ */
+#ifndef CHS_FUNCTION_VALUE_H
+#define CHS_FUNCTION_VALUE_H
+
+#include "score.h"
+
+extern void chs_function_values_read(Jsonb *jsonb, ScoreInput *input);
+extern Jsonb *chs_function_values_write(char *const *functions, int nfunctions,
+										const FunctionValue *values, int nvalues);
+
+#endif							/* CHS_FUNCTION_VALUE_H */
