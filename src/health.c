@@ -34,6 +34,7 @@ enum
 	HEALTH_COVERAGE,
 	HEALTH_TREND,
 	HEALTH_FACTOR_SCORES,
+	HEALTH_SEGMENT,
 	HEALTH_SCORECARD,
 	HEALTH_VERSION,
 	HEALTH_AS_OF,
@@ -281,6 +282,8 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_COVERAGE] = Float8GetDatum(score->coverage);
 	values[HEALTH_TREND] = chs_explain_trend(score->trend, &nulls[HEALTH_TREND]);
 	values[HEALTH_FACTOR_SCORES] = chs_explain_factor_scores(scorecard, score);
+	nulls[HEALTH_SEGMENT] = customer->segment == NULL;
+	values[HEALTH_SEGMENT] = nulls[HEALTH_SEGMENT] ? (Datum) 0 : CStringGetTextDatum(customer->segment);
 	values[HEALTH_SCORECARD] = CStringGetTextDatum(scorecard->name);
 	values[HEALTH_VERSION] = Int32GetDatum(live->version);
 	values[HEALTH_AS_OF] = DateADTGetDatum(as_of_day);

@@ -239,15 +239,6 @@ function_value(const ScoreInput *input, const Metric *m, int32 day, MetricScore 
 	}
 }
 
-static double
-metric_target(const Metric *m, const char *segment)
-{
-	for (int i = 0; i < m->ntargets && segment != NULL; i++)
-		if (strcmp(m->targets[i].segment, segment) == 0)
-			return m->targets[i].target;
-	return m->target;
-}
-
 /* Whether "none" is a number like any other for the metric. */
 static bool
 none_is_zero(const Metric *m)
@@ -274,7 +265,7 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 		result->penalty = m->penalty * result->value;
 		return;
 	}
-	result->target = metric_target(m, subject->segment);
+	result->target = chs_scorecard_number(&m->targets, subject->segment, m->target);
 	/* a curve over value / target says nothing where there is no target */
 	has_curve = !m->has_targets || !isnan(result->target);
 	if (!result->has_value)

@@ -325,12 +325,38 @@ need_function(Published *p, char *function)
 	return p->nfunctions++;
 }
 
+/* Reads an object of numbers by segment, if it is there. */
+static SegmentNumbers
+read_segment_numbers(JsonbContainer *object, const char *key, double low, double high, const char *where)
+{
+	SegmentNumbers result = {0};
+	JsonbValue	v;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+
+	if (!get_key(object, key, &v))
+		return result;
+	if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
+		invalid_document(key, where);
+	object = v.val.binary.data;
+	result.segments = palloc(Max(JsonContainerSize(object), 1) * sizeof(char *));
+	result.numbers = palloc(Max(JsonContainerSize(object), 1) * sizeof(double));
+	it = JsonbIteratorInit(object);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY)
+			continue;
+		result.segments[result.n] = pnstrdup(v.val.string.val, v.val.string.len);
+		result.numbers[result.n] = get_double(object, result.segments[result.n], low, high, where);
+		result.n++;
+	}
+	return result;
+}
+
 static void
 read_targets(Metric *m, JsonbContainer *object, const char *where)
 {
 	JsonbValue	v;
-	JsonbIterator *it;
-	JsonbIteratorToken token;
 
 	m->target = get_float8_nan();
 	if (get_key(object, "target", &v))
@@ -338,23 +364,8 @@ read_targets(Metric *m, JsonbContainer *object, const char *where)
 		m->target = get_double(object, "target", DBL_MIN, DBL_MAX, where);
 		m->has_targets = true;
 	}
-	if (!get_key(object, "targets", &v))
-		return;
-	if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
-		invalid_document("targets", where);
-	m->has_targets = true;
-	object = v.val.binary.data;
-	m->targets = palloc(Max(JsonContainerSize(object), 1) * sizeof(SegmentTarget));
-	it = JsonbIteratorInit(object);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token != WJB_KEY)
-			continue;
-		m->targets[m->ntargets].segment = pnstrdup(v.val.string.val, v.val.string.len);
-		m->targets[m->ntargets].target =
-			get_double(object, m->targets[m->ntargets].segment, DBL_MIN, DBL_MAX, where);
-		m->ntargets++;
-	}
+	m->targets = read_segment_numbers(object, "targets", DBL_MIN, DBL_MAX, where);
+	m->has_targets |= get_key(object, "targets", &v);
 }
 
 /* Reads what turns the value of a metric into a score. */
@@ -364,6 +375,7 @@ read_scoring(Metric *m, JsonbContainer *object, const char *where)
 	char	   *missing = get_string(object, "missing", true, where);
 
 	m->weight = get_double(object, "weight", 0, 1e6, where);
+	m->weights = read_segment_numbers(object, "weights", 0, 1e6, where);
 	m->curve = read_curve(get_string(object, "curve", true, where));
 	if (strcmp(missing, "missing") == 0)
 		m->missing = MISSING_MOVES;
@@ -433,6 +445,7 @@ read_factor(Published *p, Factor *f, JsonbContainer *object, int trend_days, con
 	f->name = get_string(object, "factor", true, psprintf("a factor of scorecard \"%s\"", scorecard));
 	where = psprintf("factor \"%s\"", f->name);
 	f->weight = get_double(object, "weight", 0, 1e6, where);
+	f->weights = read_segment_numbers(object, "weights", 0, 1e6, where);
 	metrics = get_container(object, "metrics", where);
 	if (!JsonContainerIsArray(metrics))
 		invalid_document("metrics", where);
@@ -516,6 +529,64 @@ read_scorecards(Published *p, JsonbContainer *root)
 	p->by_default = name == NULL ? NULL : find_scorecard(p, name);
 }
 
+/*
+ * chs_scorecard_number returns the number of a segment, or the one for segments
+ * without their own.
+ */
+double
+chs_scorecard_number(const SegmentNumbers *numbers, const char *segment, double otherwise)
+{
+	for (int i = 0; i < numbers->n && segment != NULL; i++)
+		if (strcmp(numbers->segments[i], segment) == 0)
+			return numbers->numbers[i];
+	return otherwise;
+}
+
+/*
+ * Returns a scorecard with the weights of a segment: itself, or a copy where those
+ * are others.
+ */
+static const Scorecard *
+with_weights_of_segment(const Scorecard *scorecard, const char *segment)
+{
+	Scorecard  *copy = palloc(sizeof(Scorecard));
+	bool		differs = false;
+
+	*copy = *scorecard;
+	copy->factors = palloc(Max(copy->nfactors, 1) * sizeof(Factor));
+	for (int i = 0; i < copy->nfactors; i++)
+	{
+		Factor	   *f = &copy->factors[i];
+
+		*f = scorecard->factors[i];
+		f->weight = chs_scorecard_number(&f->weights, segment, f->weight);
+		differs |= f->weight != scorecard->factors[i].weight;
+		f->metrics = palloc(Max(f->nmetrics, 1) * sizeof(Metric));
+		for (int j = 0; j < f->nmetrics; j++)
+		{
+			Metric	   *m = &f->metrics[j];
+
+			*m = scorecard->factors[i].metrics[j];
+			m->weight = chs_scorecard_number(&m->weights, segment, m->weight);
+			differs |= m->weight != scorecard->factors[i].metrics[j].weight;
+		}
+	}
+	return differs ? copy : scorecard;
+}
+
+/* Reads which scorecard a segment uses; the default one where it names none. */
+static const Scorecard *
+read_segment(const Published *p, JsonbContainer *object, const char *segment)
+{
+	char	   *name = get_string(object, "scorecard", false, psprintf("segment \"%s\"", segment));
+	const Scorecard *scorecard = name == NULL ? p->by_default : find_scorecard(p, name);
+
+	if (scorecard == NULL)
+		invalid_document("scorecard", psprintf("segment \"%s\"", segment));
+	return with_weights_of_segment(scorecard, segment);
+}
+
+/* After the scorecards are complete, because segments may have copies of them. */
 static void
 read_segments(Published *p, JsonbContainer *root)
 {
@@ -535,8 +606,7 @@ read_segments(Published *p, JsonbContainer *root)
 			continue;
 		s = &p->segments[p->nsegments++];
 		s->segment = pnstrdup(v.val.string.val, v.val.string.len);
-		s->scorecard = find_scorecard(p, get_string(get_container(object, s->segment, "\"segments\""),
-													"scorecard", true, "a segment"));
+		s->scorecard = read_segment(p, get_container(object, s->segment, "\"segments\""), s->segment);
 	}
 }
 
@@ -656,8 +726,8 @@ chs_scorecard_compile(Jsonb *document)
 
 	p->context = context;
 	read_scorecards(p, &document->root);
-	read_segments(p, &document->root);
 	identify_series(p);
+	read_segments(p, &document->root);
 	group_by_event_type(p);
 	MemoryContextSwitchTo(caller);
 	return p;

@@ -41,11 +41,13 @@ typedef struct Curve
 	}		   *points;			/* ascending by x */
 } Curve;
 
-typedef struct SegmentTarget
+/* Numbers that hold for one segment each. */
+typedef struct SegmentNumbers
 {
-	char	   *segment;
-	double		target;
-} SegmentTarget;
+	int			n;
+	char	  **segments;
+	double	   *numbers;
+} SegmentNumbers;
 
 typedef struct Metric
 {
@@ -64,8 +66,8 @@ typedef struct Metric
 	double		missing_score;
 	bool		has_targets;
 	double		target;			/* for segments without their own; NaN: none */
-	int			ntargets;
-	SegmentTarget *targets;
+	SegmentNumbers targets;
+	SegmentNumbers weights;		/* of segments with their own */
 } Metric;
 
 typedef struct Factor
@@ -73,6 +75,7 @@ typedef struct Factor
 	char	   *name;
 	double		weight;
 	bool		has_functions;	/* among its metrics */
+	SegmentNumbers weights;		/* of segments with their own */
 	int			nmetrics;
 	Metric	   *metrics;
 } Factor;
@@ -94,7 +97,7 @@ typedef struct Scorecard
 typedef struct SegmentScorecard
 {
 	char	   *segment;
-	const Scorecard *scorecard;
+	const Scorecard *scorecard; /* with the weights of the segment */
 } SegmentScorecard;
 
 typedef struct SeriesDefinition
@@ -141,6 +144,7 @@ typedef struct Published
 extern const Published *chs_scorecard_compile(Jsonb *document);
 extern const Published *chs_scorecard_compiled(Datum document);
 extern const Scorecard *chs_scorecard_of_segment(const Published *published, const char *segment);
+extern double chs_scorecard_number(const SegmentNumbers *numbers, const char *segment, double otherwise);
 extern bool chs_scorecard_serves(const Published *counted, const Published *needed);
 extern double chs_scorecard_curve(const Curve *curve, double x);
 extern void chs_scorecard_project(ActivityData *data, const Published *published);

@@ -50,6 +50,7 @@ SELECT chs.dump('chs.segments');
 SELECT chs.dump('chs.targets');
 SELECT chs.dump('chs.plugins');
 SELECT chs.dump('chs.recommendations');
+SELECT chs.dump('chs.segment_weights');
 SELECT chs.dump('chs.scorecard_versions');
 SELECT chs.dump('chs.scorecard_version_factors');
 SELECT chs.dump('chs.event_types');

@@ -209,3 +209,27 @@ $$;
 COMMENT ON FUNCTION chs.targets_guard() IS 'trigger: refuses invalid rows of chs.targets and says why';
 CREATE TRIGGER targets_guard BEFORE INSERT OR UPDATE ON chs.targets
     FOR EACH ROW EXECUTE FUNCTION chs.targets_guard();
+
+CREATE FUNCTION chs.segment_weights_guard() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    hint text;
+BEGIN
+    IF NEW.weight >= 0 AND NEW.weight <= 1e6 THEN
+        IF NOT EXISTS (SELECT FROM chs.metrics m
+                       WHERE (m.scorecard, m.factor, m.metric) = (NEW.scorecard, NEW.factor, NEW.metric) AND m.penalty IS NOT NULL) THEN
+            RETURN NEW;
+        END IF;
+        hint := 'A penalty has no weight: it takes points off for each event.';
+    ELSE
+        hint := 'Weights are relative to each other, from 0 to 1000000; 0 leaves it out for the segment.';
+    END IF;
+    RAISE EXCEPTION 'invalid "weight" of %factor "%" of scorecard "%" for segment "%": %',
+            CASE WHEN NEW.metric IS NULL THEN '' ELSE format('metric "%s" of ', NEW.metric) END,
+            NEW.factor, NEW.scorecard, NEW.segment, COALESCE(to_jsonb(NEW.weight), 'null')
+        USING ERRCODE = 'check_violation', HINT = hint, SCHEMA = 'chs', TABLE = 'segment_weights', COLUMN = 'weight';
+END
+$$;
+COMMENT ON FUNCTION chs.segment_weights_guard() IS 'trigger: refuses invalid rows of chs.segment_weights and says why';
+CREATE TRIGGER segment_weights_guard BEFORE INSERT OR UPDATE ON chs.segment_weights
+    FOR EACH ROW EXECUTE FUNCTION chs.segment_weights_guard();

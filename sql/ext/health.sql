@@ -7,6 +7,7 @@ CREATE TABLE chs.customer_health (
     coverage      double precision NOT NULL,
     trend         text CHECK (trend IN ('improving', 'stable', 'declining')),
     factor_scores double precision[] NOT NULL,
+    segment       text,
     scorecard     text NOT NULL,
     version       integer NOT NULL,
     as_of         date NOT NULL,
@@ -23,6 +24,7 @@ COMMENT ON COLUMN chs.customer_health.status IS 'healthy, at_risk, critical or u
 COMMENT ON COLUMN chs.customer_health.coverage IS 'share of the factor weight that rests on data, 0 to 1';
 COMMENT ON COLUMN chs.customer_health.trend IS 'improving, stable or declining against some days ago (the scorecard''s trend_days); NULL where there was no score';
 COMMENT ON COLUMN chs.customer_health.factor_scores IS 'score of each factor, in the order of chs.scorecard_version_factors; NULL without data';
+COMMENT ON COLUMN chs.customer_health.segment IS 'the segment of the customer that was used';
 COMMENT ON COLUMN chs.customer_health.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.customer_health.version IS 'the published version that was used';
 COMMENT ON COLUMN chs.customer_health.as_of IS 'the UTC day that the score is for';
@@ -70,6 +72,7 @@ CREATE TABLE chs.health_scores (
     coverage        double precision NOT NULL,
     trend           text,
     factor_scores   double precision[] NOT NULL,
+    segment         text,
     scorecard       text NOT NULL,
     version         integer NOT NULL,
     as_of           date NOT NULL,
@@ -83,4 +86,5 @@ ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
 ALTER TABLE chs.health_scores DISABLE TRIGGER ALL;
 COMMENT ON TABLE chs.health_scores IS 'history: one row per customer and UTC day, and one for each change that matters';
 COMMENT ON SEQUENCE chs.health_scores_health_score_id_seq IS 'numbers chs.health_scores';
+COMMENT ON COLUMN chs.health_scores.segment IS 'the segment that the customer was in, by whose scorecard, weights and targets the score was made';
 COMMENT ON COLUMN chs.health_scores.version IS 'the published version that made the score, with which it can be recomputed';

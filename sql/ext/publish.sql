@@ -5,6 +5,7 @@ CREATE TABLE chs.scorecard_versions (
     published_at   timestamptz NOT NULL DEFAULT now(),
     published_by   text NOT NULL DEFAULT current_user,
     note           text,
+    changes        jsonb NOT NULL DEFAULT '[]',
     document       jsonb NOT NULL,
     series_version integer NOT NULL,
     published_by_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -13,7 +14,12 @@ CREATE TABLE chs.scorecard_versions (
 -- In the row if it fits, where queries that score with it find it at once.
 ALTER TABLE chs.scorecard_versions ALTER COLUMN document SET STORAGE MAIN;
 COMMENT ON TABLE chs.scorecard_versions IS 'every published version, whole; the highest one is live';
-COMMENT ON COLUMN chs.scorecard_versions.recommendations IS 'the recommendations of the draft at that time; not in the document, which is handed to a function for every score';
+COMMENT ON COLUMN chs.scorecard_versions.recommendations IS 'the recommendations of that version; not in the document, which is handed to a function for every score';
+COMMENT ON COLUMN chs.scorecard_versions.published_at IS 'since when it was live, until the next one was';
+COMMENT ON COLUMN chs.scorecard_versions.published_by IS 'who published it';
+COMMENT ON COLUMN chs.scorecard_versions.note IS 'why, as its publisher said';
+COMMENT ON COLUMN chs.scorecard_versions.changes IS 'what is different from the version before, an object per difference; chs.scorecard_changes has them as rows';
+COMMENT ON COLUMN chs.scorecard_versions.document IS 'all of it: scorecards, factors, metrics, targets, segments';
 COMMENT ON COLUMN chs.scorecard_versions.published_by_xid IS 'the transaction that published it: snapshots that do not see it go by the version before';
 COMMENT ON COLUMN chs.scorecard_versions.series_version IS 'version since which activities count all the series that this one needs';
 
@@ -23,9 +29,11 @@ CREATE TABLE chs.scorecard_version_factors (
     ordinal    integer NOT NULL,
     factor     text NOT NULL,
     weight     double precision NOT NULL,
+    segment_weights jsonb,
     PRIMARY KEY (version, scorecard, ordinal)
 );
 COMMENT ON TABLE chs.scorecard_version_factors IS 'which factor stands where in the factor_scores of a score, per published version';
+COMMENT ON COLUMN chs.scorecard_version_factors.segment_weights IS 'weights of segments that have one of their own, by segment';
 
 -- A published version never changes: history rests on it.
 CREATE FUNCTION chs.scorecard_versions_guard() RETURNS trigger
@@ -55,35 +63,6 @@ CREATE FUNCTION chs.document_series(document jsonb) RETURNS bigint[]
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_document_series';
 COMMENT ON FUNCTION chs.document_series(jsonb) IS 'identifiers of all series that a published document counts, ascending';
 
-CREATE FUNCTION chs.draft_document() RETURNS jsonb
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT jsonb_build_object(
-        'default', (SELECT min(s.scorecard) FROM chs.scorecards s WHERE s.is_default),
-        'segments', COALESCE((SELECT jsonb_object_agg(g.segment, jsonb_build_object('scorecard', g.scorecard))
-                              FROM chs.segments g), '{}'),
-        'scorecards', COALESCE((SELECT jsonb_object_agg(s.scorecard, jsonb_build_object(
-            'min_coverage', s.min_coverage, 'healthy_from', s.healthy_from, 'at_risk_from', s.at_risk_from,
-            'grace', s.grace, 'trend_days', s.trend_days, 'trend_band', s.trend_band,
-            'factors', COALESCE((SELECT jsonb_agg(jsonb_build_object('factor', f.factor, 'weight', f.weight,
-                'metrics', COALESCE((SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-                    'metric', m.metric, 'event_type', m.event_type, 'aggregate', m.aggregate, 'measure', m.measure,
-                    'field', m.field, 'filter', m.filter, 'base_filter', m.base_filter,
-                    'window_days', m.window_days, 'curve', m.curve, 'weight', m.weight,
-                    'missing', m.missing, 'missing_score', m.missing_score, 'penalty', m.penalty, 'function', m.function,
-                    'target', (SELECT t.target FROM chs.targets t
-                               WHERE (t.scorecard, t.factor, t.metric) = (m.scorecard, m.factor, m.metric)
-                               AND t.segment IS NULL),
-                    'targets', (SELECT jsonb_object_agg(t.segment, t.target) FROM chs.targets t
-                                WHERE (t.scorecard, t.factor, t.metric) = (m.scorecard, m.factor, m.metric)
-                                AND t.segment IS NOT NULL))) ORDER BY m.position)
-                    FROM chs.metrics m WHERE (m.scorecard, m.factor) = (f.scorecard, f.factor)), '[]'))
-                ORDER BY f.position) FROM chs.factors f WHERE f.scorecard = s.scorecard), '[]')))
-            FROM chs.scorecards s), '{}'));
-END;
-COMMENT ON FUNCTION chs.draft_document() IS 'the draft as the document that publishing freezes';
-
 CREATE FUNCTION @extschema@.chs_publish(note text DEFAULT NULL) RETURNS integer
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
@@ -111,14 +90,60 @@ BEGIN
     ELSE
         series := number;
     END IF;
-    INSERT INTO chs.scorecard_versions (version, published_by, note, document, series_version)
-    VALUES (number, session_user, note, draft, series);
+    INSERT INTO chs.scorecard_versions (version, published_by, note, changes, document, series_version)
+    VALUES (number, session_user, note,
+            (SELECT COALESCE(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+                 'path', c.path, 'change', c.change, 'old', c.old_value, 'new', c.new_value))), '[]')
+             FROM chs.document_changes(@extschema@.chs_scorecard_export(live.version), @extschema@.chs_scorecard_export()) c
+             WHERE live.version IS NOT NULL),
+            draft, series);
     INSERT INTO chs.scorecard_version_factors
-    SELECT number, s.key, f.ordinality, f.value ->> 'factor', (f.value ->> 'weight')::double precision
+    SELECT number, s.key, f.ordinality, f.value ->> 'factor', (f.value ->> 'weight')::double precision, f.value -> 'weights'
     FROM jsonb_each(draft -> 'scorecards') s,
          jsonb_array_elements(s.value -> 'factors') WITH ORDINALITY f;
     RETURN number;
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION 'another version was published at the same time'
+        USING ERRCODE = 'serialization_failure', HINT = 'Publish again, in a new transaction.';
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_publish(text) IS 'freezes the draft as a new version, makes it live for everyone, and returns its number';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_publish(text) FROM PUBLIC;
+
+CREATE VIEW chs.scorecard_changes WITH (security_invoker) AS
+SELECT v.version, v.published_at, v.published_by, v.note,
+       array_to_string(c.path, '.') AS what, c.change, c.old AS old_value, c.new AS new_value
+FROM chs.scorecard_versions v
+CROSS JOIN LATERAL jsonb_to_recordset(v.changes) c(path text[], change text, old jsonb, new jsonb);
+COMMENT ON VIEW chs.scorecard_changes IS 'what each published version changed: a row per difference from the version before';
+
+CREATE VIEW chs.draft_changes WITH (security_invoker) AS
+SELECT array_to_string(c.path, '.') AS what, c.change, c.old_value, c.new_value
+FROM (SELECT max(v.version) AS version FROM chs.scorecard_versions v) live
+CROSS JOIN LATERAL chs.document_changes(@extschema@.chs_scorecard_export(live.version), @extschema@.chs_scorecard_export()) c;
+COMMENT ON VIEW chs.draft_changes IS 'what publishing the draft would change: a row per difference from what is live';
+
+CREATE FUNCTION @extschema@.chs_rollback(version integer, note text DEFAULT NULL, discard boolean DEFAULT false)
+    RETURNS integer
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    document CONSTANT jsonb := @extschema@.chs_scorecard_export(COALESCE(chs_rollback.version, 0));
+    unpublished bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0);
+    SELECT count(*) INTO unpublished FROM chs.draft_changes;
+    IF unpublished > 0 AND discard IS NOT TRUE THEN
+        RAISE EXCEPTION 'the draft has changes that are not published'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('chs.draft_changes has %s.', unpublished),
+                  HINT = format('Save them with chs_scorecard_export() if they are needed, and let them go: chs_rollback(%s, discard => true).',
+                                chs_rollback.version);
+    END IF;
+    PERFORM @extschema@.chs_scorecard_import(document);
+    RETURN @extschema@.chs_publish(COALESCE(note, format('back to version %s', chs_rollback.version)));
+END
+$$;
+COMMENT ON FUNCTION @extschema@.chs_rollback(integer, text, boolean)
+    IS 'makes an earlier version the draft and publishes it again, as a new version whose number it returns; a draft with unpublished changes is lost only if discard is true';
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_rollback(integer, text, boolean) FROM PUBLIC;

@@ -100,9 +100,10 @@ COMMENT ON COLUMN chs.metrics.penalty IS 'points taken off the factor for each e
 CREATE TABLE chs.segments (
     segment      text PRIMARY KEY CHECK (segment <> ''),
     description  text,
-    scorecard    text NOT NULL REFERENCES chs.scorecards ON UPDATE CASCADE
+    scorecard    text REFERENCES chs.scorecards ON UPDATE CASCADE
 );
-COMMENT ON TABLE chs.segments IS 'groups of customers; each chooses its scorecard';
+COMMENT ON TABLE chs.segments IS 'groups of customers; each chooses its scorecard, from the next publishing on';
+COMMENT ON COLUMN chs.segments.scorecard IS 'scores the customers of the segment; NULL: the default one';
 
 CREATE TABLE chs.targets (
     scorecard    text NOT NULL,
@@ -115,3 +116,17 @@ CREATE TABLE chs.targets (
 );
 COMMENT ON TABLE chs.targets IS 'draft: what is expected of a metric, per segment';
 COMMENT ON COLUMN chs.targets.segment IS 'NULL: every segment without a row of its own';
+
+CREATE TABLE chs.segment_weights (
+    scorecard    text NOT NULL,
+    factor       text NOT NULL,
+    metric       text,
+    segment      text NOT NULL REFERENCES chs.segments ON UPDATE CASCADE ON DELETE CASCADE,
+    weight       double precision NOT NULL CHECK (weight >= 0 AND weight <= 1e6),
+    UNIQUE NULLS NOT DISTINCT (scorecard, factor, metric, segment),
+    FOREIGN KEY (scorecard, factor) REFERENCES chs.factors ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (scorecard, factor, metric) REFERENCES chs.metrics ON UPDATE CASCADE ON DELETE CASCADE
+);
+COMMENT ON TABLE chs.segment_weights IS 'draft: weights of factors and metrics that a segment has instead of the scorecard''s';
+COMMENT ON COLUMN chs.segment_weights.metric IS 'NULL: the weight is that of the factor';
+COMMENT ON COLUMN chs.segment_weights.weight IS 'instead of that of the row in chs.factors or chs.metrics';

@@ -50,9 +50,12 @@ SELECT s.health_score_id, s.customer_id, f.factor AS factor_name,
            'contribution', s.factor_scores[f.ordinal] * f.weight / nullif(w.with_data, 0),
            'scorecard', s.scorecard, 'version', s.version, 'as_of', s.as_of) AS details
 FROM chs.health_scores s
-JOIN chs.scorecard_version_factors f ON f.version = s.version AND f.scorecard = s.scorecard
+JOIN LATERAL (
+    SELECT g.factor, g.ordinal, COALESCE((g.segment_weights ->> s.segment)::double precision, g.weight) AS weight
+    FROM chs.scorecard_version_factors g
+    WHERE g.version = s.version AND g.scorecard = s.scorecard) f ON true
 CROSS JOIN LATERAL (
-    SELECT sum(g.weight) AS with_data
+    SELECT sum(COALESCE((g.segment_weights ->> s.segment)::double precision, g.weight)) AS with_data
     FROM chs.scorecard_version_factors g
     WHERE g.version = s.version AND g.scorecard = s.scorecard
       AND s.factor_scores[g.ordinal] IS NOT NULL) w;
@@ -66,9 +69,12 @@ SELECT c.customer_id, c.name, c.segment, f.factor AS factor_name, f.ordinal AS p
        h.as_of, h.calculated_at
 FROM chs.customer_health h
 JOIN chs.customers c USING (customer_id)
-JOIN chs.scorecard_version_factors f ON f.version = h.version AND f.scorecard = h.scorecard
+JOIN LATERAL (
+    SELECT g.factor, g.ordinal, COALESCE((g.segment_weights ->> h.segment)::double precision, g.weight) AS weight
+    FROM chs.scorecard_version_factors g
+    WHERE g.version = h.version AND g.scorecard = h.scorecard) f ON true
 CROSS JOIN LATERAL (
-    SELECT sum(g.weight) AS with_data
+    SELECT sum(COALESCE((g.segment_weights ->> h.segment)::double precision, g.weight)) AS with_data
     FROM chs.scorecard_version_factors g
     WHERE g.version = h.version AND g.scorecard = h.scorecard
       AND h.factor_scores[g.ordinal] IS NOT NULL) w;
