@@ -392,29 +392,46 @@ get_long_total(Reader *r, uint64 low)
 	return total;
 }
 
-static int128
-get_total(Reader *r)
+/*
+ * Stores a total by halves.  Left to the compiler it goes through memory by
+ * halves and is read from there as a whole, for which the processor has to wait.
+ */
+static inline void
+set_total(int128 *total, int128 value)
+{
+	uint64	   *halves = (uint64 *) total;
+
+#ifdef WORDS_BIGENDIAN
+	halves[0] = (uint64) (value >> 64);
+	halves[1] = (uint64) value;
+#else
+	halves[0] = (uint64) value;
+	halves[1] = (uint64) (value >> 64);
+#endif
+}
+
+static inline void
+get_total(Reader *r, int128 *total)
 {
 	uint64		v = 0;
-	int64		total;
 
 	for (int shift = 0; shift < 56; shift += 7)
 	{
 		uint8		b = get_byte(r);
+		int64		number;
 
 		v |= (uint64) (b & 0x7f) << shift;
 		if (b & 0x80)
 			continue;
 		if (shift > 0 && b == 0)
 			activity_corrupted("a total is malformed");
-		total = (int64) (v >> 2) ^ -(int64) (v >> 1 & 1);
-		if ((v & 1) == 0)
-			return (int128) total * 1000000;
-		if (total % 1000000 == 0)
+		number = (int64) (v >> 2) ^ -(int64) (v >> 1 & 1);
+		if ((v & 1) && number % 1000000 == 0)
 			activity_corrupted("a total is out of range");
-		return total;
+		set_total(total, (int128) number * (v & 1 ? 1 : 1000000));
+		return;
 	}
-	return get_long_total(r, v);
+	*total = get_long_total(r, v);
 }
 
 static void
@@ -437,7 +454,7 @@ get_run(Reader *r, Series *s, int32 first, int ncells)
 		c->day = (int32) day;
 		c->n = get_number(r, 1, PG_INT64_MAX, "a count is out of range");
 		if (s->kind == SERIES_SUM)
-			c->total = get_total(r);
+			get_total(r, &c->total);
 	}
 }
 
@@ -459,6 +476,21 @@ add_days(Series *s, int first_cell, uint64 key, int64 day, uint64 days)
 	}
 	if (high != 0)
 		s->cells[s->ncells++] = (Cell) {.key = key,.day = block + DISTINCT_BLOCK,.total = (int128) high};
+}
+
+/* Reads so many bytes of days, at most 8, from an offset on. */
+static inline uint64
+get_days(const Reader *r, int offset, int nbytes)
+{
+	const char *from = r->next + offset;
+	uint64		days = 0;
+
+	/* mostly more follows, and reading all of a word is faster */
+	memcpy(&days, from, r->end - from >= 8 ? 8 : nbytes);
+#ifdef WORDS_BIGENDIAN
+	days = pg_bswap64(days);
+#endif
+	return nbytes < 8 ? days & (((uint64) 1 << nbytes * 8) - 1) : days;
 }
 
 static void
@@ -498,12 +530,8 @@ get_distinct(Reader *r, Series *s, int32 first, int nvalues)
 		add_days(s, first_cell, key, day, 1);
 		for (int byte = 0; byte < nbytes; byte += 8)
 		{
-			uint64		days = 0;
+			uint64		days = get_days(r, byte, Min(nbytes - byte, 8));
 
-			memcpy(&days, r->next + byte, Min(nbytes - byte, 8));
-#ifdef WORDS_BIGENDIAN
-			days = pg_bswap64(days);
-#endif
 			add_days(s, first_cell, key, day + 1 + byte * 8, days);
 		}
 		r->next += nbytes;
