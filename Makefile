@@ -11,7 +11,7 @@ AREAS = schema activity scorecards plugins recommendations guards documents publ
 DATA_built = sql/chs--$(EXTVERSION).sql
 EXTRA_CLEAN = $(DATA_built)
 
-REGRESS = access activity alter curves guards documents segments events record explain triggers reinstall versions operations failures
+REGRESS = access activity alter curves guards documents segments events record explain triggers reinstall versions operations plugins failures
 REGRESS_OPTS = --inputdir=. --load-extension=chs
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=chs

@@ -61,23 +61,26 @@ COMMENT ON FUNCTION @extschema@.chs_recommendations(bigint)
     IS 'what to do for a customer, what would gain the most first: points of the score to be had, and the metrics that they are lost by';
 
 CREATE VIEW chs.recommendations_current WITH (security_invoker) AS
-SELECT h.customer_id, c.name, c.segment, h.status,
+SELECT h.customer_id, c.name, h.segment, h.status,
        row_number() OVER (PARTITION BY h.customer_id ORDER BY g.gain DESC, r.priority, r.recommendation) AS rank,
        r.recommendation, r.factor, r.action, r.priority, g.gain, g.score, h.as_of, h.calculated_at
 FROM chs.customer_health h
 JOIN chs.customers c USING (customer_id)
 CROSS JOIN jsonb_populate_recordset(NULL::chs.recommendations, chs.live_recommendations()) r
-LEFT JOIN chs.scorecard_version_factors f ON f.version = h.version AND f.scorecard = h.scorecard AND f.factor = r.factor
+LEFT JOIN LATERAL (
+    SELECT v.factor, v.ordinal, COALESCE((v.segment_weights ->> h.segment)::double precision, v.weight) AS weight
+    FROM chs.scorecard_version_factors v
+    WHERE v.version = h.version AND v.scorecard = h.scorecard AND v.factor = r.factor) f ON true
 CROSS JOIN LATERAL (
     SELECT CASE WHEN r.factor IS NULL THEN h.score ELSE h.factor_scores[f.ordinal] END AS score,
            CASE WHEN r.factor IS NULL THEN 100 - COALESCE(h.score, 0)
                 ELSE COALESCE((100 - h.factor_scores[f.ordinal]) * f.weight / nullif((
-                    SELECT sum(v.weight) FROM chs.scorecard_version_factors v
+                    SELECT sum(COALESCE((v.segment_weights ->> h.segment)::double precision, v.weight)) FROM chs.scorecard_version_factors v
                     WHERE v.version = h.version AND v.scorecard = h.scorecard
                       AND h.factor_scores[v.ordinal] IS NOT NULL), 0), 0) END AS gain) g
 WHERE h.active
   AND (r.scorecard IS NULL OR r.scorecard = h.scorecard)
-  AND (r.segment IS NULL OR r.segment = c.segment)
+  AND (r.segment IS NULL OR r.segment = h.segment)
   AND (r.factor IS NULL OR f.factor IS NOT NULL)
   AND chs.recommendation_applies(r, g.score);
 COMMENT ON VIEW chs.recommendations_current IS 'what to do for every customer, by its stored health';
