@@ -514,6 +514,19 @@ touch_restored(Gathering *g, int64 customer_id)
 	touch_customer(g, customer_id, false)->rebuild = true;
 }
 
+/* Deletes of events before this time change no score, and are not captured. */
+static TimestampTz deletes_ignored_before = DT_NOBEGIN;
+
+/*
+ * chs_capture_ignore_deletes has the deleting of events before a time captured no
+ * more, until it is called with DT_NOBEGIN: for events that no window reaches.
+ */
+void
+chs_capture_ignore_deletes(TimestampTz before)
+{
+	deletes_ignored_before = before;
+}
+
 /*
  * chs_capture is the row trigger of chs.customer_events: an inserted event is
  * checked and counted; of updated and deleted ones the customers are rebuilt.
@@ -530,6 +543,9 @@ chs_capture(PG_FUNCTION_ARGS)
 	check_trigger(fcinfo, true, "chs.capture");
 	live = capturing_version();
 	check_table(fcinfo, live->events, "chs.capture", "customer_events");
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) && deletes_ignored_before != DT_NOBEGIN &&
+		read_event(trigdata->tg_trigslot).occurred_at < deletes_ignored_before)
+		PG_RETURN_POINTER(NULL);
 	g = gathering_for(live);
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && chs_restore_is_on(trigdata->tg_relation))
 		touch_restored(g, slot_int64(trigdata->tg_trigslot, EVENTS_CUSTOMER_ID));

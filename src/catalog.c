@@ -82,6 +82,7 @@ static const char *const relation_names[] = {
 	[CHS_QUEUE] = "queue",
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = "queue_customer_id_idx",
 	[CHS_QUEUE_XID_IDX] = "queue_xid_idx",
+	[CHS_RETENTION] = "retention",
 	[CHS_SCORECARD_VERSIONS] = "scorecard_versions",
 	[CHS_SCORECARD_VERSIONS_PKEY] = "scorecard_versions_pkey"
 };

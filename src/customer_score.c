@@ -15,6 +15,7 @@
 #include "explain.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "retention.h"
 #include "plugin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -95,21 +96,37 @@ chs_customer_find_as_caller(int64 customer_id, Customer *customer)
 }
 
 /*
+ * Makes the activity from the raw events, or raises an error where some that are
+ * needed have been deleted; those of the current score are kept.
+ */
+static ActivityData *
+activity_from_events(const CustomerScore *cs, const Customer *customer, const Live *live)
+{
+	int32		as_of_day = cs->subject.as_of_day;
+
+	if (cs->version != live || as_of_day != Min(chs_customer_today(), customer->last_day))
+		chs_retention_check_past(cs->version, cs->scorecard, as_of_day);
+	return chs_customer_from_events(customer->customer_id, cs->version, as_of_day, as_of_day);
+}
+
+/*
  * Returns the activity that a version needs, as the active snapshot sees it: what
  * is folded, merged with what is queued; or, where those cannot tell, made from
  * the raw events.
  */
 static ActivityData *
-activity_as_of(int64 customer_id, const Live *live, const Live *version, int32 as_of_day)
+activity_as_of(const CustomerScore *cs, const Customer *customer, const Live *live)
 {
+	int64		customer_id = customer->customer_id;
+	int32		as_of_day = cs->subject.as_of_day;
 	Snapshot	snapshot = GetActiveSnapshot();
 	StoredActivity stored;
 	QueuedDeltas queued;
 	ActivityData *data;
 
 	/* the snapshot may see events that are neither folded nor queued */
-	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, version->published))
-		return chs_customer_from_events(customer_id, version, as_of_day, as_of_day);
+	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, cs->version->published))
+		return activity_from_events(cs, customer, live);
 	stored = chs_customer_stored(customer_id, snapshot);
 	queued = chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, snapshot);
 	data = stored.activity;
@@ -120,7 +137,7 @@ activity_as_of(int64 customer_id, const Live *live, const Live *version, int32 a
 		if (data->day <= as_of_day)
 			return data;
 	}
-	return chs_customer_from_events(customer_id, version, as_of_day, as_of_day);
+	return activity_from_events(cs, customer, live);
 }
 
 /* The version that a score is to be made by: one that is named, or that of the day. */
@@ -156,7 +173,7 @@ customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 	cs->subject.segment = customer.segment;
 	cs->subject.created_day = customer.created_day;
 	cs->subject.as_of_day = Min(as_of_day, customer.last_day);
-	cs->activity = activity_as_of(customer.customer_id, live, cs->version, cs->subject.as_of_day);
+	cs->activity = activity_as_of(cs, &customer, live);
 	return true;
 }
 

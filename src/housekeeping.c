@@ -4,6 +4,10 @@
  */
 #include "housekeeping.h"
 
+#include "retention.h"
+
 const HousekeepingStep chs_housekeeping_steps[] = {
+	chs_retention_delete_events,
+	chs_retention_delete_history,
 	NULL
 };

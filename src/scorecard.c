@@ -391,6 +391,13 @@ read_scoring(Metric *m, JsonbContainer *object, const char *where)
 	read_targets(m, object, where);
 }
 
+/* How many days a metric and its trend need: growth compares with the window before. */
+static int
+metric_reach(const Metric *m, int trend_days)
+{
+	return m->window * (m->aggregate == METRIC_GROWTH ? 2 : 1) + trend_days;
+}
+
 /* Reads the series that a metric is made of. */
 static void
 read_events(Published *p, Metric *m, JsonbContainer *object, int trend_days, const char *where)
@@ -402,8 +409,7 @@ read_events(Published *p, Metric *m, JsonbContainer *object, int trend_days, con
 	m->event_type = get_string(object, "event_type", true, where);
 	m->measure = read_measure(get_string(object, "measure", false, where), where);
 	m->window = (int) get_double(object, "window_days", 1, 730, where);
-	/* the trend looks back, and growth compares with the window before */
-	keep = m->window * (m->aggregate == METRIC_GROWTH ? 2 : 1) + trend_days;
+	keep = metric_reach(m, trend_days);
 	m->series = need_series(p, m->event_type, series_kind(m), field, filter, keep, where);
 	if (m->aggregate == METRIC_RATIO)
 		m->base = need_series(p, m->event_type, series_kind(m), field,
@@ -784,6 +790,22 @@ chs_scorecard_of_segment(const Published *published, const char *segment)
 				 errmsg("no scorecard is the default"),
 				 errhint("Set is_default of one row of chs.scorecards and publish with chs_publish().")));
 	return published->by_default;
+}
+
+/*
+ * chs_scorecard_reach returns how many days of events a scorecard and its trend
+ * need.
+ */
+int
+chs_scorecard_reach(const Scorecard *scorecard)
+{
+	int			reach = 0;
+
+	for (int i = 0; i < scorecard->nfactors; i++)
+		for (int j = 0; j < scorecard->factors[i].nmetrics; j++)
+			if (scorecard->factors[i].metrics[j].series >= 0)
+				reach = Max(reach, metric_reach(&scorecard->factors[i].metrics[j], scorecard->trend_days));
+	return reach;
 }
 
 /*

@@ -29,6 +29,10 @@ int			chs_max_workers = 2;
 /* How many queue rows one transaction of the worker looks at. */
 int			chs_batch_size = 1000;
 
+/* How long events and history are kept, in minutes; 0: for ever. */
+int			chs_event_retention = 0;
+int			chs_history_retention = 0;
+
 /* From how many points on a change of the score is a row of the history. */
 double		chs_history_threshold = 1.0;
 
@@ -114,5 +118,13 @@ chs_settings_define(void)
 							"How long the function of a plug-in factor may take for one customer and day.",
 							"One that takes longer is cancelled, and the customer's score fails.  0 turns this off.",
 							&chs_plugin_timeout, 5000, 0, 600000, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("chs.event_retention",
+							"How long events are kept in chs.customer_events.",
+							"Older ones are deleted, by whole UTC days, but never one that a score still needs.  0 keeps all.",
+							&chs_event_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
+	DefineCustomIntVariable("chs.history_retention",
+							"How long rows are kept in chs.health_scores.",
+							"Those of older UTC days are deleted.  0 keeps all.",
+							&chs_history_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("chs");
 }

@@ -84,8 +84,8 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 		return;
 	if (queued->ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued->deltas, queued->ndeltas));
-	if (data->day == DAY_NEVER)
-		chs_activity_prune_to(data, chs_customer_today());
+	/* events that no window reaches any more may have been deleted, see chs.event_retention */
+	chs_activity_prune_to(data, Max(data->day, Min(chs_customer_today(), customer->last_day)));
 	chs_scorecard_project(data, live->published);
 	expected = chs_customer_from_events(customer->customer_id, live, data->day, DAY_NO_END);
 	found_text = activity_text(data);

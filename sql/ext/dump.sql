@@ -60,6 +60,7 @@ DROP FUNCTION chs.dump(regclass);
 -- These two ship no rows, and their foreign keys check nothing at an insert.
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.health_scores', '');
+SELECT pg_catalog.pg_extension_config_dump('chs.retention', '');
 
 SELECT pg_catalog.pg_extension_config_dump('chs.customers_customer_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events_event_id_seq', '');

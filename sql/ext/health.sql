@@ -81,6 +81,8 @@ CREATE TABLE chs.health_scores (
 );
 -- The rows come in this order, so a few blocks of summaries do.
 CREATE INDEX health_scores_calculated_at_idx ON chs.health_scores USING brin (calculated_at);
+-- For retention; new rows go to its end, and a day's rows share their key.
+CREATE INDEX health_scores_as_of_idx ON chs.health_scores (as_of);
 ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE chs.health_scores DISABLE TRIGGER ALL;

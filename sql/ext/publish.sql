@@ -101,6 +101,7 @@ BEGIN
     SELECT number, s.key, f.ordinality, f.value ->> 'factor', (f.value ->> 'weight')::double precision, f.value -> 'weights'
     FROM jsonb_each(draft -> 'scorecards') s,
          jsonb_array_elements(s.value -> 'factors') WITH ORDINALITY f;
+    PERFORM chs.warn_of_deleted_events(draft);
     RETURN number;
 EXCEPTION WHEN unique_violation THEN
     RAISE EXCEPTION 'another version was published at the same time'

@@ -1,0 +1,207 @@
+-- Retention: events and history that are older than they have to be kept.
+
+-- Dumped, because it tells what is missing.
+CREATE TABLE chs.retention (
+    kind             text PRIMARY KEY CHECK (kind IN ('events', 'history')),
+    kept_from        date,
+    deleted          bigint NOT NULL,
+    pass_before      date NOT NULL,
+    last_customer_id bigint,
+    complete         boolean NOT NULL,
+    updated_at       timestamptz NOT NULL
+);
+COMMENT ON TABLE chs.retention IS 'what chs.event_retention and chs.history_retention have had deleted';
+COMMENT ON COLUMN chs.retention.kind IS 'events: rows of chs.customer_events; history: rows of chs.health_scores';
+COMMENT ON COLUMN chs.retention.kept_from IS 'rows of earlier UTC days have been deleted; NULL: none have';
+COMMENT ON COLUMN chs.retention.deleted IS 'rows deleted so far';
+COMMENT ON COLUMN chs.retention.pass_before IS 'the latest pass deletes rows of earlier UTC days';
+COMMENT ON COLUMN chs.retention.last_customer_id IS 'events of customers up to this one are deleted, in this pass';
+COMMENT ON COLUMN chs.retention.complete IS 'this pass is done';
+COMMENT ON COLUMN chs.retention.updated_at IS 'when rows were deleted last';
+
+CREATE FUNCTION chs.retention_setting(kind text) RETURNS interval
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_retention_setting';
+COMMENT ON FUNCTION chs.retention_setting(text) IS 'chs.event_retention (of kind events) or chs.history_retention; NULL where it is off';
+CREATE FUNCTION chs.document_reach(document jsonb) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_document_reach';
+COMMENT ON FUNCTION chs.document_reach(jsonb) IS 'how many days of events, today included, the scores of a published document and their trends need';
+CREATE FUNCTION chs.delete_old_events(after bigint, max_rows bigint, before date, reach integer,
+                                      OUT deleted bigint, OUT last_customer_id bigint)
+    RETURNS record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_delete_old_events';
+COMMENT ON FUNCTION chs.delete_old_events(bigint, bigint, date, integer)
+    IS 'deletes events of the next customers that no window reaches, without having the customers rebuilt';
+
+-- What may be deleted, by the settings and by what scores need.
+CREATE FUNCTION chs.retention_plan(kind text, OUT setting text, OUT asked_before date, OUT needed_days integer, OUT before date)
+    RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    today date := (now() AT TIME ZONE 'UTC')::date;
+    age   interval := chs.retention_setting(kind);
+BEGIN
+    setting := CASE WHEN age IS NULL THEN NULL
+                    WHEN kind = 'events' THEN current_setting('chs.event_retention')
+                    ELSE current_setting('chs.history_retention') END;
+    asked_before := ((now() - age) AT TIME ZONE 'UTC')::date;
+    before := asked_before;
+    IF kind = 'events' THEN
+        SELECT greatest(chs.document_reach(chs.draft_document()), max(chs.document_reach(v.document)))
+        INTO needed_days
+        FROM (SELECT document FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1) v;
+        -- one day more than today's windows reach, for transactions that began yesterday
+        IF asked_before > today - needed_days THEN
+            before := today - needed_days;
+        END IF;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.retention_plan(text) IS 'which rows of a kind are to be deleted: those of UTC days earlier than before, NULL for none';
+
+-- One slice.  A pass goes through the customers by their number; the next one
+-- begins on the next day, or when it is asked for again.
+CREATE FUNCTION chs.delete_old(kind text, max_rows bigint, again boolean, OUT deleted bigint, OUT more boolean)
+    RETURNS record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    plan  record;
+    state chs.retention;
+BEGIN
+    deleted := 0;
+    more := false;
+    SELECT * INTO plan FROM chs.retention_plan(kind);
+    -- never waiting: the worker has something better to do
+    IF plan.before IS NULL OR NOT pg_try_advisory_xact_lock('chs'::regnamespace::oid::integer, 1) THEN
+        RETURN;
+    END IF;
+    SELECT * INTO state FROM chs.retention r WHERE r.kind = delete_old.kind;
+    IF state.kind IS NULL OR state.pass_before < plan.before OR state.complete AND again THEN
+        IF plan.asked_before > plan.before THEN
+            RAISE WARNING 'events are kept longer than "chs.event_retention" says'
+                USING DETAIL = format('It is %s, but scores of the live version or the draft need the events of %s days.',
+                                      plan.setting, plan.needed_days),
+                      HINT = 'Set it to at least that, or use shorter windows.';
+        END IF;
+        state := (delete_old.kind, state.kept_from, COALESCE(state.deleted, 0), plan.before, NULL, false, now());
+    ELSIF state.complete THEN
+        RETURN;
+    END IF;
+    -- a pass that has begun must not go beyond what became needed meanwhile
+    state.pass_before := least(state.pass_before, plan.before);
+
+    IF kind = 'events' THEN
+        SELECT d.deleted, d.last_customer_id INTO deleted, state.last_customer_id
+        FROM chs.delete_old_events(COALESCE(state.last_customer_id, -9223372036854775808), max_rows,
+                                   state.pass_before, plan.needed_days) d;
+        more := state.last_customer_id IS NOT NULL;
+    ELSE
+        DELETE FROM chs.health_scores WHERE ctid = ANY (ARRAY(
+            SELECT o.ctid FROM chs.health_scores o WHERE o.as_of < state.pass_before
+            LIMIT max_rows FOR UPDATE SKIP LOCKED));
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        more := deleted = max_rows;
+    END IF;
+    state.complete := NOT more;
+    IF deleted > 0 THEN
+        state.kept_from := greatest(state.kept_from, state.pass_before);
+        state.deleted := state.deleted + deleted;
+        state.updated_at := now();
+    END IF;
+    INSERT INTO chs.retention SELECT state.*
+    ON CONFLICT ON CONSTRAINT retention_pkey DO UPDATE SET
+        (kept_from, deleted, pass_before, last_customer_id, complete, updated_at) =
+        ROW (excluded.kept_from, excluded.deleted, excluded.pass_before, excluded.last_customer_id,
+             excluded.complete, excluded.updated_at);
+END
+$$;
+COMMENT ON FUNCTION chs.delete_old(text, bigint, boolean) IS 'deletes the next rows of a kind that need not be kept, at most so many, and tells whether there may be more';
+
+CREATE FUNCTION @extschema@.chs_apply_retention(max_rows bigint DEFAULT NULL, OUT events_deleted bigint, OUT history_deleted bigint)
+    RETURNS record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    slice     record;
+    which     text;
+    again     boolean;
+    remaining bigint := COALESCE(max_rows, 9223372036854775807);
+BEGIN
+    IF max_rows < 0 THEN
+        RAISE EXCEPTION 'invalid value for "%": %', 'max_rows', max_rows
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'It must not be negative.';
+    END IF;
+    events_deleted := 0;
+    history_deleted := 0;
+    IF chs.retention_setting('events') IS NULL AND chs.retention_setting('history') IS NULL THEN
+        RAISE NOTICE 'neither "chs.event_retention" nor "chs.history_retention" is set, so everything is kept';
+        RETURN;
+    END IF;
+    IF NOT pg_try_advisory_xact_lock('chs'::regnamespace::oid::integer, 1) THEN
+        RAISE EXCEPTION 'old rows are being deleted by another session'
+            USING ERRCODE = 'object_in_use', HINT = 'Try again later.';
+    END IF;
+    FOREACH which IN ARRAY '{events,history}'::text[] LOOP
+        again := true;
+        LOOP
+            EXIT WHEN remaining = 0;
+            SELECT * INTO slice FROM chs.delete_old(which, least(remaining, 10000), again);
+            again := false;
+            remaining := remaining - slice.deleted;
+            IF which = 'events' THEN
+                events_deleted := events_deleted + slice.deleted;
+            ELSE
+                history_deleted := history_deleted + slice.deleted;
+            END IF;
+            EXIT WHEN NOT slice.more;
+        END LOOP;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.chs_apply_retention(bigint)
+    IS 'deletes what chs.event_retention and chs.history_retention do not have kept, all or at most so many rows, and returns how many';
+
+-- Told at publishing, because scores then count what is still there.
+CREATE FUNCTION chs.warn_of_deleted_events(document jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    needed_from date := (now() AT TIME ZONE 'UTC')::date - chs.document_reach(document) + 1;
+    kept_from   date := (SELECT r.kept_from FROM chs.retention r WHERE r.kind = 'events');
+BEGIN
+    IF needed_from < kept_from THEN
+        RAISE WARNING 'the longest window reaches back to events that have been deleted'
+            USING DETAIL = format('It needs events from %s on; those before %s have been deleted, see chs.event_retention.',
+                                  needed_from, kept_from),
+                  HINT = format('Scores count what is there; from %s on the window is whole.',
+                                kept_from + chs.document_reach(document) - 1);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.warn_of_deleted_events(jsonb) IS 'warns where a document that is being published needs events that have been deleted';
+
+CREATE VIEW chs.retention_status WITH (security_invoker) AS
+SELECT k.kind, p.setting, p.needed_days, p.asked_before, p.before AS delete_before,
+       r.kept_from, r.deleted, r.complete AND r.pass_before >= p.before AS complete, r.updated_at,
+       CASE WHEN p.asked_before > p.before
+            THEN format('chs.event_retention is %s, but scores need the events of %s days', p.setting, p.needed_days)
+       END AS warning
+FROM (VALUES ('events'), ('history')) k (kind)
+CROSS JOIN LATERAL chs.retention_plan(k.kind) p
+LEFT JOIN chs.retention r USING (kind);
+COMMENT ON VIEW chs.retention_status IS 'what is kept how long, and what has been deleted: a row for events and one for the history';
+COMMENT ON COLUMN chs.retention_status.kind IS 'events (chs.event_retention) or history (chs.history_retention)';
+COMMENT ON COLUMN chs.retention_status.setting IS 'how long it is to be kept; NULL: for ever';
+COMMENT ON COLUMN chs.retention_status.needed_days IS 'days of events, today included, that scores of the live version or the draft need; NULL for the history';
+COMMENT ON COLUMN chs.retention_status.asked_before IS 'rows of earlier UTC days would be deleted by the setting alone';
+COMMENT ON COLUMN chs.retention_status.delete_before IS 'rows of earlier UTC days are deleted; of churned customers what their last score needs is kept beyond that';
+COMMENT ON COLUMN chs.retention_status.kept_from IS 'rows of earlier UTC days have been deleted, so that scores of the past that need them can no longer be calculated; NULL: none have';
+COMMENT ON COLUMN chs.retention_status.deleted IS 'rows deleted so far';
+COMMENT ON COLUMN chs.retention_status.complete IS 'whether all has been deleted that is to be';
+COMMENT ON COLUMN chs.retention_status.updated_at IS 'when rows were deleted last';
+COMMENT ON COLUMN chs.retention_status.warning IS 'what is wrong with the setting; NULL: nothing';
+
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_apply_retention(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION chs.delete_old(text, bigint, boolean) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION chs.delete_old_events(bigint, bigint, date, integer) FROM PUBLIC;

@@ -1,0 +1,14 @@
+/*
+ * retention.h
+ *	  Deleting what is older than it has to be kept.
+ */
+#ifndef CHS_RETENTION_H
+#define CHS_RETENTION_H
+
+#include "customer.h"
+
+extern void chs_retention_check_past(const Live *version, const Scorecard *scorecard, int32 as_of_day);
+extern bool chs_retention_delete_events(void);
+extern bool chs_retention_delete_history(void);
+
+#endif							/* CHS_RETENTION_H */
