@@ -12,13 +12,13 @@ use Time::HiRes qw(time usleep);
 use base 'Exporter';
 our @EXPORT = qw(new_node add_chs log_in is_right wait_right worker_pid hold release start_load stop_load end_load is_quiet);
 
-# new_node(NAME, CONFIGURATION): a cluster that preloads chs, and naps so long that only being woken counts.
+# new_node(NAME, CONFIGURATION, OPTION OF init...): a cluster that preloads chs, and naps so long that only being woken counts.
 sub new_node
 {
-	my ($name, $configuration) = @_;
+	my ($name, $configuration, @init) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init;
+	$node->init(@init);
 	$node->append_conf('postgresql.conf', qq(
 shared_preload_libraries = 'chs'
 chs.naptime = 3600
