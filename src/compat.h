@@ -6,6 +6,8 @@
 #define CHS_COMPAT_H
 
 #include "postgres.h"
+
+#include "catalog/pg_namespace.h"
 #include "nodes/tidbitmap.h"
 
 #if PG_VERSION_NUM < 150000
