@@ -42,6 +42,18 @@
 	((void) (which), ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL))
 #endif
 
+/*
+ * From 17 on an index may keep something from row to row, such as a pinned buffer,
+ * until it is told that there are no more.
+ */
+#if PG_VERSION_NUM >= 170000
+#define chs_index_keeps_state(index) ((index)->rd_indam->aminsertcleanup != NULL)
+#define chs_index_end_insert(index, info) index_insert_cleanup(index, info)
+#else
+#define chs_index_keeps_state(index) false
+#define chs_index_end_insert(index, info) ((void) (index), (void) (info))
+#endif
+
 /* A setting that ends long transactions came with 17. */
 #if PG_VERSION_NUM >= 170000
 #define CHS_TRANSACTION_TIMEOUT "transaction_timeout"

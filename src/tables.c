@@ -160,6 +160,26 @@ chs_table_fill(OwnTable *table, TupleTableSlot *slot, HeapTuple old,
 	ExecStoreVirtualTuple(slot);
 }
 
+/*
+ * Ends the insertion of entries, within the subtransaction that began it; or, if an
+ * error ended that, only forgets what is left of it.
+ */
+static void
+end_index_entries(OwnTable *table, bool failed)
+{
+	for (int i = 0; i < table->info->ri_NumIndices; i++)
+	{
+		Relation	index = table->info->ri_IndexRelationDescs[i];
+		IndexInfo  *info = table->info->ri_IndexRelationInfo[i];
+
+		if (!chs_index_keeps_state(index) || info->ii_AmCache == NULL)
+			continue;
+		if (!failed)
+			chs_index_end_insert(index, info);
+		info->ii_AmCache = NULL;
+	}
+}
+
 static void
 insert_index_entries(OwnTable *table, TupleTableSlot *slot, ChsUpdateIndexes which)
 {
@@ -179,6 +199,7 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 	ChsUpdateIndexes which = CHS_ALL_INDEXES;
 	CommandId	cid = GetCurrentCommandId(true);
 
+	end_index_entries(table, true);
 	chs_table_fill(table, table->slot, old, values, nulls, n);
 	if (old == NULL)
 		table_tuple_insert(table->rel, table->slot, cid, 0, NULL);
@@ -193,6 +214,7 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 	}
 	if (which != CHS_NO_INDEXES)
 		insert_index_entries(table, table->slot, which);
+	end_index_entries(table, false);
 	if (table->by_customer)
 		remember_written(table->rel, DatumGetInt64(values[0]), &table->slot->tts_tid);
 	ExecClearTuple(table->slot);
@@ -203,10 +225,12 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 void
 chs_table_insert_many(OwnTable *table, TupleTableSlot **slots, int n)
 {
+	end_index_entries(table, true);
 	table_multi_insert(table->rel, slots, n, GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		insert_index_entries(table, slots[i], CHS_ALL_INDEXES);
 		ExecClearTuple(slots[i]);
 	}
+	end_index_entries(table, false);
 }
