@@ -134,6 +134,7 @@ void
 chs_catalog_become_owner(OwnerRights *saved)
 {
 	GetUserIdAndSecContext(&saved->user, &saved->security_context);
+	saved->read_only = XactReadOnly;
 	saved->nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(copy_extension_row()->extowner,
 						   saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
@@ -161,6 +162,7 @@ chs_catalog_become_role(Oid role, OwnerRights *saved)
 	};
 
 	GetUserIdAndSecContext(&saved->user, &saved->security_context);
+	saved->read_only = XactReadOnly;
 	saved->nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(role, saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
@@ -178,7 +180,8 @@ chs_catalog_become_registrar(Oid role, OwnerRights *saved)
 {
 	chs_catalog_become_role(role, saved);
 	pin("row_security", "on");
-	pin("transaction_read_only", "on");
+	/* as a setting it cannot be set for a while; an error restores it, too */
+	XactReadOnly = true;
 }
 
 /* chs_catalog_become_caller switches back. */
@@ -186,6 +189,7 @@ void
 chs_catalog_become_caller(const OwnerRights *saved)
 {
 	AtEOXact_GUC(false, saved->nest_level);
+	XactReadOnly = saved->read_only;
 	SetUserIdAndSecContext(saved->user, saved->security_context);
 }
 

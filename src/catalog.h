@@ -78,6 +78,7 @@ typedef struct OwnerRights
 {
 	Oid			user;
 	int			security_context;
+	bool		read_only;
 	int			nest_level;
 } OwnerRights;
 
