@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "settings.h"
 #include "source.h"
+#include "utility.h"
 #include "worker.h"
 #include "worker_shared.h"
 
@@ -29,4 +30,5 @@ _PG_init(void)
 	chs_source_init();
 	chs_worker_shared_init();
 	chs_launcher_init();
+	chs_utility_init();
 }

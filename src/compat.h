@@ -87,6 +87,13 @@
 #define BGWORKER_INTERRUPTIBLE 0
 #endif
 
+/* Rights on objects of all kinds have the same functions from 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define chs_is_database_owner(database, role) object_ownercheck(DatabaseRelationId, database, role)
+#else
+#define chs_is_database_owner(database, role) pg_database_ownercheck(database, role)
+#endif
+
 /* What a process waits for, as pg_stat_activity shows it, has a name of its own from 17 on. */
 #if PG_VERSION_NUM >= 170000
 #define chs_wait_event(variable, name) \

@@ -54,74 +54,86 @@ read_customer(HeapTuple row, TupleDesc desc)
 
 /*
  * Queries the next customers after one, at most so many, in the order of their
- * identifiers; only those whose health is stale, if so asked.  Within SPI.
+ * identifiers, and whether their health is stale.  Within SPI.  Looks at no more
+ * customers than that, whether stale or not, so it takes as long each time.
  */
 static void
-query_customers(int64 after, int limit, bool stale, int32 today, int version)
+query_customers(int64 after, int limit, int32 today, int version)
 {
-	Oid			types[] = {INT8OID, INT8OID, BOOLOID, DATEOID, INT4OID};
-	Datum		args[5];
+	Oid			types[] = {INT8OID, INT8OID, DATEOID, INT4OID};
+	Datum		args[4];
 
 	args[0] = Int64GetDatum(after);
 	args[1] = Int64GetDatum(limit);
-	args[2] = BoolGetDatum(stale);
-	args[3] = DateADTGetDatum(today);
-	args[4] = Int32GetDatum(version);
-	if (SPI_execute_with_args("SELECT c.customer_id, c.segment, c.created_at, c.churned_at FROM chs.customers c"
-							  " WHERE c.customer_id > $1 AND (NOT $3 OR NOT EXISTS ("
-							  "  SELECT FROM chs.customer_health h"
-							  "  WHERE h.customer_id = c.customer_id AND h.version = $5"
-							  "  AND h.as_of >= LEAST($4, (c.churned_at AT TIME ZONE 'UTC')::date)"
-							  "  AND h.active = COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > $4, true)))"
-							  " ORDER BY c.customer_id LIMIT $2",
+	args[2] = DateADTGetDatum(today);
+	args[3] = Int32GetDatum(version);
+	if (SPI_execute_with_args("SELECT c.customer_id, c.segment, c.created_at, c.churned_at, COALESCE(h.version <> $4"
+							  "  OR h.as_of < LEAST($3, (c.churned_at AT TIME ZONE 'UTC')::date)"
+							  "  OR h.active <> COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > $3, true), true)"
+							  " FROM (SELECT customer_id, segment, created_at, churned_at FROM chs.customers"
+							  "  WHERE customer_id > $1 ORDER BY customer_id LIMIT $2) c"
+							  " LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY 1",
 							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.customers");
 }
 
 /*
- * Scores the next customers after *last, at most so many, and moves *last.
- * Returns how many there were.
+ * Scores the next customers after *last, at most so many, or only the stale ones
+ * among them, and moves *last.  Returns how many customers it looked at, and in
+ * *nscored how many there were to be scored.
  */
 static int
-rescore_slice(const ClaimRequest *request, int64 *last, int limit, bool stale, bool *skipped)
+rescore_slice(const ClaimRequest *request, int64 *last, int limit, bool only_stale, int *nscored, bool *skipped)
 {
 	Fold		fold;
 	OwnerRights saved;
 	FoldList	list = {0};
 	Customer   *customers;
 	int64	   *customer_ids;
+	int			n;
 
 	chs_fold_begin(&fold, request);
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	query_customers(*last, limit, stale, fold.today, fold.live->version);
-	list.n = SPI_processed;
-	list.rescore = customers = palloc(Max(list.n, 1) * sizeof(Customer));
-	list.customer_ids = customer_ids = palloc(Max(list.n, 1) * sizeof(int64));
-	for (int i = 0; i < list.n; i++)
+	query_customers(*last, limit, fold.today, fold.live->version);
+	n = SPI_processed;
+	list.rescore = customers = palloc(Max(n, 1) * sizeof(Customer));
+	list.customer_ids = customer_ids = palloc(Max(n, 1) * sizeof(int64));
+	for (int i = 0; i < n; i++)
 	{
-		customers[i] = read_customer(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		*last = customer_ids[i] = customers[i].customer_id;
+		HeapTuple	row = SPI_tuptable->vals[i];
+		Customer	customer = read_customer(row, SPI_tuptable->tupdesc);
+		bool		isnull;
+
+		*last = customer.customer_id;
+		if (only_stale && (!DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 5, &isnull)) ||
+						   !chs_claim_wants(&fold.claim, customer.customer_id)))
+			continue;
+		customers[list.n] = customer;
+		customer_ids[list.n++] = customer.customer_id;
 	}
 	chs_fold_list(&fold, &list);
+	*nscored = list.n;
 	*skipped |= list.nskipped > 0;
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	chs_fold_end(&fold);
-	return list.n;
+	return n;
 }
 
 /*
- * chs_everyone_rescore_stale scores, within the current transaction, the next
- * customers after *last_customer_id whose health is of an earlier day or version
- * or missing, and returns how many there were: fewer than the limit at the end.
- * *skipped tells that some were busy and stay stale.
+ * chs_everyone_rescore_stale looks, within the current transaction, at the next
+ * customers after *last_customer_id, scores those whose health is of an earlier day
+ * or version or missing, and sets *nscored to their number.  Returns how many it
+ * looked at: fewer than the limit at the end.  *skipped tells that some were busy
+ * and stay stale.
  */
 int
-chs_everyone_rescore_stale(const ClaimRequest *request, int64 *last_customer_id, int limit, bool *skipped)
+chs_everyone_rescore_stale(const ClaimRequest *request, int64 *last_customer_id, int limit,
+						   int *nscored, bool *skipped)
 {
-	return rescore_slice(request, last_customer_id, limit, true, skipped);
+	return rescore_slice(request, last_customer_id, limit, true, nscored, skipped);
 }
 
 /*
@@ -277,6 +289,7 @@ chs_recalculate_all(PG_FUNCTION_ARGS)
 {
 	Job			job;
 	bool		skipped = false;
+	int			nscored;
 	int			n;
 
 	chs_progress_begin(&job, JOB_RECALCULATE, fcinfo,
@@ -285,7 +298,7 @@ chs_recalculate_all(PG_FUNCTION_ARGS)
 	fold_queue(&job);
 	do
 	{
-		job.done += n = rescore_slice(&everyone, &job.last_customer_id, chs_batch_size, false, &skipped);
+		job.done += n = rescore_slice(&everyone, &job.last_customer_id, chs_batch_size, false, &nscored, &skipped);
 		chs_progress_store(&job, "scoring");
 	} while (n == chs_batch_size);
 	if (skipped)

@@ -7,6 +7,7 @@
 
 #include "claim.h"
 
-extern int	chs_everyone_rescore_stale(const ClaimRequest *request, int64 *last_customer_id, int limit, bool *skipped);
+extern int	chs_everyone_rescore_stale(const ClaimRequest *request, int64 *last_customer_id, int limit,
+										int *nscored, bool *skipped);
 
 #endif							/* CHS_EVERYONE_H */

@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "announce.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -179,7 +180,7 @@ typedef struct StoredHealth
 	bool		recorded;		/* whether the history's latest row has a score */
 	double		recorded_score;
 	bool		active;
-	HealthStatus status;
+	KnownScore	known;
 } StoredHealth;
 
 static HealthStatus
@@ -212,12 +213,13 @@ find_history(HealthTables *tables, int64 customer_id, Snapshot snapshot, StoredH
 	if (HeapTupleIsValid(row))
 	{
 		stored->has_history = true;
-		stored->status = status_of_name(TextDatumGetCString(heap_getattr(row, 1 + HEALTH_STATUS, desc, &isnull)));
+		stored->known.status = status_of_name(TextDatumGetCString(heap_getattr(row, 1 + HEALTH_STATUS, desc, &isnull)));
 		stored->as_of = DatumGetDateADT(heap_getattr(row, 1 + HEALTH_AS_OF, desc, &isnull));
 		stored->version = DatumGetInt32(heap_getattr(row, 1 + HEALTH_VERSION, desc, &isnull));
 		datum = heap_getattr(row, 1 + HEALTH_SCORE, desc, &isnull);
 		stored->recorded = !isnull;
 		stored->recorded_score = isnull ? 0 : DatumGetFloat8(datum);
+		stored->known.score = stored->recorded_score;
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
@@ -238,7 +240,9 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 		return stored;
 	}
 	stored.has_history = true;
-	stored.status = status_of_name(TextDatumGetCString(heap_getattr(stored.row, HEALTH_STATUS, desc, &isnull)));
+	stored.known.status = status_of_name(TextDatumGetCString(heap_getattr(stored.row, HEALTH_STATUS, desc, &isnull)));
+	datum = heap_getattr(stored.row, HEALTH_SCORE, desc, &isnull);
+	stored.known.score = isnull ? 0 : DatumGetFloat8(datum);
 	stored.active = DatumGetBool(heap_getattr(stored.row, HEALTH_ACTIVE, desc, &isnull));
 	stored.as_of = DatumGetDateADT(heap_getattr(stored.row, HEALTH_AS_OF, desc, &isnull));
 	stored.version = DatumGetInt32(heap_getattr(stored.row, HEALTH_VERSION, desc, &isnull));
@@ -255,14 +259,14 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
 	bool		known = score->status != STATUS_UNKNOWN;
 
 	return !stored->has_history || stored->as_of != as_of_day || stored->version != live->version ||
-		stored->status != score->status ||
+		stored->known.status != score->status ||
 		(known && stored->recorded && score->score != stored->recorded_score &&
 		 fabs(score->score - stored->recorded_score) >= chs_history_threshold);
 }
 
 /*
  * chs_health_store writes the health of a customer, and a row of its history
- * where the change matters; false, and nothing, where the customer is being
+ * where the change matters, and announces a change of status; false, and nothing, where the customer is being
  * deleted.
  */
 bool
@@ -274,6 +278,7 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	bool		nulls[1 + HEALTH_COLUMNS] = {0};
 	StoredHealth stored = find_health(tables, customer->customer_id, snapshot);
 	bool		record = is_worth_recording(&stored, score, live, as_of_day);
+	TimestampTz now = GetCurrentTimestamp();
 
 	values[HEALTH_CUSTOMER_ID] = Int64GetDatum(customer->customer_id);
 	values[HEALTH_SCORE] = Float8GetDatum(score->score);
@@ -287,15 +292,19 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_SCORECARD] = CStringGetTextDatum(scorecard->name);
 	values[HEALTH_VERSION] = Int32GetDatum(live->version);
 	values[HEALTH_AS_OF] = DateADTGetDatum(as_of_day);
-	values[HEALTH_CALCULATED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[HEALTH_CALCULATED_AT] = TimestampTzGetDatum(now);
 	values[HEALTH_RECORDED_SCORE] = Float8GetDatum(record ? score->score : stored.recorded_score);
 	nulls[HEALTH_RECORDED_SCORE] = record ? nulls[HEALTH_SCORE] : !stored.recorded;
 	values[HEALTH_ACTIVE] = BoolGetDatum(active);
 	if (!chs_table_store(&tables->health, stored.row, values + 1, nulls + 1, HEALTH_COLUMNS))
 		return false;
 	tables->any = true;
-	tables->count_changes[stored.status] -= stored.row != NULL && stored.active;
+	tables->count_changes[stored.known.status] -= stored.row != NULL && stored.active;
 	tables->count_changes[score->status] += active;
+	/* the first score of a customer is no change */
+	if (stored.has_history && active && stored.known.status != score->status)
+		chs_announce_status(customer->customer_id, stored.known,
+							(KnownScore) {.status = score->status,.score = score->score}, now);
 	if (!record)
 		return true;
 	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));

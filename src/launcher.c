@@ -145,14 +145,17 @@ has_ended(LaunchedWorker *worker, DatabaseSlot *slot, int number)
 	worker->handle = NULL;
 	if (slot->workers[number].ended_well)
 		worker->failures = 0;
+	else if (slot->workers[number].sent_away)
+		pg_atomic_write_u32(&slot->dirty, 1);
 	else if (OidIsValid(slot->database))
 	{
 		int			delay = Min(1 << Min(worker->failures, 16), MAX_BACKOFF_S);
 
 		worker->failures++;
 		worker->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay * 1000);
-		/* what it was to do is still to be done */
+		/* what it was to do is still to be done, if the database is still there */
 		pg_atomic_write_u32(&slot->dirty, 1);
+		chs_worker_look_again();
 	}
 	return slot->workers[number].pid == 0;
 }
@@ -163,7 +166,7 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 	BackgroundWorker worker;
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
-	slot->workers[number].ended_well = false;
+	slot->workers[number].ended_well = slot->workers[number].sent_away = false;
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION | BGWORKER_INTERRUPTIBLE;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -191,7 +194,10 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 static bool
 is_needed(DatabaseSlot *slot, int number)
 {
-	if (!OidIsValid(slot->database) || !chs_enabled)
+	if (!OidIsValid(slot->database) || !chs_enabled || slot->kept_out_by != 0)
+		return false;
+	/* it may be gone */
+	if (chs_worker_shared->look_again)
 		return false;
 	if (number > 0)
 		return number < Min(slot->wanted, chs_max_workers) && slot->workers[0].pid != 0;
@@ -250,15 +256,21 @@ mark_installed_dirty(bool day_began)
 	}
 }
 
-/* Whether a commit told of a database whose row is still to be looked at. */
+/* Whether there may be databases that have come, gone, or been renamed since the last look. */
 static bool
-any_new_database(void)
+is_look_wanted(void)
 {
+	bool		wanted;
+
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	wanted = chs_worker_shared->look_again;
+	chs_worker_shared->look_again = false;
+	/* one that a commit told of */
 	for (int i = 0; i < MAX_DATABASES; i++)
-		if (OidIsValid(chs_worker_shared->databases[i].database) &&
-			chs_worker_shared->databases[i].state == DATABASE_NEW)
-			return true;
-	return false;
+		wanted |= OidIsValid(chs_worker_shared->databases[i].database) &&
+			chs_worker_shared->databases[i].state == DATABASE_NEW;
+	LWLockRelease(chs_worker_shared->lock);
+	return wanted;
 }
 
 static void
@@ -313,7 +325,7 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 			midnight = (now / USECS_PER_DAY + 1) * USECS_PER_DAY;
 			next_look = Min(TimestampTzPlusMilliseconds(now, (int64) chs_naptime * 1000), midnight);
 		}
-		else if (any_new_database())
+		else if (is_look_wanted())
 			look_through_databases();
 		timeout = start_workers(Max(TimestampDifferenceMilliseconds(now, next_look), 1));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -16,7 +16,7 @@ bool		chs_enabled = true;
 
 /*
  * How long the worker may sleep when nobody wakes it, in seconds.  It bounds the
- * delay of what cannot wake it, such as COMMIT PREPARED, and of a failed batch.
+ * delay of what cannot wake it, such as a failed batch.
  */
 int			chs_naptime = 60;
 
@@ -104,7 +104,7 @@ chs_settings_define(void)
 							&chs_max_workers, 2, 1, MAX_WORKERS, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.naptime",
 							"How long the background worker sleeps at most before it looks at a database again.",
-							"Commits wake it at once; this is the safety net, which COMMIT PREPARED needs.",
+							"Commits wake it at once; this is the safety net.",
 							&chs_naptime, 60, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.batch_size",
 							"How many queued deltas are folded in one transaction.",

@@ -48,8 +48,12 @@
  */
 #define PACE_MS 10
 
-/* So many customers are rescored between two looks at the queue, at most. */
+/*
+ * So many customers are looked at for stale health between two looks at the queue;
+ * up to so many times as many while few of them are stale.
+ */
 #define RESCORE_SLICE 1000
+#define MAX_RESCORE_SLICE 8000
 
 /* So many batches are folded between two slices of rescoring, at most. */
 #define FOLD_BETWEEN_SLICES 8
@@ -125,7 +129,7 @@ detach(int code, Datum arg pg_attribute_unused())
 
 /*
  * Takes the place of a worker; false where it is taken, by one that an earlier
- * launcher started.
+ * launcher started, or where none may come.
  */
 static bool
 attach(Oid database, int number)
@@ -137,7 +141,7 @@ attach(Oid database, int number)
 		return false;
 	my_slot = &my_database->workers[number];
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
-	is_free = my_slot->pid == 0;
+	is_free = my_slot->pid == 0 && my_database->kept_out_by == 0;
 	if (is_free)
 	{
 		my_slot->pid = MyProcPid;
@@ -298,8 +302,9 @@ typedef struct Rescoring
 	int32		day;
 	int			version;
 	int64		last_customer_id;
+	int			slice;			/* the size of the next one */
 	bool		skipped;
-	int64		ncustomers;		/* so far */
+	int64		ncustomers;		/* scored so far */
 	TimestampTz started_at;
 } Rescoring;
 
@@ -425,8 +430,9 @@ static void
 rescore_slice(Work *work)
 {
 	Rescoring  *rescoring = &work->rescoring;
-	int			limit = Min(chs_batch_size, RESCORE_SLICE);
-	Rescoring	now = {.last_customer_id = PG_INT64_MIN};
+	Rescoring	now = {.last_customer_id = PG_INT64_MIN,.slice = RESCORE_SLICE};
+	int			limit;
+	int			nscored;
 	int			n;
 
 	take_part(work);
@@ -445,9 +451,12 @@ rescore_slice(Work *work)
 		end_batch();
 		return;
 	}
-	n = chs_everyone_rescore_stale(&work->folding.claim, &rescoring->last_customer_id, limit, &rescoring->skipped);
+	limit = rescoring->slice;
+	n = chs_everyone_rescore_stale(&work->folding.claim, &rescoring->last_customer_id, limit,
+								   &nscored, &rescoring->skipped);
 	end_batch();
-	rescoring->ncustomers += n;
+	rescoring->ncustomers += nscored;
+	rescoring->slice = nscored > limit / 8 ? RESCORE_SLICE : Min(limit * 2, MAX_RESCORE_SLICE);
 	rescoring->done = n < limit;
 	if (rescoring->done && !rescoring->skipped && work->folding.claim.parts == 1)
 		note_rescored(rescoring);

@@ -49,9 +49,12 @@ start_shared_memory(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Finds the slot of a database, NULL where there is none; the caller holds the lock. */
-static DatabaseSlot *
-find_slot(Oid database)
+/*
+ * chs_worker_find_slot finds the slot of a database, NULL where there is none; the
+ * caller holds the lock.
+ */
+DatabaseSlot *
+chs_worker_find_slot(Oid database)
 {
 	for (int i = 0; i < MAX_DATABASES; i++)
 		if (chs_worker_shared->databases[i].database == database)
@@ -66,8 +69,8 @@ chs_worker_slot(Oid database)
 	DatabaseSlot *slot;
 
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
-	slot = find_slot(database);
-	if (slot == NULL && (slot = find_slot(InvalidOid)) != NULL)
+	slot = chs_worker_find_slot(database);
+	if (slot == NULL && (slot = chs_worker_find_slot(InvalidOid)) != NULL)
 	{
 		memset(slot, 0, sizeof(DatabaseSlot));
 		slot->database = database;
@@ -118,6 +121,32 @@ chs_worker_wake_launcher(void)
 	if (chs_worker_shared->launcher_latch)
 		SetLatch(chs_worker_shared->launcher_latch);
 	LWLockRelease(chs_worker_shared->lock);
+}
+
+/* chs_worker_look_again has the launcher look through the databases. */
+void
+chs_worker_look_again(void)
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	chs_worker_shared->look_again = true;
+	if (chs_worker_shared->launcher_latch)
+		SetLatch(chs_worker_shared->launcher_latch);
+	LWLockRelease(chs_worker_shared->lock);
+}
+
+/* chs_worker_wake_if_installed has the current database looked at, if it has the extension. */
+void
+chs_worker_wake_if_installed(void)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
+	slot = chs_worker_find_slot(MyDatabaseId);
+	if (slot != NULL && slot->state != DATABASE_INSTALLED)
+		slot = NULL;
+	LWLockRelease(chs_worker_shared->lock);
+	if (slot != NULL)
+		chs_worker_mark_dirty(slot);
 }
 
 static bool wake_at_commit = false;

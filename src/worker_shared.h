@@ -50,6 +50,7 @@ typedef struct WorkerSlot
 	int			pid;			/* 0: not there */
 	Latch	   *latch;			/* NULL: not there */
 	bool		ended_well;		/* set by a worker that ends properly */
+	bool		sent_away;		/* ended to make place for a statement */
 	WorkerState state;
 	TimestampTz started_at;		/* 0: never */
 	TimestampTz last_batch_at;	/* 0: never */
@@ -74,6 +75,7 @@ typedef struct DatabaseSlot
 	Oid			rescored_extension; /* of which everyone's health is of ... */
 	int32		rescored_day;
 	int			rescored_version;
+	int			kept_out_by;	/* the process whose statement wants nobody there, or 0; see utility.c */
 	TimestampTz next_housekeeping;
 	TimestampTz last_error_at;	/* 0: never */
 	char		last_error[MAX_ERROR_LENGTH];
@@ -84,6 +86,7 @@ typedef struct WorkerShared
 {
 	LWLock	   *lock;
 	Latch	   *launcher_latch;
+	bool		look_again;		/* the launcher is to look through the databases */
 	DatabaseSlot databases[MAX_DATABASES];
 } WorkerShared;
 
@@ -91,9 +94,12 @@ typedef struct WorkerShared
 extern WorkerShared *chs_worker_shared;
 
 extern DatabaseSlot *chs_worker_slot(Oid database);
+extern DatabaseSlot *chs_worker_find_slot(Oid database);
 extern bool chs_worker_is_there(const DatabaseSlot *slot);
 extern void chs_worker_mark_dirty(DatabaseSlot *slot);
 extern void chs_worker_wake_launcher(void);
+extern void chs_worker_look_again(void);
+extern void chs_worker_wake_if_installed(void);
 extern void chs_worker_shared_init(void);
 
 #endif							/* CHS_WORKER_SHARED_H */

@@ -57,19 +57,6 @@ wait_right($node, 'other', 'and the other');
 	wait_right($node, 'other', 'and then that one, too');
 }
 
-# A prepared transaction cannot wake it when it is committed; the nap bounds the delay.
-my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM chs.customer_events WHERE customer_id = 7');
-$node->safe_psql('postgres', q(
-	BEGIN;
-	SELECT chs_record_event(7, 'login', '{"ip_address": "::1"}');
-	PREPARE TRANSACTION 'p'));
-$node->safe_psql('postgres', 'ALTER SYSTEM SET chs.naptime = 1');
-$node->reload;
-$node->safe_psql('postgres', "COMMIT PREPARED 'p'");
-wait_right($node, 'postgres', 'a prepared transaction is folded within the nap');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.customer_events WHERE customer_id = 7'), $before + 1, 'it was there');
-$node->safe_psql('postgres', 'ALTER SYSTEM RESET chs.naptime');
-
 # Off and on.
 $node->safe_psql('postgres', 'ALTER SYSTEM SET chs.enabled = off');
 $node->reload;

@@ -1,0 +1,20 @@
+/*
+ * announce.h
+ *	  Telling whoever listens of changes of status.
+ */
+#ifndef CHS_ANNOUNCE_H
+#define CHS_ANNOUNCE_H
+
+#include "score.h"
+#include "utils/timestamp.h"
+
+/* Of the score, as it was or is. */
+typedef struct KnownScore
+{
+	HealthStatus status;
+	double		score;			/* without meaning where the status is unknown */
+} KnownScore;
+
+extern void chs_announce_status(int64 customer_id, KnownScore before, KnownScore after, TimestampTz calculated_at);
+
+#endif							/* CHS_ANNOUNCE_H */
