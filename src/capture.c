@@ -16,6 +16,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "attached.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -67,6 +68,7 @@ typedef struct Touched
 	bool		counted;		/* has events, so has a delta */
 	bool		must_exist;		/* has new events, so must be looked up */
 	bool		exists;			/* and is locked, so goes on existing */
+	bool		found;			/* has been looked up, but is not locked */
 	char		status;
 } Touched;
 
@@ -270,6 +272,7 @@ chs_capture_flush_pending(void)
 {
 	bool		pushed = false;
 
+	chs_attached_flush();
 	if (innermost == NULL || innermost->subid != GetCurrentSubTransactionId())
 		return;
 	/* at the end of a transaction there is no snapshot */
@@ -294,7 +297,7 @@ chs_capture_is_pending(void)
 	for (Gathering *g = innermost; g != NULL; g = g->outer)
 		if (g->npending > 0)
 			return true;
-	return false;
+	return chs_attached_is_pending();
 }
 
 /*
@@ -372,9 +375,9 @@ gathering_for(const Live *live)
 	return g;
 }
 
-/* Remembers a customer to be queued, and that it must exist if it must. */
+/* What is known of a customer. */
 static Touched *
-touch_customer(Gathering *g, int64 customer_id, bool must_exist)
+know_customer(Gathering *g, int64 customer_id)
 {
 	bool		found;
 	Touched    *customer = touched_insert(g->customers, customer_id, &found);
@@ -383,8 +386,17 @@ touch_customer(Gathering *g, int64 customer_id, bool must_exist)
 	{
 		customer->last = 0;
 		customer->pending = customer->rebuild = customer->counted = false;
-		customer->must_exist = customer->exists = false;
+		customer->must_exist = customer->exists = customer->found = false;
 	}
+	return customer;
+}
+
+/* Remembers a customer to be queued, and that it must exist if it must. */
+static Touched *
+touch_customer(Gathering *g, int64 customer_id, bool must_exist)
+{
+	Touched    *customer = know_customer(g, customer_id);
+
 	customer->must_exist |= must_exist;
 	if (!customer->pending)
 	{
@@ -486,13 +498,14 @@ check_event(const Live *live, const Event *event)
 		chs_event_refuse(trouble);
 }
 
+/* Counts an event, of a customer who must exist if it must. */
 static void
-capture_insert(const Live *live, Gathering *g, const Event *event)
+count_event(const Live *live, Gathering *g, const Event *event, bool must_exist)
 {
 	int32		day = chs_count_day(event->occurred_at);
 	Increment  *increments;
 	int			n;
-	Touched    *customer = touch_customer(g, event->customer_id, true);
+	Touched    *customer = touch_customer(g, event->customer_id, must_exist);
 
 	customer->counted = true;
 	/* a rebuild counts every event anyway */
@@ -553,7 +566,7 @@ chs_capture(PG_FUNCTION_ARGS)
 	{
 		event = read_event(trigdata->tg_trigslot);
 		check_event(live, &event);
-		capture_insert(live, g, &event);
+		count_event(live, g, &event, true);
 	}
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
@@ -590,7 +603,8 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	Portal		portal;
 
 	check_trigger(fcinfo, false, "chs.capture_truncate");
-	if (RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation) != chs_catalog_relation(CHS_CUSTOMERS))
+	if (!chs_attached_is_truncated((TriggerData *) fcinfo->context) &&
+		RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation) != chs_catalog_relation(CHS_CUSTOMERS))
 		check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMER_EVENTS), "chs.capture_truncate", "customer_events");
 	chs_capture_flush_pending();
 	chs_catalog_become_owner(&saved);
@@ -633,7 +647,7 @@ forget_customer(int64 customer_id)
 		Touched    *customer = touched_lookup(g->customers, customer_id);
 
 		if (customer != NULL)
-			customer->exists = false;
+			customer->exists = customer->found = false;
 	}
 }
 
@@ -673,6 +687,7 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 	}
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) &&
 		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID) &&
+		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_EXTERNAL_ID) &&
 		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_SEGMENT) &&
 		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CREATED_AT) &&
 		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CHURNED_AT))
@@ -689,9 +704,41 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 		customer = touch_customer(g, slot_int64(trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID), false);
 		/* the day that is scored may be another one, or the events others */
 		if (column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CHURNED_AT) ||
-			column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID))
+			column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID) ||
+			column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_EXTERNAL_ID))
 			customer->rebuild = true;
-	}	PG_RETURN_POINTER(NULL);
+	}
+	PG_RETURN_POINTER(NULL);
+}
+
+/* ------------------------------------------------- tables of somebody's own */
+
+/*
+ * chs_capture_finds_customer tells whether a customer exists, without keeping it
+ * from being deleted: what is queued for one who is gone is passed over.
+ */
+bool
+chs_capture_finds_customer(const Live *live, int64 customer_id)
+{
+	Touched    *customer = know_customer(gathering_for(live), customer_id);
+
+	if (!customer->found)
+		customer->found = customer->exists || chs_customer_exists(customer_id);
+	return customer->found;
+}
+
+/* chs_capture_event counts an event that keeps the rules, of a customer who exists. */
+void
+chs_capture_event(const Live *live, const Event *event)
+{
+	count_event(live, gathering_for(live), event, false);
+}
+
+/* chs_capture_rebuild has a customer made again from the raw events. */
+void
+chs_capture_rebuild(const Live *live, int64 customer_id)
+{
+	touch_customer(gathering_for(live), customer_id, false)->rebuild = true;
 }
 
 /* ------------------------------------------------------ end of transactions */
@@ -710,6 +757,7 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_PREPARE:
 			/* the memory goes with the transaction */
 			innermost = NULL;
+			chs_attached_forget(InvalidSubTransactionId);
 			break;
 		default:
 			break;
@@ -723,8 +771,11 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
 	if (event == SUBXACT_EVENT_PRE_COMMIT_SUB)
 		chs_capture_flush_pending();
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
 		while (innermost != NULL && innermost->subid >= subid)
 			drop_innermost();
+		chs_attached_forget(subid);
+	}
 }
 
 /* chs_capture_init registers for the end of transactions. */

@@ -71,6 +71,7 @@ static const char *const relation_names[] = {
 	[CHS_CUSTOMER_HEALTH] = "customer_health",
 	[CHS_CUSTOMER_HEALTH_PKEY] = "customer_health_pkey",
 	[CHS_CUSTOMERS] = "customers",
+	[CHS_CUSTOMERS_EXTERNAL_ID_KEY] = "customers_external_id_key",
 	[CHS_CUSTOMERS_PKEY] = "customers_pkey",
 	[CHS_EVENT_TYPES] = "event_types",
 	[CHS_FAILURES] = "failures",
@@ -82,9 +83,13 @@ static const char *const relation_names[] = {
 	[CHS_QUEUE] = "queue",
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = "queue_customer_id_idx",
 	[CHS_QUEUE_XID_IDX] = "queue_xid_idx",
+	[CHS_REJECTED_EVENTS] = "rejected_events",
+	[CHS_REJECTED_EVENTS_CHECK_IDX] = "rejected_events_check_idx",
+	[CHS_REJECTED_EVENTS_KEY_IDX] = "rejected_events_key_idx",
 	[CHS_RETENTION] = "retention",
 	[CHS_SCORECARD_VERSIONS] = "scorecard_versions",
-	[CHS_SCORECARD_VERSIONS_PKEY] = "scorecard_versions_pkey"
+	[CHS_SCORECARD_VERSIONS_PKEY] = "scorecard_versions_pkey",
+	[CHS_SOURCES] = "sources"
 };
 
 /* Found once, until the schema is dropped; they never get other identifiers. */
@@ -198,7 +203,7 @@ chs_catalog_become_caller(const OwnerRights *saved)
 static Live *live = NULL;
 static Live *named = NULL;		/* the version that was asked for last */
 static bool live_is_stale = true;
-static Oid	live_relations[2];	/* whose changes make it stale */
+static Oid	live_relations[3];	/* whose changes make it stale */
 
 /*
  * Set while a plug-in's function runs.  It may not ask for a score: that would
@@ -211,7 +216,8 @@ bool		chs_catalog_in_plugin = false;
 static void
 invalidate_live(Datum arg pg_attribute_unused(), Oid relid)
 {
-	if (relid == InvalidOid || relid == live_relations[0] || relid == live_relations[1])
+	if (relid == InvalidOid || relid == live_relations[0] || relid == live_relations[1] ||
+		relid == live_relations[2])
 		live_is_stale = true;
 }
 
@@ -377,6 +383,7 @@ read_live(Snapshot snapshot, int version)
 	l->events = chs_catalog_relation(CHS_CUSTOMER_EVENTS);
 	live_relations[0] = chs_catalog_relation(CHS_SCORECARD_VERSIONS);
 	live_relations[1] = chs_catalog_relation(CHS_EVENT_TYPES);
+	live_relations[2] = chs_catalog_relation(CHS_SOURCES);
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

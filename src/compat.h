@@ -140,4 +140,11 @@ chs_pages_next(ChsPages *pages, BlockNumber *page)
 }
 #endif
 
+/* One function for all kinds of objects from 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define chs_is_relation_owner(relid, role) object_ownercheck(RelationRelationId, relid, role)
+#else
+#define chs_is_relation_owner(relid, role) pg_class_ownercheck(relid, role)
+#endif
+
 #endif							/* CHS_COMPAT_H */

@@ -129,6 +129,65 @@ chs_customer_external_id(int64 customer_id, Snapshot snapshot)
 }
 
 /*
+ * chs_customer_exists tells whether there is such a customer now, whatever a
+ * snapshot sees.
+ */
+bool
+chs_customer_exists(int64 customer_id)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
+	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id, SnapshotSelf);
+	bool		exists = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return exists;
+}
+
+/* Finds the customer that has an external_id now; false where there is none. */
+static bool
+find_external(const char *external_id, int64 *customer_id)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
+	Relation	index = index_open(chs_catalog_relation(CHS_CUSTOMERS_EXTERNAL_ID_KEY), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+
+	ScanKeyEntryInitialize(&key, 0, CUSTOMERS_EXTERNAL_ID, BTEqualStrategyNumber, InvalidOid,
+						   index->rd_indcollation[0], F_TEXTEQ, CStringGetTextDatum(external_id));
+	scan = systable_beginscan(rel, RelationGetRelid(index), true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		*customer_id = DatumGetInt64(heap_getattr(tuple, CUSTOMERS_CUSTOMER_ID, RelationGetDescr(rel), &isnull));
+	systable_endscan(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+/*
+ * chs_customer_lock_external finds the customer that has an external_id now, and
+ * keeps it from getting another one before the transaction ends.  Waits for
+ * nobody: busy is one who may be getting another.
+ */
+CustomerLock
+chs_customer_lock_external(const char *external_id, int64 *customer_id)
+{
+	CustomerLock lock;
+	char	   *locked;
+
+	if (!find_external(external_id, customer_id))
+		return CUSTOMER_GONE;
+	lock = chs_customer_lock(*customer_id, false, NULL, NULL);
+	if (lock != CUSTOMER_LOCKED)
+		return CUSTOMER_BUSY;
+	locked = chs_customer_external_id(*customer_id, SnapshotSelf);
+	return locked != NULL && strcmp(locked, external_id) == 0 ? CUSTOMER_LOCKED : CUSTOMER_BUSY;
+}
+
+/*
  * chs_customer_row_is_seen tells whether a snapshot sees the version of a row that
  * a transaction inserted and committed.
  */
@@ -219,6 +278,16 @@ chs_customer_stored(int64 customer_id, Snapshot snapshot)
 		stored.activity = chs_activity_empty(DAY_NEVER);
 	table_close(rel, AccessShareLock);
 	return stored;
+}
+
+/*
+ * chs_customer_is_current tells whether a stored activity, or that there is none,
+ * can be trusted.  Attached tables may have had rows before their customer came.
+ */
+bool
+chs_customer_is_current(const StoredActivity *stored, const Live *live)
+{
+	return stored->row == NULL ? live->nsources <= 1 : stored->series_version == live->series_version;
 }
 
 /*

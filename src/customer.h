@@ -51,6 +51,9 @@ typedef enum CustomerLock
 	CUSTOMER_BUSY				/* changed, or about to be, by somebody else */
 } CustomerLock;
 
+extern bool chs_customer_is_current(const StoredActivity *stored, const Live *live);
+extern bool chs_customer_exists(int64 customer_id);
+extern CustomerLock chs_customer_lock_external(const char *external_id, int64 *customer_id);
 extern char *chs_customer_external_id(int64 customer_id, Snapshot snapshot);
 extern CustomerLock chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);

@@ -15,8 +15,9 @@
 #include "explain.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "retention.h"
 #include "plugin.h"
+#include "rejected.h"
+#include "retention.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -125,12 +126,13 @@ activity_as_of(const CustomerScore *cs, const Customer *customer, const Live *li
 	ActivityData *data;
 
 	/* the snapshot may see events that are neither folded nor queued */
-	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, cs->version->published))
+	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, cs->version->published) ||
+		(live->nsources > 1 && chs_rejected_is_to_check(customer->customer_id, snapshot)))
 		return activity_from_events(cs, customer, live);
 	stored = chs_customer_stored(customer_id, snapshot);
 	queued = chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, snapshot);
 	data = stored.activity;
-	if (!queued.rebuild && (stored.row == NULL || stored.series_version == live->series_version))
+	if (!queued.rebuild && chs_customer_is_current(&stored, live))
 	{
 		if (queued.ndeltas > 0)
 			data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));

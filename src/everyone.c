@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "progress.h"
+#include "raw.h"
 #include "settings.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -35,6 +36,9 @@
 #define MAX_REBUILD_SLICE 1000000
 
 static const ClaimRequest everyone = {.kind = CLAIM_EVERYONE};
+
+/* What attached tables give is held in memory, so their slices are smaller. */
+#define MAX_ATTACHED_SLICE 20000
 
 /* So many rebuilt customers are folded at once. */
 #define REBUILD_LIST 1000
@@ -180,12 +184,39 @@ read_activities(const Live *live, int64 after, int limit, int64 *last, int *n)
 	return activities;
 }
 
+/* What the attached tables give for the same customers; NULL where there are none. */
+static RawActivities *
+read_attached(const Live *live, int64 after, int64 last)
+{
+	RawRequest	request = {
+		.live = live,.first_day = chs_customer_today() - live->published->max_keep + 1,.last_day = DAY_NO_END,
+		.attached_only = true
+	};
+	int64	   *customer_ids;
+
+	if (live->nsources <= 1)
+		return NULL;
+	if (SPI_execute(psprintf("SELECT customer_id FROM chs.customers"
+							 " WHERE customer_id > " INT64_FORMAT " AND customer_id <= " INT64_FORMAT " ORDER BY customer_id",
+							 after, last), true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.customers");
+	request.n = (int) SPI_processed;
+	request.customer_ids = customer_ids = palloc(Max(request.n, 1) * sizeof(int64));
+	for (int i = 0; i < request.n; i++)
+	{
+		bool		isnull;
+
+		customer_ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	return chs_raw_read(&request);
+}
+
 /*
  * Stores what read_activities returned, as of a snapshot and counted for a
  * version.  Returns how many customers were left for later.
  */
 static int
-store_activities(Tuplestorestate *activities, Snapshot snapshot, int version)
+store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot snapshot, int version)
 {
 	Fold		fold;
 	TupleDesc	desc = CreateTemplateTupleDesc(2);
@@ -216,7 +247,11 @@ store_activities(Tuplestorestate *activities, Snapshot snapshot, int version)
 
 			customer_ids[list.n] = DatumGetInt64(slot_getattr(slot, 1, &isnull));
 			activity = slot_getattr(slot, 2, &isnull);
-			from_events[list.n++] = isnull ? no_events : (Activity *) PG_DETOAST_DATUM_COPY(activity);
+			from_events[list.n] = isnull ? no_events : (Activity *) PG_DETOAST_DATUM_COPY(activity);
+			if (attached != NULL)
+				from_events[list.n] = chs_activity_encode(chs_activity_merge_two(chs_activity_decode(from_events[list.n]),
+																				 chs_raw_activity(attached, customer_ids[list.n])));
+			list.n++;
 			MemoryContextSwitchTo(caller);
 		}
 		chs_fold_list(&fold, &list);
@@ -244,6 +279,7 @@ rebuild_slice(int64 *last, int limit, int *nskipped)
 	Tuplestorestate *activities;
 	Snapshot	snapshot;
 	const Live *live;
+	int64		after = *last;
 	int			version;
 	int			n;
 
@@ -256,8 +292,10 @@ rebuild_slice(int64 *last, int limit, int *nskipped)
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	activities = read_activities(live, *last, limit, last, &n);
-	*nskipped += store_activities(activities, snapshot, version);
+	if (live->nsources > 1)
+		limit = Min(limit, MAX_ATTACHED_SLICE);
+	activities = read_activities(live, after, limit, last, &n);
+	*nskipped += store_activities(activities, n > 0 ? read_attached(live, after, *last) : NULL, snapshot, version);
 	tuplestore_end(activities);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);

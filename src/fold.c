@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "capture.h"
+#include "catalog/pg_type.h"
 #include "claim.h"
 #include "count.h"
 #include "customer.h"
@@ -23,9 +24,12 @@
 #include "health.h"
 #include "miscadmin.h"
 #include "plugin.h"
+#include "raw.h"
+#include "rejected.h"
 #include "settings.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/lsyscache.h"
@@ -72,6 +76,7 @@ chs_fold_begin(Fold *fold, const ClaimRequest *request)
 	chs_health_open(&fold->tables);
 	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
 	fold->plugins = NULL;
+	fold->raw = NULL;
 }
 
 static void
@@ -91,12 +96,6 @@ chs_fold_end(Fold *fold)
 	chs_health_close(&fold->tables, &fold->claim, fold->snapshot);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-}
-
-static bool
-is_current(const StoredActivity *stored, const Live *live)
-{
-	return stored->row == NULL || stored->series_version == live->series_version;
 }
 
 /* Dashboards count a customer until the day that it churned. */
@@ -182,7 +181,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	subject.created_day = customer.created_day;
 	subject.as_of_day = Min(fold->today, customer.last_day);
 
-	rebuild = order->rebuild || queued.rebuild || !is_current(&stored, live);
+	rebuild = order->rebuild || queued.rebuild || !chs_customer_is_current(&stored, live);
 	if (!rebuild && queued.ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
 	/* of a churned customer the last day is scored, which may be gone */
@@ -194,6 +193,11 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 				 errhint("Do it after the statement, or in a transaction of its own.")));
 	if (folded != fold->snapshot)
 		data = chs_activity_decode(order->from_events);
+	else if (rebuild && subject.as_of_day == fold->today && chs_raw_has(fold->raw, customer_id))
+	{
+		data = chs_raw_activity(fold->raw, customer_id);
+		chs_activity_prune_to(data, fold->today);
+	}
 	else if (rebuild || data->day > subject.as_of_day)
 		data = chs_customer_from_events(customer_id, live, subject.as_of_day, DAY_NO_END);
 	if (queued.any || rebuild || stored.row == NULL)
@@ -203,6 +207,8 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		chs_health_store_activity(&fold->tables, customer_id, &stored, chs_activity_encode(data),
 								  live->series_version, chs_catalog_snapshot_horizon(folded));
 	}
+	if (rebuild && live->nsources > 1)
+		chs_rejected_customer_came(live, customer_id);
 	score = calculate(fold, customer_id, data, scorecard, &subject);
 	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
 						  is_active(&customer, fold->today), fold->snapshot))
@@ -228,7 +234,7 @@ rescore_in_scratch(Fold *fold, const Customer *customer)
 	subject.segment = customer->segment;
 	subject.created_day = customer->created_day;
 	subject.as_of_day = Min(fold->today, customer->last_day);
-	if (stored.row == NULL || !is_current(&stored, live) || stored.activity->day > subject.as_of_day)
+	if (stored.row == NULL || !chs_customer_is_current(&stored, live) || stored.activity->day > subject.as_of_day)
 		return false;
 	score = calculate(fold, customer->customer_id, stored.activity, scorecard, &subject);
 	return chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
@@ -377,6 +383,59 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 	return error;
 }
 
+/* The customers of a list, within SPI, whose activities are to be made from the raw events. */
+static int
+find_rebuilds(const Fold *fold, const FoldList *list, int64 *customer_ids)
+{
+	Oid			types[] = {INT8ARRAYOID, INT4OID};
+	Datum		args[2];
+	Datum	   *elements = palloc(list->n * sizeof(Datum));
+
+	for (int i = 0; i < list->n; i++)
+		elements[i] = Int64GetDatum(list->customer_ids[i]);
+	args[0] = PointerGetDatum(construct_array(elements, list->n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+	args[1] = Int32GetDatum(fold->live->series_version);
+	if (SPI_execute_with_args("SELECT i FROM unnest($1) i LEFT JOIN chs.activity a ON a.customer_id = i"
+							  " WHERE a.series_version IS DISTINCT FROM $2"
+							  " OR EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = i AND (q.rebuild OR q.series_version <> $2))",
+							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.activity");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		customer_ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	return (int) SPI_processed;
+}
+
+/*
+ * Attached tables may have no index that leads to the events of one customer, so
+ * those of all who are to be made from them are read at once.
+ */
+static void
+read_raw_events(Fold *fold, const FoldList *list)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	RawRequest	request = {
+		.live = fold->live,.first_day = fold->today - fold->live->published->max_keep + 1,.last_day = DAY_NO_END
+	};
+	OwnerRights saved;
+	int64	   *customer_ids = palloc(list->n * sizeof(int64));
+
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	request.n = find_rebuilds(fold, list, customer_ids);
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	MemoryContextSwitchTo(caller);
+	request.customer_ids = customer_ids;
+	/* one alone is read as ever, and a source that cannot be read fails each customer by itself */
+	if (request.n > 1 && !fold->in_capture)
+		fold->raw = chs_raw_try(&request);
+}
+
 /*
  * chs_fold_list folds the listed customers.  If that fails, each is tried by
  * itself, so that a failure, which is written down, is its own.
@@ -384,6 +443,9 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 void
 chs_fold_list(Fold *fold, FoldList *list)
 {
+	fold->raw = NULL;
+	if (list->n > 1 && list->from_events == NULL && fold->live->nsources > 1)
+		read_raw_events(fold, list);
 	if (list->n == 0 || try_listed(fold, list, 0, list->n) == NULL)
 		return;
 	for (int i = 0; i < list->n; i++)
@@ -440,6 +502,8 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	progress->skipped |= list.nskipped > 0;
 	progress->ncustomers = list.n;
 	pfree(customer_ids);
+	if (*complete)
+		chs_rejected_check(fold.live);
 	chs_fold_end(&fold);
 	return nrows;
 }

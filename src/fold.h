@@ -34,6 +34,7 @@ typedef struct Fold
 	HealthTables tables;
 	MemoryContext scratch;		/* for one customer */
 	PluginCalls *plugins;		/* or NULL */
+	struct RawActivities *raw;	/* what the raw events give for some customers, as of today; or NULL */
 } Fold;
 
 /* Customers to be folded, or only scored, one after the other. */

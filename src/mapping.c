@@ -539,17 +539,24 @@ typedef struct Batch
 	MemoryContext context;		/* of the values */
 } Batch;
 
-static Datum
-copy_value(MappedAs as, Datum value, bool isnull, MemoryContext context)
+/* chs_mapping_copy_value copies a value of a column into the current memory context. */
+Datum
+chs_mapping_copy_value(const Mapping *mapping, int column, Datum value, bool isnull)
 {
-	MemoryContext caller;
+	if (isnull)
+		return (Datum) 0;
+	if (mapping->as[column] == MAPPED_CUSTOMER_ID || mapping->as[column] == MAPPED_TIME)
+		return value;
+	return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+}
 
-	if (isnull || as == MAPPED_CUSTOMER_ID || as == MAPPED_TIME)
-		return isnull ? (Datum) 0 : value;
-	caller = MemoryContextSwitchTo(context);
-	value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+static void
+set_value(Batch *b, int row, int column, Datum value)
+{
+	MemoryContext caller = MemoryContextSwitchTo(b->context);
+
+	b->rows[row].values[column] = chs_mapping_copy_value(b->mapping, column, value, b->rows[row].nulls[column]);
 	MemoryContextSwitchTo(caller);
-	return value;
 }
 
 static void
@@ -569,7 +576,7 @@ evaluate_expressions(Batch *b)
 		{
 			Datum		value = ExecEvalExprSwitchContext(m->states[j], m->econtext, &row->nulls[j]);
 
-			row->values[j] = copy_value(m->as[j], value, row->nulls[j], b->context);
+			set_value(b, i, j, value);
 		}
 		ExecClearTuple(m->slot);
 	}
@@ -601,10 +608,9 @@ evaluate_query(Batch *b)
 	for (int i = 0; i < b->n; i++)
 		for (int j = 0; j < m->ncolumns; j++)
 		{
-			MappedRow  *row = &b->rows[i];
-			Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, j + 1, &row->nulls[j]);
+			Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, j + 1, &b->rows[i].nulls[j]);
 
-			row->values[j] = copy_value(m->as[j], value, row->nulls[j], b->context);
+			set_value(b, i, j, value);
 		}
 	SPI_finish();
 }

@@ -89,7 +89,7 @@ count_event(RawReader *reader, int64 customer_id, const Event *event)
 
 	if (customer == NULL)
 		return;
-	if (!chs_source_is_builtin(reader->source) && chs_event_check(request->live, event) != NULL)
+	if (!chs_source_is_builtin(reader->source) && chs_source_check(request->live, event) != NULL)
 		return;
 	day = chs_count_day(event->occurred_at);
 	if (day < request->first_day || day > request->last_day)
@@ -104,22 +104,6 @@ count_event(RawReader *reader, int64 customer_id, const Event *event)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Returns the event that the values of a mapping are, apart from its customer; false where they are none. */
-static bool
-read_event(const Datum *values, const bool *nulls, Event *event)
-{
-	text	   *event_type;
-
-	if (nulls[EVENT_TYPE] || nulls[EVENT_OCCURRED_AT] || nulls[EVENT_DATA])
-		return false;
-	event_type = DatumGetTextPP(values[EVENT_TYPE]);
-	event->event_type = VARDATA_ANY(event_type);
-	event->event_type_length = VARSIZE_ANY_EXHDR(event_type);
-	event->event_data = DatumGetJsonbP(values[EVENT_DATA]);
-	event->occurred_at = DatumGetTimestampTz(values[EVENT_OCCURRED_AT]);
-	return true;
-}
-
 /* Takes a row (customer_id, event_type, occurred_at, event_data). */
 static bool
 receive_event(TupleTableSlot *slot, DestReceiver *self)
@@ -129,7 +113,7 @@ receive_event(TupleTableSlot *slot, DestReceiver *self)
 	Event		event;
 
 	slot_getallattrs(slot);
-	if (read_event(slot->tts_values, slot->tts_isnull, &event))
+	if (chs_source_event(slot->tts_values, slot->tts_isnull, &event))
 	{
 		event.customer_id = DatumGetInt64(slot->tts_values[EVENT_CUSTOMER]);
 		count_event(reader, event.customer_id, &event);
@@ -160,7 +144,7 @@ evaluate_rows(RawReader *reader)
 		ExternalId *found;
 
 		if (mapped[i].trouble != NULL || mapped[i].nulls[EVENT_CUSTOMER] ||
-			!read_event(mapped[i].values, mapped[i].nulls, &event))
+			!chs_source_event(mapped[i].values, mapped[i].nulls, &event))
 			continue;
 		if (!reader->source->by_external_id)
 		{
@@ -264,7 +248,7 @@ static char *
 query_of_many(const Source *source, const Mapping *m)
 {
 	return psprintf("SELECT k.customer_id, e.event_type, e.occurred_at, e.event_data"
-					" FROM pg_catalog.unnest($1, $4) k(key, customer_id)"
+					" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4)) k(key, customer_id)"
 					" JOIN (SELECT %s AS key, (%s) AS time, %s AS event_type, %s AS occurred_at, %s AS event_data"
 					"       FROM %s AS event_row) e ON e.key OPERATOR(pg_catalog.=) k.key"
 					" WHERE %s",
@@ -539,6 +523,37 @@ chs_raw_read(const RawRequest *request)
 	MemoryContextSwitchTo(context);
 	MemoryContextDelete(scratch);
 	return activities;
+}
+
+/* Reading that may fail. */
+typedef struct RawAttempt
+{
+	const RawRequest *request;
+	RawActivities *result;
+} RawAttempt;
+
+static void
+attempt_read(void *arg)
+{
+	RawAttempt *attempt = arg;
+
+	attempt->result = chs_raw_read(attempt->request);
+}
+
+/* chs_raw_try does the same, but returns NULL where a source cannot be read. */
+RawActivities *
+chs_raw_try(const RawRequest *request)
+{
+	RawAttempt	attempt = {request, NULL};
+
+	return chs_mapping_try(attempt_read, &attempt) == NULL ? attempt.result : NULL;
+}
+
+/* chs_raw_has tells whether a customer was asked for. */
+bool
+chs_raw_has(const RawActivities *activities, int64 customer_id)
+{
+	return activities != NULL && raw_lookup(activities->customers, customer_id) != NULL;
 }
 
 /* chs_raw_activity returns the activity of one of the customers that were asked for. */

@@ -21,6 +21,8 @@ typedef struct RawRequest
 typedef struct RawActivities RawActivities;
 
 extern RawActivities *chs_raw_read(const RawRequest *request);
+extern RawActivities *chs_raw_try(const RawRequest *request);
+extern bool chs_raw_has(const RawActivities *activities, int64 customer_id);
 extern ActivityData *chs_raw_activity(RawActivities *activities, int64 customer_id);
 
 #endif							/* CHS_RAW_H */

@@ -10,16 +10,24 @@
 #include "source.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/*
+ * Events must be of an earlier UTC day than this, 2080-01-01, whenever they are
+ * looked at, so that the days between them and today can be counted by 16 bits.
+ */
+#define END_OF_DAYS 29220
 
 /* Columns of a table are named one by one up to so many. */
 #define MAX_NAMED_COLUMNS 50
@@ -242,7 +250,9 @@ check_owner(const Source *source, Oid relation, Oid *owner)
 	ReleaseSysCache(tuple);
 	/* of a partition the owner may be another one; the expressions are not his */
 	if (relation != source->relation)
-		return check_owner(source, source->relation, owner);
+		return list_member_oid(get_partition_ancestors(relation), source->relation) ?
+			check_owner(source, source->relation, owner) :
+			chs_event_trouble(ERRCODE_WRONG_OBJECT_TYPE, "the table is not the one that was attached", NULL, NULL);
 	if (!chs_source_is_builtin(source) && *owner != get_role_oid(source->owner, true))
 		return chs_event_trouble(ERRCODE_INSUFFICIENT_PRIVILEGE,
 								 psprintf("the table belongs to \"%s\" now, not to \"%s\" any more",
@@ -311,9 +321,57 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 	return compiled;
 }
 
+/* chs_source_try tells why a source that is not attached yet could not be evaluated, or NULL. */
+Trouble *
+chs_source_try(const Source *source)
+{
+	Mapping    *m = compile_mapping(chs_catalog_live(), source, source->relation);
+	Trouble    *broken = m->broken ? chs_event_trouble(m->broken->sqlerrcode, pstrdup(m->broken->message), NULL, NULL) : NULL;
+
+	chs_mapping_free(m);
+	return broken;
+}
+
 /* chs_source_trouble tells why the events of a source cannot be read, or NULL. */
 Trouble *
 chs_source_trouble(const Live *live, const Source *source)
 {
 	return chs_source_compile(live, source, source->relation)->mapping->broken;
+}
+
+/*
+ * chs_source_event makes an event of what a mapping gave for a row, but for its
+ * customer; false where it has no type or time.
+ */
+bool
+chs_source_event(const Datum *values, const bool *nulls, Event *event)
+{
+	text	   *event_type;
+
+	if (nulls[EVENT_TYPE] || nulls[EVENT_OCCURRED_AT])
+		return false;
+	event_type = DatumGetTextPP(values[EVENT_TYPE]);
+	event->event_type = VARDATA_ANY(event_type);
+	event->event_type_length = VARSIZE_ANY_EXHDR(event_type);
+	event->occurred_at = DatumGetTimestampTz(values[EVENT_OCCURRED_AT]);
+	event->event_data = nulls[EVENT_DATA] ?
+		DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) : DatumGetJsonbP(values[EVENT_DATA]);
+	return true;
+}
+
+/*
+ * chs_source_check returns NULL, or why an event of an attached table cannot be
+ * used.  One that lies ahead counts from its day on.
+ */
+Trouble *
+chs_source_check(const Live *live, const Event *event)
+{
+	Trouble    *trouble = chs_event_check(live, event);
+
+	if (trouble != NULL || event->occurred_at < END_OF_DAYS * USECS_PER_DAY)
+		return trouble;
+	return chs_event_trouble(ERRCODE_CHECK_VIOLATION,
+							 psprintf("event of customer %lld has an occurred_at too far ahead: %s",
+									  (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
+							 NULL, NULL);
 }

@@ -39,8 +39,11 @@ typedef struct CompiledSource
 extern Source *chs_source_list(MemoryContext context, int *n);
 extern const Source *chs_source_find(const Live *live, int source_id);
 extern CompiledSource *chs_source_compile(const Live *live, const Source *source, Oid relation);
+extern Trouble *chs_source_try(const Source *source);
 extern char *chs_source_name(const Source *source);
 extern Trouble *chs_source_trouble(const Live *live, const Source *source);
+extern bool chs_source_event(const Datum *values, const bool *nulls, Event *event);
+extern Trouble *chs_source_check(const Live *live, const Event *event);
 extern void chs_source_init(void);
 
 static inline bool

@@ -80,7 +80,7 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 	char	   *found_text;
 	char	   *expected_text;
 
-	if (queued->rebuild || (stored->row != NULL && stored->series_version != live->series_version))
+	if (queued->rebuild || !chs_customer_is_current(stored, live))
 		return;
 	if (queued->ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued->deltas, queued->ndeltas));

@@ -24,3 +24,79 @@ COMMENT ON COLUMN chs.sources.attached_at IS 'since when';
 
 INSERT INTO chs.sources (relation, customer_key, customer, event_type, occurred_at, event_data, owner)
 VALUES ('chs.customer_events', 'customer_id', 'customer_id', 'event_type', 'occurred_at', 'event_data', current_user);
+
+CREATE TRIGGER sources_invalidate
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON chs.sources
+    FOR EACH STATEMENT EXECUTE FUNCTION chs.invalidate();
+ALTER TABLE chs.sources ENABLE ALWAYS TRIGGER sources_invalidate;
+
+CREATE TABLE chs.rejected_events (
+    rejected_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source_id    integer NOT NULL REFERENCES chs.sources ON UPDATE CASCADE ON DELETE CASCADE,
+    relation     regclass NOT NULL,
+    customer_key text,
+    no_customer  boolean NOT NULL,
+    to_check     boolean NOT NULL,
+    sqlstate     text NOT NULL,
+    reason       text NOT NULL,
+    event_row    jsonb,
+    rejected_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX rejected_events_key_idx ON chs.rejected_events (source_id, customer_key);
+CREATE INDEX rejected_events_check_idx ON chs.rejected_events (customer_key) WHERE to_check;
+CREATE INDEX rejected_events_row_idx ON chs.rejected_events USING hash (event_row);
+COMMENT ON TABLE chs.rejected_events IS 'rows of attached tables that do not count, and why; chs_retry_rejected() takes in those of which the cause is gone';
+COMMENT ON SEQUENCE chs.rejected_events_rejected_id_seq IS 'numbers chs.rejected_events';
+COMMENT ON COLUMN chs.rejected_events.relation IS 'the attached table, in which the row still is';
+COMMENT ON COLUMN chs.rejected_events.customer_key IS 'the customer that the row names, if it got that far';
+COMMENT ON COLUMN chs.rejected_events.no_customer IS 'there was no such customer; its creation takes the row in';
+COMMENT ON COLUMN chs.rejected_events.to_check IS 'the customer may have been created at the same time, which is still to be looked at';
+COMMENT ON COLUMN chs.rejected_events.reason IS 'the message of the error';
+COMMENT ON COLUMN chs.rejected_events.event_row IS 'a copy of the row';
+
+-- What counts has changed: a version like the live one, for which all activities
+-- are made again from the raw events.
+CREATE FUNCTION chs.count_anew(note text) RETURNS integer
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    live    chs.scorecard_versions;
+BEGIN
+    -- One publisher at a time; scoring only reads and does not wait.
+    PERFORM pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0);
+    SELECT v.* INTO live FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1;
+    INSERT INTO chs.scorecard_versions (version, published_by, note, document, series_version)
+    VALUES (live.version + 1, session_user, note, live.document, live.version + 1);
+    INSERT INTO chs.scorecard_version_factors
+    SELECT live.version + 1, f.scorecard, f.ordinal, f.factor, f.weight
+    FROM chs.scorecard_version_factors f WHERE f.version = live.version;
+    RETURN live.version + 1;
+END
+$$;
+COMMENT ON FUNCTION chs.count_anew(text) IS 'publishes the live version again, so that all activities are made again from the raw events, and returns its number';
+REVOKE EXECUTE ON FUNCTION chs.count_anew(text) FROM PUBLIC;
+
+CREATE FUNCTION chs.capture_source() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_source';
+COMMENT ON FUNCTION chs.capture_source() IS 'trigger: adds the rows of an attached table to the queue, and puts those aside that cannot be used';
+
+CREATE FUNCTION @extschema@.chs_attach(
+        relation regclass, customer text, event_type text, occurred_at text,
+        event_data text DEFAULT NULL, customer_key text DEFAULT 'customer_id')
+    RETURNS integer
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_attach';
+COMMENT ON FUNCTION @extschema@.chs_attach(regclass, text, text, text, text, text)
+    IS 'makes the rows of a table events, past and future ones; each argument is an expression over the row; returns the source_id';
+
+CREATE FUNCTION @extschema@.chs_detach(relation regclass) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_detach';
+COMMENT ON FUNCTION @extschema@.chs_detach(regclass) IS 'undoes chs_attach: the rows of the table do not count any more';
+
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_attach(regclass, text, text, text, text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_detach(regclass) FROM PUBLIC;
+
+CREATE FUNCTION chs.source_dropped() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_source_dropped';
+COMMENT ON FUNCTION chs.source_dropped() IS 'event trigger: detaches tables that are dropped';
+CREATE EVENT TRIGGER chs_source_dropped ON sql_drop EXECUTE FUNCTION chs.source_dropped();
+COMMENT ON EVENT TRIGGER chs_source_dropped IS 'detaches tables that are dropped';

@@ -1,0 +1,409 @@
+/*
+ * attach.c
+ *	  Attaching a table as a source of events, and detaching it.
+ */
+#include "source.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "commands/event_trigger.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "rejected.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* ----------------------------------------------------------------- checks */
+
+static char *
+qualified_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+}
+
+/* What to do with a relation that cannot be attached, as to its kind. */
+static const char *
+hint_for_kind(char kind)
+{
+	switch (kind)
+	{
+		case RELKIND_VIEW:
+			return "A view has no rows of its own: attach the tables beneath it, with its expressions.";
+		case RELKIND_MATVIEW:
+			return "Attach the tables that it is made from, with its expressions.";
+		case RELKIND_FOREIGN_TABLE:
+			return "Changes made elsewhere are not noticed: copy its rows into a table here, for instance by logical replication, and attach that.";
+		default:
+			return "Attach a table.";
+	}
+}
+
+/* Refuses what cannot work, with the reason. */
+static void
+check_relation(Relation rel)
+{
+	char		kind = rel->rd_rel->relkind;
+	ListCell   *lc;
+
+	if (!chs_is_relation_owner(RelationGetRelid(rel), GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(kind), RelationGetRelationName(rel));
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s cannot be attached, since it is not a table", qualified_name(rel)),
+				 errhint("%s", hint_for_kind(kind))));
+	if (IsCatalogRelation(rel) || RelationGetNamespace(rel) == get_namespace_oid("chs", false))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s cannot be attached, since it is a table of the system or of chs", qualified_name(rel))));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s cannot be attached, since it is temporary", qualified_name(rel)),
+				 errdetail("Other sessions cannot read it."),
+				 errhint("Use chs_record_events(), or an ordinary table.")));
+	if (check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s cannot be attached, since its owner does not see all rows", qualified_name(rel)),
+				 errdetail("Row-level security is forced for the owner as well."),
+				 errhint("ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
+	{
+		if (kind == RELKIND_PARTITIONED_TABLE && get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("%s cannot be attached, since its partition %s is a foreign table",
+							qualified_name(rel), get_rel_name(lfirst_oid(lc))),
+					 errhint("%s", hint_for_kind(RELKIND_FOREIGN_TABLE))));
+	}
+}
+
+/* The rows of a partition would count twice if its partitioned table were attached, too. */
+static void
+check_relatives(Relation rel)
+{
+	const Live *live = chs_catalog_live();
+	Oid			relid = RelationGetRelid(rel);
+	List	   *ancestors = get_partition_ancestors(relid);
+
+	for (int i = 0; i < live->nsources; i++)
+	{
+		Oid			other = live->sources[i].relation;
+
+		if (other == relid || get_rel_name(other) == NULL)
+			continue;
+		if (list_member_oid(ancestors, other) || list_member_oid(get_partition_ancestors(other), relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("%s cannot be attached, since %s is", qualified_name(rel), chs_source_name(&live->sources[i])),
+					 errdetail("Rows of a partition are rows of the partitioned table."),
+					 errhint("Detach that one first.")));
+	}
+}
+
+/* Says so where no index leads to the rows of a customer. */
+static void
+check_index(Relation rel, const char *customer)
+{
+	ListCell   *lc;
+	char	   *list = psprintf("(%s", customer);
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		char	   *first = TextDatumGetCString(DirectFunctionCall3(pg_get_indexdef_ext,
+																	ObjectIdGetDatum(lfirst_oid(lc)), Int32GetDatum(1), BoolGetDatum(false)));
+
+		if (strcmp(first, customer) == 0 || strcmp(first, psprintf("%s)", list)) == 0)
+			return;
+	}
+	ereport(NOTICE,
+			(errmsg("%s has no index that leads to the rows of one customer", qualified_name(rel)),
+			 errdetail("It is read whole whenever events of customers have to be read again: after an update or delete, and for past days."),
+			 strstr(customer, "SELECT") != NULL ?
+			 errhint("No index can serve an expression with a subquery; a column of the table's own that holds the customer could have one.") :
+			 errhint("CREATE INDEX ON %s ((%s));", qualified_name(rel), customer)));
+}
+
+/* ---------------------------------------------------------------- attaching */
+
+static void
+run_sql(const char *sql)
+{
+	if (SPI_execute(sql, false, 0) < 0)
+		elog(ERROR, "could not execute: %s", sql);
+}
+
+/* Makes the triggers of a source, anew if they are there. */
+static void
+create_triggers(Oid relid, const char *name, int source_id)
+{
+	static const struct
+	{
+		const char *name;
+		const char *events;
+		const char *level;
+		const char *function;
+	}			triggers[] = {
+		{"00_chs_capture", "INSERT OR UPDATE OR DELETE", "ROW", "capture_source"},
+		{"00_chs_capture_flush", "INSERT OR UPDATE OR DELETE", "STATEMENT", "capture_flush"},
+		{"00_chs_capture_truncate", "TRUNCATE", "STATEMENT", "capture_truncate"}
+	};
+
+	for (size_t i = 0; i < lengthof(triggers); i++)
+	{
+		if (OidIsValid(get_trigger_oid(relid, triggers[i].name, true)))
+			run_sql(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i].name, name));
+		run_sql(psprintf("CREATE TRIGGER \"%s\" AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION chs.%s('%d')",
+						 triggers[i].name, triggers[i].events, name, triggers[i].level, triggers[i].function, source_id));
+		/* also for rows that arrive by logical replication */
+		run_sql(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name, triggers[i].name));
+	}
+}
+
+/* Whether a table has rows. */
+static bool
+has_rows(Relation rel)
+{
+	run_sql(psprintf("SELECT FROM %s%s LIMIT 1", rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					 qualified_name(rel)));
+	return SPI_processed > 0;
+}
+
+/* Has all activities made again, since what counts is not what it was. */
+static void
+count_anew(const char *note)
+{
+	Oid			type = TEXTOID;
+	Datum		arg = CStringGetTextDatum(note);
+
+	if (SPI_execute_with_args("SELECT chs.count_anew($1)", 1, &type, &arg, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not publish a version");
+}
+
+/* Writes the row of chs.sources, and returns its number and whether there was one. */
+static int
+store_source(Relation rel, const Source *source, bool *again)
+{
+	Oid			types[] = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		args[lengthof(types)];
+	char		nulls[lengthof(types) + 1] = "       ";
+	bool		isnull;
+
+	args[0] = ObjectIdGetDatum(RelationGetRelid(rel));
+	args[1] = CStringGetTextDatum(source->by_external_id ? "external_id" : "customer_id");
+	args[2] = CStringGetTextDatum(source->customer);
+	args[3] = CStringGetTextDatum(source->event_type);
+	args[4] = CStringGetTextDatum(source->occurred_at);
+	args[5] = source->event_data ? CStringGetTextDatum(source->event_data) : (Datum) 0;
+	nulls[5] = source->event_data ? ' ' : 'n';
+	args[6] = CStringGetTextDatum(GetUserNameFromId(rel->rd_rel->relowner, false));
+	if (SPI_execute_with_args("INSERT INTO chs.sources AS s (relation, customer_key, customer, event_type, occurred_at, event_data, owner)"
+							  " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (relation) DO UPDATE SET"
+							  " customer_key = $2, customer = $3, event_type = $4, occurred_at = $5, event_data = $6, owner = $7,"
+							  " attached_at = now() RETURNING source_id, xmax <> 0", lengthof(types), types, args, nulls, false, 0) != SPI_OK_INSERT_RETURNING)
+		elog(ERROR, "could not write chs.sources");
+	*again = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * The name of an event type may stand for itself, if the table has no column of
+ * that name.
+ */
+static const char *
+event_type_sql(Relation rel, const char *event_type)
+{
+	const Live *live = chs_catalog_live();
+
+	if (get_attnum(RelationGetRelid(rel), event_type) != InvalidAttrNumber)
+		return event_type;
+	for (int i = 0; i < live->nrules; i++)
+		if (strcmp(live->rules[i].event_type, event_type) == 0)
+			return quote_literal_cstr(event_type);
+	return event_type;
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("\"%s\" must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static bool
+customer_key_argument(FunctionCallInfo fcinfo, int n)
+{
+	char	   *key = text_argument(fcinfo, n, "customer_key");
+
+	if (strcmp(key, "external_id") != 0 && strcmp(key, "customer_id") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"%s\": \"%s\"", "customer_key", key),
+				 errhint("Say customer_id or external_id.")));
+	return strcmp(key, "external_id") == 0;
+}
+
+static char *
+canonical(Relation rel, const char *argument, MappedAs as, const char *text)
+{
+	MappedColumn column = {argument, as, text};
+
+	return chs_mapping_canonical(rel, &column);
+}
+
+/* chs_attach makes a table a source of events. */
+PG_FUNCTION_INFO_V1(chs_attach);
+Datum
+chs_attach(PG_FUNCTION_ARGS)
+{
+	Relation	rel;
+	Source		source = {0};
+	Trouble    *trouble;
+	OwnerRights saved;
+	bool		again;
+	bool		was_counted;
+	char	   *name;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("\"%s\" must not be null", "relation")));
+	/* nobody writes until the triggers are there */
+	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	check_relation(rel);
+	check_relatives(rel);
+	name = qualified_name(rel);
+
+	source.relation = RelationGetRelid(rel);
+	source.by_external_id = customer_key_argument(fcinfo, 5);
+	source.customer = canonical(rel, "customer", source.by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID,
+								text_argument(fcinfo, 1, "customer"));
+	source.event_type = canonical(rel, "event_type", MAPPED_TEXT,
+								  event_type_sql(rel, text_argument(fcinfo, 2, "event_type")));
+	source.occurred_at = canonical(rel, "occurred_at", MAPPED_TIME, text_argument(fcinfo, 3, "occurred_at"));
+	source.event_data = PG_ARGISNULL(4) ? NULL :
+		canonical(rel, "event_data", MAPPED_JSONB, text_argument(fcinfo, 4, "event_data"));
+	source.owner = GetUserNameFromId(rel->rd_rel->relowner, false);
+	trouble = chs_source_try(&source);
+	if (trouble != NULL)
+		chs_event_refuse(trouble);
+	check_index(rel, source.customer);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	chs_catalog_become_owner(&saved);
+	source.source_id = store_source(rel, &source, &again);
+	was_counted = again || has_rows(rel);
+	if (again)
+		chs_rejected_remove_all(source.source_id);
+	if (was_counted)
+		count_anew(psprintf("%s attached", name));
+	chs_catalog_become_caller(&saved);
+	relation_close(rel, NoLock);
+	create_triggers(source.relation, name, source.source_id);
+	SPI_finish();
+	PG_RETURN_INT32(source.source_id);
+}
+
+/* ---------------------------------------------------------------- detaching */
+
+/* Removes sources that are given as an array; returns how many there were. */
+static uint64
+remove_sources(Datum relations, const char *note)
+{
+	Oid			type = OIDARRAYOID;
+	uint64		n;
+
+	if (SPI_execute_with_args("DELETE FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1)",
+							  1, &type, &relations, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not write chs.sources");
+	n = SPI_processed;
+	if (n > 0)
+		count_anew(note);
+	return n;
+}
+
+/* chs_detach undoes chs_attach. */
+PG_FUNCTION_INFO_V1(chs_detach);
+Datum
+chs_detach(PG_FUNCTION_ARGS)
+{
+	static const char *const triggers[] = {"00_chs_capture", "00_chs_capture_flush", "00_chs_capture_truncate"};
+	Oid			relid = PG_GETARG_OID(0);
+	Relation	rel = relation_open(relid, ShareRowExclusiveLock);
+	const char *name = qualified_name(rel);
+	OwnerRights saved;
+	Datum		oid = ObjectIdGetDatum(relid);
+	uint64		n;
+
+	if (!chs_is_relation_owner(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(rel->rd_rel->relkind), RelationGetRelationName(rel));
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	chs_catalog_become_owner(&saved);
+	n = remove_sources(PointerGetDatum(construct_array(&oid, 1, OIDOID, sizeof(Oid), true, TYPALIGN_INT)),
+					   psprintf("%s detached", name));
+	chs_catalog_become_caller(&saved);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("%s is not attached", name),
+				 errhint("chs.sources lists the tables that are.")));
+	relation_close(rel, NoLock);
+	for (size_t i = 0; i < lengthof(triggers); i++)
+		if (OidIsValid(get_trigger_oid(relid, triggers[i], true)))
+			run_sql(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i], name));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* chs_source_dropped is an event trigger: detaches the tables that have been dropped. */
+PG_FUNCTION_INFO_V1(chs_source_dropped);
+Datum
+chs_source_dropped(PG_FUNCTION_ARGS)
+{
+	OwnerRights saved;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called as an event trigger", "chs.source_dropped")));
+	/* it may be the extension itself that is being dropped */
+	if (!OidIsValid(get_relname_relid("sources", get_namespace_oid("chs", true))))
+		PG_RETURN_NULL();
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	run_sql("SELECT array_agg(objid) FROM pg_event_trigger_dropped_objects()"
+			" WHERE classid = 'pg_class'::regclass AND objsubid = 0"
+			" AND objid IN (SELECT relation FROM chs.sources WHERE source_id > 1)");
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+		Datum		relations = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+		if (!isnull)
+			(void) remove_sources(relations, "attached tables were dropped");
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	PG_RETURN_NULL();
+}

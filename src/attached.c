@@ -1,0 +1,553 @@
+/*
+ * attached.c
+ *	  Capture of tables of somebody's own.
+ *
+ * A row that cannot be used must not fail the application's statement: it is put
+ * aside.  Where the mapping cannot fail, a row is evaluated and counted at once, as
+ * in chs.customer_events.  Else rows are kept, and evaluated many at a time in a
+ * subtransaction.  What is kept belongs to a subtransaction, as what is gathered.
+ */
+#include "attached.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "capture.h"
+#include "customer.h"
+#include "executor/nodeHash.h"
+#include "miscadmin.h"
+#include "rejected.h"
+#include "source.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "worker.h"
+
+/* So many rows are evaluated at once, at most. */
+#define ROWS_AT_ONCE 256
+
+/* A row that was inserted (no old one), updated, or deleted (no new one). */
+typedef struct KeptRow
+{
+	int			source_id;
+	Oid			relation;
+	HeapTuple	old;
+	HeapTuple	new;
+} KeptRow;
+
+/* A row that is to be put aside, or, without a trouble, that was. */
+typedef struct BadRow
+{
+	int			source_id;
+	Oid			relation;
+	HeapTuple	tuple;
+	char	   *customer_key;
+	bool		no_customer;
+	Trouble    *trouble;
+} BadRow;
+
+/* A customer that has been looked up by its external_id. */
+typedef struct KnownExternal
+{
+	char		external_id[NAMEDATALEN];	/* the key; longer ones are looked up each time */
+	int64		customer_id;
+	bool		busy;
+} KnownExternal;
+
+/* What a subtransaction has kept. */
+typedef struct Kept
+{
+	SubTransactionId subid;
+	MemoryContext context;		/* holds all of it */
+	MemoryContext row_context;	/* and these the tuples */
+	MemoryContext bad_context;
+	int			nrows;
+	KeptRow		rows[ROWS_AT_ONCE];
+	int			nbad;
+	BadRow		bad[ROWS_AT_ONCE];
+	HTAB	   *external;		/* KnownExternal; or NULL */
+	struct Kept *outer;			/* of an outer subtransaction */
+} Kept;
+
+static Kept *innermost = NULL;
+
+static void write_bad(const Live *live, Kept *kept);
+
+/* ------------------------------------------------------------------ keeping */
+
+/* Returns what the current subtransaction keeps. */
+static Kept *
+current_kept(void)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	MemoryContext context;
+	Kept	   *kept;
+
+	if (innermost != NULL && innermost->subid == subid)
+		return innermost;
+	context = AllocSetContextCreate(TopTransactionContext, "chs rows to be captured", ALLOCSET_DEFAULT_SIZES);
+	kept = MemoryContextAlloc(context, sizeof(Kept));
+	kept->subid = subid;
+	kept->context = context;
+	kept->row_context = AllocSetContextCreate(context, "chs kept rows", ALLOCSET_DEFAULT_SIZES);
+	kept->bad_context = AllocSetContextCreate(context, "chs bad rows", ALLOCSET_SMALL_SIZES);
+	kept->nrows = kept->nbad = 0;
+	kept->external = NULL;
+	kept->outer = innermost;
+	innermost = kept;
+	return kept;
+}
+
+/*
+ * chs_attached_is_pending tells whether rows of attached tables are kept that have
+ * not been counted.
+ */
+bool
+chs_attached_is_pending(void)
+{
+	for (Kept *kept = innermost; kept != NULL; kept = kept->outer)
+		if (kept->nrows > 0 || kept->nbad > 0)
+			return true;
+	return false;
+}
+
+/*
+ * chs_attached_forget drops what a subtransaction that is undone has kept; all of
+ * it, whose memory goes with the transaction, where there is none.
+ */
+void
+chs_attached_forget(SubTransactionId subid)
+{
+	if (subid == InvalidSubTransactionId)
+		innermost = NULL;
+	while (innermost != NULL && innermost->subid >= subid)
+	{
+		Kept	   *kept = innermost;
+
+		innermost = kept->outer;
+		MemoryContextDelete(kept->context);
+	}
+}
+
+static HeapTuple
+keep_tuple(Kept *kept, HeapTuple tuple)
+{
+	MemoryContext caller = MemoryContextSwitchTo(kept->row_context);
+	HeapTuple	copy = tuple ? heap_copytuple(tuple) : NULL;
+
+	MemoryContextSwitchTo(caller);
+	return copy;
+}
+
+/*
+ * Puts a row aside, with a trouble, or, without one, has it removed from those that
+ * were put aside.
+ */
+static void
+put_aside(const Live *live, const Source *source, Oid relation, HeapTuple tuple, char *customer_key, bool no_customer, const Trouble *trouble)
+{
+	Kept	   *kept;
+	MemoryContext caller;
+
+	kept = current_kept();
+	if (kept->nbad == ROWS_AT_ONCE)
+		write_bad(live, kept);
+	caller = MemoryContextSwitchTo(kept->bad_context);
+	kept->bad[kept->nbad++] = (BadRow) {
+		.source_id = source->source_id,.relation = relation,.tuple = heap_copytuple(tuple),
+		.customer_key = customer_key ? pstrdup(customer_key) : NULL,.no_customer = no_customer,
+		.trouble = trouble ? chs_event_trouble(trouble->sqlerrcode, pstrdup(trouble->message), NULL, NULL) : NULL
+	};
+	MemoryContextSwitchTo(caller);
+}
+
+/* ---------------------------------------------------------------- customers */
+
+static CustomerLock
+find_external(const char *external_id, int64 *customer_id)
+{
+	Kept	   *kept = current_kept();
+	bool		fits = strlen(external_id) < NAMEDATALEN;
+	KnownExternal *known;
+	CustomerLock lock;
+
+	if (fits && kept->external != NULL &&
+		(known = hash_search(kept->external, external_id, HASH_FIND, NULL)) != NULL)
+	{
+		*customer_id = known->customer_id;
+		return known->busy ? CUSTOMER_BUSY : CUSTOMER_LOCKED;
+	}
+	lock = chs_customer_lock_external(external_id, customer_id);
+	if (!fits || lock == CUSTOMER_GONE)
+		return lock;
+	if (kept->external != NULL && hash_get_num_entries(kept->external) * sizeof(KnownExternal) > get_hash_memory_limit() / 4)
+	{
+		hash_destroy(kept->external);
+		kept->external = NULL;
+	}
+	if (kept->external == NULL)
+	{
+		HASHCTL		control = {
+			.keysize = NAMEDATALEN,.entrysize = sizeof(KnownExternal),.hcxt = kept->context
+		};
+
+		kept->external = hash_create("chs external ids", 64, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	}
+	known = hash_search(kept->external, external_id, HASH_ENTER, NULL);
+	known->customer_id = *customer_id;
+	known->busy = lock == CUSTOMER_BUSY;
+	return lock;
+}
+
+/* ---------------------------------------------------------------- counting */
+
+/* What a row comes to. */
+typedef struct Found
+{
+	bool		is_event;
+	bool		usable;
+	bool		busy;			/* whose event it is may change: to be rebuilt */
+	Event		event;
+	char	   *customer_key;
+	bool		no_customer;
+	const Trouble *trouble;
+} Found;
+
+/* Finds whose event it is, or why it cannot be used. */
+static void
+find_customer(const Live *live, const Source *source, Datum key, Found *found)
+{
+	CustomerLock lock = CUSTOMER_GONE;
+
+	if (source->by_external_id)
+	{
+		found->customer_key = TextDatumGetCString(key);
+		lock = find_external(found->customer_key, &found->event.customer_id);
+	}
+	else
+	{
+		found->event.customer_id = DatumGetInt64(key);
+		if (chs_capture_finds_customer(live, found->event.customer_id))
+			lock = CUSTOMER_LOCKED;
+		else
+			found->customer_key = psprintf("%lld", (long long) found->event.customer_id);
+	}
+	found->busy = lock == CUSTOMER_BUSY;
+	found->no_customer = lock == CUSTOMER_GONE;
+	if (!found->no_customer)
+		return;
+	if (source->by_external_id)
+		found->trouble = chs_event_trouble(ERRCODE_FOREIGN_KEY_VIOLATION,
+										   psprintf("event has an unknown external_id: \"%s\"", found->customer_key),
+										   NULL, NULL);
+	else
+		found->trouble = chs_event_unknown_customer(found->event.customer_id);
+}
+
+/* Finds out about a row of which the mapping gave these values. */
+static Found
+find_event(const Live *live, const Source *source, const Datum *values, const bool *nulls, const Trouble *trouble)
+{
+	Found		found = {.is_event = true,.trouble = trouble};
+
+	if (trouble == NULL && nulls[EVENT_TYPE])
+	{
+		found.is_event = false;
+		return found;
+	}
+	if (trouble == NULL && nulls[EVENT_CUSTOMER])
+		found.trouble = chs_event_trouble(ERRCODE_NOT_NULL_VIOLATION, "event has no customer", NULL, NULL);
+	else if (trouble == NULL && nulls[EVENT_OCCURRED_AT])
+		found.trouble = chs_event_trouble(ERRCODE_NOT_NULL_VIOLATION, "event has no occurred_at", NULL, NULL);
+	if (found.trouble != NULL)
+		return found;
+	(void) chs_source_event(values, nulls, &found.event);
+	find_customer(live, source, values[EVENT_CUSTOMER], &found);
+	if (found.trouble == NULL)
+		found.trouble = chs_source_check(live, &found.event);
+	found.usable = found.trouble == NULL;
+	return found;
+}
+
+/* Counts an inserted row, or puts it aside. */
+static void
+take_inserted(const Live *live, const Source *source, Oid relation, const Found *found, HeapTuple tuple)
+{
+	if (!found->is_event)
+		return;
+	if (!found->usable)
+		put_aside(live, source, relation, tuple, found->customer_key, found->no_customer, found->trouble);
+	else if (found->busy)
+		chs_capture_rebuild(live, found->event.customer_id);
+	else
+		chs_capture_event(live, &found->event);
+}
+
+/* A row is gone that was counted, or put aside. */
+static void
+take_deleted(const Live *live, const Source *source, Oid relation, const Found *found, HeapTuple tuple)
+{
+	if (!found->is_event)
+		return;
+	if (found->usable)
+		chs_capture_rebuild(live, found->event.customer_id);
+	else
+		put_aside(live, source, relation, tuple, NULL, false, NULL);
+}
+
+/* Whether two rows come to the same event. */
+static bool
+is_same(const Source *source, const MappedRow *a, const MappedRow *b)
+{
+	if (a->trouble != NULL || b->trouble != NULL)
+		return false;
+	for (int i = 0; i < EVENT_COLUMNS; i++)
+	{
+		bool		by_value = i == EVENT_OCCURRED_AT || (i == EVENT_CUSTOMER && !source->by_external_id);
+
+		if (a->nulls[i] != b->nulls[i] ||
+			(!a->nulls[i] && !datum_image_eq(a->values[i], b->values[i], by_value, by_value ? (int) sizeof(int64) : -1)))
+			return false;
+	}
+	return true;
+}
+
+static void
+take_updated(const Live *live, const Source *source, const Found *old, const Found *new, const KeptRow *row)
+{
+	take_deleted(live, source, row->relation, old, row->old);
+	if (new->usable)
+		chs_capture_rebuild(live, new->event.customer_id);
+	else
+		take_inserted(live, source, row->relation, new, row->new);
+}
+
+/* Takes a row that has been evaluated. */
+static void
+take_row(const Live *live, const Source *source, const KeptRow *row, const MappedRow *old, const MappedRow *new)
+{
+	Found		found_old = {0};
+	Found		found_new = {0};
+
+	if (row->old != NULL)
+		found_old = find_event(live, source, old->values, old->nulls, old->trouble);
+	if (row->new != NULL)
+		found_new = find_event(live, source, new->values, new->nulls, new->trouble);
+	if (row->old == NULL)
+		take_inserted(live, source, row->relation, &found_new, row->new);
+	else if (row->new == NULL)
+		take_deleted(live, source, row->relation, &found_old, row->old);
+	else if (!found_old.usable || !is_same(source, old, new))
+		take_updated(live, source, &found_old, &found_new, row);
+}
+
+/* ----------------------------------------------------------------- flushing */
+
+/* Writes down the rows that are put aside, and removes those that are gone. */
+static void
+write_bad(const Live *live, Kept *kept)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs rejected rows", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(scratch);
+	RejectedRow *rejected = palloc(Max(kept->nbad, 1) * sizeof(RejectedRow));
+	int			nbad = kept->nbad;
+	int			n = 0;
+
+	kept->nbad = 0;
+	for (int i = 0; i < nbad; i++)
+	{
+		const BadRow *bad = &kept->bad[i];
+		const Source *source = chs_source_find(live, bad->source_id);
+		Jsonb	   *row;
+
+		CHECK_FOR_INTERRUPTS();
+		/* it may have been detached */
+		if (source == NULL || (bad->trouble == NULL && n == 0 && !chs_rejected_any(bad->source_id)))
+			continue;
+		row = chs_mapping_row_as_jsonb(chs_source_compile(live, source, bad->relation)->mapping, bad->tuple);
+		if (bad->trouble != NULL)
+		{
+			rejected[n++] = (RejectedRow) {
+				source, row, bad->customer_key, bad->no_customer, bad->trouble
+			};
+			continue;
+		}
+		chs_rejected_add(rejected, n);
+		n = 0;
+		if (row != NULL)
+			chs_rejected_remove(source, row);
+	}
+	chs_rejected_add(rejected, n);
+	MemoryContextReset(kept->bad_context);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(scratch);
+	chs_worker_wake_at_commit();
+}
+
+/* Evaluates and takes rows of one table and source. */
+static void
+evaluate_run(const KeptRow *rows, int n)
+{
+	const Live *live = chs_catalog_live();
+	const Source *source = chs_source_find(live, rows->source_id);
+	HeapTuple  *tuples = palloc(2 * n * sizeof(HeapTuple));
+	MappedRow  *mapped = palloc(2 * n * sizeof(MappedRow));
+	int			ntuples = 0;
+
+	if (source == NULL)
+		return;					/* it has been detached */
+	for (int i = 0; i < n; i++)
+	{
+		if (rows[i].old != NULL)
+			tuples[ntuples++] = rows[i].old;
+		if (rows[i].new != NULL)
+			tuples[ntuples++] = rows[i].new;
+	}
+	chs_mapping_evaluate(chs_source_compile(live, source, rows->relation)->mapping, tuples, ntuples, mapped);
+	/* expressions may have run queries */
+	live = chs_catalog_live();
+	source = chs_source_find(live, rows->source_id);
+	if (source == NULL)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		const MappedRow *old = rows[i].old ? mapped++ : NULL;
+		const MappedRow *new = rows[i].new ? mapped++ : NULL;
+
+		take_row(live, source, &rows[i], old, new);
+	}
+}
+
+/*
+ * chs_attached_flush counts, or puts aside, the rows that the current
+ * subtransaction has kept.
+ */
+void
+chs_attached_flush(void)
+{
+	Kept	   *kept = innermost;
+	MemoryContext scratch;
+	MemoryContext caller;
+	bool		pushed = false;
+	int			nrows;
+
+	if (kept == NULL || kept->subid != GetCurrentSubTransactionId() || (kept->nrows == 0 && kept->nbad == 0))
+		return;
+	/* at the end of a transaction there is no snapshot */
+	if (!ActiveSnapshotSet())
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		pushed = true;
+	}
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "chs kept rows", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(scratch);
+	nrows = kept->nrows;
+	kept->nrows = 0;
+	for (int from = 0, to; from < nrows; from = to)
+	{
+		for (to = from + 1; to < nrows; to++)
+			if (kept->rows[to].source_id != kept->rows[from].source_id ||
+				kept->rows[to].relation != kept->rows[from].relation)
+				break;
+		evaluate_run(&kept->rows[from], to - from);
+		MemoryContextReset(scratch);
+	}
+	MemoryContextReset(kept->row_context);
+	if (kept->nbad > 0)
+		write_bad(chs_catalog_live(), kept);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(scratch);
+	if (pushed)
+		PopActiveSnapshot();
+}
+
+/* ---------------------------------------------------------------- triggers */
+
+/* The source that a trigger is for; NULL where that has been detached. */
+static const Source *
+source_of_trigger(const Live *live, TriggerData *trigdata)
+{
+	Trigger    *trigger = trigdata->tg_trigger;
+
+	return trigger->tgnargs == 1 ? chs_source_find(live, atoi(trigger->tgargs[0])) : NULL;
+}
+
+/*
+ * chs_attached_is_truncated tells whether a trigger is fired for an attached
+ * table that has been truncated, and removes the rows of it that were put aside.
+ */
+bool
+chs_attached_is_truncated(TriggerData *trigdata)
+{
+	const Source *source = source_of_trigger(chs_catalog_live(), trigdata);
+
+	if (source == NULL || source->relation != RelationGetRelid(trigdata->tg_relation))
+		return false;
+	chs_attached_flush();
+	if (chs_rejected_any(source->source_id))
+		chs_rejected_remove_all(source->source_id);
+	return true;
+}
+
+/* Evaluates a row at once. */
+static void
+take_directly(const Live *live, const Source *source, Mapping *mapping, TriggerData *trigdata, const KeptRow *row)
+{
+	MappedRow	old = {0};
+	MappedRow	new = {0};
+
+	if (row->old != NULL)
+	{
+		chs_mapping_evaluate_directly(mapping, trigdata->tg_trigslot, old.values, old.nulls);
+		/* the values last until the next row's */
+		for (int i = 0; row->new != NULL && i < EVENT_COLUMNS; i++)
+			old.values[i] = chs_mapping_copy_value(mapping, i, old.values[i], old.nulls[i]);
+	}
+	if (row->new != NULL)
+		chs_mapping_evaluate_directly(mapping, row->old ? trigdata->tg_newslot : trigdata->tg_trigslot, new.values, new.nulls);
+	take_row(live, source, row, &old, &new);
+}
+
+/*
+ * chs_capture_source is the row trigger of an attached table: inserted rows are
+ * counted; of updated and deleted ones the customers are rebuilt.
+ */
+PG_FUNCTION_INFO_V1(chs_capture_source);
+Datum
+chs_capture_source(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	const Live *live;
+	const Source *source;
+	CompiledSource *compiled;
+	KeptRow		row;
+	Kept	   *kept;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired AFTER, FOR EACH ROW", "chs.capture_source")));
+	live = chs_catalog_live();
+	source = source_of_trigger(live, trigdata);
+	if (source == NULL)
+		PG_RETURN_POINTER(NULL);
+	row.source_id = source->source_id;
+	row.relation = RelationGetRelid(trigdata->tg_relation);
+	row.old = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? NULL : trigdata->tg_trigtuple;
+	row.new = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? trigdata->tg_trigtuple :
+		TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : NULL;
+	compiled = chs_source_compile(live, source, row.relation);
+	if (compiled->mapping->direct)
+	{
+		take_directly(live, source, compiled->mapping, trigdata, &row);
+		PG_RETURN_POINTER(NULL);
+	}
+	kept = current_kept();
+	row.old = keep_tuple(kept, row.old);
+	row.new = keep_tuple(kept, row.new);
+	kept->rows[kept->nrows++] = row;
+	if (kept->nrows == ROWS_AT_ONCE)
+		chs_attached_flush();
+	PG_RETURN_POINTER(NULL);
+}

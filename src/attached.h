@@ -1,0 +1,16 @@
+/*
+ * attached.h
+ *	  Capture of tables of somebody's own.
+ */
+#ifndef CHS_ATTACHED_H
+#define CHS_ATTACHED_H
+
+#include "compat.h"
+#include "commands/trigger.h"
+
+extern void chs_attached_flush(void);
+extern bool chs_attached_is_pending(void);
+extern void chs_attached_forget(SubTransactionId subid);
+extern bool chs_attached_is_truncated(TriggerData *trigdata);
+
+#endif							/* CHS_ATTACHED_H */

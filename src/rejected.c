@@ -1,0 +1,230 @@
+/*
+ * rejected.c
+ *	  The table chs.rejected_events: rows of attached tables that could not be used.
+ *
+ * The row stays in its table.  Here is a copy, and why.  What counts is what the
+ * table has when the customer is made again from the raw events, so to take a row
+ * in is to have its customer rebuilt.
+ */
+#include "rejected.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "capture.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "customer.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+#include "worker.h"
+
+/* Columns of chs.rejected_events. */
+#define REJECTED_SOURCE_ID 2
+#define REJECTED_CUSTOMER_KEY 4
+
+static void
+execute(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
+{
+	OwnerRights saved;
+
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(sql, nargs, types, args, nulls, false, 0) < 0)
+		elog(ERROR, "could not write chs.rejected_events");
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+static Datum
+array_of(Oid type, int16 length, bool by_value, char alignment, Datum *values, bool *nulls, int n)
+{
+	int			dimension = n;
+	int			lower_bound = 1;
+
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &dimension, &lower_bound,
+											  type, length, by_value, alignment));
+}
+
+/* chs_rejected_add writes down rows. */
+void
+chs_rejected_add(const RejectedRow *rows, int n)
+{
+	Oid			types[] = {INT4ARRAYOID, OIDARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID};
+	Datum		args[lengthof(types)];
+	Datum	   *values[lengthof(types)];
+	bool	   *nulls[lengthof(types)];
+
+	if (n == 0)
+		return;
+	for (size_t i = 0; i < lengthof(types); i++)
+	{
+		values[i] = palloc(n * sizeof(Datum));
+		nulls[i] = palloc0(n * sizeof(bool));
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const Trouble *t = rows[i].trouble;
+
+		values[0][i] = Int32GetDatum(rows[i].source->source_id);
+		values[1][i] = ObjectIdGetDatum(rows[i].source->relation);
+		nulls[2][i] = rows[i].customer_key == NULL;
+		values[2][i] = nulls[2][i] ? (Datum) 0 : CStringGetTextDatum(rows[i].customer_key);
+		values[3][i] = BoolGetDatum(rows[i].no_customer);
+		values[4][i] = CStringGetTextDatum(unpack_sql_state(t->sqlerrcode));
+		values[5][i] = CStringGetTextDatum(t->message);
+		nulls[6][i] = rows[i].row == NULL;
+		values[6][i] = JsonbPGetDatum(rows[i].row);
+	}
+	args[0] = array_of(INT4OID, sizeof(int32), true, TYPALIGN_INT, values[0], nulls[0], n);
+	args[1] = array_of(OIDOID, sizeof(Oid), true, TYPALIGN_INT, values[1], nulls[1], n);
+	args[2] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[2], nulls[2], n);
+	args[3] = array_of(BOOLOID, sizeof(bool), true, TYPALIGN_CHAR, values[3], nulls[3], n);
+	args[4] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[4], nulls[4], n);
+	args[5] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[5], nulls[5], n);
+	args[6] = array_of(JSONBOID, -1, false, TYPALIGN_INT, values[6], nulls[6], n);
+	execute("INSERT INTO chs.rejected_events"
+			" (source_id, relation, customer_key, no_customer, to_check, sqlstate, reason, event_row)"
+			" SELECT r.source_id, r.relation::regclass, r.customer_key, r.no_customer, r.no_customer, r.sqlstate, r.reason, r.event_row"
+			" FROM unnest($1, $2, $3, $4, $5, $6, $7) r(source_id, relation, customer_key, no_customer, sqlstate, reason, event_row)",
+			lengthof(types), types, args, NULL);
+}
+
+/* chs_rejected_remove removes one copy of a row that is not in its table any more. */
+void
+chs_rejected_remove(const Source *source, Jsonb *row)
+{
+	Oid			types[] = {INT4OID, JSONBOID};
+	Datum		args[] = {Int32GetDatum(source->source_id), JsonbPGetDatum(row)};
+
+	execute("DELETE FROM chs.rejected_events WHERE rejected_id ="
+			" (SELECT min(rejected_id) FROM chs.rejected_events WHERE source_id = $1 AND event_row = $2)",
+			lengthof(types), types, args, NULL);
+}
+
+/* chs_rejected_remove_all removes all rows of a source. */
+void
+chs_rejected_remove_all(int source_id)
+{
+	Oid			types[] = {INT4OID};
+	Datum		args[] = {Int32GetDatum(source_id)};
+
+	execute("DELETE FROM chs.rejected_events WHERE source_id = $1", lengthof(types), types, args, NULL);
+}
+
+/* ------------------------------------------------- customers that come later */
+
+/* Looks for rows in an index by two columns, or by the second alone. */
+static bool
+find_rows(ChsRelation index, int source_id, const char *customer_key, Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_REJECTED_EVENTS), AccessShareLock);
+	ScanKeyData keys[2];
+	int			n = 0;
+	SysScanDesc scan;
+	bool		any;
+
+	if (source_id != 0)
+		ScanKeyInit(&keys[n++], REJECTED_SOURCE_ID, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
+	if (customer_key != NULL)
+		ScanKeyEntryInitialize(&keys[n++], 0, REJECTED_CUSTOMER_KEY, BTEqualStrategyNumber, InvalidOid,
+							   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(customer_key));
+	scan = systable_beginscan(rel, chs_catalog_relation(index), true, snapshot, n, keys);
+	any = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return any;
+}
+
+/*
+ * chs_rejected_is_to_check tells whether rows were put aside for want of a
+ * customer that may have been created at the same time, and be this one.
+ */
+bool
+chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot)
+{
+	char	   *external_id;
+
+	if (!find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, NULL, snapshot))
+		return false;
+	external_id = chs_customer_external_id(customer_id, snapshot);
+	return find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, psprintf("%lld", (long long) customer_id), snapshot) ||
+		(external_id != NULL && find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, external_id, snapshot));
+}
+
+/*
+ * chs_rejected_check looks at rows that were put aside for want of a customer since
+ * the last time: a transaction that created the customer may not have been seen,
+ * and have seen none of the rows in turn.  Has the customers that are there now
+ * rebuilt.  A later one finds the rows itself.
+ */
+void
+chs_rejected_check(const Live *live)
+{
+	OwnerRights saved;
+	SPITupleTable *customers;
+
+	if (live->nsources <= 1 || !find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, NULL, GetActiveSnapshot()))
+		return;
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute("WITH checked AS ("
+					"  UPDATE chs.rejected_events SET to_check = false WHERE rejected_id IN ("
+					"    SELECT rejected_id FROM chs.rejected_events WHERE to_check LIMIT 10000 FOR UPDATE SKIP LOCKED)"
+					"  RETURNING source_id, customer_key)"
+					" SELECT c.customer_id FROM checked JOIN chs.sources s USING (source_id)"
+					" JOIN chs.customers c ON c.external_id = checked.customer_key WHERE s.customer_key = 'external_id'"
+					" UNION SELECT c.customer_id FROM checked JOIN chs.sources s USING (source_id)"
+					" JOIN chs.customers c ON c.customer_id = checked.customer_key::bigint WHERE s.customer_key = 'customer_id'",
+					false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.rejected_events");
+	customers = SPI_tuptable;
+	for (uint64 i = 0; i < customers->numvals; i++)
+	{
+		bool		isnull;
+
+		chs_capture_rebuild(live, DatumGetInt64(SPI_getbinval(customers->vals[i], customers->tupdesc, 1, &isnull)));
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	chs_capture_flush_pending();
+	/* there may be more */
+	chs_worker_wake_at_commit();
+}
+
+/*
+ * chs_rejected_customer_came removes the rows that were put aside for want of a
+ * customer who is there now and has been made from the raw events.
+ */
+void
+chs_rejected_customer_came(const Live *live, int64 customer_id)
+{
+	for (int i = 0; i < live->nsources; i++)
+	{
+		const Source *source = &live->sources[i];
+		char	   *key;
+		Oid			types[] = {INT4OID, TEXTOID};
+		Datum		args[2];
+
+		if (chs_source_is_builtin(source))
+			continue;
+		key = source->by_external_id ? chs_customer_external_id(customer_id, GetActiveSnapshot()) :
+			psprintf("%lld", (long long) customer_id);
+		if (key == NULL || !find_rows(CHS_REJECTED_EVENTS_KEY_IDX, source->source_id, key, GetActiveSnapshot()))
+			continue;
+		args[0] = Int32GetDatum(source->source_id);
+		args[1] = CStringGetTextDatum(key);
+		execute("DELETE FROM chs.rejected_events WHERE source_id = $1 AND customer_key = $2 AND no_customer",
+				lengthof(types), types, args, NULL);
+	}
+}
+
+/* chs_rejected_any tells whether a source has any. */
+bool
+chs_rejected_any(int source_id)
+{
+	return find_rows(CHS_REJECTED_EVENTS_KEY_IDX, source_id, NULL, SnapshotSelf);
+}

@@ -1,0 +1,28 @@
+/*
+ * rejected.h
+ *	  The table chs.rejected_events: rows of attached tables that could not be used.
+ */
+#ifndef CHS_REJECTED_H
+#define CHS_REJECTED_H
+
+#include "source.h"
+
+/* A row that could not be used. */
+typedef struct RejectedRow
+{
+	const Source *source;
+	Jsonb	   *row;			/* NULL: it could not be shown */
+	char	   *customer_key;	/* or NULL */
+	bool		no_customer;	/* that has this key */
+	Trouble    *trouble;
+} RejectedRow;
+
+extern void chs_rejected_add(const RejectedRow *rows, int n);
+extern void chs_rejected_remove(const Source *source, Jsonb *row);
+extern bool chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot);
+extern void chs_rejected_check(const Live *live);
+extern void chs_rejected_customer_came(const Live *live, int64 customer_id);
+extern bool chs_rejected_any(int source_id);
+extern void chs_rejected_remove_all(int source_id);
+
+#endif							/* CHS_REJECTED_H */
