@@ -12,7 +12,7 @@ DATA_built = sql/chs--$(EXTVERSION).sql
 EXTRA_CLEAN = $(DATA_built)
 
 # Further ones are not for a server with a worker: when something is tried again matters in them.
-REGRESS_BESIDE = access activity alter curves guards documents segments events record explain triggers reinstall versions
+REGRESS_BESIDE = access activity alter curves guards documents segments events record explain triggers reinstall versions change advice
 REGRESS = $(REGRESS_BESIDE) retention operations plugins failures
 REGRESS_OPTS = --inputdir=. --load-extension=chs
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))

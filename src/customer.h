@@ -42,6 +42,11 @@ extern void chs_customer_set(Customer *customer, int64 customer_id, NullableDatu
 extern bool chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer);
 extern bool chs_customer_row_is_seen(TransactionId xmin, Snapshot snapshot);
 extern void chs_customer_find_as_caller(int64 customer_id, Customer *customer);
+extern const Live *chs_customer_version(const Live *live, int32 as_of_day);
+extern ActivityData *chs_customer_from_past(const Customer *customer, const Live *live, const Live *version,
+											const Scorecard *scorecard, int32 as_of_day);
+extern ActivityData *chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
+										   const Scorecard *scorecard, int32 as_of_day);
 
 /* What became of locking a customer. */
 typedef enum CustomerLock

@@ -97,40 +97,39 @@ chs_customer_find_as_caller(int64 customer_id, Customer *customer)
 }
 
 /*
- * Makes the activity from the raw events, or raises an error where some that are
- * needed have been deleted; those of the current score are kept.
+ * chs_customer_from_past makes an activity for the score of a day from the raw
+ * events, or raises an error where some that are needed have been deleted; those
+ * of the current score are kept.
  */
-static ActivityData *
-activity_from_events(const CustomerScore *cs, const Customer *customer, const Live *live)
+ActivityData *
+chs_customer_from_past(const Customer *customer, const Live *live, const Live *version,
+					   const Scorecard *scorecard, int32 as_of_day)
 {
-	int32		as_of_day = cs->subject.as_of_day;
-
-	if (cs->version != live || as_of_day != Min(chs_customer_today(), customer->last_day))
-		chs_retention_check_past(cs->version, cs->scorecard, as_of_day);
-	return chs_customer_from_events(customer->customer_id, cs->version, as_of_day, as_of_day);
+	if (version != live || as_of_day != Min(chs_customer_today(), customer->last_day))
+		chs_retention_check_past(version, scorecard, as_of_day);
+	return chs_customer_from_events(customer->customer_id, version, as_of_day, as_of_day);
 }
 
 /*
- * Returns the activity that a version needs, as the active snapshot sees it: what
- * is folded, merged with what is queued; or, where those cannot tell, made from
- * the raw events.
+ * chs_customer_activity returns the activity that a version needs for the score of
+ * a day, as the active snapshot sees it: what is folded, merged with what is
+ * queued; or, where those cannot tell, made from the raw events.
  */
-static ActivityData *
-activity_as_of(const CustomerScore *cs, const Customer *customer, const Live *live)
+ActivityData *
+chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
+					  const Scorecard *scorecard, int32 as_of_day)
 {
-	int64		customer_id = customer->customer_id;
-	int32		as_of_day = cs->subject.as_of_day;
 	Snapshot	snapshot = GetActiveSnapshot();
 	StoredActivity stored;
 	QueuedDeltas queued;
 	ActivityData *data;
 
 	/* the snapshot may see events that are neither folded nor queued */
-	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, cs->version->published) ||
+	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, version->published) ||
 		(live->nsources > 1 && chs_rejected_is_to_check(customer->customer_id, snapshot)))
-		return activity_from_events(cs, customer, live);
-	stored = chs_customer_stored(customer_id, snapshot);
-	queued = chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, snapshot);
+		return chs_customer_from_past(customer, live, version, scorecard, as_of_day);
+	stored = chs_customer_stored(customer->customer_id, snapshot);
+	queued = chs_queue_of_customer(customer->customer_id, stored.folded_to, live->series_version, snapshot);
 	data = stored.activity;
 	if (!queued.rebuild && chs_customer_is_current(&stored, live))
 	{
@@ -139,15 +138,16 @@ activity_as_of(const CustomerScore *cs, const Customer *customer, const Live *li
 		if (data->day <= as_of_day)
 			return data;
 	}
-	return activity_from_events(cs, customer, live);
+	return chs_customer_from_past(customer, live, version, scorecard, as_of_day);
 }
 
-/* The version that a score is to be made by: one that is named, or that of the day. */
-static const Live *
-version_to_use(const Live *live, bool any_named, int named, int32 as_of_day)
+/*
+ * chs_customer_version returns the version that a day is scored by if none is
+ * named.  Valid until another is asked for.
+ */
+const Live *
+chs_customer_version(const Live *live, int32 as_of_day)
 {
-	if (any_named)
-		return chs_catalog_version(live, named);
 	if (as_of_day >= chs_customer_today())
 		return live;
 	return chs_catalog_version_of_day(live, ((int64) as_of_day + 1) * USECS_PER_DAY);
@@ -170,12 +170,12 @@ customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 	chs_customer_find_as_caller(PG_GETARG_INT64(0), &customer);
 	cs->customer_id = customer.customer_id;
 	live = chs_catalog_live_at(GetActiveSnapshot());
-	cs->version = version_to_use(live, !PG_ARGISNULL(2), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2), as_of_day);
+	cs->version = PG_ARGISNULL(2) ? chs_customer_version(live, as_of_day) : chs_catalog_version(live, PG_GETARG_INT32(2));
 	cs->scorecard = chs_scorecard_of_segment(cs->version->published, customer.segment);
 	cs->subject.segment = customer.segment;
 	cs->subject.created_day = customer.created_day;
 	cs->subject.as_of_day = Min(as_of_day, customer.last_day);
-	cs->activity = activity_as_of(cs, &customer, live);
+	cs->activity = chs_customer_activity(&customer, live, cs->version, cs->scorecard, cs->subject.as_of_day);
 	return true;
 }
 

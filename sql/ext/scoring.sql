@@ -66,6 +66,16 @@ CREATE FUNCTION @extschema@.chs_explain(customer_id bigint, as_of timestamptz DE
 COMMENT ON FUNCTION @extschema@.chs_explain(bigint, timestamptz, integer)
     IS 'why a customer has its score: a row per factor (metric is NULL) and per metric; the contributions of the factors sum to the score';
 
+CREATE FUNCTION @extschema@.chs_explain_change(customer_id bigint, since timestamptz, until timestamptz DEFAULT NULL,
+        OUT factor text, OUT score_since double precision, OUT score_until double precision,
+        OUT contribution_since double precision, OUT contribution_until double precision, OUT change double precision,
+        OUT by_behaviour double precision, OUT by_time double precision, OUT by_data double precision,
+        OUT by_scorecard double precision, OUT details jsonb)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 800 ROWS 6 AS 'MODULE_PATHNAME', 'chs_explain_change';
+COMMENT ON FUNCTION @extschema@.chs_explain_change(bigint, timestamptz, timestamptz)
+    IS 'why the score of a customer moved between two days: a row per factor, whose changes sum to the difference of the scores, each the sum of what was done by behaviour, by time passing, by data gone missing or come back, and by another scorecard';
+
 CREATE FUNCTION chs.health_now(customer_id bigint, as_of timestamptz DEFAULT NULL, by_version integer DEFAULT NULL,
         OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,
         OUT factor_scores double precision[], OUT scorecard text, OUT version integer, OUT day date)
