@@ -93,7 +93,7 @@ chs_fold_end(Fold *fold)
 {
 	forget_plugins(fold);
 	MemoryContextDelete(fold->scratch);
-	chs_health_close(&fold->tables, &fold->claim, fold->snapshot);
+	chs_health_close(&fold->tables, &fold->claim, fold->live, fold->snapshot);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 }

@@ -43,17 +43,29 @@ enum
 	HISTORY_COLUMNS = HEALTH_CALCULATED_AT + 1, /* chs.health_scores has an identifier before */
 	HEALTH_RECORDED_SCORE = HEALTH_CALCULATED_AT + 1,
 	HEALTH_ACTIVE,
-	HEALTH_COLUMNS = HEALTH_ACTIVE
+	HEALTH_RISK_SCORE,
+	HEALTH_COLUMNS = HEALTH_RISK_SCORE
 };
 
-/* Columns of chs.health_counts, by status, and how many there are. */
+/* Columns of chs.health_counts. */
+enum
+{
+	COUNTS_SEGMENT = 1,
+	COUNTS_HEALTHY,
+	COUNTS_AT_RISK,
+	COUNTS_CRITICAL,
+	COUNTS_UNKNOWN,
+	COUNTS_SCORE_HUNDREDTHS,
+	COUNTS_LAST_UPDATED,
+	COUNTS_COLUMNS = COUNTS_LAST_UPDATED
+};
+
 static const int count_columns[] = {
-	[STATUS_HEALTHY] = 1,[STATUS_AT_RISK] = 2,[STATUS_CRITICAL] = 3,[STATUS_UNKNOWN] = 4
+	[STATUS_HEALTHY] = COUNTS_HEALTHY,[STATUS_AT_RISK] = COUNTS_AT_RISK,
+	[STATUS_CRITICAL] = COUNTS_CRITICAL,[STATUS_UNKNOWN] = COUNTS_UNKNOWN
 };
-#define COUNTS_LAST_UPDATED 5
-#define COUNTS_COLUMNS 5
 
-/* So many rows of chs.health_counts are replaced by their sum. */
+/* So many rows of chs.health_counts, and twice as many as there are segments, are replaced by their sums. */
 #define MAX_COUNT_ROWS 32
 
 /* chs_health_open opens the tables. */
@@ -63,16 +75,15 @@ chs_health_open(HealthTables *tables)
 	chs_table_open(&tables->activity, chs_catalog_relation(CHS_ACTIVITY), true);
 	chs_table_open(&tables->health, chs_catalog_relation(CHS_CUSTOMER_HEALTH), true);
 	chs_table_open(&tables->history, chs_catalog_relation(CHS_HEALTH_SCORES), false);
-	tables->any = false;
-	memset(tables->count_changes, 0, sizeof(tables->count_changes));
+	tables->context = CurrentMemoryContext;
+	tables->ncounts = 0;
 	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
 }
 
-/* Adds the rows of chs.health_counts to counts, and deletes them if so asked. */
+/* Returns how many rows chs.health_counts has, and when the latest was written. */
 static int
-sum_counts(Relation rel, Snapshot snapshot, bool delete, int64 *counts, TimestampTz *last_updated)
+inspect_counts(Relation rel, Snapshot snapshot, TimestampTz *last_updated)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
 	int			nrows = 0;
@@ -81,74 +92,105 @@ sum_counts(Relation rel, Snapshot snapshot, bool delete, int64 *counts, Timestam
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
-		Datum		datum;
+		Datum		datum = heap_getattr(tuple, COUNTS_LAST_UPDATED, RelationGetDescr(rel), &isnull);
 
-		for (HealthStatus status = STATUS_UNKNOWN; status <= STATUS_HEALTHY; status++)
-			counts[status] += DatumGetInt64(heap_getattr(tuple, count_columns[status], desc, &isnull));
-		datum = heap_getattr(tuple, COUNTS_LAST_UPDATED, desc, &isnull);
 		if (!isnull)
 			*last_updated = Max(*last_updated, DatumGetTimestampTz(datum));
-		if (delete)
-			simple_heap_delete(rel, &tuple->t_self);
 		nrows++;
 	}
 	systable_endscan(scan);
 	return nrows;
 }
 
-/* Adds up the rows of chs.health_counts, deleting them; not if somebody else is at it. */
-static void
-take_counts(Relation rel, const Claim *claim, int64 *counts)
-{
-	Snapshot	snapshot;
-	TimestampTz last_updated;
-
-	if (!chs_claim_counts(claim))
-		return;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	(void) sum_counts(rel, snapshot, true, counts, &last_updated);
-	UnregisterSnapshot(snapshot);
-}
-
 /*
- * Appends what changed to chs.health_counts; if nothing did, only the time, and
- * that once a second.
+ * Appends what was counted to chs.health_counts, one row per segment; where
+ * nothing changed only the time, and that once a second.  Returns how many rows
+ * there were.
  */
-static void
-store_counts(HealthTables *tables, const Claim *claim, Snapshot snapshot)
+static int
+append_counts(HealthTables *tables, Snapshot snapshot)
 {
 	OwnTable	table;
-	Datum		values[COUNTS_COLUMNS];
-	bool		nulls[COUNTS_COLUMNS] = {0};
-	int64		counts[STATUS_HEALTHY + 1] = {0};
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz last_updated;
-	bool		changed = false;
 	int			nrows;
 
 	chs_table_open(&table, chs_catalog_relation(CHS_HEALTH_COUNTS), false);
-	nrows = sum_counts(table.rel, snapshot, false, counts, &last_updated);
-	memset(counts, 0, sizeof(counts));
-	for (HealthStatus status = STATUS_UNKNOWN; status <= STATUS_HEALTHY; status++)
-		changed |= tables->count_changes[status] != 0;
-	if (changed || nrows == 0 || now - last_updated >= USECS_PER_SEC)
+	nrows = inspect_counts(table.rel, snapshot, &last_updated);
+	for (int i = 0; i < tables->ncounts; i++)
 	{
-		if (nrows >= MAX_COUNT_ROWS)
-			take_counts(table.rel, claim, counts);
+		const HealthCount *count = &tables->counts[i];
+		Datum		values[1 + COUNTS_COLUMNS];
+		bool		nulls[1 + COUNTS_COLUMNS] = {0};
+		bool		changed = count->score_hundredths != 0;
+
+		nulls[COUNTS_SEGMENT] = count->segment == NULL;
+		values[COUNTS_SEGMENT] = nulls[COUNTS_SEGMENT] ? (Datum) 0 : CStringGetTextDatum(count->segment);
 		for (HealthStatus status = STATUS_UNKNOWN; status <= STATUS_HEALTHY; status++)
-			values[count_columns[status] - 1] = Int64GetDatum(counts[status] + tables->count_changes[status]);
-		values[COUNTS_LAST_UPDATED - 1] = TimestampTzGetDatum(now);
-		(void) chs_table_store(&table, NULL, values, nulls, COUNTS_COLUMNS);
+		{
+			values[count_columns[status]] = Int64GetDatum(count->customers[status]);
+			changed |= count->customers[status] != 0;
+		}
+		values[COUNTS_SCORE_HUNDREDTHS] = Int64GetDatum(count->score_hundredths);
+		values[COUNTS_LAST_UPDATED] = TimestampTzGetDatum(now);
+		if (changed || now - last_updated >= USECS_PER_SEC)
+			(void) chs_table_store(&table, NULL, values + 1, nulls + 1, COUNTS_COLUMNS);
 	}
 	chs_table_close(&table);
+	tables->ncounts = 0;
+	return nrows;
+}
+
+/* Replaces the rows of chs.health_counts by one per segment; not if somebody else is at it. */
+static void
+sum_counts(const Claim *claim)
+{
+	OwnerRights saved;
+
+	if (!chs_claim_counts(claim))
+		return;
+	CommandCounterIncrement();
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute("WITH gone AS (DELETE FROM chs.health_counts RETURNING *)"
+					" INSERT INTO chs.health_counts"
+					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown),"
+					" sum(score_hundredths), max(last_updated) FROM gone GROUP BY segment", false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not sum chs.health_counts");
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+/* Returns what is counted for a segment. */
+static HealthCount *
+count_of_segment(HealthTables *tables, const char *segment, Snapshot snapshot)
+{
+	HealthCount *count;
+
+	for (int i = 0; i < tables->ncounts; i++)
+	{
+		const char *other = tables->counts[i].segment;
+
+		if (segment == NULL || other == NULL ? segment == other : strcmp(segment, other) == 0)
+			return &tables->counts[i];
+	}
+	if (tables->ncounts == MAX_COUNTED_SEGMENTS)
+		(void) append_counts(tables, snapshot);
+	count = &tables->counts[tables->ncounts++];
+	memset(count, 0, sizeof(*count));
+	if (segment != NULL)
+		count->segment = MemoryContextStrdup(tables->context, segment);
+	return count;
 }
 
 /* chs_health_close writes the counts and closes the tables, keeping the locks. */
 void
-chs_health_close(HealthTables *tables, const Claim *claim, Snapshot snapshot)
+chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Snapshot snapshot)
 {
-	if (tables->any)
-		store_counts(tables, claim, snapshot);
+	if (tables->ncounts > 0 &&
+		append_counts(tables, snapshot) >= Max(MAX_COUNT_ROWS, 2 * live->published->nsegments))
+		sum_counts(claim);
 	chs_table_close(&tables->history);
 	chs_table_close(&tables->health);
 	chs_table_close(&tables->activity);
@@ -181,6 +223,7 @@ typedef struct StoredHealth
 	double		recorded_score;
 	bool		active;
 	KnownScore	known;
+	char	   *segment;		/* or NULL */
 } StoredHealth;
 
 static HealthStatus
@@ -249,7 +292,20 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 	datum = heap_getattr(stored.row, HEALTH_RECORDED_SCORE, desc, &isnull);
 	stored.recorded = !isnull;
 	stored.recorded_score = isnull ? 0 : DatumGetFloat8(datum);
+	datum = heap_getattr(stored.row, HEALTH_SEGMENT, desc, &isnull);
+	stored.segment = isnull ? NULL : TextDatumGetCString(datum);
 	return stored;
+}
+
+/* Adds a customer to what is counted, or takes it away with n = -1. */
+static void
+count_customer(HealthTables *tables, const char *segment, KnownScore known, int n, Snapshot snapshot)
+{
+	HealthCount *count = count_of_segment(tables, segment, snapshot);
+
+	count->customers[known.status] += n;
+	if (known.status != STATUS_UNKNOWN)
+		count->score_hundredths += n * (int64) rint(known.score * 100);
 }
 
 /* Whether a score belongs in the history: a new day, or a change that matters. */
@@ -296,11 +352,14 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_RECORDED_SCORE] = Float8GetDatum(record ? score->score : stored.recorded_score);
 	nulls[HEALTH_RECORDED_SCORE] = record ? nulls[HEALTH_SCORE] : !stored.recorded;
 	values[HEALTH_ACTIVE] = BoolGetDatum(active);
+	values[HEALTH_RISK_SCORE] = values[HEALTH_SCORE];
+	nulls[HEALTH_RISK_SCORE] = !active || (score->status != STATUS_AT_RISK && score->status != STATUS_CRITICAL);
 	if (!chs_table_store(&tables->health, stored.row, values + 1, nulls + 1, HEALTH_COLUMNS))
 		return false;
-	tables->any = true;
-	tables->count_changes[stored.known.status] -= stored.row != NULL && stored.active;
-	tables->count_changes[score->status] += active;
+	if (stored.row != NULL && stored.active)
+		count_customer(tables, stored.segment, stored.known, -1, snapshot);
+	if (active)
+		count_customer(tables, customer->segment, (KnownScore) {.status = score->status,.score = score->score}, 1, snapshot);
 	/* the first score of a customer is no change */
 	if (stored.has_history && active && stored.known.status != score->status)
 		chs_announce_status(customer->customer_id, stored.known,

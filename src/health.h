@@ -10,19 +10,31 @@
 #include "customer.h"
 #include "tables.h"
 
-/* The tables that folding writes, opened once for many customers. */
+/* What a batch changes in the counts of a segment. */
+typedef struct HealthCount
+{
+	char	   *segment;		/* or NULL */
+	int64		customers[STATUS_HEALTHY + 1];	/* active ones, by status */
+	int64		score_hundredths;	/* sum of their scores */
+} HealthCount;
+
+#define MAX_COUNTED_SEGMENTS 32
+
+/* The tables that folding writes, opened once for many customers.  A copy of the
+ * struct serves to forget what a subtransaction that fails has counted. */
 typedef struct HealthTables
 {
 	OwnTable	activity;
 	OwnTable	health;
 	OwnTable	history;
 	Oid			history_sequence;
-	bool		any;			/* health was written */
-	int64		count_changes[STATUS_HEALTHY + 1];	/* of active customers, by status */
+	MemoryContext context;
+	int			ncounts;
+	HealthCount counts[MAX_COUNTED_SEGMENTS];	/* to be appended to chs.health_counts */
 } HealthTables;
 
 extern void chs_health_open(HealthTables *tables);
-extern void chs_health_close(HealthTables *tables, const Claim *claim, Snapshot snapshot);
+extern void chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Snapshot snapshot);
 extern void chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredActivity *stored,
 									  Activity *activity, int series_version, FullTransactionId folded_to);
 extern bool chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,

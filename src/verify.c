@@ -227,19 +227,26 @@ read_health(HeapTuple tuple, TupleDesc desc)
 static void
 verify_counts(FunctionCallInfo fcinfo)
 {
-	if (SPI_execute("SELECT s.stored::text, e.expected::text FROM"
-					" (SELECT ROW(COALESCE(sum(healthy), 0), COALESCE(sum(at_risk), 0),"
-					"             COALESCE(sum(critical), 0), COALESCE(sum(unknown), 0)) AS stored"
-					"  FROM chs.health_counts) s,"
-					" (SELECT ROW(count(*) FILTER (WHERE status = 'healthy'), count(*) FILTER (WHERE status = 'at_risk'),"
-					"             count(*) FILTER (WHERE status = 'critical'), count(*) FILTER (WHERE status = 'unknown')) AS expected"
-					"  FROM chs.customer_health WHERE active) e WHERE s.stored::text <> e.expected::text",
+	if (SPI_execute("SELECT COALESCE(s.segment, e.segment), s.counts::text, e.counts::text FROM"
+					" (SELECT segment, ROW(sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths)) AS counts"
+					"  FROM chs.health_counts GROUP BY segment) s"
+					" FULL JOIN"
+					" (SELECT segment, ROW(count(*) FILTER (WHERE status = 'healthy'), count(*) FILTER (WHERE status = 'at_risk'),"
+					"             count(*) FILTER (WHERE status = 'critical'), count(*) FILTER (WHERE status = 'unknown'),"
+					"             COALESCE(sum(round(score::numeric * 100)), 0)) AS counts"
+					"  FROM chs.customer_health WHERE active GROUP BY segment) e"
+					" ON COALESCE(s.segment, '') = COALESCE(e.segment, '')"
+					" WHERE COALESCE(s.counts::text, '(0,0,0,0,0)') <> COALESCE(e.counts::text, '(0,0,0,0,0)') ORDER BY 1",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.health_counts");
-	if (SPI_processed > 0)
-		report(fcinfo, NULL, "health_counts",
-			   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
-			   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		const char *segment = SPI_getvalue(row, SPI_tuptable->tupdesc, 1);
+
+		report(fcinfo, NULL, psprintf("health_counts of %s", segment == NULL ? "customers without a segment" : quote_literal_cstr(segment)),
+			   SPI_getvalue(row, SPI_tuptable->tupdesc, 2), SPI_getvalue(row, SPI_tuptable->tupdesc, 3));
+	}
 }
 
 /* What a restore does not check, because it may come before what it refers to. */

@@ -84,6 +84,15 @@ WHERE h.active
   AND (r.factor IS NULL OR f.factor IS NOT NULL)
   AND chs.recommendation_applies(r, g.score);
 COMMENT ON VIEW chs.recommendations_current IS 'what to do for every customer, by its stored health';
+COMMENT ON COLUMN chs.recommendations_current.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.recommendations_current.name IS 'its name';
+COMMENT ON COLUMN chs.recommendations_current.segment IS 'the segment by which it was scored, if any';
+COMMENT ON COLUMN chs.recommendations_current.status IS 'healthy, at_risk, critical or unknown';
+COMMENT ON COLUMN chs.recommendations_current.recommendation IS 'its name';
+COMMENT ON COLUMN chs.recommendations_current.action IS 'what to do';
+COMMENT ON COLUMN chs.recommendations_current.priority IS 'among those that would gain the same, lower ones come first';
+COMMENT ON COLUMN chs.recommendations_current.as_of IS 'the UTC day that the score is for';
+COMMENT ON COLUMN chs.recommendations_current.calculated_at IS 'when it was calculated';
 COMMENT ON COLUMN chs.recommendations_current.rank IS '1 is what would gain this customer the most';
 COMMENT ON COLUMN chs.recommendations_current.factor IS 'whose score it is about; NULL: the whole score';
 COMMENT ON COLUMN chs.recommendations_current.gain IS 'points that the score would rise if the factor, or the whole, were at 100';

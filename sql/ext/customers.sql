@@ -12,6 +12,9 @@ CREATE TABLE chs.customers (
 );
 CREATE INDEX customers_parent_id_idx ON chs.customers (parent_id) WHERE parent_id IS NOT NULL;
 COMMENT ON TABLE chs.customers IS 'who is scored';
+COMMENT ON COLUMN chs.customers.customer_id IS 'identifies the customer everywhere';
+COMMENT ON COLUMN chs.customers.name IS 'its name';
+COMMENT ON COLUMN chs.customers.email IS 'its address';
 COMMENT ON SEQUENCE chs.customers_customer_id_seq IS 'numbers chs.customers';
 COMMENT ON COLUMN chs.customers.external_id IS 'the company''s own key of the customer';
 COMMENT ON COLUMN chs.customers.segment IS 'chooses scorecard and targets; NULL: the default scorecard and the targets for everyone else';

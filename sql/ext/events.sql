@@ -7,6 +7,8 @@ CREATE TABLE chs.event_types (
     positive    text[] NOT NULL DEFAULT '{}' CHECK (array_position(positive, NULL) IS NULL)
 );
 COMMENT ON TABLE chs.event_types IS 'kinds of events and what their event_data must hold';
+COMMENT ON COLUMN chs.event_types.event_type IS 'the name that events give';
+COMMENT ON COLUMN chs.event_types.description IS 'what such an event is';
 COMMENT ON COLUMN chs.event_types.required IS 'keys of event_data that must be there and not null';
 COMMENT ON COLUMN chs.event_types.positive IS 'keys of event_data that must be numbers above 0';
 
@@ -47,6 +49,9 @@ COMMENT ON SEQUENCE chs.customer_events_event_id_seq IS 'numbers chs.customer_ev
 COMMENT ON COLUMN chs.customer_events.event_data IS 'an object; chs.event_types says which keys must be there';
 COMMENT ON COLUMN chs.customer_events.occurred_at IS 'when it happened; its UTC day is what counts';
 COMMENT ON COLUMN chs.customer_events.recorded_at IS 'when the row was inserted';
+COMMENT ON COLUMN chs.customer_events.event_id IS 'identifies the event';
+COMMENT ON COLUMN chs.customer_events.customer_id IS 'whose event it is';
+COMMENT ON COLUMN chs.customer_events.event_type IS 'what kind of event, one of chs.event_types';
 COMMENT ON COLUMN chs.customer_events.idempotency_key IS 'unique per customer: a second event with the same key is refused, or ignored by chs_record_event';
 
 -- The foreign keys say what belongs to what, to people, to tools and to pg_dump,

@@ -15,4 +15,9 @@ ALTER TABLE chs.failures ADD CONSTRAINT failures_customer_id_fkey
 ALTER TABLE chs.failures DISABLE TRIGGER ALL;
 COMMENT ON TABLE chs.failures IS 'customers whose score could not be calculated or stored; the others go on';
 COMMENT ON COLUMN chs.failures.attempts IS 'how often it has failed in a row';
+COMMENT ON COLUMN chs.failures.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.failures.sqlstate IS 'code of the error';
+COMMENT ON COLUMN chs.failures.message IS 'the error';
+COMMENT ON COLUMN chs.failures.detail IS 'what the error says in detail, if anything';
+COMMENT ON COLUMN chs.failures.failed_at IS 'when it failed last';
 COMMENT ON COLUMN chs.failures.next_attempt IS 'when it is tried again; the next success removes the row';

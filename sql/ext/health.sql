@@ -13,8 +13,13 @@ CREATE TABLE chs.customer_health (
     as_of         date NOT NULL,
     calculated_at timestamptz NOT NULL,
     recorded_score double precision,
-    active        boolean NOT NULL
+    active        boolean NOT NULL,
+    risk_score    double precision
 ) WITH (fillfactor = 70);
+-- Lists begin with the lowest scores.  Only those below healthy are in the index,
+-- by a column of their own: an index on the score would cost every update of every
+-- row its being heap-only, and folding a quarter of its speed.
+CREATE INDEX customer_health_risk_score_idx ON chs.customer_health (risk_score, customer_id) WHERE risk_score IS NOT NULL;
 ALTER TABLE chs.customer_health ADD CONSTRAINT customer_health_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE chs.customer_health DISABLE TRIGGER ALL;
@@ -30,39 +35,54 @@ COMMENT ON COLUMN chs.customer_health.version IS 'the published version that was
 COMMENT ON COLUMN chs.customer_health.as_of IS 'the UTC day that the score is for';
 COMMENT ON COLUMN chs.customer_health.calculated_at IS 'when the worker calculated it';
 COMMENT ON COLUMN chs.customer_health.active IS 'false from the UTC day of churned_at on: dashboards do not count the customer';
+COMMENT ON COLUMN chs.customer_health.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.customer_health.risk_score IS 'the score of an active customer that is at_risk or critical, else NULL';
 COMMENT ON COLUMN chs.customer_health.recorded_score IS 'score of the latest row of chs.health_scores';
 
 -- What dashboards ask all the time, so that it need not be counted each time.
 -- Nothing is updated in place: whoever changes a status, or removes a customer,
 -- appends a row, and folding now and then replaces many rows by their sum.
 CREATE TABLE chs.health_counts (
-    healthy      bigint NOT NULL,
-    at_risk      bigint NOT NULL,
-    critical     bigint NOT NULL,
-    unknown      bigint NOT NULL,
-    last_updated timestamptz
+    segment          text,
+    healthy          bigint NOT NULL,
+    at_risk          bigint NOT NULL,
+    critical         bigint NOT NULL,
+    unknown          bigint NOT NULL,
+    score_hundredths bigint NOT NULL,
+    last_updated     timestamptz
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
-COMMENT ON TABLE chs.health_counts IS 'the rows sum to the number of active customers of each status';
+COMMENT ON TABLE chs.health_counts IS 'the rows of a segment sum to the number of its active customers of each status';
+COMMENT ON COLUMN chs.health_counts.segment IS 'NULL: customers without a segment';
+COMMENT ON COLUMN chs.health_counts.healthy IS 'so many more of status healthy';
+COMMENT ON COLUMN chs.health_counts.at_risk IS 'so many more of status at_risk';
+COMMENT ON COLUMN chs.health_counts.critical IS 'so many more of status critical';
+COMMENT ON COLUMN chs.health_counts.unknown IS 'so many more of status unknown';
+COMMENT ON COLUMN chs.health_counts.score_hundredths IS 'so much more is the sum of their scores, in hundredths of a point, which add up exactly';
 COMMENT ON COLUMN chs.health_counts.last_updated IS 'when health was calculated; within a second';
 
-CREATE FUNCTION chs.uncount_health() RETURNS trigger
+-- Folding counts what it writes itself; this counts what others do.
+CREATE FUNCTION chs.recount_health() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         DELETE FROM chs.health_counts;
-    ELSIF OLD.active THEN
-        INSERT INTO chs.health_counts (healthy, at_risk, critical, unknown)
-        VALUES (-(OLD.status = 'healthy')::integer, -(OLD.status = 'at_risk')::integer,
-                -(OLD.status = 'critical')::integer, -(OLD.status = 'unknown')::integer);
+        RETURN NULL;
     END IF;
+    INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths)
+    SELECT r.segment, r.n * (r.status = 'healthy')::integer, r.n * (r.status = 'at_risk')::integer,
+           r.n * (r.status = 'critical')::integer, r.n * (r.status = 'unknown')::integer,
+           r.n * COALESCE(round(r.score::numeric * 100), 0)
+    FROM (SELECT -1 AS n, OLD.segment, OLD.status, OLD.score, OLD.active
+          UNION ALL SELECT 1, NEW.segment, NEW.status, NEW.score, NEW.active WHERE TG_OP = 'UPDATE') r
+    WHERE r.active;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION chs.uncount_health() IS 'trigger: takes deleted customers out of chs.health_counts';
-CREATE TRIGGER uncount_health AFTER DELETE ON chs.customer_health
-    FOR EACH ROW EXECUTE FUNCTION chs.uncount_health();
-CREATE TRIGGER uncount_all_health AFTER TRUNCATE ON chs.customer_health
-    FOR EACH STATEMENT EXECUTE FUNCTION chs.uncount_health();
+COMMENT ON FUNCTION chs.recount_health() IS 'trigger: takes deleted customers out of chs.health_counts';
+CREATE TRIGGER recount_health AFTER UPDATE OR DELETE ON chs.customer_health
+    FOR EACH ROW EXECUTE FUNCTION chs.recount_health();
+CREATE TRIGGER recount_all_health AFTER TRUNCATE ON chs.customer_health
+    FOR EACH STATEMENT EXECUTE FUNCTION chs.recount_health();
 
 CREATE TABLE chs.health_scores (
     health_score_id bigint GENERATED ALWAYS AS IDENTITY,
@@ -77,7 +97,8 @@ CREATE TABLE chs.health_scores (
     version         integer NOT NULL,
     as_of           date NOT NULL,
     calculated_at   timestamptz NOT NULL,
-    PRIMARY KEY (customer_id, health_score_id)
+    -- in the order of time, which rows made afterwards for past days do not come in
+    PRIMARY KEY (customer_id, as_of, health_score_id)
 );
 -- The rows come in this order, so a few blocks of summaries do.
 CREATE INDEX health_scores_calculated_at_idx ON chs.health_scores USING brin (calculated_at);
@@ -89,4 +110,14 @@ ALTER TABLE chs.health_scores DISABLE TRIGGER ALL;
 COMMENT ON TABLE chs.health_scores IS 'history: one row per customer and UTC day, and one for each change that matters';
 COMMENT ON SEQUENCE chs.health_scores_health_score_id_seq IS 'numbers chs.health_scores';
 COMMENT ON COLUMN chs.health_scores.segment IS 'the segment that the customer was in, by whose scorecard, weights and targets the score was made';
+COMMENT ON COLUMN chs.health_scores.health_score_id IS 'identifies the row; later rows have higher ones';
+COMMENT ON COLUMN chs.health_scores.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.health_scores.score IS '0 to 100; NULL where the status is unknown';
+COMMENT ON COLUMN chs.health_scores.status IS 'healthy, at_risk, critical or unknown';
+COMMENT ON COLUMN chs.health_scores.coverage IS 'share of the factor weight that rests on data, 0 to 1';
+COMMENT ON COLUMN chs.health_scores.trend IS 'improving, stable or declining; NULL where there was no score to compare with';
+COMMENT ON COLUMN chs.health_scores.factor_scores IS 'score of each factor, in the order of chs.scorecard_version_factors; NULL without data';
+COMMENT ON COLUMN chs.health_scores.scorecard IS 'the scorecard that was used';
+COMMENT ON COLUMN chs.health_scores.as_of IS 'the UTC day that the score is for; its last row is how the day ended';
+COMMENT ON COLUMN chs.health_scores.calculated_at IS 'when it was calculated';
 COMMENT ON COLUMN chs.health_scores.version IS 'the published version that made the score, with which it can be recomputed';

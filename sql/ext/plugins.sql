@@ -13,6 +13,7 @@ CREATE TABLE chs.plugins (
     registered_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE chs.plugins IS 'functions that may give values to metrics, and as which role each is run; deleting a row takes that back at once, and takes it out of the draft';
+COMMENT ON COLUMN chs.plugins.registered_at IS 'since when';
 COMMENT ON COLUMN chs.plugins.function IS 'with its schema and the types of its arguments';
 COMMENT ON COLUMN chs.plugins.registered_by IS 'the role that the function is run as: the one that inserted the row';
 COMMENT ON COLUMN chs.plugins.role IS 'the same role by its number: another role that gets the name later has registered nothing';

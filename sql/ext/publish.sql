@@ -20,6 +20,7 @@ COMMENT ON COLUMN chs.scorecard_versions.published_by IS 'who published it';
 COMMENT ON COLUMN chs.scorecard_versions.note IS 'why, as its publisher said';
 COMMENT ON COLUMN chs.scorecard_versions.changes IS 'what is different from the version before, an object per difference; chs.scorecard_changes has them as rows';
 COMMENT ON COLUMN chs.scorecard_versions.document IS 'all of it: scorecards, factors, metrics, targets, segments';
+COMMENT ON COLUMN chs.scorecard_versions.version IS '1, 2, 3, ...';
 COMMENT ON COLUMN chs.scorecard_versions.published_by_xid IS 'the transaction that published it: snapshots that do not see it go by the version before';
 COMMENT ON COLUMN chs.scorecard_versions.series_version IS 'version since which activities count all the series that this one needs';
 
@@ -34,6 +35,11 @@ CREATE TABLE chs.scorecard_version_factors (
 );
 COMMENT ON TABLE chs.scorecard_version_factors IS 'which factor stands where in the factor_scores of a score, per published version';
 COMMENT ON COLUMN chs.scorecard_version_factors.segment_weights IS 'weights of segments that have one of their own, by segment';
+COMMENT ON COLUMN chs.scorecard_version_factors.version IS 'the published version';
+COMMENT ON COLUMN chs.scorecard_version_factors.scorecard IS 'the scorecard';
+COMMENT ON COLUMN chs.scorecard_version_factors.ordinal IS 'place in factor_scores, from 1';
+COMMENT ON COLUMN chs.scorecard_version_factors.factor IS 'the factor';
+COMMENT ON COLUMN chs.scorecard_version_factors.weight IS 'relative to the other factors of the scorecard';
 
 -- A published version never changes: history rests on it.
 CREATE FUNCTION chs.scorecard_versions_guard() RETURNS trigger
@@ -117,12 +123,24 @@ SELECT v.version, v.published_at, v.published_by, v.note,
 FROM chs.scorecard_versions v
 CROSS JOIN LATERAL jsonb_to_recordset(v.changes) c(path text[], change text, old jsonb, new jsonb);
 COMMENT ON VIEW chs.scorecard_changes IS 'what each published version changed: a row per difference from the version before';
+COMMENT ON COLUMN chs.scorecard_changes.version IS 'the published version';
+COMMENT ON COLUMN chs.scorecard_changes.published_at IS 'when it was published';
+COMMENT ON COLUMN chs.scorecard_changes.published_by IS 'by whom';
+COMMENT ON COLUMN chs.scorecard_changes.note IS 'why, as its publisher said';
+COMMENT ON COLUMN chs.scorecard_changes.what IS 'path of what differs from the version before';
+COMMENT ON COLUMN chs.scorecard_changes.change IS 'added, removed or changed';
+COMMENT ON COLUMN chs.scorecard_changes.old_value IS 'what it was; NULL where added';
+COMMENT ON COLUMN chs.scorecard_changes.new_value IS 'what it became; NULL where removed';
 
 CREATE VIEW chs.draft_changes WITH (security_invoker) AS
 SELECT array_to_string(c.path, '.') AS what, c.change, c.old_value, c.new_value
 FROM (SELECT max(v.version) AS version FROM chs.scorecard_versions v) live
 CROSS JOIN LATERAL chs.document_changes(@extschema@.chs_scorecard_export(live.version), @extschema@.chs_scorecard_export()) c;
 COMMENT ON VIEW chs.draft_changes IS 'what publishing the draft would change: a row per difference from what is live';
+COMMENT ON COLUMN chs.draft_changes.what IS 'path of what differs';
+COMMENT ON COLUMN chs.draft_changes.change IS 'added, removed or changed';
+COMMENT ON COLUMN chs.draft_changes.old_value IS 'what is live; NULL where added';
+COMMENT ON COLUMN chs.draft_changes.new_value IS 'what the draft has; NULL where removed';
 
 CREATE FUNCTION @extschema@.chs_rollback(version integer, note text DEFAULT NULL, discard boolean DEFAULT false)
     RETURNS integer

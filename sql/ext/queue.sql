@@ -23,6 +23,8 @@ COMMENT ON OPERATOR FAMILY chs.xid8_minmax_ops USING brin IS 'minimum and maximu
 CREATE INDEX queue_xid_idx ON chs.queue USING brin (xid chs.xid8_minmax_ops) WITH (pages_per_range = 16);
 CREATE INDEX queue_customer_id_idx ON chs.queue (customer_id, xid);
 COMMENT ON TABLE chs.queue IS 'deltas not yet folded into chs.activity';
+COMMENT ON COLUMN chs.queue.customer_id IS 'whose delta it is';
+COMMENT ON COLUMN chs.queue.enqueued_at IS 'when it was appended';
 COMMENT ON COLUMN chs.queue.xid IS 'transaction that appended the row; folding goes in its order';
 COMMENT ON COLUMN chs.queue.delta IS 'the activity of the events of one statement; NULL: nothing to add, only to score';
 COMMENT ON COLUMN chs.queue.rebuild IS 'make the activity again from the raw events';
@@ -40,5 +42,7 @@ ALTER TABLE chs.activity ADD CONSTRAINT activity_customer_id_fkey
 -- Written by the fold alone, which has looked at the customer.
 ALTER TABLE chs.activity DISABLE TRIGGER ALL;
 COMMENT ON TABLE chs.activity IS 'the folded summary of each customer';
+COMMENT ON COLUMN chs.activity.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.activity.activity IS 'the summary of the events';
 COMMENT ON COLUMN chs.activity.series_version IS 'the scorecard version whose series it counts';
 COMMENT ON COLUMN chs.activity.folded_to IS 'queue rows of earlier transactions are folded already';

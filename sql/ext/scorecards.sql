@@ -24,6 +24,8 @@ CREATE TABLE chs.scorecards (
     CHECK (at_risk_from <= healthy_from)
 );
 COMMENT ON TABLE chs.scorecards IS 'draft: the ways to score, one row each';
+COMMENT ON COLUMN chs.scorecards.scorecard IS 'its name';
+COMMENT ON COLUMN chs.scorecards.description IS 'what it is for';
 COMMENT ON COLUMN chs.scorecards.is_default IS 'scores the customers that have no segment';
 COMMENT ON COLUMN chs.scorecards.min_coverage IS 'share of the factor weight that must rest on data, else the status is unknown';
 COMMENT ON COLUMN chs.scorecards.healthy_from IS 'a score from here on is healthy';
@@ -42,6 +44,9 @@ CREATE TABLE chs.factors (
     UNIQUE (scorecard, position)
 );
 COMMENT ON TABLE chs.factors IS 'draft: the weighted parts of a scorecard';
+COMMENT ON COLUMN chs.factors.scorecard IS 'the scorecard';
+COMMENT ON COLUMN chs.factors.factor IS 'its name';
+COMMENT ON COLUMN chs.factors.description IS 'what it tells';
 COMMENT ON COLUMN chs.factors.weight IS 'relative to the other factors of the scorecard';
 COMMENT ON COLUMN chs.factors.position IS 'order of display and of arithmetic';
 
@@ -87,6 +92,14 @@ CREATE TABLE chs.metrics (
 );
 COMMENT ON TABLE chs.metrics IS 'draft: what a factor is measured by; a row with a penalty takes points off the factor for each event instead';
 COMMENT ON COLUMN chs.metrics.aggregate IS 'count, sum, avg, ratio, distinct, active_days, days_since_last or growth of events; or function, for a plug-in';
+COMMENT ON COLUMN chs.metrics.scorecard IS 'the scorecard';
+COMMENT ON COLUMN chs.metrics.factor IS 'the factor';
+COMMENT ON COLUMN chs.metrics.metric IS 'its name';
+COMMENT ON COLUMN chs.metrics.position IS 'order of display and of arithmetic';
+COMMENT ON COLUMN chs.metrics.description IS 'what it tells';
+COMMENT ON COLUMN chs.metrics.event_type IS 'the events that it is about';
+COMMENT ON COLUMN chs.metrics.weight IS 'relative to the other metrics of the factor';
+COMMENT ON COLUMN chs.metrics.missing_score IS 'the score without data, where missing says so';
 COMMENT ON COLUMN chs.metrics.measure IS 'for ratio and growth: what is compared (count, sum or distinct)';
 COMMENT ON COLUMN chs.metrics.field IS 'top-level key of event_data that sum, avg and distinct read';
 COMMENT ON COLUMN chs.metrics.filter IS 'SQL/JSON path predicate: only events for which it is true count';
@@ -104,6 +117,8 @@ CREATE TABLE chs.segments (
 );
 COMMENT ON TABLE chs.segments IS 'groups of customers; each chooses its scorecard, from the next publishing on';
 COMMENT ON COLUMN chs.segments.scorecard IS 'scores the customers of the segment; NULL: the default one';
+COMMENT ON COLUMN chs.segments.segment IS 'its name';
+COMMENT ON COLUMN chs.segments.description IS 'who is in it';
 
 CREATE TABLE chs.targets (
     scorecard    text NOT NULL,
@@ -115,6 +130,10 @@ CREATE TABLE chs.targets (
     FOREIGN KEY (scorecard, factor, metric) REFERENCES chs.metrics ON UPDATE CASCADE ON DELETE CASCADE
 );
 COMMENT ON TABLE chs.targets IS 'draft: what is expected of a metric, per segment';
+COMMENT ON COLUMN chs.targets.scorecard IS 'the scorecard';
+COMMENT ON COLUMN chs.targets.factor IS 'the factor';
+COMMENT ON COLUMN chs.targets.metric IS 'the metric';
+COMMENT ON COLUMN chs.targets.target IS 'the value that is expected; the curve is read at value/target';
 COMMENT ON COLUMN chs.targets.segment IS 'NULL: every segment without a row of its own';
 
 CREATE TABLE chs.segment_weights (
@@ -128,5 +147,8 @@ CREATE TABLE chs.segment_weights (
     FOREIGN KEY (scorecard, factor, metric) REFERENCES chs.metrics ON UPDATE CASCADE ON DELETE CASCADE
 );
 COMMENT ON TABLE chs.segment_weights IS 'draft: weights of factors and metrics that a segment has instead of the scorecard''s';
+COMMENT ON COLUMN chs.segment_weights.scorecard IS 'the scorecard';
+COMMENT ON COLUMN chs.segment_weights.factor IS 'the factor';
+COMMENT ON COLUMN chs.segment_weights.segment IS 'whose weight it is';
 COMMENT ON COLUMN chs.segment_weights.metric IS 'NULL: the weight is that of the factor';
 COMMENT ON COLUMN chs.segment_weights.weight IS 'instead of that of the row in chs.factors or chs.metrics';

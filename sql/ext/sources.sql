@@ -12,6 +12,7 @@ CREATE TABLE chs.sources (
     attached_at  timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE chs.sources IS 'tables whose rows are events, and how a row maps; kept by chs_attach and chs_detach';
+COMMENT ON COLUMN chs.sources.source_id IS 'identifies the source';
 COMMENT ON SEQUENCE chs.sources_source_id_seq IS 'numbers chs.sources';
 COMMENT ON COLUMN chs.sources.relation IS 'the table; chs.customer_events is the first';
 COMMENT ON COLUMN chs.sources.customer_key IS 'what the expression customer gives: customer_id or external_id';

@@ -1,46 +1,115 @@
--- Views for dashboards and BI tools.  They show what the worker stored.
+-- Views for dashboards and BI tools, of plain types.  They show what the worker
+-- stored, to whoever reads them with that reader's rights.
 
 -- Whoever may see some customers only, by row-level security, has those counted;
 -- for everyone else the numbers are ready.  A function, because a query of both
 -- would be planned for the dear one.
-CREATE FUNCTION chs.count_health(OUT healthy bigint, OUT at_risk bigint, OUT critical bigint, OUT unknown bigint,
-                                 OUT last_updated timestamptz)
-    RETURNS record
-    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+CREATE FUNCTION chs.count_health(OUT segment text, OUT healthy bigint, OUT at_risk bigint, OUT critical bigint,
+                                 OUT unknown bigint, OUT score_sum double precision, OUT last_updated timestamptz)
+    RETURNS SETOF record
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 5
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF row_security_active('chs.customers'::regclass) THEN
-        SELECT count(*) FILTER (WHERE h.status = 'healthy'), count(*) FILTER (WHERE h.status = 'at_risk'),
+        RETURN QUERY
+        SELECT h.segment, count(*) FILTER (WHERE h.status = 'healthy'), count(*) FILTER (WHERE h.status = 'at_risk'),
                count(*) FILTER (WHERE h.status = 'critical'), count(*) FILTER (WHERE h.status = 'unknown'),
-               max(h.calculated_at)
-        INTO healthy, at_risk, critical, unknown, last_updated
-        FROM chs.customer_health h JOIN chs.customers c USING (customer_id) WHERE h.active;
+               -- in hundredths, so that the sum does not depend on the order
+               COALESCE(sum(round(h.score::numeric * 100)), 0)::double precision / 100, max(h.calculated_at)
+        FROM chs.customer_health h JOIN chs.customers c USING (customer_id)
+        WHERE h.active
+        GROUP BY h.segment;
     ELSE
-        SELECT COALESCE(sum(n.healthy), 0), COALESCE(sum(n.at_risk), 0),
-               COALESCE(sum(n.critical), 0), COALESCE(sum(n.unknown), 0), max(n.last_updated)
-        INTO healthy, at_risk, critical, unknown, last_updated
-        FROM chs.health_counts n;
+        RETURN QUERY
+        SELECT n.segment, sum(n.healthy)::bigint, sum(n.at_risk)::bigint, sum(n.critical)::bigint, sum(n.unknown)::bigint,
+               sum(n.score_hundredths)::double precision / 100, max(n.last_updated)
+        FROM chs.health_counts n
+        GROUP BY n.segment;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION chs.count_health() IS 'how many of the active customers that the caller may see are of which status';
+COMMENT ON FUNCTION chs.count_health() IS 'how many of the active customers that the caller may see are of which status, per segment';
+
+CREATE FUNCTION chs.percent(part bigint, total bigint) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+RETURN round(100.0 * part / nullif(total, 0), 1)::double precision;
+COMMENT ON FUNCTION chs.percent(bigint, bigint) IS 'the percentage that a part is of a total, to one decimal; NULL of nothing';
 
 CREATE VIEW chs.dashboard_stats WITH (security_invoker) AS
-SELECT n.healthy + n.at_risk + n.critical + n.unknown AS total, n.healthy, n.at_risk, n.critical, n.unknown,
-       round(100.0 * n.healthy  / nullif(n.healthy + n.at_risk + n.critical + n.unknown, 0), 1)::double precision AS healthy_percent,
-       round(100.0 * n.at_risk  / nullif(n.healthy + n.at_risk + n.critical + n.unknown, 0), 1)::double precision AS at_risk_percent,
-       round(100.0 * n.critical / nullif(n.healthy + n.at_risk + n.critical + n.unknown, 0), 1)::double precision AS critical_percent,
-       round(100.0 * n.unknown  / nullif(n.healthy + n.at_risk + n.critical + n.unknown, 0), 1)::double precision AS unknown_percent,
-       n.last_updated
-FROM chs.count_health() n;
+SELECT n.total, n.healthy, n.at_risk, n.critical, n.unknown,
+       chs.percent(n.healthy, n.total) AS healthy_percent, chs.percent(n.at_risk, n.total) AS at_risk_percent,
+       chs.percent(n.critical, n.total) AS critical_percent, chs.percent(n.unknown, n.total) AS unknown_percent,
+       n.last_updated,
+       round((n.score_sum / nullif(n.total - n.unknown, 0))::numeric, 2)::double precision AS average_score
+FROM (SELECT COALESCE(sum(c.healthy + c.at_risk + c.critical + c.unknown), 0)::bigint AS total,
+             COALESCE(sum(c.healthy), 0)::bigint AS healthy, COALESCE(sum(c.at_risk), 0)::bigint AS at_risk,
+             COALESCE(sum(c.critical), 0)::bigint AS critical, COALESCE(sum(c.unknown), 0)::bigint AS unknown,
+             sum(c.score_sum) AS score_sum, max(c.last_updated) AS last_updated
+      FROM chs.count_health() c) n;
 COMMENT ON VIEW chs.dashboard_stats IS 'one row: how many customers are in which status; churned customers do not count';
+COMMENT ON COLUMN chs.dashboard_stats.total IS 'customers, without churned ones';
+COMMENT ON COLUMN chs.dashboard_stats.healthy IS 'of status healthy';
+COMMENT ON COLUMN chs.dashboard_stats.at_risk IS 'of status at_risk';
+COMMENT ON COLUMN chs.dashboard_stats.critical IS 'of status critical';
+COMMENT ON COLUMN chs.dashboard_stats.unknown IS 'of status unknown: too little data for a score';
+COMMENT ON COLUMN chs.dashboard_stats.healthy_percent IS 'of all, to one decimal; NULL without customers';
+COMMENT ON COLUMN chs.dashboard_stats.at_risk_percent IS 'of all, to one decimal; NULL without customers';
+COMMENT ON COLUMN chs.dashboard_stats.critical_percent IS 'of all, to one decimal; NULL without customers';
+COMMENT ON COLUMN chs.dashboard_stats.unknown_percent IS 'of all, to one decimal; NULL without customers';
+COMMENT ON COLUMN chs.dashboard_stats.last_updated IS 'when health was last calculated, within a second';
+COMMENT ON COLUMN chs.dashboard_stats.average_score IS 'mean score, to two decimals; NULL where nobody has one';
 
+CREATE VIEW chs.segment_stats WITH (security_invoker) AS
+SELECT n.segment, g.description, n.total, n.healthy, n.at_risk, n.critical, n.unknown,
+       chs.percent(n.healthy, n.total) AS healthy_percent, chs.percent(n.at_risk, n.total) AS at_risk_percent,
+       chs.percent(n.critical, n.total) AS critical_percent, chs.percent(n.unknown, n.total) AS unknown_percent,
+       round((n.score_sum / nullif(n.total - n.unknown, 0))::numeric, 2)::double precision AS average_score,
+       n.last_updated
+FROM (SELECT segment, COALESCE(c.healthy + c.at_risk + c.critical + c.unknown, 0) AS total,
+             COALESCE(c.healthy, 0) AS healthy, COALESCE(c.at_risk, 0) AS at_risk, COALESCE(c.critical, 0) AS critical,
+             COALESCE(c.unknown, 0) AS unknown, c.score_sum, c.last_updated
+      FROM (SELECT s.segment FROM chs.segments s) s FULL JOIN chs.count_health() c USING (segment)) n
+LEFT JOIN chs.segments g USING (segment)
+WHERE g.segment IS NOT NULL OR n.total > 0;
+COMMENT ON VIEW chs.segment_stats IS 'how many customers of each segment are in which status; churned customers do not count';
+COMMENT ON COLUMN chs.segment_stats.segment IS 'the segment; NULL: customers without one';
+COMMENT ON COLUMN chs.segment_stats.description IS 'what chs.segments says of it';
+COMMENT ON COLUMN chs.segment_stats.total IS 'customers of the segment, without churned ones';
+COMMENT ON COLUMN chs.segment_stats.healthy IS 'of status healthy';
+COMMENT ON COLUMN chs.segment_stats.at_risk IS 'of status at_risk';
+COMMENT ON COLUMN chs.segment_stats.critical IS 'of status critical';
+COMMENT ON COLUMN chs.segment_stats.unknown IS 'of status unknown: too little data for a score';
+COMMENT ON COLUMN chs.segment_stats.healthy_percent IS 'of the segment, to one decimal; NULL without customers';
+COMMENT ON COLUMN chs.segment_stats.at_risk_percent IS 'of the segment, to one decimal; NULL without customers';
+COMMENT ON COLUMN chs.segment_stats.critical_percent IS 'of the segment, to one decimal; NULL without customers';
+COMMENT ON COLUMN chs.segment_stats.unknown_percent IS 'of the segment, to one decimal; NULL without customers';
+COMMENT ON COLUMN chs.segment_stats.average_score IS 'mean score, to two decimals; NULL where nobody has one';
+COMMENT ON COLUMN chs.segment_stats.last_updated IS 'when health of the segment was last calculated, within a second';
+
+-- OFFSET 0 has the health looked up customer by customer, whatever the planner
+-- thinks: a merge join would read it from its first row for a page in the middle.
 CREATE VIEW chs.customer_list WITH (security_invoker) AS
 SELECT c.customer_id, c.external_id, c.name, c.email, c.segment, c.parent_id,
        h.score, COALESCE(h.status, 'unknown') AS status, h.coverage, h.trend,
        h.as_of, h.calculated_at, c.created_at, c.churned_at
-FROM chs.customers c LEFT JOIN chs.customer_health h USING (customer_id);
-COMMENT ON VIEW chs.customer_list IS 'every customer with its health';
+FROM chs.customers c
+LEFT JOIN LATERAL (SELECT h.* FROM chs.customer_health h WHERE h.customer_id = c.customer_id OFFSET 0) h ON true;
+COMMENT ON VIEW chs.customer_list IS 'every customer with its health; pages by customer_id (for the lowest scores see at_risk_customers)';
+COMMENT ON COLUMN chs.customer_list.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.customer_list.external_id IS 'the company''s own key of the customer';
+COMMENT ON COLUMN chs.customer_list.name IS 'its name';
+COMMENT ON COLUMN chs.customer_list.email IS 'its address';
+COMMENT ON COLUMN chs.customer_list.segment IS 'its segment, if any';
+COMMENT ON COLUMN chs.customer_list.parent_id IS 'the customer that it belongs to, if any';
+COMMENT ON COLUMN chs.customer_list.score IS '0 to 100; NULL where the status is unknown';
+COMMENT ON COLUMN chs.customer_list.status IS 'healthy, at_risk, critical or unknown';
+COMMENT ON COLUMN chs.customer_list.coverage IS 'share of the factor weight that rests on data, 0 to 1';
+COMMENT ON COLUMN chs.customer_list.trend IS 'improving, stable or declining against some days ago; NULL where there was no score';
+COMMENT ON COLUMN chs.customer_list.as_of IS 'the UTC day that the score is for';
+COMMENT ON COLUMN chs.customer_list.calculated_at IS 'when it was calculated; NULL where that is still to come';
+COMMENT ON COLUMN chs.customer_list.created_at IS 'customer since';
+COMMENT ON COLUMN chs.customer_list.churned_at IS 'when it left, if it has';
 
 CREATE VIEW chs.factor_scores WITH (security_invoker) AS
 SELECT s.health_score_id, s.customer_id, f.factor AS factor_name,
@@ -60,6 +129,12 @@ CROSS JOIN LATERAL (
     WHERE g.version = s.version AND g.scorecard = s.scorecard
       AND s.factor_scores[g.ordinal] IS NOT NULL) w;
 COMMENT ON VIEW chs.factor_scores IS 'the factors of every row of the history';
+COMMENT ON COLUMN chs.factor_scores.health_score_id IS 'the row of chs.health_scores';
+COMMENT ON COLUMN chs.factor_scores.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.factor_scores.factor_name IS 'the factor';
+COMMENT ON COLUMN chs.factor_scores.score IS '0 to 100; NULL without data';
+COMMENT ON COLUMN chs.factor_scores.weight IS 'as the scorecard has it for the segment, relative to the other factors';
+COMMENT ON COLUMN chs.factor_scores.details IS 'effective_weight (among the factors that have data), contribution (points of the score), scorecard, version, as_of';
 
 CREATE VIEW chs.factor_breakdown WITH (security_invoker) AS
 SELECT c.customer_id, c.name, c.segment, f.factor AS factor_name, f.ordinal AS position,
@@ -79,3 +154,50 @@ CROSS JOIN LATERAL (
     WHERE g.version = h.version AND g.scorecard = h.scorecard
       AND h.factor_scores[g.ordinal] IS NOT NULL) w;
 COMMENT ON VIEW chs.factor_breakdown IS 'the factors of every customer now: score, weight, and points that they give';
+COMMENT ON COLUMN chs.factor_breakdown.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.factor_breakdown.name IS 'its name';
+COMMENT ON COLUMN chs.factor_breakdown.segment IS 'its segment, if any';
+COMMENT ON COLUMN chs.factor_breakdown.factor_name IS 'the factor';
+COMMENT ON COLUMN chs.factor_breakdown.position IS 'the factor''s place in the scorecard, from 1';
+COMMENT ON COLUMN chs.factor_breakdown.score IS '0 to 100; NULL without data';
+COMMENT ON COLUMN chs.factor_breakdown.weight IS 'as the scorecard has it for the segment, relative to the other factors';
+COMMENT ON COLUMN chs.factor_breakdown.effective_weight IS 'among the factors that have data, whose effective weights sum to 1';
+COMMENT ON COLUMN chs.factor_breakdown.contribution IS 'points that it adds to the score';
+COMMENT ON COLUMN chs.factor_breakdown.as_of IS 'the UTC day that the score is for';
+COMMENT ON COLUMN chs.factor_breakdown.calculated_at IS 'when it was calculated';
+
+CREATE VIEW chs.at_risk_customers WITH (security_invoker) AS
+SELECT h.customer_id, c.external_id, c.name, c.email, c.segment, h.risk_score AS score, h.status, h.trend, h.coverage,
+       (SELECT f.factor FROM chs.scorecard_version_factors f
+        WHERE f.version = h.version AND f.scorecard = h.scorecard AND h.factor_scores[f.ordinal] IS NOT NULL
+        ORDER BY (100 - h.factor_scores[f.ordinal]) * COALESCE((f.segment_weights ->> h.segment)::double precision, f.weight) DESC,
+                 f.ordinal LIMIT 1) AS weakest_factor,
+       h.as_of, h.calculated_at
+FROM chs.customer_health h JOIN chs.customers c USING (customer_id)
+WHERE h.risk_score IS NOT NULL;
+COMMENT ON VIEW chs.at_risk_customers IS 'active customers of status at_risk or critical; pages by score and customer_id, lowest first';
+COMMENT ON COLUMN chs.at_risk_customers.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.at_risk_customers.external_id IS 'the company''s own key of the customer';
+COMMENT ON COLUMN chs.at_risk_customers.name IS 'its name';
+COMMENT ON COLUMN chs.at_risk_customers.email IS 'its address';
+COMMENT ON COLUMN chs.at_risk_customers.segment IS 'its segment, if any';
+COMMENT ON COLUMN chs.at_risk_customers.score IS '0 to 100';
+COMMENT ON COLUMN chs.at_risk_customers.status IS 'at_risk or critical';
+COMMENT ON COLUMN chs.at_risk_customers.trend IS 'improving, stable or declining against some days ago; NULL where there was no score';
+COMMENT ON COLUMN chs.at_risk_customers.coverage IS 'share of the factor weight that rests on data, 0 to 1';
+COMMENT ON COLUMN chs.at_risk_customers.weakest_factor IS 'the factor that costs the most points';
+COMMENT ON COLUMN chs.at_risk_customers.as_of IS 'the UTC day that the score is for';
+COMMENT ON COLUMN chs.at_risk_customers.calculated_at IS 'when it was calculated';
+
+CREATE VIEW chs.score_distribution WITH (security_invoker) AS
+SELECT (5 * b.bucket)::double precision AS score_from, (5 * b.bucket + 5)::double precision AS score_to,
+       COALESCE(n.customers, 0) AS customers
+FROM generate_series(0, 19) AS b(bucket)
+LEFT JOIN (SELECT least(floor(h.score / 5)::integer, 19) AS bucket, count(*) AS customers
+           FROM chs.customer_health h
+           WHERE h.active AND h.score IS NOT NULL
+           GROUP BY 1) n USING (bucket);
+COMMENT ON VIEW chs.score_distribution IS 'histogram: how many active customers have a score from 0 to 5, 5 to 10, ... 95 to 100';
+COMMENT ON COLUMN chs.score_distribution.score_from IS 'scores from here on';
+COMMENT ON COLUMN chs.score_distribution.score_to IS 'up to here, exclusive, but for 100, which is in the last row';
+COMMENT ON COLUMN chs.score_distribution.customers IS 'active customers with such a score';

@@ -48,7 +48,22 @@ INSERT INTO contract VALUES
         calculated_at timestamp with time zone'),
     ('v', 'dashboard_stats', 'total bigint, healthy bigint, at_risk bigint, critical bigint, unknown bigint,
         healthy_percent double precision, at_risk_percent double precision, critical_percent double precision,
-        unknown_percent double precision, last_updated timestamp with time zone'),
+        unknown_percent double precision, last_updated timestamp with time zone, average_score double precision'),
+    ('v', 'segment_stats', 'segment text, total bigint, healthy bigint, at_risk bigint, critical bigint, unknown bigint,
+        healthy_percent double precision, at_risk_percent double precision, critical_percent double precision,
+        unknown_percent double precision, average_score double precision, last_updated timestamp with time zone'),
+    ('v', 'at_risk_customers', 'customer_id bigint, external_id text, name text, email text, segment text,
+        score double precision, status text, trend text, weakest_factor text, calculated_at timestamp with time zone'),
+    ('v', 'score_distribution', 'score_from double precision, score_to double precision, customers bigint'),
+    ('v', 'daily_scores', 'customer_id bigint, day date, score double precision, status text, version integer'),
+    ('v', 'daily_factor_scores', 'customer_id bigint, day date, factor_name text, score double precision,
+        weight double precision'),
+    ('v', 'status_changes', 'customer_id bigint, previous_status text, status text, score double precision,
+        started_at timestamp with time zone, ended_at timestamp with time zone, lasted_days double precision'),
+    ('v', 'status_movements', 'from_status text, to_status text, customers bigint'),
+    ('v', 'score_changes', 'customer_id bigint, score double precision, previous_score double precision,
+        change double precision, moved_most text'),
+    ('v', 'health_trend', 'customer_id bigint, slope double precision, trend text, days bigint, first_day date, last_day date'),
     ('v', 'customer_list', 'customer_id bigint, name text, email text, segment text, score double precision,
         status text, trend text, calculated_at timestamp with time zone'),
     ('v', 'factor_scores', 'health_score_id bigint, factor_name text, score double precision, weight double precision,
@@ -172,6 +187,13 @@ SELECT is_empty($$
                       WHERE d.classoid = m.classid AND d.objoid = m.objid AND d.objsubid = 0 AND d.description <> '')
       AND m.classid <> 'pg_trigger'::regclass
 $$, 'every object of the extension has a comment');
+SELECT is_empty($$
+    SELECT format('%s.%I', a.attrelid::regclass, a.attname) AS name
+    FROM members m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND COALESCE(col_description(c.oid, a.attnum), '') = ''
+    ORDER BY 1
+$$, 'every column of its tables and views has one');
 
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM members m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid

@@ -1,0 +1,131 @@
+-- Access: who may see which rows, and every grant that the functions of a
+-- company need.  PUBLIC is granted nothing on any table or view.
+
+-- Row-level security on chs.customers decides on everything else that tells about
+-- a customer: the owner of the tables aside, a row of theirs is seen by whoever
+-- sees its customer.  Events are not among these tables, since COPY does not
+-- write to a table with policies; whoever is to see some customers only is given no
+-- right to read events.
+CREATE FUNCTION chs.follow_customers(policies boolean DEFAULT true) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    t record;
+BEGIN
+    FOR t IN
+        SELECT c.oid::regclass AS name, c.relrowsecurity AS secured,
+               CASE WHEN c.oid = 'chs.health_counts'::regclass
+                    THEN 'NOT row_security_active(''chs.customers''::regclass)'
+                    ELSE format('(SELECT NOT row_security_active(''chs.customers''::regclass)) OR'
+                                ' EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = %I.customer_id)', c.relname)
+               END AS seen,
+               EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'follow_customers') AS follows
+        FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+          AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'chs')
+          AND c.relkind IN ('r', 'p') AND c.oid NOT IN ('chs.customers'::regclass, 'chs.customer_events'::regclass)
+          AND (c.oid = 'chs.health_counts'::regclass
+               OR EXISTS (SELECT FROM pg_attribute a
+                          WHERE a.attrelid = c.oid AND a.attname = 'customer_id' AND NOT a.attisdropped))
+    LOOP
+        IF NOT t.secured THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t.name);
+        END IF;
+        IF policies AND NOT t.follows THEN
+            EXECUTE format('CREATE POLICY follow_customers ON %s USING (%s)', t.name, t.seen);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION chs.follow_customers(boolean)
+    IS 'has row-level security of the tables about customers follow that of chs.customers';
+REVOKE EXECUTE ON FUNCTION chs.follow_customers(boolean) FROM PUBLIC;
+
+-- pg_dump writes policies out even where an extension made them, so a restore,
+-- known by row_security = off, brings its own; until then nobody else sees a row.
+SELECT chs.follow_customers(policies => current_setting('row_security')::boolean);
+
+-- Every grant.
+CREATE FUNCTION chs.grants(OUT may text, OUT privileges text, OUT object text) RETURNS SETOF record
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 60
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT g.may, g.privileges, o.object
+    FROM (VALUES
+        -- see scores, why they are so, what to do, and their past
+        ('read', 'SELECT', ARRAY[
+            'chs.customers', 'chs.segments', 'chs.customer_health', 'chs.health_counts', 'chs.health_scores',
+            'chs.scorecard_version_factors',
+            'chs.dashboard_stats', 'chs.segment_stats', 'chs.customer_list', 'chs.at_risk_customers',
+            'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
+            'chs.daily_scores', 'chs.daily_factor_scores', 'chs.status_changes', 'chs.status_movements',
+            'chs.score_changes', 'chs.health_trend']),
+        -- send events, by INSERT, COPY or chs_record_event
+        ('record', 'INSERT', ARRAY['chs.customer_events']),
+        ('record', 'SELECT (event_id, customer_id, idempotency_key)', ARRAY['chs.customer_events']),
+        ('record', 'SELECT', ARRAY['chs.event_types']),
+        -- edit the draft and publish it
+        ('administer', 'SELECT, INSERT, UPDATE, DELETE', ARRAY[
+            'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
+            'chs.event_types', 'chs.recommendations', 'chs.plugins']),
+        ('administer', 'SELECT, INSERT', ARRAY['chs.scorecard_versions', 'chs.scorecard_version_factors']),
+        ('administer', 'SELECT', ARRAY['chs.scorecard_changes', 'chs.draft_changes']),
+        ('administer', 'EXECUTE', ARRAY[
+            'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
+            'ROUTINE @extschema@.chs_scorecard_import(jsonb)',
+            'ROUTINE @extschema@.chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',
+            'ROUTINE @extschema@.chs_drop_factor(text, text, boolean)',
+            'ROUTINE chs.add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',
+            'ROUTINE chs.add_metrics(text, text, jsonb)', 'ROUTINE chs.register_plugin(text)',
+            'ROUTINE chs.scale_weights(text, text, double precision)']),
+        -- do the workers' job by hand, look after them, repair
+        ('operate', 'SELECT', ARRAY[
+            'chs.customers', 'chs.failures', 'chs.queue', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources']),
+        ('operate', 'EXECUTE', ARRAY[
+            'ROUTINE @extschema@.chs_process_queue(bigint)', 'ROUTINE @extschema@.chs_recalculate(bigint)',
+            'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',
+            'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_verify()',
+            'ROUTINE chs.worker_status_now()'])
+        ) AS g(may, privileges, objects), unnest(g.objects) AS o(object);
+END;
+COMMENT ON FUNCTION chs.grants() IS 'what chs_grant grants for each function that a role can have in the company';
+
+CREATE FUNCTION @extschema@.chs_grant(role_name name, may text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    g record;
+BEGIN
+    IF $2 IS NULL OR $2 NOT IN (SELECT a.may FROM chs.grants() a) THEN
+        RAISE EXCEPTION 'a role cannot be granted "%"', $2
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It may "read", "record", "administer" or "operate".';
+    END IF;
+    PERFORM chs.follow_customers();
+    EXECUTE format('GRANT USAGE ON SCHEMA chs, @extschema@ TO %I', $1);
+    FOR g IN SELECT * FROM chs.grants() a WHERE a.may = $2 LOOP
+        EXECUTE format('GRANT %s ON %s TO %I', g.privileges, g.object, $1);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.chs_grant(name, text)
+    IS 'grants a role what it needs to read scores, record events, administer scorecards, or operate the service: ''read'', ''record'', ''administer'' or ''operate''';
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_grant(name, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.chs_revoke(role_name name, may text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    g record;
+BEGIN
+    IF $2 IS NULL OR $2 NOT IN (SELECT a.may FROM chs.grants() a) THEN
+        RAISE EXCEPTION 'a role cannot have "%" revoked', $2
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It may "read", "record", "administer" or "operate".';
+    END IF;
+    FOR g IN SELECT * FROM chs.grants() a WHERE a.may = $2 LOOP
+        EXECUTE format('REVOKE %s ON %s FROM %I', g.privileges, g.object, $1);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.chs_revoke(name, text)
+    IS 'revokes what chs_grant granted; what several of a role''s grants include it has to be granted again';
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_revoke(name, text) FROM PUBLIC;

@@ -1,0 +1,140 @@
+-- Views of the past: what chs.health_scores can tell, per customer and UTC day.
+
+CREATE VIEW chs.daily_scores WITH (security_invoker) AS
+SELECT DISTINCT ON (s.customer_id, s.as_of)
+       s.customer_id, s.as_of AS day, s.score, s.status, s.coverage, s.trend, s.scorecard, s.version, s.health_score_id
+FROM chs.health_scores s
+ORDER BY s.customer_id, s.as_of, s.health_score_id DESC;
+COMMENT ON VIEW chs.daily_scores IS 'the last score of every customer on every UTC day, within chs.history_threshold';
+COMMENT ON COLUMN chs.daily_scores.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.daily_scores.day IS 'the UTC day; today''s score is not its last yet';
+COMMENT ON COLUMN chs.daily_scores.score IS '0 to 100; NULL where the status is unknown';
+COMMENT ON COLUMN chs.daily_scores.status IS 'healthy, at_risk, critical or unknown';
+COMMENT ON COLUMN chs.daily_scores.coverage IS 'share of the factor weight that rests on data, 0 to 1';
+COMMENT ON COLUMN chs.daily_scores.trend IS 'improving, stable or declining; NULL where there was no score to compare with';
+COMMENT ON COLUMN chs.daily_scores.scorecard IS 'the scorecard that was used';
+COMMENT ON COLUMN chs.daily_scores.version IS 'its published version';
+COMMENT ON COLUMN chs.daily_scores.health_score_id IS 'the row of chs.health_scores';
+
+CREATE VIEW chs.daily_factor_scores WITH (security_invoker) AS
+SELECT s.customer_id, s.as_of AS day, f.factor AS factor_name, s.factor_scores[f.ordinal] AS score,
+       COALESCE((f.segment_weights ->> s.segment)::double precision, f.weight) AS weight
+FROM (SELECT DISTINCT ON (s.customer_id, s.as_of) s.*
+      FROM chs.health_scores s
+      ORDER BY s.customer_id, s.as_of, s.health_score_id DESC) s
+JOIN chs.scorecard_version_factors f ON f.version = s.version AND f.scorecard = s.scorecard;
+COMMENT ON VIEW chs.daily_factor_scores IS 'the last score of every factor of every customer on every UTC day';
+COMMENT ON COLUMN chs.daily_factor_scores.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.daily_factor_scores.day IS 'the UTC day';
+COMMENT ON COLUMN chs.daily_factor_scores.factor_name IS 'the factor';
+COMMENT ON COLUMN chs.daily_factor_scores.score IS '0 to 100; NULL without data';
+COMMENT ON COLUMN chs.daily_factor_scores.weight IS 'as the scorecard had it for the segment, relative to the other factors';
+
+-- A row that was made afterwards is for the end of its day.
+CREATE VIEW chs.status_changes WITH (security_invoker) AS
+SELECT n.customer_id, n.previous_status, n.status, n.score, n.started_at, n.ended_at,
+       (extract(epoch FROM COALESCE(n.ended_at, greatest(least(now(), c.churned_at), n.started_at)) - n.started_at) / 86400)::double precision AS lasted_days
+FROM (SELECT ch.*, lead(ch.started_at) OVER (PARTITION BY ch.customer_id ORDER BY ch.as_of, ch.health_score_id) AS ended_at
+      FROM (SELECT s.customer_id, s.as_of, s.health_score_id, s.status, s.score,
+                   least(s.calculated_at, (s.as_of + 1)::timestamp AT TIME ZONE 'UTC') AS started_at,
+                   lag(s.status) OVER (PARTITION BY s.customer_id ORDER BY s.as_of, s.health_score_id) AS previous_status
+            FROM chs.health_scores s) ch
+      WHERE ch.status IS DISTINCT FROM ch.previous_status) n
+JOIN chs.customers c ON c.customer_id = n.customer_id;
+COMMENT ON VIEW chs.status_changes IS 'every change of a customer''s status, and how long the new one lasted';
+COMMENT ON COLUMN chs.status_changes.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.status_changes.previous_status IS 'the status before; NULL: it is the first one';
+COMMENT ON COLUMN chs.status_changes.status IS 'the status since';
+COMMENT ON COLUMN chs.status_changes.score IS 'the score that began it; NULL where the status is unknown';
+COMMENT ON COLUMN chs.status_changes.started_at IS 'since when';
+COMMENT ON COLUMN chs.status_changes.ended_at IS 'until when; NULL: it lasts';
+COMMENT ON COLUMN chs.status_changes.lasted_days IS 'days from its start to its end, or until now, or until the customer churned';
+
+-- Today is left out: it is unfinished, and volumes of its window are still to come.
+CREATE VIEW chs.health_trend WITH (security_invoker) AS
+SELECT t.customer_id, t.first_day, t.last_day, t.days, t.slope,
+       CASE WHEN t.slope >= 0.1 THEN 'improving' WHEN t.slope <= -0.1 THEN 'declining' WHEN t.slope IS NOT NULL THEN 'stable' END AS trend
+FROM (SELECT s.customer_id, min(s.day) AS first_day, max(s.day) AS last_day, count(*) AS days,
+             CASE WHEN count(*) >= 7 THEN regr_slope(s.score, s.day - ((now() AT TIME ZONE 'UTC')::date - 28)) END AS slope
+      FROM (SELECT DISTINCT ON (s.customer_id, s.as_of) s.customer_id, s.as_of AS day, s.score
+            FROM chs.health_scores s
+            WHERE s.as_of BETWEEN (now() AT TIME ZONE 'UTC')::date - 28 AND (now() AT TIME ZONE 'UTC')::date - 1
+            ORDER BY s.customer_id, s.as_of, s.health_score_id DESC) s
+      WHERE s.score IS NOT NULL
+      GROUP BY s.customer_id) t;
+COMMENT ON VIEW chs.health_trend IS 'where each customer''s score is heading: the straight line through the last scores of the 28 UTC days before today';
+COMMENT ON COLUMN chs.health_trend.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.health_trend.first_day IS 'first of those days that has a score';
+COMMENT ON COLUMN chs.health_trend.last_day IS 'last of those days that has a score';
+COMMENT ON COLUMN chs.health_trend.days IS 'how many of those days have a score';
+COMMENT ON COLUMN chs.health_trend.slope IS 'points a day; NULL with fewer than 7 days';
+COMMENT ON COLUMN chs.health_trend.trend IS 'improving from a tenth of a point a day on, declining likewise, stable between';
+
+CREATE VIEW chs.score_changes WITH (security_invoker) AS
+SELECT c.customer_id, c.name, c.segment, h.score, h.status, p.score AS previous_score, p.status AS previous_status,
+       p.as_of AS previous_day, h.score - p.score AS change,
+       -- the factor whose points changed most in that direction
+       (SELECT n.factor
+        FROM (SELECT f.factor, f.ordinal, h.factor_scores[f.ordinal] * f.weight
+                  / nullif(sum(f.weight) FILTER (WHERE h.factor_scores[f.ordinal] IS NOT NULL) OVER (), 0) AS points
+              FROM (SELECT g.factor, g.ordinal, COALESCE((g.segment_weights ->> h.segment)::double precision, g.weight) AS weight
+                    FROM chs.scorecard_version_factors g WHERE g.version = h.version AND g.scorecard = h.scorecard) f) n
+        LEFT JOIN (SELECT f.factor, p.factor_scores[f.ordinal] * f.weight
+                  / nullif(sum(f.weight) FILTER (WHERE p.factor_scores[f.ordinal] IS NOT NULL) OVER (), 0) AS points
+              FROM (SELECT g.factor, g.ordinal, COALESCE((g.segment_weights ->> p.segment)::double precision, g.weight) AS weight
+                    FROM chs.scorecard_version_factors g WHERE g.version = p.version AND g.scorecard = p.scorecard) f) o USING (factor)
+        WHERE h.score <> p.score
+        ORDER BY (COALESCE(n.points, 0) - COALESCE(o.points, 0)) * sign(h.score - p.score) DESC, n.ordinal LIMIT 1) AS moved_most
+FROM chs.customer_health h
+JOIN chs.customers c USING (customer_id)
+CROSS JOIN LATERAL (
+    SELECT s.score, s.status, s.as_of, s.factor_scores, s.segment, s.scorecard, s.version
+    FROM chs.health_scores s
+    WHERE s.customer_id = h.customer_id AND s.as_of <= (now() AT TIME ZONE 'UTC')::date - 7
+    ORDER BY s.as_of DESC, s.health_score_id DESC LIMIT 1) p
+WHERE h.active;
+COMMENT ON VIEW chs.score_changes IS 'what moved since last week: every active customer''s score now and at the end of the UTC day seven days ago';
+COMMENT ON COLUMN chs.score_changes.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.score_changes.name IS 'its name';
+COMMENT ON COLUMN chs.score_changes.segment IS 'its segment, if any';
+COMMENT ON COLUMN chs.score_changes.score IS 'now; NULL where the status is unknown';
+COMMENT ON COLUMN chs.score_changes.status IS 'now';
+COMMENT ON COLUMN chs.score_changes.previous_score IS 'then; NULL where the status was unknown';
+COMMENT ON COLUMN chs.score_changes.previous_status IS 'then';
+COMMENT ON COLUMN chs.score_changes.previous_day IS 'the UTC day of that score, the last one that has any up to seven days ago';
+COMMENT ON COLUMN chs.score_changes.change IS 'points gained, negative where lost; NULL unless both scores are known';
+COMMENT ON COLUMN chs.score_changes.moved_most IS 'the factor that had the largest part in it';
+
+CREATE FUNCTION @extschema@.chs_status_movements(from_day date DEFAULT NULL, to_day date DEFAULT NULL,
+        OUT from_status text, OUT to_status text, OUT customers bigint)
+    RETURNS SETOF record
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 25
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT m.from_status, m.to_status, count(*)
+    FROM (SELECT CASE WHEN c.churned_at < (p.from_day + 1)::timestamp AT TIME ZONE 'UTC' THEN 'churned'
+                      ELSE COALESCE(f.status, 'none') END AS from_status,
+                 CASE WHEN c.churned_at < (p.to_day + 1)::timestamp AT TIME ZONE 'UTC' THEN 'churned'
+                      ELSE COALESCE(t.status, 'none') END AS to_status
+          FROM (SELECT COALESCE($1, (now() AT TIME ZONE 'UTC')::date - 30) AS from_day,
+                       COALESCE($2, (now() AT TIME ZONE 'UTC')::date) AS to_day) p
+          CROSS JOIN chs.customers c
+          LEFT JOIN LATERAL (
+              SELECT s.status FROM chs.health_scores s
+              WHERE s.customer_id = c.customer_id AND s.as_of <= p.from_day
+              ORDER BY s.as_of DESC, s.health_score_id DESC LIMIT 1) f ON true
+          LEFT JOIN LATERAL (
+              SELECT s.status FROM chs.health_scores s
+              WHERE s.customer_id = c.customer_id AND s.as_of <= p.to_day
+              ORDER BY s.as_of DESC, s.health_score_id DESC LIMIT 1) t ON true) m
+    GROUP BY m.from_status, m.to_status;
+END;
+COMMENT ON FUNCTION @extschema@.chs_status_movements(date, date)
+    IS 'how many customers went from which status to which, from the end of one UTC day (30 days ago) to that of another (today); none: no score yet, churned: the customer had left';
+
+CREATE VIEW chs.status_movements WITH (security_invoker) AS
+SELECT m.from_status, m.to_status, m.customers FROM @extschema@.chs_status_movements() m;
+COMMENT ON VIEW chs.status_movements IS 'how many customers went from which status to which in the last 30 days; chs_status_movements tells it of any period';
+COMMENT ON COLUMN chs.status_movements.from_status IS 'status 30 days ago; none: no score yet, churned: the customer had left';
+COMMENT ON COLUMN chs.status_movements.to_status IS 'status now, or churned';
+COMMENT ON COLUMN chs.status_movements.customers IS 'how many customers';
