@@ -6,7 +6,7 @@
 -- sees its customer.  Events are not among these tables, since COPY does not
 -- write to a table with policies; whoever is to see some customers only is given no
 -- right to read events.
-CREATE FUNCTION chs.follow_customers(policies boolean DEFAULT true) RETURNS void
+CREATE FUNCTION chs.follow_customers() RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -31,19 +31,17 @@ BEGIN
         IF NOT t.secured THEN
             EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t.name);
         END IF;
-        IF policies AND NOT t.follows THEN
+        IF NOT t.follows THEN
             EXECUTE format('CREATE POLICY follow_customers ON %s USING (%s)', t.name, t.seen);
         END IF;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION chs.follow_customers(boolean)
+COMMENT ON FUNCTION chs.follow_customers()
     IS 'has row-level security of the tables about customers follow that of chs.customers';
-REVOKE EXECUTE ON FUNCTION chs.follow_customers(boolean) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION chs.follow_customers() FROM PUBLIC;
 
--- pg_dump writes policies out even where an extension made them, so a restore,
--- known by row_security = off, brings its own; until then nobody else sees a row.
-SELECT chs.follow_customers(policies => current_setting('row_security')::boolean);
+SELECT chs.follow_customers();
 
 -- Every grant.
 CREATE FUNCTION chs.grants(OUT may text, OUT privileges text, OUT object text) RETURNS SETOF record

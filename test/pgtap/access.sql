@@ -49,7 +49,7 @@ SELECT set_eq($$
       AND 'ROUTINE ' || 'public.' || proname || '(' || pg_get_function_identity_arguments(oid) || ')' <> ALL (
           SELECT object FROM chs.grants())
       AND oid NOT IN (SELECT to_regprocedure(substr(object, 9)) FROM chs.grants() WHERE object LIKE 'ROUTINE %')
-$$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers(boolean)', 'chs.wake_worker()'],
+$$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()'],
     'every function that PUBLIC may not execute is granted to somebody');
 SELECT is_empty($$
     SELECT object FROM chs.grants()
