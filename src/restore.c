@@ -110,7 +110,7 @@ set_replication_role(const char *role, GucAction action)
 
 /*
  * Deletes the rows that are as CREATE EXTENSION wrote them: those of the
- * transaction that noted the table in chs.shipped.  Before the first rows of a
+ * transactions that chs.shipped names.  Before the first rows of a
  * dump only, since all of it may be restored in that transaction.  What refers
  * to them stays, to be replaced as well.
  */
@@ -120,24 +120,16 @@ delete_shipped(Relation rel)
 	OwnerRights saved;
 	Oid			type = TEXTOID;
 	Datum		arg = CStringGetTextDatum(RelationGetRelationName(rel));
-	bool		isnull;
 
 	chs_catalog_become_owner(&saved);
 	set_replication_role("replica", GUC_ACTION_SAVE);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("DELETE FROM chs.shipped WHERE table_name = $1 RETURNING xmin",
-							  1, &type, &arg, NULL, false, 0) != SPI_OK_DELETE_RETURNING)
-		elog(ERROR, "could not delete from chs.shipped");
-	if (SPI_processed > 0)
-	{
-		type = XIDOID;
-		arg = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-		if (SPI_execute_with_args(psprintf("DELETE FROM chs.%s WHERE xmin = $1",
-										   quote_identifier(RelationGetRelationName(rel))),
-								  1, &type, &arg, NULL, false, 0) != SPI_OK_DELETE)
-			elog(ERROR, "could not delete the shipped rows of \"%s\"", RelationGetRelationName(rel));
-	}
+	if (SPI_execute_with_args(psprintf("WITH gone AS (DELETE FROM chs.shipped WHERE table_name = $1 RETURNING written_by)"
+									   " DELETE FROM chs.%s t USING gone WHERE t.xmin = gone.written_by",
+									   quote_identifier(RelationGetRelationName(rel))),
+							  1, &type, &arg, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not delete the shipped rows of \"%s\"", RelationGetRelationName(rel));
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 }

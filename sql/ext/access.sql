@@ -5,7 +5,8 @@
 -- a customer: the owner of the tables aside, a row of theirs is seen by whoever
 -- sees its customer.  Events are not among these tables, since COPY does not
 -- write to a table with policies; whoever is to see some customers only is given no
--- right to read events.
+-- right to read events.  Counts of everyone, and rows of which nobody knows whose
+-- they are, are seen by those only whom no policy limits.
 CREATE FUNCTION chs.follow_customers() RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
@@ -14,7 +15,7 @@ DECLARE
 BEGIN
     FOR t IN
         SELECT c.oid::regclass AS name, c.relrowsecurity AS secured,
-               CASE WHEN c.oid = 'chs.health_counts'::regclass
+               CASE WHEN c.relname IN ('health_counts', 'rejected_events')
                     THEN 'NOT row_security_active(''chs.customers''::regclass)'
                     ELSE format('(SELECT NOT row_security_active(''chs.customers''::regclass)) OR'
                                 ' EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = %I.customer_id)', c.relname)
@@ -24,7 +25,7 @@ BEGIN
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
           AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'chs')
           AND c.relkind IN ('r', 'p') AND c.oid NOT IN ('chs.customers'::regclass, 'chs.customer_events'::regclass)
-          AND (c.oid = 'chs.health_counts'::regclass
+          AND (c.relname IN ('health_counts', 'rejected_events')
                OR EXISTS (SELECT FROM pg_attribute a
                           WHERE a.attrelid = c.oid AND a.attname = 'customer_id' AND NOT a.attisdropped))
     LOOP
@@ -67,7 +68,7 @@ BEGIN ATOMIC
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.event_types', 'chs.recommendations', 'chs.plugins']),
         ('administer', 'SELECT, INSERT', ARRAY['chs.scorecard_versions', 'chs.scorecard_version_factors']),
-        ('administer', 'SELECT', ARRAY['chs.scorecard_changes', 'chs.draft_changes']),
+        ('administer', 'SELECT', ARRAY['chs.scorecard_changes', 'chs.draft_changes', 'chs.retention']),
         ('administer', 'EXECUTE', ARRAY[
             'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
             'ROUTINE @extschema@.chs_scorecard_import(jsonb)',
@@ -75,10 +76,15 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_drop_factor(text, text, boolean)',
             'ROUTINE chs.add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',
             'ROUTINE chs.add_metrics(text, text, jsonb)', 'ROUTINE chs.register_plugin(text)',
+            'ROUTINE chs.warn_of_deleted_events(jsonb)',
+            'ROUTINE @extschema@.chs_attach(regclass, text, text, text, text, text)', 'ROUTINE @extschema@.chs_detach(regclass)',
             'ROUTINE chs.scale_weights(text, text, double precision)']),
         -- do the workers' job by hand, look after them, repair
         ('operate', 'SELECT', ARRAY[
-            'chs.customers', 'chs.failures', 'chs.queue', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources']),
+            'chs.customers', 'chs.failures', 'chs.queue', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
+            'chs.rejected_events', 'chs.retention', 'chs.retention_status',
+            'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
+            'chs.scorecard_versions']),
         ('operate', 'EXECUTE', ARRAY[
             'ROUTINE @extschema@.chs_process_queue(bigint)', 'ROUTINE @extschema@.chs_recalculate(bigint)',
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',

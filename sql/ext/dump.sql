@@ -5,10 +5,12 @@
 -- comes right.
 
 CREATE TABLE chs.shipped (
-    table_name text PRIMARY KEY
+    table_name text NOT NULL,
+    written_by xid NOT NULL
 );
-COMMENT ON TABLE chs.shipped IS 'tables with shipped rows, until a dump is restored: those that the row''s own transaction inserted';
+COMMENT ON TABLE chs.shipped IS 'tables with shipped rows, until a dump is restored';
 COMMENT ON COLUMN chs.shipped.table_name IS 'in schema chs';
+COMMENT ON COLUMN chs.shipped.written_by IS 'transaction or subtransaction that wrote them';
 
 CREATE FUNCTION chs.restore_begin() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_restore_begin';
@@ -35,7 +37,7 @@ CREATE FUNCTION chs.dump(relation regclass) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pg_extension_config_dump(relation, '');
-    EXECUTE format('INSERT INTO chs.shipped SELECT relname FROM pg_class WHERE oid = %2$s AND EXISTS (SELECT FROM %1$s);
+    EXECUTE format('INSERT INTO chs.shipped SELECT DISTINCT c.relname, t.xmin FROM pg_class c, %1$s t WHERE c.oid = %2$s;
                     CREATE TRIGGER restore_begin BEFORE INSERT ON %1$s FOR EACH STATEMENT EXECUTE FUNCTION chs.restore_begin();
                     CREATE TRIGGER restore_end AFTER INSERT ON %1$s FOR EACH STATEMENT EXECUTE FUNCTION chs.restore_end();
                     ALTER TABLE %1$s ENABLE ALWAYS TRIGGER restore_begin, ENABLE ALWAYS TRIGGER restore_end',

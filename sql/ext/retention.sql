@@ -205,3 +205,4 @@ COMMENT ON COLUMN chs.retention_status.warning IS 'what is wrong with the settin
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_apply_retention(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.delete_old(text, bigint, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.delete_old_events(bigint, bigint, date, integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION chs.warn_of_deleted_events(jsonb) FROM PUBLIC;

@@ -48,6 +48,10 @@ CREATE INDEX rejected_events_check_idx ON chs.rejected_events (customer_key) WHE
 CREATE INDEX rejected_events_row_idx ON chs.rejected_events USING hash (event_row);
 COMMENT ON TABLE chs.rejected_events IS 'rows of attached tables that do not count, and why; chs_retry_rejected() takes in those of which the cause is gone';
 COMMENT ON SEQUENCE chs.rejected_events_rejected_id_seq IS 'numbers chs.rejected_events';
+COMMENT ON COLUMN chs.rejected_events.rejected_id IS 'identifies the row';
+COMMENT ON COLUMN chs.rejected_events.source_id IS 'the source';
+COMMENT ON COLUMN chs.rejected_events.sqlstate IS 'code of the error';
+COMMENT ON COLUMN chs.rejected_events.rejected_at IS 'when it was put aside';
 COMMENT ON COLUMN chs.rejected_events.relation IS 'the attached table, in which the row still is';
 COMMENT ON COLUMN chs.rejected_events.customer_key IS 'the customer that the row names, if it got that far';
 COMMENT ON COLUMN chs.rejected_events.no_customer IS 'there was no such customer; its creation takes the row in';
@@ -66,10 +70,10 @@ BEGIN
     -- One publisher at a time; scoring only reads and does not wait.
     PERFORM pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0);
     SELECT v.* INTO live FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1;
-    INSERT INTO chs.scorecard_versions (version, published_by, note, document, series_version)
-    VALUES (live.version + 1, session_user, note, live.document, live.version + 1);
+    INSERT INTO chs.scorecard_versions (version, published_by, note, document, series_version, recommendations)
+    VALUES (live.version + 1, session_user, note, live.document, live.version + 1, live.recommendations);
     INSERT INTO chs.scorecard_version_factors
-    SELECT live.version + 1, f.scorecard, f.ordinal, f.factor, f.weight
+    SELECT live.version + 1, f.scorecard, f.ordinal, f.factor, f.weight, f.segment_weights
     FROM chs.scorecard_version_factors f WHERE f.version = live.version;
     RETURN live.version + 1;
 END

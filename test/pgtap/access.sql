@@ -35,7 +35,7 @@ SELECT is_empty($$
 $$, 'every table about customers follows row-level security of chs.customers');
 SELECT is_empty($$
     SELECT oid::regprocedure FROM functions
-    WHERE provolatile = 'v' AND prorettype <> 'trigger'::regtype AND has_function_privilege('chs_tap_stranger', oid, 'EXECUTE')
+    WHERE provolatile = 'v' AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) AND has_function_privilege('chs_tap_stranger', oid, 'EXECUTE')
       AND proname <> 'chs_record_event'
 $$, 'PUBLIC executes nothing that changes anything, but for recording an event with rights of its own');
 -- An object that is to be for its owner only is named here.
@@ -45,12 +45,13 @@ SELECT set_eq($$
 $$, '{chs.activity,chs.shipped}'::text[], 'every other table and view is granted to somebody');
 SELECT set_eq($$
     SELECT oid::regprocedure::text FROM functions
-    WHERE prorettype <> 'trigger'::regtype AND NOT has_function_privilege('chs_tap_stranger', oid, 'EXECUTE')
+    WHERE prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) AND NOT has_function_privilege('chs_tap_stranger', oid, 'EXECUTE')
       AND 'ROUTINE ' || 'public.' || proname || '(' || pg_get_function_identity_arguments(oid) || ')' <> ALL (
           SELECT object FROM chs.grants())
       AND oid NOT IN (SELECT to_regprocedure(substr(object, 9)) FROM chs.grants() WHERE object LIKE 'ROUTINE %')
-$$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()'],
-    'every function that PUBLIC may not execute is granted to somebody');
+$$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()', 'chs.count_anew(text)',
+    'chs_apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)'],
+    'every other function that PUBLIC may not execute is granted to somebody');
 SELECT is_empty($$
     SELECT object FROM chs.grants()
     WHERE CASE WHEN object LIKE 'ROUTINE %' THEN to_regprocedure(substr(object, 9))::oid ELSE to_regclass(object)::oid END IS NULL
@@ -105,11 +106,13 @@ FROM unnest(ARRAY['SELECT event_data FROM chs.customer_events', 'TABLE chs.custo
 SET LOCAL ROLE chs_tap_admin;
 SELECT lives_ok($$UPDATE chs.targets SET target = 21 WHERE metric = 'logins'$$, 'an administrator edits the draft');
 SELECT lives_ok($$SELECT chs_publish('by an administrator')$$, 'and publishes it');
+SELECT lives_ok('SELECT * FROM ' || object, 'and reads ' || object) FROM chs.grants() WHERE may = 'administer' AND privileges ~ 'SELECT';
 SELECT throws_ok(q, '42501', NULL, 'an administrator may not: ' || q)
 FROM unnest(ARRAY['TABLE chs.customers', 'TABLE chs.customer_health', 'SELECT chs_score(1)', 'SELECT chs_verify()', 'DELETE FROM chs.scorecard_versions']) q;
 SET LOCAL ROLE chs_tap_operator;
 SELECT lives_ok('SELECT chs_process_queue()', 'an operator does the worker''s job');
 SELECT is_empty('SELECT * FROM chs_verify()', 'and verifies');
+SELECT lives_ok('SELECT * FROM ' || object, 'and reads ' || object) FROM chs.grants() WHERE may = 'operate' AND privileges = 'SELECT';
 SELECT throws_ok(q, '42501', NULL, 'an operator may not: ' || q)
 FROM unnest(ARRAY['DELETE FROM chs.customers', 'SELECT chs_publish()', 'DELETE FROM chs.queue', 'SELECT chs_grant(''chs_tap_operator'', ''administer'')']) q;
 RESET ROLE;
