@@ -75,6 +75,11 @@ FROM chs.scorecard_versions WHERE version = (SELECT max(version) FROM chs.scorec
 -- A value that changed by itself is no fault of what is stored; but a stored score that is not made of its factors is.
 UPDATE regress_chs_crm.satisfaction SET value = 55 WHERE customer_id = 2;
 SELECT * FROM chs_verify();
+-- Told of it, the worker scores the customer again.
+SELECT chs_refresh(2), chs_refresh(99) AS nobody, chs_refresh(NULL);
+SELECT customer_id, delta, rebuild FROM chs.queue;
+SELECT chs_process_queue();
+SELECT customer_id, factor_scores[6] FROM chs.customer_health WHERE customer_id = 2;
 UPDATE chs.customer_health SET score = 99.5 WHERE customer_id = 2;
 SELECT customer_id, difference, stored FROM chs_verify();
 SELECT round(chs_recalculate(2)::numeric, 2) = chs_score(2)::numeric, value FROM chs_explain(2) WHERE metric = 'satisfied';

@@ -14,8 +14,10 @@
 #include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
+#include "worker.h"
 
 /*
  * Returns the name under which a function is registered, given as nps or
@@ -142,4 +144,26 @@ chs_plugin_values_sql(PG_FUNCTION_ARGS)
 	values = values_of(published, segment, PG_GETARG_INT64(0), day);
 	MemoryContextDelete(published->context);
 	PG_RETURN_JSONB_P(values);
+}
+
+/*
+ * chs_refresh queues a customer to be scored again, and tells whether there is such
+ * a customer.
+ */
+PG_FUNCTION_INFO_V1(chs_refresh);
+Datum
+chs_refresh(PG_FUNCTION_ARGS)
+{
+	int64		customer_id = PG_GETARG_INT64(0);
+	Customer	customer;
+	QueueAppender appender;
+
+	if (!chs_customer_find(customer_id, GetActiveSnapshot(), &customer))
+		PG_RETURN_BOOL(false);
+	PreventCommandIfReadOnly("chs_refresh()");
+	chs_queue_begin_append(&appender);
+	chs_queue_append(&appender, customer_id, NULL, false, chs_catalog_live()->series_version);
+	chs_queue_end_append(&appender);
+	chs_worker_wake_at_commit();
+	PG_RETURN_BOOL(true);
 }

@@ -230,6 +230,12 @@ $$;
 COMMENT ON FUNCTION @extschema@.chs_drop_factor(text, text, boolean)
     IS 'takes a factor out of the draft, with its metrics and targets; the other weights are scaled to what all had, unless scale is false';
 
+CREATE FUNCTION @extschema@.chs_refresh(customer_id bigint) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_refresh';
+COMMENT ON FUNCTION @extschema@.chs_refresh(bigint)
+    IS 'queues a customer to be scored again, because something that a plug-in reads has changed; false if there is no such customer';
+
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_refresh(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_drop_factor(text, text, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text) FROM PUBLIC;
