@@ -59,7 +59,9 @@ DROP SCHEMA health;
 
 -- A schema chs that is there already is an error: whatever is in it was not made by the extension.
 CREATE SCHEMA chs;
+\set VERBOSITY terse
 CREATE EXTENSION chs;
+\set VERBOSITY default
 DROP SCHEMA chs;
 CREATE EXTENSION chs;
 DROP FUNCTION logins();

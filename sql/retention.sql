@@ -109,7 +109,9 @@ SELECT kind, setting, ago(kept_from) AS kept_from, deleted, complete, warning FR
 -- What cannot be.
 SELECT * FROM chs_apply_retention(-1);
 SET chs.event_retention = '1 fortnight';
+\set VERBOSITY sqlstate
 SET chs.event_retention = -1;
+\set VERBOSITY default
 
 RESET chs.history_retention;
 DELETE FROM chs.customers;

@@ -12,6 +12,16 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+/* Only an aggregate may have its state changed in place. */
+static void
+check_aggregate(FunctionCallInfo fcinfo, const char *name)
+{
+	if (!AggCheckCallContext(fcinfo, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("function \"%s\" can only be called by an aggregate", name)));
+}
+
 /*
  * chs_activity_transition adds one event to the state.  Events of which a part
  * is NULL are passed over, as aggregates do.
@@ -26,8 +36,7 @@ chs_activity_transition(PG_FUNCTION_ARGS)
 	text	   *event_type;
 	int			n;
 
-	if (!AggCheckCallContext(fcinfo, NULL))
-		elog(ERROR, "chs_activity_transition called in non-aggregate context");
+	check_aggregate(fcinfo, "chs.activity_transition");
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
 	{
 		if (PG_ARGISNULL(0))
@@ -48,8 +57,7 @@ PG_FUNCTION_INFO_V1(chs_activity_combine);
 Datum
 chs_activity_combine(PG_FUNCTION_ARGS)
 {
-	if (!AggCheckCallContext(fcinfo, NULL))
-		elog(ERROR, "chs_activity_combine called in non-aggregate context");
+	check_aggregate(fcinfo, "chs.activity_combine");
 	if (PG_ARGISNULL(0) && PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	if (PG_ARGISNULL(1))

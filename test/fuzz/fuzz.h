@@ -18,7 +18,7 @@
 #undef vsnprintf
 
 /* Reading an input of a few kilobytes must not take more memory than this. */
-#define MOST_MEMORY ((size_t) 256 * 1024 * 1024)
+#define MOST_MEMORY ((size_t) 64 * 1024 * 1024)
 
 /* The first byte of an input says what it is given to. */
 enum
