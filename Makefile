@@ -39,3 +39,9 @@ bench:
 	test/bench/run
 bench-quick:
 	test/bench/run --quick
+
+# Hostile input for longer than test/run has time for.
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz:
+	CHS_FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
