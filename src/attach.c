@@ -269,6 +269,19 @@ canonical(Relation rel, const char *argument, MappedAs as, const char *text)
 	return chs_mapping_canonical(rel, &column);
 }
 
+/* Opens and locks a relation; a number may be of none, or of one that has been dropped. */
+static Relation
+open_relation(Oid relid)
+{
+	Relation	rel = try_relation_open(relid, ShareRowExclusiveLock);
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	return rel;
+}
+
 /* chs_attach makes a table a source of events. */
 PG_FUNCTION_INFO_V1(chs_attach);
 Datum
@@ -287,7 +300,7 @@ chs_attach(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("\"%s\" must not be null", "relation")));
 	/* nobody writes until the triggers are there */
-	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	rel = open_relation(PG_GETARG_OID(0));
 	check_relation(rel);
 	check_relatives(rel);
 	name = qualified_name(rel);
@@ -348,7 +361,7 @@ chs_detach(PG_FUNCTION_ARGS)
 {
 	static const char *const triggers[] = {"00_chs_capture", "00_chs_capture_flush", "00_chs_capture_truncate"};
 	Oid			relid = PG_GETARG_OID(0);
-	Relation	rel = relation_open(relid, ShareRowExclusiveLock);
+	Relation	rel = open_relation(relid);
 	const char *name = qualified_name(rel);
 	OwnerRights saved;
 	Datum		oid = ObjectIdGetDatum(relid);
