@@ -30,7 +30,7 @@ bulk="one delta of $statements events per customer"
 group customers /s "folding a backlog: customers a second"
 group deltas /s "folding a backlog: deltas a second"
 group events /s "folding a backlog: events a second"
-for _ in $(rounds "$(size 2 3)"); do
+for _ in $(rounds 2); do
 	settle
 	value "CALL bench.fill_each(1, $customers)"
 	fold "$once" "$customers"
@@ -48,7 +48,7 @@ for variant in "$once" "$bulk"; do target customers "$variant" '>=' 20000; done
 for variant in "$many" "$bulk"; do target events "$variant" '>=' 500000; done
 
 # In each round a part of the backlog; the snapshot is held from before the first to after the last.
-last_round=$(size 10 50)
+last_round=$(size 10 30)
 group held /s "deltas a second, in $last_round rounds of fill ($(grouped "$customers") deltas), fold and vacuum"
 group last /s "the last quarter of these rounds"
 coproc holder { PGDATABASE=held psql -XAtq; }
