@@ -7,12 +7,12 @@ MODULE_big = chs
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 
 # The extension's SQL is one file per area, joined in the order of dependence.
-AREAS = schema activity scorecards plugins recommendations guards documents retention publish shipped customers events sources queue health failures scoring work operations worker views history advice access dump
+AREAS = schema activity scorecards plugins recommendations guards documents retention publish shipped customers events sources queue health failures scoring simulate work operations worker views history advice lint access dump
 DATA_built = sql/chs--$(EXTVERSION).sql
 EXTRA_CLEAN = $(DATA_built)
 
 # Further ones are not for a server with a worker: when something is tried again matters in them.
-REGRESS_BESIDE = access activity alter curves guards documents segments events record explain triggers reinstall versions change advice
+REGRESS_BESIDE = access activity alter curves guards documents segments simulate lint events record explain triggers reinstall versions change advice
 REGRESS = $(REGRESS_BESIDE) retention operations plugins failures
 REGRESS_OPTS = --inputdir=. --load-extension=chs
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))

@@ -25,6 +25,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+/* Number of a version that is none yet. */
+#define UNPUBLISHED 0
+
 /* Everything that a score of one customer needs. */
 typedef struct CustomerScore
 {
@@ -105,7 +108,9 @@ ActivityData *
 chs_customer_from_past(const Customer *customer, const Live *live, const Live *version,
 					   const Scorecard *scorecard, int32 as_of_day)
 {
-	if (version != live || as_of_day != Min(chs_customer_today(), customer->last_day))
+	/* what is published today counts what is still there, and so does what would be */
+	if ((version != live && version->version != UNPUBLISHED) ||
+		as_of_day != Min(chs_customer_today(), customer->last_day))
 		chs_retention_check_past(version, scorecard, as_of_day);
 	return chs_customer_from_events(customer->customer_id, version, as_of_day, as_of_day);
 }
@@ -153,6 +158,18 @@ chs_customer_version(const Live *live, int32 as_of_day)
 	return chs_catalog_version_of_day(live, ((int64) as_of_day + 1) * USECS_PER_DAY);
 }
 
+/* Completes what is needed to score a customer as of a day by cs->version. */
+static void
+read_activity(CustomerScore *cs, const Customer *customer, int32 as_of_day, const Live *live)
+{
+	cs->customer_id = customer->customer_id;
+	cs->scorecard = chs_scorecard_of_segment(cs->version->published, customer->segment);
+	cs->subject.segment = customer->segment;
+	cs->subject.created_day = customer->created_day;
+	cs->subject.as_of_day = Min(as_of_day, customer->last_day);
+	cs->activity = chs_customer_activity(customer, live, cs->version, cs->scorecard, cs->subject.as_of_day);
+}
+
 /*
  * Reads the arguments (customer_id, as_of, version) that the functions share, and
  * what they need; false where the customer is NULL.
@@ -168,14 +185,36 @@ customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 		return false;
 	as_of_day = PG_ARGISNULL(1) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
 	chs_customer_find_as_caller(PG_GETARG_INT64(0), &customer);
-	cs->customer_id = customer.customer_id;
 	live = chs_catalog_live_at(GetActiveSnapshot());
 	cs->version = PG_ARGISNULL(2) ? chs_customer_version(live, as_of_day) : chs_catalog_version(live, PG_GETARG_INT32(2));
-	cs->scorecard = chs_scorecard_of_segment(cs->version->published, customer.segment);
-	cs->subject.segment = customer.segment;
-	cs->subject.created_day = customer.created_day;
-	cs->subject.as_of_day = Min(as_of_day, customer.last_day);
-	cs->activity = chs_customer_activity(&customer, live, cs->version, cs->scorecard, cs->subject.as_of_day);
+	read_activity(cs, &customer, as_of_day, live);
+	return true;
+}
+
+/*
+ * Likewise the arguments (document, customer_id, as_of): the customer is scored as
+ * if that document were published.
+ */
+static bool
+document_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
+{
+	Customer	customer;
+	const Live *live;
+	Live	   *version;
+	int32		as_of_day;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return false;
+	as_of_day = PG_ARGISNULL(2) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(2));
+	chs_customer_find_as_caller(PG_GETARG_INT64(1), &customer);
+	live = chs_catalog_live_at(GetActiveSnapshot());
+	version = palloc(sizeof(Live));
+	*version = *live;
+	version->version = UNPUBLISHED;
+	version->document = PG_GETARG_JSONB_P(0);
+	version->published = chs_scorecard_compiled(JsonbPGetDatum(version->document));
+	cs->version = version;
+	read_activity(cs, &customer, as_of_day, live);
 	return true;
 }
 
@@ -249,29 +288,50 @@ chs_explain(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* Returns a row of what customer_health holds. */
+static Datum
+health_row(FunctionCallInfo fcinfo, const CustomerScore *cs)
+{
+	Score	   *score;
+	TupleDesc	tupdesc;
+	Datum		values[8];
+	bool		nulls[8] = {0};
+
+	tupdesc = chs_explain_result_type(fcinfo);
+	score = calculate(cs);
+	nulls[0] = score->status == STATUS_UNKNOWN;
+	values[0] = Float8GetDatum(score->score);
+	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));
+	values[2] = Float8GetDatum(score->coverage);
+	values[3] = chs_explain_trend(score->trend, &nulls[3]);
+	values[4] = chs_explain_factor_scores(cs->scorecard, score);
+	values[5] = CStringGetTextDatum(cs->scorecard->name);
+	values[6] = Int32GetDatum(cs->version->version);
+	nulls[6] = cs->version->version == UNPUBLISHED;
+	values[7] = DateADTGetDatum(cs->subject.as_of_day);
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+}
+
 /* chs_health_now returns what customer_health holds, calculated now. */
 PG_FUNCTION_INFO_V1(chs_health_now);
 Datum
 chs_health_now(PG_FUNCTION_ARGS)
 {
 	CustomerScore cs;
-	Score	   *score;
-	TupleDesc	tupdesc;
-	Datum		values[8];
-	bool		nulls[8] = {0};
 
 	if (!customer_arguments(fcinfo, &cs))
 		PG_RETURN_NULL();
-	tupdesc = chs_explain_result_type(fcinfo);
-	score = calculate(&cs);
-	nulls[0] = score->status == STATUS_UNKNOWN;
-	values[0] = Float8GetDatum(score->score);
-	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));
-	values[2] = Float8GetDatum(score->coverage);
-	values[3] = chs_explain_trend(score->trend, &nulls[3]);
-	values[4] = chs_explain_factor_scores(cs.scorecard, score);
-	values[5] = CStringGetTextDatum(cs.scorecard->name);
-	values[6] = Int32GetDatum(cs.version->version);
-	values[7] = DateADTGetDatum(cs.subject.as_of_day);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
+	PG_RETURN_DATUM(health_row(fcinfo, &cs));
+}
+
+/* chs_health_by returns the same as if a document were published. */
+PG_FUNCTION_INFO_V1(chs_health_by);
+Datum
+chs_health_by(PG_FUNCTION_ARGS)
+{
+	CustomerScore cs;
+
+	if (!document_arguments(fcinfo, &cs))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(health_row(fcinfo, &cs));
 }

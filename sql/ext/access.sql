@@ -84,12 +84,12 @@ BEGIN ATOMIC
             'chs.customers', 'chs.failures', 'chs.queue', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
             'chs.rejected_events', 'chs.retention', 'chs.retention_status',
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
-            'chs.scorecard_versions']),
+            'chs.scorecard_versions', 'chs.simulation_summary']),
         ('operate', 'EXECUTE', ARRAY[
             'ROUTINE @extschema@.chs_process_queue(bigint)', 'ROUTINE @extschema@.chs_recalculate(bigint)',
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',
             'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_verify()',
-            'ROUTINE chs.worker_status_now()'])
+            'ROUTINE @extschema@.chs_refresh(bigint)', 'ROUTINE chs.worker_status_now()'])
         ) AS g(may, privileges, objects), unnest(g.objects) AS o(object);
 END;
 COMMENT ON FUNCTION chs.grants() IS 'what chs_grant grants for each function that a role can have in the company';

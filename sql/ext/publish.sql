@@ -68,6 +68,12 @@ ALTER TABLE chs.scorecard_versions ENABLE ALWAYS TRIGGER scorecard_versions_inva
 CREATE FUNCTION chs.document_series(document jsonb) RETURNS bigint[]
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_document_series';
 COMMENT ON FUNCTION chs.document_series(jsonb) IS 'identifiers of all series that a published document counts, ascending';
+CREATE FUNCTION chs.document_series_definitions(document jsonb, OUT series bigint, OUT event_type text, OUT aggregate text,
+                                                OUT field text, OUT filter text, OUT days integer)
+    RETURNS SETOF record
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'chs_document_series_definitions';
+COMMENT ON FUNCTION chs.document_series_definitions(jsonb)
+    IS 'what the series that a published document counts are made of, and how many days each keeps; chs_activity_cells() shows what an activity has of them';
 
 CREATE FUNCTION @extschema@.chs_publish(note text DEFAULT NULL) RETURNS integer
     LANGUAGE plpgsql VOLATILE
@@ -136,6 +142,18 @@ CREATE VIEW chs.draft_changes WITH (security_invoker) AS
 SELECT array_to_string(c.path, '.') AS what, c.change, c.old_value, c.new_value
 FROM (SELECT max(v.version) AS version FROM chs.scorecard_versions v) live
 CROSS JOIN LATERAL chs.document_changes(@extschema@.chs_scorecard_export(live.version), @extschema@.chs_scorecard_export()) c;
+COMMENT ON COLUMN chs.scorecard_changes.version IS 'the published version';
+COMMENT ON COLUMN chs.scorecard_changes.published_at IS 'when';
+COMMENT ON COLUMN chs.scorecard_changes.published_by IS 'by whom';
+COMMENT ON COLUMN chs.scorecard_changes.note IS 'why, as its publisher said';
+COMMENT ON COLUMN chs.scorecard_changes.what IS 'what is different: the place in the document';
+COMMENT ON COLUMN chs.scorecard_changes.change IS 'added, removed, changed, or reordered';
+COMMENT ON COLUMN chs.scorecard_changes.old_value IS 'what it was in the version before';
+COMMENT ON COLUMN chs.scorecard_changes.new_value IS 'what it is in this one';
+COMMENT ON COLUMN chs.draft_changes.what IS 'what is different: the place in the document';
+COMMENT ON COLUMN chs.draft_changes.change IS 'added, removed, changed, or reordered';
+COMMENT ON COLUMN chs.draft_changes.old_value IS 'what is live';
+COMMENT ON COLUMN chs.draft_changes.new_value IS 'what is in the draft';
 COMMENT ON VIEW chs.draft_changes IS 'what publishing the draft would change: a row per difference from what is live';
 COMMENT ON COLUMN chs.draft_changes.what IS 'path of what differs';
 COMMENT ON COLUMN chs.draft_changes.change IS 'added, removed or changed';
