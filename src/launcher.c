@@ -246,6 +246,8 @@ start_workers(long timeout)
 static void
 mark_installed_dirty(bool day_began)
 {
+	if (!chs_enabled)
+		return;
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		DatabaseSlot *slot = &chs_worker_shared->databases[i];

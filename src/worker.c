@@ -119,6 +119,9 @@ detach(int code, Datum arg pg_attribute_unused())
 	if (is_first())
 	{
 		my_database->wanted = 1;
+		/* what it leaves behind goes on waiting */
+		if (my_database->working_since != 0)
+			pg_atomic_write_u64(&my_database->waiting_since, my_database->working_since);
 		my_database->working_since = 0;
 	}
 	else if (my_database->workers[0].latch)

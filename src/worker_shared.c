@@ -99,12 +99,13 @@ chs_worker_is_there(const DatabaseSlot *slot)
 void
 chs_worker_mark_dirty(DatabaseSlot *slot)
 {
+	if (pg_atomic_read_u64(&slot->waiting_since) == 0)
+		pg_atomic_write_u64(&slot->waiting_since, GetCurrentTimestamp());
 	/* if it is dirty already, somebody is awake */
 	if (pg_atomic_exchange_u32(&slot->dirty, 1) == 0)
 	{
 		Latch	   *latch;
 
-		pg_atomic_write_u64(&slot->waiting_since, GetCurrentTimestamp());
 		LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
 		latch = slot->workers[0].latch ? slot->workers[0].latch : chs_worker_shared->launcher_latch;
 		if (latch)

@@ -133,14 +133,15 @@ sub is_quiet
 	is(scalar(@lines), 0, $what) or diag(join("\n", @lines[0 .. ($#lines < 20 ? $#lines : 20)]));
 }
 
-# start_load(NODE, DATABASE): a client that inserts until stop_load, or until its database is gone.
+# start_load(NODE, DATABASE [, SCRIPT]): clients that insert, or do what the pgbench script says, until stop_load,
+# or until their database is gone.
 sub start_load
 {
-	my ($node, $database) = @_;
+	my ($node, $database, $what) = @_;
 	my $script = PostgreSQL::Test::Utils::tempdir() . '/load.sql';
 	my ($out, $err) = ('', '');
 
-	append_to_file($script, q(
+	append_to_file($script, $what // q(
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)
 VALUES (1 + :client_id + (random() * 8)::integer, 'login', '{"ip_address": "::1"}');
 ));

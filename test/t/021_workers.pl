@@ -1,0 +1,166 @@
+# Several workers share one database: with a backlog only, never two on one customer, nothing lost or twice;
+# and what they tell about themselves.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Chs;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('workers', "chs.batch_size = 20\nchs.max_workers = 3\ntest.seconds = 0");
+$node->start;
+add_chs($node, 'postgres');
+wait_right($node, 'postgres', 'at the beginning');
+my $away = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')";
+
+# set(NAME, VALUE): changes a setting of the server.
+sub set
+{
+	my ($name, $value) = @_;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM SET $name = $value");
+	$node->reload;
+}
+
+# A little work needs one worker.
+log_in($node, 'postgres', $_, 1) for (1 .. 10);
+wait_right($node, 'postgres', 'ten transactions');
+is($node->safe_psql('postgres', 'SELECT string_agg(worker::text, $$,$$) FROM chs.worker_status'), '1', 'one worker did that');
+
+# Every customer's score takes a lock that the test can hold, and some time, so that workers are found at work.
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION gate(bigint, timestamptz) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+	BEGIN
+		PERFORM pg_advisory_xact_lock_shared(4711), pg_sleep(current_setting('test.seconds')::float);
+		RETURN $1;
+	END $$;
+	CREATE INDEX gate ON chs.customer_health (gate(customer_id, calculated_at));
+	INSERT INTO chs.customers (customer_id, name, created_at)
+	SELECT i, 'Customer ' || i, '2020-01-01' FROM generate_series(11, 400) i));
+wait_right($node, 'postgres', 'with more customers');
+my $gate = $node->background_psql('postgres');
+
+# backlog(N): so many deltas are queued, one transaction each, while no worker works.
+sub backlog
+{
+	my ($n) = @_;
+
+	set('chs.enabled', 'off');
+	$node->poll_query_until('postgres', $away) or die;
+	$node->safe_psql('postgres', qq(DO \$\$ BEGIN FOR i IN 1 .. $n LOOP
+		INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (1 + i % 400, 'login', '{"ip_address": "::1"}');
+		COMMIT; END LOOP; END \$\$));
+	set('chs.enabled', 'on');
+}
+
+# A backlog brings more: the first one folds some batches before it calls for help.
+backlog(1200);
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 3 FROM chs.worker_status WHERE last_batch_at IS NOT NULL'), 'with a backlog three workers fold');
+wait_right($node, 'postgres', 'and together they fold everything, once');
+ok($node->poll_query_until('postgres', 'SELECT count(*) FILTER (WHERE pid IS NOT NULL) <= 1 FROM chs.worker_status'), 'then the others leave');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.worker_status WHERE last_batch_deltas > 0 AND last_batch_customers > 0
+	AND last_batch_customers <= last_batch_deltas AND deltas_per_second > 0 AND customers_per_second > 0 AND last_error IS NULL'), '3',
+	'chs.worker_status tells what they did');
+
+# They work at the same time: each of them is found waiting at the gate, within one database.
+sub at_gate
+{
+	my ($n) = @_;
+	return "SELECT count(*) = $n FROM pg_stat_activity WHERE backend_type = 'chs worker' AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
+}
+set('test.seconds', 0.005);
+backlog(2000);
+ok($node->poll_query_until('postgres', "SELECT count(*) = 3 FROM pg_stat_activity WHERE backend_type = 'chs worker'"), 'three workers are there');
+$gate->query_safe('BEGIN; SELECT pg_advisory_xact_lock(4711)');
+set('test.seconds', 0);
+ok($node->poll_query_until('postgres', at_gate(3)), 'three workers are in the middle of their batches');
+is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT application_name, ',' ORDER BY application_name) FROM pg_stat_activity WHERE backend_type = 'chs worker'"),
+	'chs worker,chs worker 2,chs worker 3', 'by names of their own');
+like($node->safe_psql('postgres', "SELECT string_agg(DISTINCT query, ',') FROM pg_stat_activity WHERE backend_type = 'chs worker'"),
+	qr/^chs: (folding the queue|scoring customers for a new day or scorecard version)/, 'pg_stat_activity tells what they are at');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.worker_status WHERE pid IS NOT NULL AND lag_seconds > 0'), '3', 'there is a lag');
+is_right($node, 'postgres', 'meanwhile scores are right');
+# What one of them holds an inserter does not wait for.
+log_in($node, 'postgres', $_, 1) for (1 .. 5);
+is_right($node, 'postgres', 'and events are inserted as ever');
+# One is ended in the middle: its part goes to the others.
+my $second = $node->safe_psql('postgres', 'SELECT pid FROM chs.worker_status WHERE worker = 2');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($second)");
+$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $second)");
+$gate->query_safe('COMMIT');
+wait_right($node, 'postgres', 'what a worker had that was terminated is folded by others');
+
+# Fewer are allowed while more are there.
+set('test.seconds', 0.005);
+backlog(1000);
+$node->poll_query_until('postgres', "SELECT count(*) >= 2 FROM pg_stat_activity WHERE backend_type = 'chs worker'");
+set('test.seconds', 0);
+set('chs.max_workers', 1);
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM chs.worker_status WHERE worker > 1 AND pid IS NOT NULL'), 'chs.max_workers = 1 sends the others away');
+wait_right($node, 'postgres', 'and the one that stays does all');
+set('chs.max_workers', 3);
+
+# A transaction that has recalculated a customer, and stays open, holds up that customer
+# and those of its share alone; it waits for nobody afterwards.
+{
+	my $open = $node->background_psql('postgres');
+	$open->query_safe('BEGIN; SELECT chs_recalculate(5)');
+	backlog(1200);
+	ok($node->poll_query_until('postgres', 'SELECT count(*) < 60 FROM chs.queue'), 'all but a few are folded beside it');
+	is($node->safe_psql('postgres', 'SELECT count(*) > 0 FROM chs.queue WHERE customer_id = 5'), 't', 'its customer is not');
+	is_right($node, 'postgres', 'scores are right');
+	$open->query_safe('COMMIT');
+	$open->quit;
+	wait_right($node, 'postgres', 'after its end everything is');
+}
+
+# By hand, beside the workers: it waits for them, and then everything is folded.
+backlog(800);
+$node->safe_psql('postgres', 'SELECT chs_process_queue()');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue'), '0', 'chs_process_queue beside workers leaves nothing');
+wait_right($node, 'postgres', 'rightly');
+
+# Customers that cannot be scored, with several workers: each is written down, nobody else is kept from a score.
+my $offset = -s $node->logfile;
+$node->safe_psql('postgres', 'CREATE INDEX poison ON chs.customer_health ((1 / (customer_id % 100 - 99)))
+	WHERE calculated_at > $$' . $node->safe_psql('postgres', 'SELECT now()') . '$$');
+backlog(1200);
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 4 AND (SELECT count(DISTINCT customer_id) = 4 FROM chs.queue) FROM chs.failures'), 'four customers fail, the others are folded');
+is($node->safe_psql('postgres', "SELECT string_agg(customer_id || ' ' || sqlstate, ',' ORDER BY customer_id) FROM chs.failures"),
+	'99 22012,199 22012,299 22012,399 22012', 'chs.failures says which and why');
+is_right($node, 'postgres', 'scores are right');
+$node->safe_psql('postgres', 'DROP INDEX chs.poison');
+$node->safe_psql('postgres', 'UPDATE chs.failures SET next_attempt = now()');
+log_in($node, 'postgres', 1, 1);
+wait_right($node, 'postgres', 'when the reason is gone they are folded');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.failures'), '0', 'and cleared');
+
+# An error that is nobody's in particular ends a worker; it is seen, and another one comes.
+$gate->query_safe('BEGIN; SELECT pg_advisory_xact_lock(4711)');
+log_in($node, 'postgres', 1, 1);
+$node->poll_query_until('postgres', at_gate(1));
+$node->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM chs.worker_status WHERE pid IS NOT NULL');
+ok($node->poll_query_until('postgres', "SELECT last_error = 'canceling statement due to user request' AND last_error_at IS NOT NULL FROM chs.worker_status WHERE worker = 1"),
+	'chs.worker_status has the last error');
+like(slurp_file($node->logfile, $offset), qr/CONTEXT:.*chs worker in database "postgres"/s, 'the log tells the database');
+$gate->query_safe('COMMIT');
+wait_right($node, 'postgres', 'another worker does the work');
+
+# Who may see that.
+$node->safe_psql('postgres', 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor; CREATE ROLE somebody LOGIN');
+is($node->safe_psql('postgres', 'SELECT count(*) >= 1 FROM chs.worker_status', extra_params => [ '-U', 'monitor' ]), 't', 'members of pg_monitor may look');
+isnt($node->psql('postgres', 'SELECT count(*) FROM chs.worker_status', extra_params => [ '-U', 'somebody' ], stderr => \my $denied), 0, 'others may not');
+like($denied, qr/permission denied/, 'as they are told');
+
+$gate->quit;
+$offset = -s $node->logfile;
+backlog(1200);
+$node->stop('fast');
+unlike(slurp_file($node->logfile, $offset), qr/FATAL:.*chs|ERROR/, 'a fast shutdown with workers at work leaves no errors in the log');
+$node->start;
+wait_right($node, 'postgres', 'after it the rest is folded');
+$node->stop;
+is_quiet($node, qr/(PANIC|FATAL): |deadlock|terminated by signal|written concurrently|tuple concurrently/, 'no deadlock, no conflict, no crash');
+done_testing();
