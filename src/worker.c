@@ -454,12 +454,12 @@ rescore_slice(Work *work)
 		end_batch();
 		return;
 	}
-	limit = rescoring->slice;
+	limit = Min(rescoring->slice, chs_batch_size);
 	n = chs_everyone_rescore_stale(&work->folding.claim, &rescoring->last_customer_id, limit,
 								   &nscored, &rescoring->skipped);
 	end_batch();
 	rescoring->ncustomers += nscored;
-	rescoring->slice = nscored > limit / 8 ? RESCORE_SLICE : Min(limit * 2, MAX_RESCORE_SLICE);
+	rescoring->slice = nscored > limit / 8 ? RESCORE_SLICE : Min(rescoring->slice * 2, MAX_RESCORE_SLICE);
 	rescoring->done = n < limit;
 	if (rescoring->done && !rescoring->skipped && work->folding.claim.parts == 1)
 		note_rescored(rescoring);

@@ -8,7 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('day', "timezone = 'America/New_York'");
+my $node = new_node('day', "timezone = 'America/New_York'\nchs.batch_size = 20");
 my $clock = $node->basedir . '/clock';
 my $library = "$clock.so";
 if (system(($ENV{CC} || 'cc'), '-shared', '-fPIC', '-O2', '-o', $library, "$FindBin::RealBin/clock.c") != 0)
@@ -63,5 +63,32 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.customers c JOIN chs.c
 is($node->safe_psql('postgres', "SELECT count(*) FROM chs.health_scores WHERE as_of = '$today'::date + 1"), '10', 'the history has a row for the new day of each customer');
 is($node->safe_psql('postgres', "SELECT (calculated_at AT TIME ZONE 'UTC')::date = '$today'::date + 1 FROM chs.customer_health WHERE customer_id = 10"), 't',
 	'also of one without events');
+
+# The next day, with many customers: they are scored in slices, and what is fresh comes between.
+# (Events that no window sees any more would be missed by the checks.)
+$node->safe_psql('postgres', "DELETE FROM chs.customer_events WHERE occurred_at < now() - interval '10 days'");
+$node->safe_psql('postgres', q(
+	INSERT INTO chs.customers (customer_id, created_at) SELECT i, '2020-01-01' FROM generate_series(11, 1200) i));
+wait_right($node, 'postgres', 'with more customers');
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION gate(bigint, timestamptz) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711) WHERE $1 = 600; RETURN $1; END $$;
+	CREATE INDEX gate ON chs.customer_health (gate(customer_id, calculated_at))));
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('BEGIN; SELECT pg_advisory_xact_lock(4711)');
+set_clock(3 - 86400);
+$node->reload;
+worker_pid($node, 'chs worker', "wait_event_type = 'Lock'");
+is($node->safe_psql('postgres', "SELECT as_of - '$today'::date FROM chs.customer_health WHERE customer_id IN (1, 500, 700) ORDER BY customer_id"), "2\n2\n1",
+	'some slices are done when the worker is stopped in one');
+log_in($node, 'postgres', 1, 5);
+is_right($node, 'postgres', 'scores are right');
+$gate->query_safe('COMMIT');
+$gate->quit;
+wait_right($node, 'postgres', 'then everyone is scored for the day');
+is($node->safe_psql('postgres', 'SELECT (SELECT calculated_at FROM chs.customer_health WHERE customer_id = 1) < calculated_at FROM chs.customer_health WHERE customer_id = 1200'),
+	't', 'the fresh event did not wait for the last slice');
+is($node->safe_psql('postgres', "SELECT count(DISTINCT customer_id) FROM chs.health_scores WHERE as_of = '$today'::date + 2"), '1200', 'the history has the day, a row of each customer');
+like(slurp_file($node->logfile), qr/LOG:  chs scored 1\d\d\d customers of database "postgres" for a new day/, 'the log tells of it, in one line');
 $node->stop;
 done_testing();
