@@ -89,6 +89,7 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_process_queue(bigint)', 'ROUTINE @extschema@.chs_recalculate(bigint)',
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',
             'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_verify()',
+            'ROUTINE @extschema@.chs_purge_customer(bigint)',
             'ROUTINE @extschema@.chs_refresh(bigint)', 'ROUTINE chs.worker_status_now()'])
         ) AS g(may, privileges, objects), unnest(g.objects) AS o(object);
 END;
