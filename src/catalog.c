@@ -80,6 +80,7 @@ static const char *const relation_names[] = {
 	[CHS_HEALTH_SCORES] = "health_scores",
 	[CHS_HEALTH_SCORES_PKEY] = "health_scores_pkey",
 	[CHS_PLUGINS] = "plugins",
+	[CHS_PAUSE] = "pause",
 	[CHS_QUEUE] = "queue",
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = "queue_customer_id_idx",
 	[CHS_QUEUE_XID_IDX] = "queue_xid_idx",
@@ -196,6 +197,18 @@ chs_catalog_become_caller(const OwnerRights *saved)
 	AtEOXact_GUC(false, saved->nest_level);
 	XactReadOnly = saved->read_only;
 	SetUserIdAndSecContext(saved->user, saved->security_context);
+}
+
+/* chs_catalog_execute executes a statement with the rights of the owner, within SPI. */
+void
+chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, const char *nulls)
+{
+	OwnerRights saved;
+
+	chs_catalog_become_owner(&saved);
+	if (SPI_execute_with_args(statement, nargs, types, args, nulls, false, 0) < 0)
+		elog(ERROR, "could not execute: %s", statement);
+	chs_catalog_become_caller(&saved);
 }
 
 /* ------------------------------------------------------ the live version */

@@ -29,6 +29,7 @@ typedef enum ChsRelation
 	CHS_HEALTH_SCORES,
 	CHS_HEALTH_SCORES_PKEY,
 	CHS_PLUGINS,
+	CHS_PAUSE,
 	CHS_QUEUE,
 	CHS_QUEUE_CUSTOMER_ID_IDX,
 	CHS_QUEUE_XID_IDX,
@@ -93,6 +94,7 @@ extern void chs_catalog_become_owner(OwnerRights *saved);
 extern void chs_catalog_become_role(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_registrar(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
+extern void chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, const char *nulls);
 extern bool chs_catalog_in_plugin;
 
 extern const Live *chs_catalog_live(void);

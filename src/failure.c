@@ -52,6 +52,32 @@ chs_failure_any(Snapshot snapshot)
 	return any;
 }
 
+/* chs_failure_count returns of how many customers there are failures. */
+int64
+chs_failure_count(Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	int64		n = 0;
+
+	while (HeapTupleIsValid(systable_getnext(scan)))
+		n++;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return n;
+}
+
+/* chs_failure_has tells whether a customer failed and has not succeeded since. */
+bool
+chs_failure_has(int64 customer_id, Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), AccessShareLock);
+	bool		has = chs_table_find(rel, CHS_FAILURES_PKEY, customer_id, snapshot) != NULL;
+
+	table_close(rel, AccessShareLock);
+	return has;
+}
+
 /* chs_failure_must_wait tells whether it is too early to try a customer again. */
 bool
 chs_failure_must_wait(int64 customer_id, Snapshot snapshot)

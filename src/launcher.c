@@ -252,6 +252,9 @@ mark_installed_dirty(bool day_began)
 	{
 		DatabaseSlot *slot = &chs_worker_shared->databases[i];
 
+		/* its chs_resume() may have been prepared, and not have told anybody */
+		if (OidIsValid(slot->database))
+			chs_worker_unpause(slot);
 		if (OidIsValid(slot->database) && slot->state == DATABASE_INSTALLED &&
 			(day_began || slot->workers[0].pid == 0))
 			chs_worker_mark_dirty(slot);

@@ -21,6 +21,7 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "failure.h"
 #include "miscadmin.h"
 #include "nodes/tidbitmap.h"
 #include "storage/lmgr.h"
@@ -28,6 +29,7 @@
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 /* Columns of chs.queue. */
 enum
@@ -212,6 +214,9 @@ chs_queue_delete(const QueuedDeltas *deltas)
 	table_close(rel, NoLock);
 }
 
+/* So many pages are read to tell how much is queued, or up to twice as many. */
+#define STATE_PAGES 1024
+
 /* So many pages without summaries are as many as a pass should have to read for nothing. */
 #define SUMMARIZE_AT 64
 
@@ -379,4 +384,73 @@ chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Claim
 	*customer_ids = ids;
 	*ncustomers = n;
 	return nrows;
+}
+
+/* Adds the rows of a page that a snapshot sees. */
+static void
+add_page(QueueState *state, TableScanDesc scan, BlockNumber page, TupleTableSlot *slot, bool any_failures)
+{
+	ItemPointerData first;
+	ItemPointerData last;
+
+	ItemPointerSet(&first, page, FirstOffsetNumber);
+	ItemPointerSet(&last, page, MaxOffsetNumber);
+	table_rescan_tidrange(scan, &first, &last);
+	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		TimestampTz enqueued_at = DatumGetTimestampTz(slot_getattr(slot, QUEUE_ENQUEUED_AT, &isnull));
+		bool		held_back = any_failures &&
+			chs_failure_has(DatumGetInt64(slot_getattr(slot, QUEUE_CUSTOMER_ID, &isnull)), scan->rs_snapshot);
+
+		state->depth++;
+		state->held_back += held_back;
+		state->oldest_at = Min(state->oldest_at, enqueued_at);
+		if (!held_back)
+			state->oldest_free_at = Min(state->oldest_free_at, enqueued_at);
+	}
+}
+
+/*
+ * chs_queue_state returns what a snapshot sees in the queue.  Of many pages it
+ * reads some, spread evenly, and counts each for several.
+ */
+QueueState
+chs_queue_state(Snapshot snapshot)
+{
+	QueueState	state = {.oldest_at = DT_NOEND,.oldest_free_at = DT_NOEND};
+	Relation	rel = table_open(chs_catalog_relation(CHS_QUEUE), AccessShareLock);
+	Relation	index = index_open(chs_catalog_relation(CHS_QUEUE_XID_IDX), AccessShareLock);
+	QueuePass	pass = {.context = CurrentMemoryContext,.from = chs_worker_folded_before()};
+	BlockNumber npages = find_runs(&pass, index, snapshot);
+	BlockNumber stride = npages / STATE_PAGES + 1;
+	BlockNumber npassed = 0;
+	BlockNumber nread = 0;
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	bool		any_failures = chs_failure_any(snapshot);
+	ItemPointerData none;
+	TableScanDesc scan;
+
+	ItemPointerSet(&none, 0, FirstOffsetNumber);
+	scan = table_beginscan_tidrange(rel, snapshot, &none, &none);
+	for (int i = 0; i < pass.nruns; i++)
+		for (BlockNumber page = pass.runs[i].first; page <= pass.runs[i].last; page++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (npassed++ % stride != 0)
+				continue;
+			add_page(&state, scan, page, slot, any_failures);
+			nread++;
+		}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	state.estimated = nread < npages && state.depth > 0;
+	if (nread > 0)
+	{
+		state.depth = state.depth * npages / nread;
+		state.held_back = state.held_back * npages / nread;
+	}
+	return state;
 }

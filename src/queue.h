@@ -56,6 +56,16 @@ typedef struct QueuePass
 	ItemPointerData position;	/* the last row that was read */
 } QueuePass;
 
+/* What is in the queue; estimated where that would take long. */
+typedef struct QueueState
+{
+	int64		depth;			/* rows */
+	int64		held_back;		/* of them of customers in chs.failures */
+	bool		estimated;
+	TimestampTz oldest_at;		/* when the transaction began; DT_NOEND: no row */
+	TimestampTz oldest_free_at; /* the same of those that are not held back */
+} QueueState;
+
 extern void chs_queue_begin_append(QueueAppender *appender);
 extern void chs_queue_append(QueueAppender *appender, int64 customer_id, Activity *delta,
 							 bool rebuild, int series_version);
@@ -64,6 +74,7 @@ extern QueuedDeltas chs_queue_of_customer(int64 customer_id, FullTransactionId f
 										  int series_version, Snapshot snapshot);
 extern void chs_queue_delete(const QueuedDeltas *deltas);
 extern void chs_queue_begin_pass(QueuePass *pass, FullTransactionId from, Snapshot snapshot);
+extern QueueState chs_queue_state(Snapshot snapshot);
 extern int64 chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Claim *claim,
 								 int64 **customer_ids, int *ncustomers, bool *skipped);
 

@@ -23,6 +23,7 @@
 #include "fold.h"
 #include "housekeeping.h"
 #include "miscadmin.h"
+#include "pause.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -266,6 +267,31 @@ begin_installed(WorkerState state)
 	leave(DATABASE_NOT_INSTALLED);
 }
 
+/* Leaves if the database is paused, until chs_resume(); what waits to be folded goes on waiting. */
+static void
+leave_if_paused(void)
+{
+	TimestampTz since = my_database->working_since;
+
+	if (!chs_pause_is_on())
+		return;
+	set_state(DATABASE_PAUSED);
+	/* a chs_resume() that came before that has not seen it */
+	if (!chs_pause_is_on())
+	{
+		set_state(DATABASE_INSTALLED);
+		return;
+	}
+	CommitTransactionCommand();
+	if (is_first())
+	{
+		if (since != 0)
+			pg_atomic_write_u64(&my_database->waiting_since, since);
+		pg_atomic_write_u32(&my_database->dirty, since != 0);
+	}
+	proc_exit(0);
+}
+
 /* The same, once no dump is being restored, and none begins to be until the transaction ends. */
 static Oid
 begin_batch(WorkerState state)
@@ -276,6 +302,7 @@ begin_batch(WorkerState state)
 	{
 		Oid			extension = begin_installed(state);
 
+		leave_if_paused();
 		if (chs_restore_lock_out())
 			return extension;
 		CommitTransactionCommand();
@@ -498,12 +525,12 @@ keep_house(Work *work)
 {
 	HousekeepingStep step = chs_housekeeping_steps[work->housekeeping];
 
-	if (!is_first() || GetCurrentTimestamp() < my_database->next_housekeeping)
+	if (!is_first() || GetCurrentTimestamp() - my_database->kept_house_at < chs_naptime * USECS_PER_SEC)
 		return false;
 	if (step == NULL)
 	{
 		work->housekeeping = 0;
-		my_database->next_housekeeping = GetCurrentTimestamp() + chs_naptime * USECS_PER_SEC;
+		my_database->kept_house_at = GetCurrentTimestamp();
 		return false;
 	}
 	if (!keep_house_slice(step))

@@ -82,6 +82,26 @@ chs_worker_slot(Oid database)
 	return slot;
 }
 
+/*
+ * chs_worker_folded_before returns before which transaction nothing is queued any
+ * more in the current database, as far as workers know.
+ */
+FullTransactionId
+chs_worker_folded_before(void)
+{
+	FullTransactionId before = InvalidFullTransactionId;
+	DatabaseSlot *slot;
+
+	if (chs_worker_shared == NULL)
+		return before;
+	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
+	slot = chs_worker_find_slot(MyDatabaseId);
+	if (slot != NULL)
+		before = slot->folded_before;
+	LWLockRelease(chs_worker_shared->lock);
+	return before;
+}
+
 /* chs_worker_is_there tells whether a database has any worker; the caller holds the lock. */
 bool
 chs_worker_is_there(const DatabaseSlot *slot)
@@ -151,6 +171,7 @@ chs_worker_wake_if_installed(void)
 }
 
 static bool wake_at_commit = false;
+static bool resume_at_commit = false;
 
 /*
  * chs_worker_wake_at_commit has the current database looked at when the
@@ -160,6 +181,26 @@ void
 chs_worker_wake_at_commit(void)
 {
 	wake_at_commit = chs_worker_shared != NULL;
+}
+
+/*
+ * chs_worker_resume_at_commit has a worker look whether the current database is
+ * still paused when the transaction has committed.
+ */
+void
+chs_worker_resume_at_commit(void)
+{
+	resume_at_commit = wake_at_commit = chs_worker_shared != NULL;
+}
+
+/* chs_worker_unpause has a worker look whether a database is still paused. */
+void
+chs_worker_unpause(DatabaseSlot *slot)
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	if (slot->state == DATABASE_PAUSED)
+		slot->state = DATABASE_UNKNOWN;
+	LWLockRelease(chs_worker_shared->lock);
 }
 
 /* Must not fail: the transaction has ended. */
@@ -175,10 +216,15 @@ wake_at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		/* the launcher may have given the slot to another database */
 		if (slot == NULL || slot->database != MyDatabaseId)
 			slot = chs_worker_slot(MyDatabaseId);
+		if (slot != NULL && resume_at_commit)
+		{
+			chs_worker_unpause(slot);
+			chs_worker_wake_launcher();
+		}
 		if (slot != NULL)
 			chs_worker_mark_dirty(slot);
 	}
-	wake_at_commit = false;
+	wake_at_commit = resume_at_commit = false;
 }
 
 /* chs_wake_worker has the worker look at this database after commit. */

@@ -23,7 +23,8 @@ typedef enum DatabaseState
 	DATABASE_UNKNOWN,			/* may be worked for, if it has the extension */
 	DATABASE_INSTALLED,
 	DATABASE_NOT_INSTALLED,
-	DATABASE_PASSED_OVER		/* not to be connected to */
+	DATABASE_PASSED_OVER,		/* not to be connected to */
+	DATABASE_PAUSED				/* by chs_pause() */
 } DatabaseState;
 
 typedef enum WorkerState
@@ -76,7 +77,7 @@ typedef struct DatabaseSlot
 	int32		rescored_day;
 	int			rescored_version;
 	int			kept_out_by;	/* the process whose statement wants nobody there, or 0; see utility.c */
-	TimestampTz next_housekeeping;
+	TimestampTz kept_house_at;	/* when housekeeping was done last */
 	TimestampTz last_error_at;	/* 0: never */
 	char		last_error[MAX_ERROR_LENGTH];
 	WorkerSlot	workers[MAX_WORKERS];
@@ -97,6 +98,7 @@ extern DatabaseSlot *chs_worker_slot(Oid database);
 extern DatabaseSlot *chs_worker_find_slot(Oid database);
 extern bool chs_worker_is_there(const DatabaseSlot *slot);
 extern void chs_worker_mark_dirty(DatabaseSlot *slot);
+extern void chs_worker_unpause(DatabaseSlot *slot);
 extern void chs_worker_wake_launcher(void);
 extern void chs_worker_look_again(void);
 extern void chs_worker_wake_if_installed(void);

@@ -125,6 +125,8 @@ state_name(const DatabaseSlot *slot, const WorkerSlot *worker)
 		return "disabled";
 	if (slot->state == DATABASE_PASSED_OVER)
 		return "passed over";
+	if (slot->state == DATABASE_PAUSED)
+		return "paused";
 	if (worker->started_at != 0 && !worker->ended_well)
 		return "failed";
 	return worker->started_at == 0 ? "starting" : "away";

@@ -81,7 +81,7 @@ BEGIN ATOMIC
             'ROUTINE chs.scale_weights(text, text, double precision)']),
         -- do the workers' job by hand, look after them, repair
         ('operate', 'SELECT', ARRAY[
-            'chs.customers', 'chs.failures', 'chs.queue', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
+            'chs.customers', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
             'chs.rejected_events', 'chs.retention', 'chs.retention_status',
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.scorecard_versions', 'chs.simulation_summary']),
@@ -90,7 +90,9 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',
             'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_verify()',
             'ROUTINE @extschema@.chs_purge_customer(bigint)',
-            'ROUTINE @extschema@.chs_refresh(bigint)', 'ROUTINE chs.worker_status_now()'])
+            'ROUTINE @extschema@.chs_refresh(bigint)',
+            'ROUTINE @extschema@.chs_pause(text)', 'ROUTINE @extschema@.chs_resume()',
+            'ROUTINE chs.worker_status_now()', 'ROUTINE chs.queue_status_now()'])
         ) AS g(may, privileges, objects), unnest(g.objects) AS o(object);
 END;
 COMMENT ON FUNCTION chs.grants() IS 'what chs_grant grants for each function that a role can have in the company';

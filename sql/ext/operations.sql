@@ -1,4 +1,4 @@
--- Operations: long jobs and what can be seen of them.
+-- Operations: pausing, the queue, long jobs.
 
 -- Derived state, never dumped.
 CREATE TABLE chs.jobs (
@@ -66,5 +66,58 @@ COMMENT ON COLUMN chs.progress.rate IS 'customers a second, since it was begun o
 COMMENT ON COLUMN chs.progress.estimated_end IS 'when it will be finished at this rate; NULL unless it is running';
 COMMENT ON COLUMN chs.progress.pid IS 'process of the session that runs it, for pg_cancel_backend(); NULL unless it is running';
 
--- The numbers tell nothing about any one customer.
-GRANT SELECT ON chs.jobs, chs.progress TO pg_monitor;
+-- A row while the workers of this database are paused; not dumped, since another
+-- database has its own reasons.
+CREATE TABLE chs.pause (
+    one       boolean PRIMARY KEY DEFAULT true CHECK (one),
+    reason    text,
+    paused_by text NOT NULL,
+    paused_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE chs.pause IS 'a row while the workers of this database are paused, by chs_pause()';
+COMMENT ON COLUMN chs.pause.one IS 'there is one row at most';
+COMMENT ON COLUMN chs.pause.reason IS 'why, as whoever paused them wrote';
+COMMENT ON COLUMN chs.pause.paused_by IS 'who paused them';
+COMMENT ON COLUMN chs.pause.paused_at IS 'since when';
+
+CREATE FUNCTION @extschema@.chs_pause(reason text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_pause';
+COMMENT ON FUNCTION @extschema@.chs_pause(text)
+    IS 'has the workers of this database do nothing, also after a restart, until chs_resume(); waits for what they are doing';
+CREATE FUNCTION @extschema@.chs_resume() RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_resume';
+COMMENT ON FUNCTION @extschema@.chs_resume() IS 'lets the workers of this database work again; false if they were not paused';
+
+CREATE FUNCTION chs.queue_status_now(
+        OUT depth bigint, OUT is_estimate boolean, OUT oldest_at timestamptz, OUT oldest_age_seconds double precision,
+        OUT lag_seconds double precision, OUT held_back bigint, OUT failing bigint)
+    RETURNS record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_queue_status';
+COMMENT ON FUNCTION chs.queue_status_now() IS 'what chs.queue_status shows';
+
+CREATE VIEW chs.queue_status WITH (security_invoker) AS
+SELECT q.depth, q.is_estimate, q.oldest_at, q.oldest_age_seconds, q.lag_seconds, q.held_back, q.failing,
+       pg_total_relation_size('chs.queue') AS total_bytes,
+       p.paused_at IS NOT NULL AS paused, p.paused_at, p.paused_by, p.reason AS pause_reason
+FROM chs.queue_status_now() q LEFT JOIN chs.pause p ON true;
+COMMENT ON VIEW chs.queue_status IS 'one row: how much waits to be folded, and for how long';
+COMMENT ON COLUMN chs.queue_status.depth IS 'queued deltas';
+COMMENT ON COLUMN chs.queue_status.is_estimate IS 'whether that and the ages are estimates, as they are where there is much';
+COMMENT ON COLUMN chs.queue_status.oldest_at IS 'when the transaction of the oldest one began; NULL if there is none';
+COMMENT ON COLUMN chs.queue_status.oldest_age_seconds IS 'how long ago that was';
+COMMENT ON COLUMN chs.queue_status.lag_seconds IS 'the same without those that are held back: how far stored health is behind; 0 if it is not';
+COMMENT ON COLUMN chs.queue_status.held_back IS 'deltas of customers whose score fails; they are tried again from time to time';
+COMMENT ON COLUMN chs.queue_status.failing IS 'customers whose score fails, see chs.failures';
+COMMENT ON COLUMN chs.queue_status.total_bytes IS 'size of the queue with its indexes';
+COMMENT ON COLUMN chs.queue_status.paused IS 'whether the workers are paused';
+COMMENT ON COLUMN chs.queue_status.paused_at IS 'since when';
+COMMENT ON COLUMN chs.queue_status.paused_by IS 'by whom';
+COMMENT ON COLUMN chs.queue_status.pause_reason IS 'why';
+
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_pause(text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_resume() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION chs.queue_status_now() FROM PUBLIC;
+
+-- For those who monitor the server: none of it tells anything about a customer.
+GRANT EXECUTE ON FUNCTION chs.queue_status_now() TO pg_monitor;
+GRANT SELECT ON chs.jobs, chs.progress, chs.pause, chs.queue_status TO pg_monitor;

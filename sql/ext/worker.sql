@@ -16,7 +16,7 @@ FROM chs.worker_status_now();
 COMMENT ON VIEW chs.worker_status IS 'the background workers of this database; no row where chs is not preloaded, so that there are none';
 COMMENT ON COLUMN chs.worker_status.worker IS '1 is the first; further ones help it with a backlog';
 COMMENT ON COLUMN chs.worker_status.pid IS 'its process, as in pg_stat_activity; NULL while there is nothing to do';
-COMMENT ON COLUMN chs.worker_status.state IS 'starting, folding, rescoring, housekeeping, waiting (for more), held up (by the restore of a dump), away (it comes when there is work), failed (it is started again in a while), disabled (chs.enabled is off) or passed over (the database is not in chs.databases, a template, or closed)';
+COMMENT ON COLUMN chs.worker_status.state IS 'starting, folding, rescoring, housekeeping, waiting (for more), held up (by the restore of a dump), away (it comes when there is work), failed (it is started again in a while), disabled (chs.enabled is off), paused (by chs_pause()) or passed over (the database is not in chs.databases, a template, or closed)';
 COMMENT ON COLUMN chs.worker_status.started_at IS 'when it came last';
 COMMENT ON COLUMN chs.worker_status.last_batch_at IS 'when its last batch was committed, since the server was started';
 COMMENT ON COLUMN chs.worker_status.last_batch_deltas IS 'queued deltas in that batch';

@@ -73,6 +73,9 @@ INSERT INTO contract VALUES
     ('v', 'progress', 'job text, state text, phase text, done bigint, total bigint, percent double precision,
         started_at timestamp with time zone, updated_at timestamp with time zone, finished_at timestamp with time zone,
         rate double precision, estimated_end timestamp with time zone, pid integer'),
+    ('v', 'queue_status', 'depth bigint, is_estimate boolean, oldest_at timestamp with time zone, oldest_age_seconds double precision,
+        lag_seconds double precision, held_back bigint, failing bigint, total_bytes bigint, paused boolean,
+        paused_at timestamp with time zone, paused_by text, pause_reason text'),
     ('v', 'retention_status', 'kind text, setting text, needed_days integer, asked_before date, delete_before date, kept_from date,
         deleted bigint, complete boolean, updated_at timestamp with time zone, warning text');
 
@@ -130,6 +133,8 @@ INSERT INTO functions VALUES
     ('chs_recalculate_all()', 'void', 'v', 'u'),
     ('chs_rebuild()', 'void', 'v', 'u'),
     ('chs_rebuild(bigint)', 'bigint', 'v', 'u'),
+    ('chs_pause(text)', 'void', 'v', 'u'),
+    ('chs_resume()', 'boolean', 'v', 'u'),
     ('chs_apply_retention(bigint)', 'record', 'v', 'u'),
     ('chs_verify()', 'SETOF record', 'v', 'u'),
     ('chs_publish(text)', 'integer', 'v', 'u'),
@@ -224,7 +229,7 @@ SELECT is_empty($$
 $$, 'PUBLIC has no right on any table or view');
 SELECT ok(NOT has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may not execute ' || f)
 FROM unnest(ARRAY['public.chs_process_queue(bigint)', 'public.chs_recalculate(bigint)', 'public.chs_recalculate_all()',
-                  'public.chs_rebuild()', 'public.chs_apply_retention(bigint)', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text)', 'chs.wake_worker()']) f;
+                  'public.chs_rebuild()', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text)', 'chs.wake_worker()']) f;
 SELECT ok(has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may execute ' || f)
 FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'public.chs_curve(text, double precision)']) f;
 SELECT ok(NOT has_schema_privilege('chs_tap_stranger', 'chs', 'CREATE'), 'PUBLIC creates nothing in schema chs');
