@@ -13,6 +13,7 @@
 #include "common/shortest_dec.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "settings.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
@@ -74,7 +75,7 @@ chs_announce_status(int64 customer_id, KnownScore before, KnownScore after, Time
 	char		time[MAXDATELEN + 1];
 	int			utc = 0;
 
-	if (!there_is_room())
+	if (!chs_announce_status_changes || !there_is_room())
 		return;
 	initStringInfo(&payload);
 	appendStringInfo(&payload, "{\"customer_id\": %lld, \"old_status\": \"%s\", \"new_status\": \"%s\"",

@@ -23,6 +23,9 @@ int			chs_naptime = 60;
 /* For which databases workers are started; empty: for all. */
 static char *chs_databases = NULL;
 
+/* Whether changes of status are announced. */
+bool		chs_announce_status_changes = true;
+
 /* So many workers may share the work of a database. */
 int			chs_max_workers = 2;
 
@@ -94,6 +97,10 @@ chs_settings_define(void)
 							 "Lets the background worker fold the queue and keep scores fresh.",
 							 "While it is off the queue fills; chs_process_queue() works all the same.",
 							 &chs_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("chs.announce_status",
+							 "Announces changes of status by NOTIFY on channel chs_status.",
+							 "LISTEN needs no right: every session of the database can hear whose status changed.",
+							 &chs_announce_status_changes, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("chs.databases",
 							   "Names the databases that the background worker works for.",
 							   "A list separated by commas; empty: all databases that have the extension.",

@@ -7,6 +7,7 @@
 
 #include "compat.h"
 
+extern bool chs_announce_status_changes;
 extern bool chs_enabled;
 extern int	chs_max_workers;
 extern int	chs_naptime;

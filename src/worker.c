@@ -59,8 +59,9 @@
 /* So many batches are folded between two slices of rescoring, at most. */
 #define FOLD_BETWEEN_SLICES 8
 
-/* After so many full batches a further worker comes to help. */
-#define BATCHES_PER_WORKER 4
+/* After so many full batches, or more where that has not helped, a further worker is called to help. */
+#define CALL_AFTER 4
+#define MAX_CALL_AFTER 4096
 
 static DatabaseSlot *my_database = NULL;
 static WorkerSlot *my_slot = NULL;
@@ -117,9 +118,10 @@ detach(int code, Datum arg pg_attribute_unused())
 	my_slot->latch = NULL;
 	my_slot->ended_well = code == 0;
 	my_database->comings++;
+	/* whoever leaves is not wanted again before the first worker says so */
+	my_database->wanted = Max(Min(my_database->wanted, my_slot - my_database->workers), 1);
 	if (is_first())
 	{
-		my_database->wanted = 1;
 		/* what it leaves behind goes on waiting */
 		if (my_database->working_since != 0)
 			pg_atomic_write_u64(&my_database->waiting_since, my_database->working_since);
@@ -344,6 +346,7 @@ typedef struct Work
 	uint32		comings;		/* of workers, as last seen */
 	FoldProgress folding;
 	int			full_batches;	/* one after the other */
+	int			call_after;		/* so many of them a further worker is called */
 	Rescoring	rescoring;
 	int			housekeeping;	/* the step that is next */
 } Work;
@@ -358,7 +361,7 @@ static void
 take_part(Work *work)
 {
 	ClaimRequest *claim = &work->folding.claim;
-	bool		is_beginning = claim->parts == 0;
+	int			parts = claim->parts;
 	FullTransactionId from;
 
 	if (work->comings == my_database->comings)
@@ -381,7 +384,11 @@ take_part(Work *work)
 
 	work->folding.in_pass = work->folding.skipped = false;
 	/* the first worker relies on nothing that another one has left */
-	work->folding.next_from = is_beginning && is_first() ? InvalidFullTransactionId : from;
+	work->folding.next_from = parts == 0 && is_first() ? InvalidFullTransactionId : from;
+	/* where there is nothing to do for others, as with a few customers, they are called ever less */
+	if (claim->parts < parts && work->call_after < MAX_CALL_AFTER)
+		work->call_after *= 2;
+	work->full_batches = 0;
 	work->rescoring = (Rescoring) {0};
 }
 
@@ -391,8 +398,13 @@ note_progress(Work *work, bool complete)
 {
 	int			wanted;
 
-	work->full_batches = complete ? 0 : work->full_batches + 1;
-	wanted = Min(1 + work->full_batches / BATCHES_PER_WORKER, chs_max_workers);
+	work->full_batches++;
+	if (complete)
+	{
+		work->full_batches = 0;
+		work->call_after = CALL_AFTER;
+	}
+	wanted = Min(work->folding.claim.parts + work->full_batches / work->call_after, chs_max_workers);
 	if (work->folding.claim.parts == 1)
 		my_database->folded_before = work->folding.pass.from;
 	if (is_first() && wanted > my_database->wanted)
@@ -562,7 +574,7 @@ wait_for_work(int milliseconds)
 static void
 work_on(void)
 {
-	Work		work = {.folding.pass.context = TopMemoryContext};
+	Work		work = {.folding.pass.context = TopMemoryContext,.call_after = CALL_AFTER};
 	int			linger = LINGER_MS;
 
 	for (;;)

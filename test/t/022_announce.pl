@@ -7,6 +7,7 @@ use Chs;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes;
 
 my $node = new_node('announce', "chs.batch_size = 3\nchs.max_workers = 2");
 $node->start;
@@ -34,8 +35,6 @@ sub heard
 	return @heard;
 }
 
-my $wake = q(INSERT INTO chs.customer_events (customer_id, event_type, event_data)
-	SELECT c, 'login', jsonb_build_object('ip_address', '::1', 'user_id', i) FROM generate_series(1, 20) i, generate_series(%s) c;);
 is(join("\n", heard()), '', 'first scores are no changes');
 
 # By the worker.
@@ -88,6 +87,13 @@ my $changes = $node->safe_psql('postgres', qq(
 my @changes = map { /"customer_id": (\d+), "old_status": "(\w+)", "new_status": "(\w+)"/; "$1 $2 $3" } heard();
 cmp_ok(scalar(@changes), '>=', 20, 'there are many changes');
 is(join("\n", sort @changes), join("\n", sort split(/\n/, $changes)), 'each is announced once');
+# Not at all, where nobody is to hear.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET chs.announce_status = off');
+$node->reload;
+$node->poll_query_until('postgres', "SELECT current_setting('chs.announce_status') = 'off'") or die;
+$node->safe_psql('postgres', 'DELETE FROM chs.customer_events');
+wait_right($node, 'postgres', 'everybody is critical');
+is(join("\n", heard()), '', 'chs.announce_status = off keeps it quiet');
 $listener->quit;
 $node->stop;
 done_testing();
