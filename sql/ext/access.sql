@@ -58,7 +58,7 @@ BEGIN ATOMIC
             'chs.dashboard_stats', 'chs.segment_stats', 'chs.customer_list', 'chs.at_risk_customers',
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
             'chs.daily_scores', 'chs.daily_factor_scores', 'chs.status_changes', 'chs.status_movements',
-            'chs.score_changes', 'chs.health_trend']),
+            'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
         -- send events, by INSERT, COPY or chs_record_event
         ('record', 'INSERT', ARRAY['chs.customer_events']),
         ('record', 'SELECT (event_id, customer_id, idempotency_key)', ARRAY['chs.customer_events']),

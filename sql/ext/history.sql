@@ -138,3 +138,19 @@ COMMENT ON VIEW chs.status_movements IS 'how many customers went from which stat
 COMMENT ON COLUMN chs.status_movements.from_status IS 'status 30 days ago; none: no score yet, churned: the customer had left';
 COMMENT ON COLUMN chs.status_movements.to_status IS 'status now, or churned';
 COMMENT ON COLUMN chs.status_movements.customers IS 'how many customers';
+
+CREATE FUNCTION @extschema@.chs_daily_activity(customer_id bigint, days integer DEFAULT 90,
+        OUT day date, OUT event_type text, OUT events bigint)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000 ROWS 100 AS 'MODULE_PATHNAME', 'chs_daily_activity';
+COMMENT ON FUNCTION @extschema@.chs_daily_activity(bigint, integer)
+    IS 'how many events of which type a customer has on each of the last days, of all sources; no row for a day without';
+
+CREATE VIEW chs.daily_activity WITH (security_invoker) AS
+SELECT c.customer_id, d.day, d.event_type, d.events
+FROM chs.customers c CROSS JOIN LATERAL @extschema@.chs_daily_activity(c.customer_id) d;
+COMMENT ON VIEW chs.daily_activity IS 'events of the last 90 UTC days, today included, per customer, day and type; reads the raw events of each customer';
+COMMENT ON COLUMN chs.daily_activity.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.daily_activity.day IS 'the UTC day';
+COMMENT ON COLUMN chs.daily_activity.event_type IS 'the type of the events';
+COMMENT ON COLUMN chs.daily_activity.events IS 'how many there were';

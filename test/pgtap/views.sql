@@ -1,0 +1,203 @@
+-- What the views say, against plain SQL over the tables and against histories made
+-- up by hand; and that lists page without reading everything.
+
+\set QUIET on
+\pset format unaligned
+\pset tuples_only on
+SET client_min_messages = warning;
+
+BEGIN;
+CREATE SCHEMA tap;
+CREATE EXTENSION pgtap SCHEMA tap;
+CREATE EXTENSION chs;
+SET LOCAL search_path = tap, public, pg_temp;
+SET LOCAL timezone = 'America/New_York';
+SELECT * FROM no_plan();
+SELECT (now() AT TIME ZONE 'UTC')::date AS today \gset
+
+-- Counts -----------------------------------------------------------------------
+
+CREATE FUNCTION pg_temp.agree(what text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM public.chs_process_queue();
+    RETURN NEXT results_eq('SELECT total, healthy, at_risk, critical, unknown, average_score::numeric FROM chs.dashboard_stats',
+        $q$SELECT count(*), count(*) FILTER (WHERE status = 'healthy'), count(*) FILTER (WHERE status = 'at_risk'),
+                  count(*) FILTER (WHERE status = 'critical'), count(*) FILTER (WHERE status = 'unknown'), round(avg(score::numeric), 2)
+           FROM chs.customer_health WHERE active$q$, 'dashboard_stats ' || what);
+    RETURN NEXT results_eq('SELECT segment, total, healthy, at_risk, critical, unknown, average_score::numeric, healthy_percent::numeric FROM chs.segment_stats ORDER BY 1',
+        $q$SELECT s.segment, count(h), count(*) FILTER (WHERE status = 'healthy'), count(*) FILTER (WHERE status = 'at_risk'),
+                  count(*) FILTER (WHERE status = 'critical'), count(*) FILTER (WHERE status = 'unknown'), round(avg(score::numeric), 2),
+                  round(100.0 * count(*) FILTER (WHERE status = 'healthy') / nullif(count(h), 0), 1)
+           FROM (SELECT segment FROM chs.segments UNION SELECT c.segment FROM chs.customers c JOIN chs.customer_health h USING (customer_id) WHERE h.active) s
+           LEFT JOIN (SELECT c.segment, h, h.score, h.status FROM chs.customers c JOIN chs.customer_health h USING (customer_id) WHERE h.active) c
+               ON c.segment IS NOT DISTINCT FROM s.segment
+           GROUP BY s.segment ORDER BY s.segment$q$, 'segment_stats ' || what);
+    RETURN NEXT is_empty('SELECT * FROM chs_verify()', 'chs_verify ' || what);
+END $$;
+
+SELECT is((SELECT total FROM chs.dashboard_stats), 0::bigint, 'without customers nothing is counted');
+SELECT is((SELECT average_score FROM chs.dashboard_stats), NULL, 'and there is no average');
+SELECT is((SELECT count(*) FROM chs.segment_stats), 3::bigint, 'the segments are there all the same');
+
+INSERT INTO chs.customers (customer_id, external_id, name, segment, created_at)
+SELECT i, 'x' || i, 'c' || i, (ARRAY['smb', 'enterprise', 'startup', NULL])[1 + i % 4], '2020-01-01' FROM generate_series(1, 3000) i;
+INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
+SELECT 1 + (i * 7919) % 2900, t.type, '{"endpoint": "/", "ip_address": "::1", "amount": 5, "feature_name": "f"}', now() - i % 50 * interval '1 day'
+FROM generate_series(1, 4000) i, LATERAL (SELECT (ARRAY['api_call', 'login', 'payment', 'feature_use', 'support_ticket'])[1 + i % 5] AS type) t;
+-- One that is well.
+INSERT INTO chs.customer_events (customer_id, event_type, event_data)
+SELECT 2999, t, jsonb_build_object('endpoint', i, 'ip_address', '::1', 'amount', 5, 'feature_name', i, 'user_id', i, 'session_duration', 900, 'tier', 'advanced')
+FROM generate_series(1, 1000) i, unnest('{api_call,login,payment,feature_use}'::text[]) t WHERE t = 'api_call' OR i <= 25;
+SELECT pg_temp.agree('at first');
+UPDATE chs.customers SET segment = 'smb' WHERE customer_id BETWEEN 100 AND 150;
+SELECT pg_temp.agree('when customers change their segment');
+DELETE FROM chs.customers WHERE customer_id BETWEEN 151 AND 160;
+SELECT pg_temp.agree('when customers are deleted');
+UPDATE chs.customers SET churned_at = now() - interval '5 days' WHERE customer_id BETWEEN 161 AND 170;
+SELECT pg_temp.agree('when customers churn');
+UPDATE chs.customers SET churned_at = NULL WHERE customer_id BETWEEN 161 AND 165;
+SELECT pg_temp.agree('and come back');
+UPDATE chs.segments SET segment = 'small' WHERE segment = 'smb';
+SELECT pg_temp.agree('when a segment gets another name');
+UPDATE chs.customer_health SET score = 99, status = 'healthy' WHERE customer_id = 7;
+SELECT is((SELECT healthy FROM chs.dashboard_stats), (SELECT count(*) FROM chs.customer_health WHERE active AND status = 'healthy'), 'a change by hand counts');
+SELECT chs_recalculate(7) \g /dev/null
+-- More segments than are counted at once, and more rows than are left lying about.
+INSERT INTO chs.segments (segment) SELECT 'segment ' || i FROM generate_series(1, 70) i;
+UPDATE chs.customers SET segment = 'segment ' || 1 + customer_id % 70 WHERE customer_id BETWEEN 200 AND 1000;
+SELECT pg_temp.agree('with many segments');
+UPDATE chs.customers SET created_at = created_at + interval '1 day' WHERE customer_id BETWEEN 200 AND 1000;
+SELECT pg_temp.agree('and again');
+DO $$ BEGIN FOR i IN 1 .. 60 LOOP
+    UPDATE chs.customers SET churned_at = CASE WHEN i % 2 = 0 THEN now() END WHERE customer_id = 1001 + i % 5;
+    PERFORM public.chs_process_queue();
+END LOOP; END $$;
+SELECT pg_temp.agree('after many batches');
+SELECT cmp_ok((SELECT count(*) FROM chs.health_counts), '<', 300::bigint, 'the rows are summed up now and then');
+
+SELECT results_eq('SELECT sum(customers)::bigint FROM chs.score_distribution', 'SELECT count(score) FROM chs.customer_health WHERE active', 'score_distribution has everyone');
+SELECT results_eq('SELECT customers FROM chs.score_distribution WHERE score_from = 30', 'SELECT count(*) FROM chs.customer_health WHERE active AND score >= 30 AND score < 35', 'in its place');
+SELECT is((SELECT count(*) FROM chs.score_distribution), 20::bigint, 'also where nobody is');
+SELECT is((SELECT score_to FROM chs.score_distribution ORDER BY score_to DESC LIMIT 1), 100::double precision, 'up to 100');
+
+-- Lists ------------------------------------------------------------------------
+
+SELECT results_eq('SELECT customer_id, score, status, trend FROM chs.customer_list ORDER BY 1',
+    'SELECT customer_id, score, COALESCE(status, ''unknown''), trend FROM chs.customers LEFT JOIN chs.customer_health USING (customer_id) ORDER BY 1', 'customer_list has everyone');
+INSERT INTO chs.customers (customer_id, name) VALUES (5000, 'new');
+SELECT results_eq('SELECT status, score FROM chs.customer_list WHERE customer_id = 5000', $$VALUES ('unknown', NULL::double precision)$$, 'also who has no score yet');
+DELETE FROM chs.customers WHERE customer_id = 5000;
+SELECT results_eq('SELECT customer_id, score FROM chs.at_risk_customers ORDER BY score, customer_id',
+    $$SELECT customer_id, score FROM chs.customer_health WHERE active AND status IN ('at_risk', 'critical') ORDER BY 2, 1$$, 'at_risk_customers has all that are');
+SELECT is_empty($$SELECT customer_id FROM chs.at_risk_customers a WHERE weakest_factor IS DISTINCT FROM
+    (SELECT factor_name FROM chs.factor_breakdown b WHERE b.customer_id = a.customer_id AND b.score IS NOT NULL ORDER BY effective_weight * (100 - b.score) DESC, position LIMIT 1)$$,
+    'with the factor that costs most');
+SELECT results_eq('SELECT customer_id, event_type, day, events FROM chs.daily_activity WHERE customer_id IN (1, 2, 2999) ORDER BY 1, 2, 3',
+    $$SELECT customer_id, event_type, (occurred_at AT TIME ZONE 'UTC')::date, count(*) FROM chs.customer_events
+      WHERE customer_id IN (1, 2, 2999) AND (occurred_at AT TIME ZONE 'UTC')::date > (now() AT TIME ZONE 'UTC')::date - 90 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3$$, 'daily_activity counts events');
+SELECT results_eq('SELECT day, events FROM chs_daily_activity(1, 10) ORDER BY event_type, day',
+    $$SELECT (occurred_at AT TIME ZONE 'UTC')::date, count(*) FROM chs.customer_events
+      WHERE customer_id = 1 AND (occurred_at AT TIME ZONE 'UTC')::date > (now() AT TIME ZONE 'UTC')::date - 10 GROUP BY event_type, 1 ORDER BY event_type, 1$$, 'of the days that are asked for');
+
+-- How a page is read: not by reading and sorting everything.
+ANALYZE chs.customers, chs.customer_health, chs.health_scores;
+CREATE FUNCTION pg_temp.plan(query text) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT JSON) ' || query INTO plan;
+    RETURN plan -> 0 -> 'Plan';
+END $$;
+CREATE FUNCTION pg_temp.pages_well(query text, what text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    plan json := pg_temp.plan(query);
+BEGIN
+    RETURN NEXT cmp_ok((plan ->> 'Shared Hit Blocks')::bigint + (plan ->> 'Shared Read Blocks')::bigint, '<', 600::bigint, what || ' reads few blocks');
+    RETURN NEXT ok(plan::text !~ '"Seq Scan",\s+"Parent Relationship": "[A-Za-z]+",\s+"Parallel Aware": (true|false),\s+"Async Capable": (true|false),\s+"Relation Name": "(customers|customer_health)"[^}]*"Actual Loops": [1-9]',
+                   what || ' goes by indexes');
+END $$;
+CREATE ROLE chs_tap_reader;
+SELECT chs_grant('chs_tap_reader', 'read') \g /dev/null
+GRANT USAGE ON SCHEMA tap TO PUBLIC;
+SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list WHERE customer_id > 1500 ORDER BY customer_id LIMIT 50', 'a page by customer_id');
+SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers ORDER BY score, customer_id LIMIT 50', 'the lowest scores');
+SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers WHERE (score, customer_id) > (30, 1500) ORDER BY score, customer_id LIMIT 50', 'a page by score');
+SELECT pg_temp.pages_well('SELECT * FROM chs.daily_scores WHERE customer_id = 1500', 'the scores of a customer');
+SELECT pg_temp.pages_well('SELECT * FROM chs.status_changes WHERE customer_id = 1500', 'the changes of a customer');
+SELECT pg_temp.pages_well('SELECT * FROM chs.health_trend WHERE customer_id = 1500', 'the trend of a customer');
+SELECT pg_temp.pages_well('SELECT * FROM chs.dashboard_stats', 'dashboard_stats');
+SELECT pg_temp.pages_well('SELECT * FROM chs.segment_stats', 'segment_stats');
+SET LOCAL ROLE chs_tap_reader;
+SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list WHERE customer_id > 1500 ORDER BY customer_id LIMIT 50', 'a reader''s page by customer_id');
+SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers ORDER BY score, customer_id LIMIT 50', 'a reader''s lowest scores');
+SELECT pg_temp.pages_well('SELECT * FROM chs.dashboard_stats', 'a reader''s dashboard_stats');
+SELECT pg_temp.pages_well('SELECT * FROM chs.segment_stats', 'a reader''s segment_stats');
+RESET ROLE;
+
+-- The past ----------------------------------------------------------------------
+
+DELETE FROM chs.customers;
+SELECT chs_process_queue() \g /dev/null
+INSERT INTO chs.customers (customer_id, name, created_at) SELECT i, 'c' || i, '2020-01-01' FROM generate_series(1, 8) i;
+SELECT chs_process_queue() \g /dev/null
+TRUNCATE chs.health_scores;
+-- A score at a time of a day that is some days before today.
+CREATE FUNCTION pg_temp.scored(customer bigint, ago integer, at time, points double precision, known_status text DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO chs.health_scores (customer_id, score, status, coverage, factor_scores, scorecard, version, as_of, calculated_at)
+    SELECT customer, points, COALESCE(known_status, CASE WHEN points IS NULL THEN 'unknown' WHEN points >= 75 THEN 'healthy' WHEN points >= 50 THEN 'at_risk' ELSE 'critical' END),
+           1, ARRAY[points, NULL, 100], 'default', 1, d.day, (d.day + at) AT TIME ZONE 'UTC'
+    FROM (SELECT (now() AT TIME ZONE 'UTC')::date - ago AS day) d
+$$;
+-- 1: improves by half a point a day, and today, still without most of its events, dives;
+-- 2: declines; 3: as good as stable; 4: too short; 5: unknown most of the time; 6: two scores a day.
+SELECT pg_temp.scored(1, ago, '12:00', 60 - ago * 0.5) FROM generate_series(1, 40) ago \g /dev/null
+SELECT pg_temp.scored(1, 0, '00:01', 30) \g /dev/null
+SELECT pg_temp.scored(2, ago, '12:00', 60 + ago * 0.2) FROM generate_series(1, 28) ago \g /dev/null
+SELECT pg_temp.scored(3, ago, '12:00', 60 - ago * 0.05) FROM generate_series(1, 28) ago \g /dev/null
+SELECT pg_temp.scored(4, ago, '12:00', 60 - ago) FROM generate_series(1, 6) ago \g /dev/null
+SELECT pg_temp.scored(5, ago, '12:00', CASE WHEN ago > 20 THEN 90 - ago END) FROM generate_series(1, 28) ago \g /dev/null
+SELECT pg_temp.scored(6, ago, '00:01', 10), pg_temp.scored(6, ago, '18:00', 60) FROM generate_series(1, 28) ago \g /dev/null
+SELECT results_eq('SELECT customer_id, round(slope::numeric, 6), trend, days FROM chs.health_trend ORDER BY 1', $$VALUES
+    (1::bigint, 0.5, 'improving', 28::bigint), (2, -0.2, 'declining', 28), (3, 0.05, 'stable', 28), (4, NULL, NULL, 6),
+    (5, 1, 'improving', 8), (6, 0, 'stable', 28)$$, 'health_trend: the slope, whatever today is like');
+SELECT results_eq('SELECT first_day, last_day FROM chs.health_trend WHERE customer_id = 1', format('VALUES (date %L - 28, date %L - 1)', :'today', :'today'), 'over the 28 days before today');
+SELECT results_eq('SELECT customer_id, day, score FROM chs.daily_scores ORDER BY 1, 2',
+    $$SELECT customer_id, as_of, score FROM (SELECT *, row_number() OVER (PARTITION BY customer_id, as_of ORDER BY health_score_id DESC) AS n FROM chs.health_scores) s
+      WHERE n = 1 ORDER BY 1, 2$$, 'daily_scores: the last one of each day');
+SELECT results_eq($$SELECT factor_name, score, weight FROM chs.daily_factor_scores WHERE customer_id = 6 AND day = '$$ || :'today' || $$'::date - 3 ORDER BY factor_name COLLATE "C"$$,
+    $$VALUES ('api_usage', 60::double precision, 0.30::double precision), ('feature_adoption', NULL, 0.15), ('login_frequency', NULL, 0.20),
+             ('payment_timeliness', 100, 0.25), ('support_tickets', NULL, 0.10)$$, 'daily_factor_scores: its factors');
+
+-- 7: healthy for ten days, at risk for two and a half, critical since; one row was made afterwards.
+SELECT pg_temp.scored(7, 20, '00:00', 80), pg_temp.scored(7, 15, '00:00', 90), pg_temp.scored(7, 10, '00:00', 60),
+       pg_temp.scored(7, 8, '12:00', 40), pg_temp.scored(7, 1, '12:00', 30) \g /dev/null
+SELECT results_eq('SELECT previous_status, status, score, (started_at AT TIME ZONE ''UTC'')::date - current_date, ended_at IS NULL, round(lasted_days::numeric, 3)
+                   FROM chs.status_changes WHERE customer_id = 7 ORDER BY started_at',
+    format($$VALUES (NULL, 'healthy', 80::double precision, date %1$L - 20 - current_date, false, 10.000), ('healthy', 'at_risk', 60, date %1$L - 10 - current_date, false, 2.500),
+             ('at_risk', 'critical', 40, date %1$L - 8 - current_date, true, round((extract(epoch FROM now() - (date %1$L - 8 + time '12:00') AT TIME ZONE 'UTC') / 86400)::numeric, 3))$$, :'today'),
+    'status_changes: what followed what, and how long it lasted');
+INSERT INTO chs.health_scores (customer_id, score, status, coverage, factor_scores, scorecard, version, as_of, calculated_at)
+VALUES (7, 20, 'critical', 1, '{}', 'default', 1, :'today'::date - 30, now());
+SELECT results_eq('SELECT status, round(lasted_days::numeric, 3) FROM chs.status_changes WHERE customer_id = 7 ORDER BY started_at LIMIT 2',
+    $$VALUES ('critical', 9.000), ('healthy', 10.000)$$, 'a row made afterwards is for the end of its day');
+UPDATE chs.customers SET churned_at = (:'today'::date - 3)::timestamp AT TIME ZONE 'UTC' WHERE customer_id = 7;
+SELECT is((SELECT lasted_days FROM chs.status_changes WHERE customer_id = 7 AND ended_at IS NULL), 4.5::double precision, 'the last one lasts until the customer churned');
+
+SELECT results_eq('SELECT from_status, to_status, customers FROM chs_status_movements(current_date - 3650, current_date - 3600) ORDER BY 1, 2',
+    $$VALUES ('none', 'none', 8::bigint)$$, 'before there was anything, nobody had a status');
+SELECT results_eq(format('SELECT from_status, to_status, customers FROM chs_status_movements(date %L - 12, date %L - 9) ORDER BY 1, 2', :'today', :'today'),
+    $$VALUES ('at_risk', 'at_risk', 4::bigint), ('healthy', 'at_risk', 1), ('none', 'none', 2), ('unknown', 'unknown', 1)$$, 'status_movements: who went from where to where');
+SELECT is((SELECT customers FROM chs.status_movements WHERE from_status = 'critical' AND to_status = 'churned'), 1::bigint, 'or left');
+SELECT is((SELECT sum(customers) FROM chs.status_movements), 8::numeric, 'everyone is somewhere');
+
+-- What moved since last week.
+UPDATE chs.customer_health SET score = 70, factor_scores = '{80,NULL,50}', status = 'at_risk' WHERE customer_id IN (1, 2, 7);
+UPDATE chs.customer_health SET score = NULL, status = 'unknown' WHERE customer_id = 3;
+SELECT results_eq('SELECT customer_id, previous_score, previous_status, change, moved_most FROM chs.score_changes WHERE customer_id IN (1, 2, 3, 8) ORDER BY 1',
+    $$VALUES (1::bigint, 56.5::double precision, 'at_risk', 13.5::double precision, 'api_usage'), (2, 61.4, 'at_risk', 70 - 61.4::double precision, 'api_usage'), (3, 59.65, 'at_risk', NULL, NULL)$$,
+    'score_changes: since when, by how much, by what');
+SELECT is((SELECT previous_day FROM chs.score_changes WHERE customer_id = 1), :'today'::date - 7, 'against the end of the day a week ago');
+SELECT is_empty('SELECT FROM chs.score_changes WHERE customer_id = 7 AND NOT EXISTS (SELECT FROM chs.customer_health h WHERE h.customer_id = 7 AND h.active)', 'without who has left');
+
+SELECT * FROM finish();
+ROLLBACK;
