@@ -19,8 +19,11 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "rejected.h"
+#include "synced.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -148,26 +151,38 @@ run_sql(const char *sql)
 		elog(ERROR, "could not execute: %s", sql);
 }
 
+/* The triggers of a source. */
+static const struct
+{
+	bool		of_customers;
+	const char *name;
+	const char *events;
+	const char *level;
+	const char *function;
+}			triggers[] = {
+	{false, "00_chs_capture", "INSERT OR UPDATE OR DELETE", "ROW", "capture_source"},
+	{false, "00_chs_capture_flush", "INSERT OR UPDATE OR DELETE", "STATEMENT", "capture_flush"},
+	{false, "00_chs_capture_truncate", "TRUNCATE", "STATEMENT", "capture_truncate"},
+	{true, "00_chs_customers", "INSERT OR UPDATE OR DELETE", "ROW", "sync_customer"}
+};
+
+static void
+drop_triggers(Oid relid, const char *name, bool of_customers)
+{
+	for (size_t i = 0; i < lengthof(triggers); i++)
+		if (triggers[i].of_customers == of_customers && OidIsValid(get_trigger_oid(relid, triggers[i].name, true)))
+			run_sql(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i].name, name));
+}
+
 /* Makes the triggers of a source, anew if they are there. */
 static void
-create_triggers(Oid relid, const char *name, int source_id)
+create_triggers(Oid relid, const char *name, bool of_customers, int source_id)
 {
-	static const struct
-	{
-		const char *name;
-		const char *events;
-		const char *level;
-		const char *function;
-	}			triggers[] = {
-		{"00_chs_capture", "INSERT OR UPDATE OR DELETE", "ROW", "capture_source"},
-		{"00_chs_capture_flush", "INSERT OR UPDATE OR DELETE", "STATEMENT", "capture_flush"},
-		{"00_chs_capture_truncate", "TRUNCATE", "STATEMENT", "capture_truncate"}
-	};
-
+	drop_triggers(relid, name, of_customers);
 	for (size_t i = 0; i < lengthof(triggers); i++)
 	{
-		if (OidIsValid(get_trigger_oid(relid, triggers[i].name, true)))
-			run_sql(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i].name, name));
+		if (triggers[i].of_customers != of_customers)
+			continue;
 		run_sql(psprintf("CREATE TRIGGER \"%s\" AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION chs.%s('%d')",
 						 triggers[i].name, triggers[i].events, name, triggers[i].level, triggers[i].function, source_id));
 		/* also for rows that arrive by logical replication */
@@ -195,27 +210,54 @@ count_anew(const char *note)
 		elog(ERROR, "could not publish a version");
 }
 
+/* The expressions for customers as they are kept, in a document. */
+static Datum
+attributes_document(const Source *source)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
+	{
+		if (source->attributes[i] == NULL)
+			continue;
+		appendStringInfo(&json, "%s\"%s\": ", json.len == 1 ? "" : ", ", chs_customer_attributes[i]);
+		escape_json(&json, source->attributes[i]);
+	}
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
 /* Writes the row of chs.sources, and returns its number and whether there was one. */
 static int
-store_source(Relation rel, const Source *source, bool *again)
+store_source(const Source *source, bool *again)
 {
-	Oid			types[] = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Oid			types[] = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID};
 	Datum		args[lengthof(types)];
-	char		nulls[lengthof(types) + 1] = "       ";
+	char		nulls[lengthof(types) + 1];
 	bool		isnull;
+	const char *const texts[] = {
+		source->of_customers ? "customers" : "events", source->by_external_id ? "external_id" : "customer_id",
+		source->customer, source->event_type, source->occurred_at, source->event_data
+	};
 
-	args[0] = ObjectIdGetDatum(RelationGetRelid(rel));
-	args[1] = CStringGetTextDatum(source->by_external_id ? "external_id" : "customer_id");
-	args[2] = CStringGetTextDatum(source->customer);
-	args[3] = CStringGetTextDatum(source->event_type);
-	args[4] = CStringGetTextDatum(source->occurred_at);
-	args[5] = source->event_data ? CStringGetTextDatum(source->event_data) : (Datum) 0;
-	nulls[5] = source->event_data ? ' ' : 'n';
-	args[6] = CStringGetTextDatum(GetUserNameFromId(rel->rd_rel->relowner, false));
-	if (SPI_execute_with_args("INSERT INTO chs.sources AS s (relation, customer_key, customer, event_type, occurred_at, event_data, owner)"
-							  " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (relation) DO UPDATE SET"
-							  " customer_key = $2, customer = $3, event_type = $4, occurred_at = $5, event_data = $6, owner = $7,"
-							  " attached_at = now() RETURNING source_id, xmax <> 0", lengthof(types), types, args, nulls, false, 0) != SPI_OK_INSERT_RETURNING)
+	memset(nulls, ' ', sizeof(nulls));
+	args[0] = ObjectIdGetDatum(source->relation);
+	for (size_t i = 0; i < lengthof(texts); i++)
+	{
+		nulls[1 + i] = texts[i] ? ' ' : 'n';
+		args[1 + i] = texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
+	}
+	nulls[7] = source->of_customers ? ' ' : 'n';
+	args[7] = source->of_customers ? attributes_document(source) : (Datum) 0;
+	args[8] = CStringGetTextDatum(source->owner);
+	if (SPI_execute_with_args("INSERT INTO chs.sources AS s"
+							  " (relation, kind, customer_key, customer, event_type, occurred_at, event_data, attributes, owner)"
+							  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (relation, kind) DO UPDATE SET"
+							  " customer_key = $3, customer = $4, event_type = $5, occurred_at = $6, event_data = $7,"
+							  " attributes = $8, owner = $9, attached_at = now() RETURNING source_id, xmax <> 0",
+							  lengthof(types), types, args, nulls, false, 0) != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not write chs.sources");
 	*again = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -271,7 +313,7 @@ canonical(Relation rel, const char *argument, MappedAs as, const char *text)
 
 /* Opens and locks a relation; a number may be of none, or of one that has been dropped. */
 static Relation
-open_relation(Oid relid)
+open_any(Oid relid)
 {
 	Relation	rel = try_relation_open(relid, ShareRowExclusiveLock);
 
@@ -279,6 +321,23 @@ open_relation(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
+	return rel;
+}
+
+/* Opens the table to be attached, in which nobody writes until the triggers are there. */
+static Relation
+open_relation(FunctionCallInfo fcinfo, Source *source)
+{
+	Relation	rel;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("\"%s\" must not be null", "relation")));
+	rel = open_any(PG_GETARG_OID(0));
+	check_relation(rel);
+	source->relation = RelationGetRelid(rel);
+	source->owner = GetUserNameFromId(rel->rd_rel->relowner, false);
 	return rel;
 }
 
@@ -295,17 +354,9 @@ chs_attach(PG_FUNCTION_ARGS)
 	bool		was_counted;
 	char	   *name;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("\"%s\" must not be null", "relation")));
-	/* nobody writes until the triggers are there */
-	rel = open_relation(PG_GETARG_OID(0));
-	check_relation(rel);
+	rel = open_relation(fcinfo, &source);
 	check_relatives(rel);
 	name = qualified_name(rel);
-
-	source.relation = RelationGetRelid(rel);
 	source.by_external_id = customer_key_argument(fcinfo, 5);
 	source.customer = canonical(rel, "customer", source.by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID,
 								text_argument(fcinfo, 1, "customer"));
@@ -314,7 +365,6 @@ chs_attach(PG_FUNCTION_ARGS)
 	source.occurred_at = canonical(rel, "occurred_at", MAPPED_TIME, text_argument(fcinfo, 3, "occurred_at"));
 	source.event_data = PG_ARGISNULL(4) ? NULL :
 		canonical(rel, "event_data", MAPPED_JSONB, text_argument(fcinfo, 4, "event_data"));
-	source.owner = GetUserNameFromId(rel->rd_rel->relowner, false);
 	trouble = chs_source_try(&source);
 	if (trouble != NULL)
 		chs_event_refuse(trouble);
@@ -323,7 +373,7 @@ chs_attach(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	chs_catalog_become_owner(&saved);
-	source.source_id = store_source(rel, &source, &again);
+	source.source_id = store_source(&source, &again);
 	was_counted = again || has_rows(rel);
 	if (again)
 		chs_rejected_remove_all(source.source_id);
@@ -331,8 +381,45 @@ chs_attach(PG_FUNCTION_ARGS)
 		count_anew(psprintf("%s attached", name));
 	chs_catalog_become_caller(&saved);
 	relation_close(rel, NoLock);
-	create_triggers(source.relation, name, source.source_id);
+	create_triggers(source.relation, name, false, source.source_id);
 	SPI_finish();
+	PG_RETURN_INT32(source.source_id);
+}
+
+/* chs_attach_customers keeps chs.customers in step with a table. */
+PG_FUNCTION_INFO_V1(chs_attach_customers);
+Datum
+chs_attach_customers(PG_FUNCTION_ARGS)
+{
+	Source		source = {.of_customers = true,.by_external_id = true};
+	Relation	rel = open_relation(fcinfo, &source);
+	char	   *name = qualified_name(rel);
+	Trouble    *trouble;
+	OwnerRights saved;
+	bool		again;
+
+	source.customer = canonical(rel, "external_id", MAPPED_EXTERNAL_ID, text_argument(fcinfo, 1, "external_id"));
+	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
+		if (!PG_ARGISNULL(2 + i))
+			source.attributes[i] = canonical(rel, chs_customer_attributes[i], chs_source_attribute_type(i),
+											 text_argument(fcinfo, 2 + i, chs_customer_attributes[i]));
+	trouble = chs_source_try(&source);
+	if (trouble != NULL)
+		chs_event_refuse(trouble);
+	relation_close(rel, NoLock);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	chs_catalog_become_owner(&saved);
+	source.source_id = store_source(&source, &again);
+	if (again)
+		chs_rejected_remove_all(source.source_id);
+	chs_catalog_become_caller(&saved);
+	create_triggers(source.relation, name, true, source.source_id);
+	SPI_finish();
+	/* the new row is to be seen */
+	CommandCounterIncrement();
+	chs_synced_take_all(source.source_id);
 	PG_RETURN_INT32(source.source_id);
 }
 
@@ -343,13 +430,16 @@ static uint64
 remove_sources(Datum relations, const char *note)
 {
 	Oid			type = OIDARRAYOID;
+	bool		of_events = false;
 	uint64		n;
 
-	if (SPI_execute_with_args("DELETE FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1)",
-							  1, &type, &relations, NULL, false, 0) != SPI_OK_DELETE)
+	if (SPI_execute_with_args("DELETE FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1) RETURNING kind",
+							  1, &type, &relations, NULL, false, 0) != SPI_OK_DELETE_RETURNING)
 		elog(ERROR, "could not write chs.sources");
 	n = SPI_processed;
-	if (n > 0)
+	for (uint64 i = 0; i < n; i++)
+		of_events |= strcmp(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), "events") == 0;
+	if (of_events)
 		count_anew(note);
 	return n;
 }
@@ -359,9 +449,8 @@ PG_FUNCTION_INFO_V1(chs_detach);
 Datum
 chs_detach(PG_FUNCTION_ARGS)
 {
-	static const char *const triggers[] = {"00_chs_capture", "00_chs_capture_flush", "00_chs_capture_truncate"};
 	Oid			relid = PG_GETARG_OID(0);
-	Relation	rel = open_relation(relid);
+	Relation	rel = open_any(relid);
 	const char *name = qualified_name(rel);
 	OwnerRights saved;
 	Datum		oid = ObjectIdGetDatum(relid);
@@ -381,9 +470,8 @@ chs_detach(PG_FUNCTION_ARGS)
 				 errmsg("%s is not attached", name),
 				 errhint("chs.sources lists the tables that are.")));
 	relation_close(rel, NoLock);
-	for (size_t i = 0; i < lengthof(triggers); i++)
-		if (OidIsValid(get_trigger_oid(relid, triggers[i], true)))
-			run_sql(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i], name));
+	drop_triggers(relid, name, false);
+	drop_triggers(relid, name, true);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -419,4 +507,64 @@ chs_source_dropped(PG_FUNCTION_ARGS)
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	PG_RETURN_NULL();
+}
+
+/* ----------------------------------------------------------------- status */
+
+/* What is wrong with the triggers of a source, or NULL. */
+static char *
+problem_of_triggers(const Source *source)
+{
+	Relation	rel = relation_open(source->relation, AccessShareLock);
+	char	   *problem = NULL;
+
+	for (size_t i = 0; i < lengthof(triggers) && problem == NULL; i++)
+	{
+		bool		found = false;
+
+		if (triggers[i].of_customers != source->of_customers)
+			continue;
+		for (int j = 0; rel->trigdesc != NULL && j < rel->trigdesc->numtriggers; j++)
+		{
+			Trigger    *trigger = &rel->trigdesc->triggers[j];
+
+			if (strcmp(trigger->tgname, triggers[i].name) != 0)
+				continue;
+			found = true;
+			if (trigger->tgenabled == TRIGGER_DISABLED)
+				problem = psprintf("trigger \"%s\" is disabled", triggers[i].name);
+			else if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
+				problem = psprintf("trigger \"%s\" is not enabled ALWAYS, so rows of logical replication do not count", triggers[i].name);
+		}
+		if (!found)
+			problem = psprintf("trigger \"%s\" is missing", triggers[i].name);
+	}
+	relation_close(rel, AccessShareLock);
+	return problem;
+}
+
+/* chs_source_problem_text tells what keeps a source from working, or NULL. */
+char *
+chs_source_problem_text(const Live *live, const Source *source)
+{
+	Trouble    *trouble;
+
+	if (chs_source_is_builtin(source))
+		return NULL;
+	trouble = chs_source_trouble(live, source);
+	return trouble != NULL ? trouble->message : problem_of_triggers(source);
+}
+
+/* chs_source_problem does so for a source by its number. */
+PG_FUNCTION_INFO_V1(chs_source_problem);
+Datum
+chs_source_problem(PG_FUNCTION_ARGS)
+{
+	const Live *live = chs_catalog_live_at(GetActiveSnapshot());
+	const Source *source = chs_source_find(live, PG_GETARG_INT32(0));
+	char	   *problem = source ? chs_source_problem_text(live, source) : NULL;
+
+	if (problem == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(problem));
 }

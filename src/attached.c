@@ -342,6 +342,20 @@ take_row(const Live *live, const Source *source, const KeptRow *row, const Mappe
 		take_updated(live, source, &found_old, &found_new, row);
 }
 
+/*
+ * chs_attached_retry has the customer of a row rebuilt if the row can be used now,
+ * and returns NULL, or why it cannot.
+ */
+const Trouble *
+chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped)
+{
+	Found		found = find_event(live, source, mapped->values, mapped->nulls, mapped->trouble);
+
+	if (found.usable)
+		chs_capture_rebuild(live, found.event.customer_id);
+	return found.trouble;
+}
+
 /* ----------------------------------------------------------------- flushing */
 
 /* Writes down the rows that are put aside, and removes those that are gone. */

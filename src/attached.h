@@ -7,10 +7,12 @@
 
 #include "compat.h"
 #include "commands/trigger.h"
+#include "source.h"
 
 extern void chs_attached_flush(void);
 extern bool chs_attached_is_pending(void);
 extern void chs_attached_forget(SubTransactionId subid);
+extern const Trouble *chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped);
 extern bool chs_attached_is_truncated(TriggerData *trigdata);
 
 #endif							/* CHS_ATTACHED_H */

@@ -409,7 +409,8 @@ read_live(Snapshot snapshot, int version)
 	else
 		read_version(l, version);
 	read_rules(l);
-	l->sources = chs_source_list(l->context, &l->nsources);
+	l->sources = chs_source_list(l->context, false, &l->nsources);
+	l->customer_sources = chs_source_list(l->context, true, &l->ncustomer_sources);
 	PopActiveSnapshot();
 	SPI_finish();
 	chs_catalog_become_caller(&saved);

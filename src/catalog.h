@@ -74,7 +74,9 @@ typedef struct Live
 	int			nrules;
 	EventRule  *rules;
 	int			nsources;
-	struct Source *sources;		/* the first is chs.customer_events */
+	struct Source *sources;		/* of events; the first is chs.customer_events */
+	int			ncustomer_sources;
+	struct Source *customer_sources;
 	int			nversions;		/* up to the live one, ascending */
 	VersionTime *versions;
 } Live;

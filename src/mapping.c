@@ -592,13 +592,7 @@ evaluate_query(Batch *b)
 	Datum		array;
 
 	for (int i = 0; i < b->n; i++)
-	{
-		HeapTupleHeader header = DatumGetHeapTupleHeader(heap_copy_tuple_as_datum(b->tuples[i], desc));
-
-		HeapTupleHeaderSetTypeId(header, type);
-		HeapTupleHeaderSetTypMod(header, -1);
-		elements[i] = PointerGetDatum(header);
-	}
+		elements[i] = heap_copy_tuple_as_datum(b->tuples[i], desc);
 	array = PointerGetDatum(construct_array(elements, b->n, type, -1, false, TYPALIGN_DOUBLE));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

@@ -34,15 +34,23 @@
 
 /* ------------------------------------------------------------- the table */
 
-/* chs_source_list reads chs.sources as the active snapshot sees it, within SPI. */
+const char *const chs_customer_attributes[] = {"name", "email", "segment", "created_at", "churned_at"};
+
+/*
+ * chs_source_list reads from chs.sources, as the active snapshot sees it and within
+ * SPI, the sources of events, or those of customers.
+ */
 Source *
-chs_source_list(MemoryContext context, int *n)
+chs_source_list(MemoryContext context, bool of_customers, int *n)
 {
 	Source	   *sources;
 	MemoryContext caller;
 
-	if (SPI_execute("SELECT source_id, relation, customer_key, customer, event_type, occurred_at, event_data, owner"
-					" FROM chs.sources ORDER BY source_id", true, 0) != SPI_OK_SELECT)
+	if (SPI_execute(psprintf("SELECT source_id, relation, customer_key, customer, event_type, occurred_at, event_data, owner,"
+							 " attributes ->> 'name', attributes ->> 'email', attributes ->> 'segment',"
+							 " attributes ->> 'created_at', attributes ->> 'churned_at'"
+							 " FROM chs.sources WHERE %s ORDER BY source_id",
+							 of_customers ? "kind = 'customers'" : "kind = 'events'"), true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.sources");
 	caller = MemoryContextSwitchTo(context);
 	*n = (int) SPI_processed;
@@ -52,9 +60,9 @@ chs_source_list(MemoryContext context, int *n)
 		HeapTuple	row = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
-		char	   *texts[9];
+		char	   *texts[9 + CUSTOMER_ATTRIBUTES];
 
-		for (int j = 3; j <= 8; j++)
+		for (int j = 3; j <= 8 + CUSTOMER_ATTRIBUTES; j++)
 		{
 			Datum		value = SPI_getbinval(row, desc, j, &isnull);
 
@@ -65,11 +73,19 @@ chs_source_list(MemoryContext context, int *n)
 			.relation = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull)),
 			.by_external_id = strcmp(texts[3], "external_id") == 0,
 			.customer = texts[4],.event_type = texts[5],.occurred_at = texts[6],.event_data = texts[7],
-			.owner = texts[8]
+			.owner = texts[8],.of_customers = of_customers
 		};
+		memcpy(sources[i].attributes, &texts[9], sizeof(sources[i].attributes));
 	}
 	MemoryContextSwitchTo(caller);
 	return sources;
+}
+
+/* chs_source_attribute_type returns what an attribute of customers is. */
+MappedAs
+chs_source_attribute_type(int attribute)
+{
+	return attribute < 3 ? MAPPED_TEXT : MAPPED_TIME;
 }
 
 /* chs_source_find returns a source of the live version, or NULL. */
@@ -79,6 +95,9 @@ chs_source_find(const Live *live, int source_id)
 	for (int i = 0; i < live->nsources; i++)
 		if (live->sources[i].source_id == source_id)
 			return &live->sources[i];
+	for (int i = 0; i < live->ncustomer_sources; i++)
+		if (live->customer_sources[i].source_id == source_id)
+			return &live->customer_sources[i];
 	return NULL;
 }
 
@@ -260,6 +279,19 @@ check_owner(const Source *source, Oid relation, Oid *owner)
 	return NULL;
 }
 
+/* The mapping of a table of customers. */
+static Mapping *
+compile_customers(const Source *source, Oid relation, Oid owner, Trouble *trouble)
+{
+	MappedColumn columns[1 + CUSTOMER_ATTRIBUTES] = {{"external_id", MAPPED_EXTERNAL_ID, source->customer}};
+
+	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
+		columns[1 + i] = (MappedColumn) {
+		chs_customer_attributes[i], chs_source_attribute_type(i), source->attributes[i] ? source->attributes[i] : "NULL"
+	};
+	return chs_mapping_compile(relation, owner, columns, lengthof(columns), trouble);
+}
+
 static Mapping *
 compile_mapping(const Live *live, const Source *source, Oid relation)
 {
@@ -272,6 +304,8 @@ compile_mapping(const Live *live, const Source *source, Oid relation)
 		[EVENT_DATA] = {"event_data", MAPPED_JSONB, source->event_data}
 	};
 
+	if (source->of_customers)
+		return compile_customers(source, relation, owner, trouble);
 	if (source->event_data == NULL && trouble == NULL)
 		columns[EVENT_DATA].text = whole_row_sql(live, relation, literal_event_type(source->event_type));
 	return chs_mapping_compile(relation, owner, columns, EVENT_COLUMNS, trouble);

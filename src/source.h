@@ -11,6 +11,10 @@
 /* chs.customer_events, the first source. */
 #define BUILTIN_SOURCE_ID 1
 
+/* What a table of customers may say of them, beside the external_id. */
+#define CUSTOMER_ATTRIBUTES 5
+extern const char *const chs_customer_attributes[CUSTOMER_ATTRIBUTES];
+
 /* A row of chs.sources. */
 typedef struct Source
 {
@@ -22,6 +26,8 @@ typedef struct Source
 	char	   *occurred_at;
 	char	   *event_data;		/* or NULL: the whole row */
 	char	   *owner;			/* whose rights they are evaluated with */
+	bool		of_customers;	/* its rows are customers, with external_ids, instead of events */
+	char	   *attributes[CUSTOMER_ATTRIBUTES];	/* of these; or NULL */
 } Source;
 
 /* A source as the rows of one table of it are read: its own, or a partition. */
@@ -36,11 +42,13 @@ typedef struct CompiledSource
 	struct _SPI_plan *plan_of_many;
 } CompiledSource;
 
-extern Source *chs_source_list(MemoryContext context, int *n);
+extern Source *chs_source_list(MemoryContext context, bool of_customers, int *n);
+extern MappedAs chs_source_attribute_type(int attribute);
 extern const Source *chs_source_find(const Live *live, int source_id);
 extern CompiledSource *chs_source_compile(const Live *live, const Source *source, Oid relation);
 extern Trouble *chs_source_try(const Source *source);
 extern char *chs_source_name(const Source *source);
+extern char *chs_source_problem_text(const Live *live, const Source *source);
 extern Trouble *chs_source_trouble(const Live *live, const Source *source);
 extern bool chs_source_event(const Datum *values, const bool *nulls, Event *event);
 extern Trouble *chs_source_check(const Live *live, const Event *event);

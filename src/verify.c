@@ -14,6 +14,7 @@
 #include "explain.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "raw.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -67,12 +68,54 @@ activity_text(const ActivityData *data)
 	return OidOutputFunctionCall(output, PointerGetDatum(chs_activity_encode(data)));
 }
 
+/* The raw events of some customers, read at once. */
+typedef struct Reading
+{
+	bool		possible;		/* the events of all sources can be read */
+	RawActivities *raw;			/* or NULL: each is read by itself */
+	int32		first_day;
+} Reading;
+
+/* What the raw events give for a customer as of a day. */
+static ActivityData *
+read_events(const Live *live, const Reading *reading, int64 customer_id, int32 day)
+{
+	ActivityData *data;
+
+	if (reading->raw == NULL || day - live->published->max_keep + 1 < reading->first_day)
+		return chs_customer_from_events(customer_id, live, day, DAY_NO_END);
+	data = chs_raw_activity(reading->raw, customer_id);
+	chs_activity_prune_to(data, day);
+	return data;
+}
+
+/*
+ * Attached tables may have no index that leads to the events of one customer, so
+ * those of many are read at once.
+ */
+static void
+read_many(const Live *live, const SPITupleTable *rows, Reading *reading)
+{
+	RawRequest	request = {
+		.live = live,.n = (int) rows->numvals,.last_day = DAY_NO_END,
+		.first_day = chs_customer_today() - 2 * live->published->max_keep
+	};
+	int64	   *customer_ids = palloc(rows->numvals * sizeof(int64));
+	bool		isnull;
+
+	for (uint64 i = 0; i < rows->numvals; i++)
+		customer_ids[i] = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
+	request.customer_ids = customer_ids;
+	reading->first_day = request.first_day;
+	reading->raw = chs_raw_read(&request);
+}
+
 /*
  * Compares the activity, with what is queued merged into it, to that of the raw
  * events.  Where a rebuild is queued, the raw events count anyway.
  */
 static void
-verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live,
+verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const Reading *reading,
 				const StoredActivity *stored, QueuedDeltas *queued)
 {
 	/* a copy to prune: the health may be of an earlier day */
@@ -88,7 +131,7 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 	/* events that no window reaches any more may have been deleted, see chs.event_retention */
 	chs_activity_prune_to(data, Max(data->day, Min(chs_customer_today(), customer->last_day)));
 	chs_scorecard_project(data, live->published);
-	expected = chs_customer_from_events(customer->customer_id, live, data->day, DAY_NO_END);
+	expected = read_events(live, reading, customer->customer_id, data->day);
 	found_text = activity_text(data);
 	expected_text = activity_text(expected);
 	if (strcmp(found_text, expected_text) != 0)
@@ -170,7 +213,8 @@ verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *liv
 }
 
 static void
-verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, const StoredHealth *health)
+verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, const Reading *reading,
+				const StoredHealth *health)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
 	StoredActivity stored = chs_customer_stored(customer_id, snapshot);
@@ -183,7 +227,8 @@ verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, co
 		report(fcinfo, &customer_id, "customer", "events, activity or health of a customer that does not exist", NULL);
 		return;
 	}
-	verify_activity(fcinfo, &customer, live, &stored, &queued);
+	if (reading->possible)
+		verify_activity(fcinfo, &customer, live, reading, &stored, &queued);
 	if (queued.any)
 		return;					/* the health is about to be calculated again */
 	if (!health->found)
@@ -272,6 +317,28 @@ verify_references(FunctionCallInfo fcinfo)
 	}
 }
 
+/*
+ * Reports the sources that do not work; false where the events of one cannot be
+ * read, so that activities cannot be compared.
+ */
+static bool
+verify_sources(FunctionCallInfo fcinfo, const Live *live)
+{
+	bool		readable = true;
+
+	for (int i = 0; i < live->nsources + live->ncustomer_sources; i++)
+	{
+		const Source *source = i < live->nsources ? &live->sources[i] : &live->customer_sources[i - live->nsources];
+		char	   *problem = chs_source_problem_text(live, source);
+
+		if (problem != NULL)
+			report(fcinfo, NULL, psprintf("source %s", chs_source_name(source)), problem, NULL);
+		if (i < live->nsources && chs_source_trouble(live, source) != NULL)
+			readable = false;
+	}
+	return readable;
+}
+
 /* chs_verify compares everything, and returns a row for each difference. */
 PG_FUNCTION_INFO_V1(chs_verify);
 Datum
@@ -281,6 +348,8 @@ chs_verify(PG_FUNCTION_ARGS)
 	OwnerRights saved;
 	Portal		portal;
 	MemoryContext scratch;
+	MemoryContext many;
+	Reading		reading = {0};
 
 	InitMaterializedSRF(fcinfo, 0);
 	chs_capture_flush_pending();
@@ -293,6 +362,8 @@ chs_verify(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "chs verify", ALLOCSET_DEFAULT_SIZES);
+	many = AllocSetContextCreate(CurrentMemoryContext, "chs verified events", ALLOCSET_DEFAULT_SIZES);
+	reading.possible = verify_sources(fcinfo, live);
 	portal = SPI_cursor_open_with_args(NULL, EVERYONE, 0, NULL, NULL, NULL, true, 0);
 	for (;;)
 	{
@@ -302,6 +373,14 @@ chs_verify(PG_FUNCTION_ARGS)
 		if (SPI_processed == 0)
 			break;
 		rows = SPI_tuptable;
+		if (reading.possible && live->nsources > 1)
+		{
+			MemoryContext caller = MemoryContextSwitchTo(many);
+
+			MemoryContextReset(many);
+			read_many(live, rows, &reading);
+			MemoryContextSwitchTo(caller);
+		}
 		for (uint64 i = 0; i < rows->numvals; i++)
 		{
 			MemoryContext caller = MemoryContextSwitchTo(scratch);
@@ -310,7 +389,7 @@ chs_verify(PG_FUNCTION_ARGS)
 
 			CHECK_FOR_INTERRUPTS();
 			verify_customer(fcinfo, DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)),
-							live, &health);
+							live, &reading, &health);
 			MemoryContextSwitchTo(caller);
 			MemoryContextReset(scratch);
 		}

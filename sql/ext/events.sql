@@ -135,3 +135,91 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_record_event(bigint, text, jsonb, timestamptz, text)
     IS 'records one event and returns its event_id; with an idempotency_key seen before, the event_id of the first';
+
+-- One INSERT for all; only if that fails each by itself, to say which it was.
+CREATE FUNCTION @extschema@.chs_record_events(events jsonb) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    broken   record;
+    recorded bigint;
+    message  text;
+    detail   text;
+    hint     text;
+    state    text;
+BEGIN
+    IF events IS NULL OR jsonb_typeof(events) <> 'array' THEN
+        RAISE EXCEPTION 'events must be a JSON array'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Write [{"customer_id": 42, "event_type": "login", "event_data": {...}}, ...].';
+    END IF;
+    SELECT e.index, f.field, f.value, f.wanted INTO broken
+    FROM (SELECT e.ordinality - 1 AS index, e.value AS event
+          FROM jsonb_array_elements(events) WITH ORDINALITY e) e
+    CROSS JOIN LATERAL (
+        SELECT NULL AS field, e.event AS value, 'an object' AS wanted, 0 AS position WHERE jsonb_typeof(e.event) <> 'object'
+        UNION ALL
+        SELECT o.key, o.value,
+               CASE WHEN o.key = 'customer_id' THEN 'a whole number'
+                    WHEN o.key = 'event_data' THEN 'an object'
+                    WHEN o.key = 'occurred_at' THEN 'a time such as "2026-01-31T12:00:00Z"'
+                    WHEN o.key IN ('event_type', 'idempotency_key') THEN 'a string'
+                    ELSE 'one of customer_id, event_type, event_data, occurred_at, idempotency_key' END, 1
+        FROM jsonb_each(CASE jsonb_typeof(e.event) WHEN 'object' THEN e.event ELSE '{}' END) o
+        WHERE NOT CASE o.key
+              WHEN 'customer_id' THEN jsonb_typeof(o.value) = 'number' AND o.value::text ~ '^-?[0-9]{1,18}$'
+              WHEN 'event_data' THEN jsonb_typeof(o.value) IN ('object', 'null')
+              WHEN 'event_type' THEN jsonb_typeof(o.value) = 'string'
+              WHEN 'idempotency_key' THEN jsonb_typeof(o.value) IN ('string', 'null')
+              WHEN 'occurred_at' THEN jsonb_typeof(o.value) = 'null' OR jsonb_typeof(o.value) = 'string'
+                   AND o.value #>> '{}' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?( ?(Z|[-+][0-9]{2}(:?[0-9]{2})?))?)?$'
+              ELSE false END
+        UNION ALL
+        SELECT r.field, NULL, 'there', 2 FROM unnest('{customer_id,event_type}'::text[]) r(field)
+        WHERE jsonb_typeof(e.event) = 'object' AND NOT e.event ? r.field) f
+    ORDER BY e.index, f.position, f.field LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '%', CASE
+            WHEN broken.value IS NULL THEN format('events[%s] has no "%s"', broken.index, broken.field)
+            WHEN broken.field IS NULL THEN format('events[%s] is no object: %s', broken.index, left(broken.value::text, 64))
+            WHEN broken.wanted LIKE 'one of %' THEN format('events[%s] has an unknown field "%s"', broken.index, left(broken.field, 64))
+            ELSE format('events[%s] has an invalid "%s": %s', broken.index, broken.field, left(broken.value::text, 64)) END
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = CASE WHEN broken.value IS NULL THEN 'An event must have customer_id and event_type.'
+                           ELSE format('It must be %s.', broken.wanted) END,
+                  HINT = 'Nothing was recorded.';
+    END IF;
+    BEGIN
+        INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at, idempotency_key)
+        SELECT (e ->> 'customer_id')::bigint, e ->> 'event_type', COALESCE(nullif(e -> 'event_data', 'null'), '{}'),
+               COALESCE((e ->> 'occurred_at')::timestamptz, now()), e ->> 'idempotency_key'
+        FROM jsonb_array_elements(events) e
+        ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING;
+        GET DIAGNOSTICS recorded = ROW_COUNT;
+        RETURN recorded;
+    EXCEPTION WHEN integrity_constraint_violation OR data_exception THEN
+        GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+            state = RETURNED_SQLSTATE;
+    END;
+    -- Which one?
+    FOR broken IN SELECT e.ordinality - 1 AS index, e.value AS event
+                  FROM jsonb_array_elements(events) WITH ORDINALITY e LOOP
+        BEGIN
+            INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
+            SELECT (e ->> 'customer_id')::bigint, e ->> 'event_type', COALESCE(nullif(e -> 'event_data', 'null'), '{}'),
+                   COALESCE((e ->> 'occurred_at')::timestamptz, now())
+            FROM (VALUES (broken.event)) v(e);
+        EXCEPTION WHEN integrity_constraint_violation OR data_exception THEN
+            GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+                state = RETURNED_SQLSTATE;
+            message := format('events[%s]: %s', broken.index, message);
+            detail := COALESCE(nullif(detail, ''), format('The event is %s.', left(broken.event::text, 200)));
+            EXIT;
+        END;
+    END LOOP;
+    RAISE EXCEPTION '%', message
+        USING ERRCODE = state, DETAIL = detail, HINT = COALESCE(nullif(hint, ''), 'Nothing was recorded.');
+END
+$$;
+COMMENT ON FUNCTION @extschema@.chs_record_events(jsonb)
+    IS 'records an array of events, all or none, and returns how many are new; an error names the index and the field';

@@ -1,0 +1,13 @@
+/*
+ * synced.h
+ *	  Tables of customers that chs.customers is kept in step with.
+ */
+#ifndef CHS_SYNCED_H
+#define CHS_SYNCED_H
+
+#include "source.h"
+
+extern void chs_synced_take_all(int source_id);
+extern Trouble *chs_synced_take(const Source *source, const MappedRow *old, const MappedRow *new);
+
+#endif							/* CHS_SYNCED_H */
