@@ -131,13 +131,61 @@ chs_attached_forget(SubTransactionId subid)
 }
 
 static HeapTuple
-keep_tuple(Kept *kept, HeapTuple tuple)
+keep_tuple(MemoryContext context, HeapTuple tuple)
 {
-	MemoryContext caller = MemoryContextSwitchTo(kept->row_context);
+	MemoryContext caller = MemoryContextSwitchTo(context);
 	HeapTuple	copy = tuple ? heap_copytuple(tuple) : NULL;
 
 	MemoryContextSwitchTo(caller);
 	return copy;
+}
+
+static void
+keep_row(Kept *kept, const KeptRow *row)
+{
+	KeptRow    *copy = &kept->rows[kept->nrows++];
+
+	*copy = *row;
+	copy->old = keep_tuple(kept->row_context, row->old);
+	copy->new = keep_tuple(kept->row_context, row->new);
+}
+
+static void
+keep_bad_row(Kept *kept, const BadRow *row)
+{
+	BadRow	   *copy = &kept->bad[kept->nbad++];
+	MemoryContext caller = MemoryContextSwitchTo(kept->bad_context);
+
+	*copy = *row;
+	copy->tuple = heap_copytuple(row->tuple);
+	copy->customer_key = row->customer_key ? pstrdup(row->customer_key) : NULL;
+	copy->trouble = row->trouble ? chs_event_trouble(row->trouble->sqlerrcode, pstrdup(row->trouble->message), NULL, NULL) : NULL;
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * chs_attached_pass_on gives what a subtransaction that is committed has kept to
+ * its parent: at its end no other subtransaction can begin.
+ */
+void
+chs_attached_pass_on(SubTransactionId subid, SubTransactionId parent)
+{
+	for (Kept *kept = innermost; kept != NULL && kept->subid == subid; kept = kept->outer)
+		kept->subid = parent;
+	/* in one piece, if they fit */
+	while (innermost != NULL && innermost->outer != NULL && innermost->outer->subid == innermost->subid &&
+		   innermost->outer->nrows + innermost->nrows <= ROWS_AT_ONCE &&
+		   innermost->outer->nbad + innermost->nbad <= ROWS_AT_ONCE)
+	{
+		Kept	   *kept = innermost;
+
+		innermost = kept->outer;
+		for (int i = 0; i < kept->nrows; i++)
+			keep_row(innermost, &kept->rows[i]);
+		for (int i = 0; i < kept->nbad; i++)
+			keep_bad_row(innermost, &kept->bad[i]);
+		MemoryContextDelete(kept->context);
+	}
 }
 
 /*
@@ -147,19 +195,15 @@ keep_tuple(Kept *kept, HeapTuple tuple)
 static void
 put_aside(const Live *live, const Source *source, Oid relation, HeapTuple tuple, char *customer_key, bool no_customer, const Trouble *trouble)
 {
-	Kept	   *kept;
-	MemoryContext caller;
+	BadRow		row = {
+		.source_id = source->source_id,.relation = relation,.tuple = tuple,.customer_key = customer_key,
+		.no_customer = no_customer,.trouble = (Trouble *) trouble
+	};
+	Kept	   *kept = current_kept();
 
-	kept = current_kept();
 	if (kept->nbad == ROWS_AT_ONCE)
 		write_bad(live, kept);
-	caller = MemoryContextSwitchTo(kept->bad_context);
-	kept->bad[kept->nbad++] = (BadRow) {
-		.source_id = source->source_id,.relation = relation,.tuple = heap_copytuple(tuple),
-		.customer_key = customer_key ? pstrdup(customer_key) : NULL,.no_customer = no_customer,
-		.trouble = trouble ? chs_event_trouble(trouble->sqlerrcode, pstrdup(trouble->message), NULL, NULL) : NULL
-	};
-	MemoryContextSwitchTo(caller);
+	keep_bad_row(kept, &row);
 }
 
 /* ---------------------------------------------------------------- customers */
@@ -433,30 +477,13 @@ evaluate_run(const KeptRow *rows, int n)
 	}
 }
 
-/*
- * chs_attached_flush counts, or puts aside, the rows that the current
- * subtransaction has kept.
- */
-void
-chs_attached_flush(void)
+static void
+flush_kept(Kept *kept)
 {
-	Kept	   *kept = innermost;
-	MemoryContext scratch;
-	MemoryContext caller;
-	bool		pushed = false;
-	int			nrows;
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs kept rows", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(scratch);
+	int			nrows = kept->nrows;
 
-	if (kept == NULL || kept->subid != GetCurrentSubTransactionId() || (kept->nrows == 0 && kept->nbad == 0))
-		return;
-	/* at the end of a transaction there is no snapshot */
-	if (!ActiveSnapshotSet())
-	{
-		PushActiveSnapshot(GetTransactionSnapshot());
-		pushed = true;
-	}
-	scratch = AllocSetContextCreate(CurrentMemoryContext, "chs kept rows", ALLOCSET_DEFAULT_SIZES);
-	caller = MemoryContextSwitchTo(scratch);
-	nrows = kept->nrows;
 	kept->nrows = 0;
 	for (int from = 0, to; from < nrows; from = to)
 	{
@@ -472,6 +499,40 @@ chs_attached_flush(void)
 		write_bad(chs_catalog_live(), kept);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(scratch);
+}
+
+/*
+ * chs_attached_flush counts, or puts aside, the rows that the current
+ * subtransaction has kept.
+ */
+void
+chs_attached_flush(void)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	bool		pushed = false;
+	Kept	   *kept = innermost;
+
+	if (kept == NULL || kept->subid != subid || !chs_attached_is_pending())
+		return;
+	/* at the end of a transaction there is no snapshot */
+	if (!ActiveSnapshotSet())
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		pushed = true;
+	}
+	/* in the order in which they came */
+	while (kept->outer != NULL && kept->outer->subid == subid)
+		kept = kept->outer;
+	flush_kept(kept);
+	while (innermost != kept)
+	{
+		Kept	   *passed_on = innermost;
+
+		while (passed_on->outer != kept)
+			passed_on = passed_on->outer;
+		flush_kept(passed_on);
+		kept = passed_on;
+	}
 	if (pushed)
 		PopActiveSnapshot();
 }
@@ -558,10 +619,8 @@ chs_capture_source(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(NULL);
 	}
 	kept = current_kept();
-	row.old = keep_tuple(kept, row.old);
-	row.new = keep_tuple(kept, row.new);
-	kept->rows[kept->nrows++] = row;
 	if (kept->nrows == ROWS_AT_ONCE)
 		chs_attached_flush();
+	keep_row(kept, &row);
 	PG_RETURN_POINTER(NULL);
 }

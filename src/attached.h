@@ -11,6 +11,7 @@
 
 extern void chs_attached_flush(void);
 extern bool chs_attached_is_pending(void);
+extern void chs_attached_pass_on(SubTransactionId subid, SubTransactionId parent);
 extern void chs_attached_forget(SubTransactionId subid);
 extern const Trouble *chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped);
 extern bool chs_attached_is_truncated(TriggerData *trigdata);

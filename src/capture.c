@@ -766,10 +766,13 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 
 static void
 at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
-					  SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
+					  SubTransactionId parent, void *arg pg_attribute_unused())
 {
 	if (event == SUBXACT_EVENT_PRE_COMMIT_SUB)
+	{
+		chs_attached_pass_on(subid, parent);
 		chs_capture_flush_pending();
+	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		while (innermost != NULL && innermost->subid >= subid)

@@ -338,6 +338,13 @@ compile_columns(void *arg)
 		m->sql[i] = converted_sql(m->as[i], m->given_sql[i], m->given_type[i]);
 		m->states[i] = compile_sql(m, rel, m->sql[i]);
 	}
+	/* of a row that is no event the others are not to fail */
+	for (int i = 0; !m->direct && m->guard >= 0 && i < m->ncolumns; i++)
+		if (i != m->guard)
+		{
+			m->sql[i] = psprintf("CASE WHEN %s IS NOT NULL THEN %s END", m->sql[m->guard], m->sql[i]);
+			m->states[i] = compile_sql(m, rel, m->sql[i]);
+		}
 	MemoryContextSwitchTo(caller);
 	if (m->by_query)
 	{
@@ -368,11 +375,12 @@ copy_trouble(const Trouble *t)
 
 /*
  * chs_mapping_compile compiles the expressions of a table, in a memory context of
- * its own below CacheMemoryContext.  If that fails, or is known to be of no use, it
- * says so in broken.
+ * its own below CacheMemoryContext.  Where the one with the number guard, if there
+ * is one, is NULL, the others are, too.  If compiling fails, or is known to be of no
+ * use, broken says so.
  */
 Mapping *
-chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns, Trouble *broken)
+chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns, int guard, Trouble *broken)
 {
 	MemoryContext context = AllocSetContextCreate(CacheMemoryContext, "chs mapping", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
@@ -383,16 +391,18 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 	m->relation = relation;
 	m->owner = owner;
 	m->ncolumns = ncolumns;
+	m->guard = guard;
 	for (int i = 0; i < ncolumns; i++)
 	{
 		m->as[i] = columns[i].as;
-		m->given_sql[i] = pstrdup(columns[i].text);
+		m->given_sql[i] = pstrdup(columns[i].text ? columns[i].text : "NULL");
 	}
 	MemoryContextSwitchTo(caller);
 	if (broken == NULL)
 		broken = chs_mapping_try(compile_columns, m);
 	MemoryContextSwitchTo(context);
 	m->broken = broken ? copy_trouble(broken) : NULL;
+	m->direct &= !broken;
 	MemoryContextSwitchTo(caller);
 	return m;
 }

@@ -50,6 +50,7 @@ typedef struct Mapping
 	Oid			relation;
 	Oid			owner;
 	int			ncolumns;
+	int			guard;			/* the column without which the others are not evaluated; or -1 */
 	MappedAs	as[MAX_MAPPED_COLUMNS];
 	char	   *sql[MAX_MAPPED_COLUMNS];	/* over a row that is called event_row */
 	Oid			given_type[MAX_MAPPED_COLUMNS];	/* before it was converted */
@@ -72,7 +73,7 @@ typedef struct MappedRow
 
 extern char *chs_mapping_canonical(Relation rel, const MappedColumn *column);
 extern Mapping *chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns,
-									 Trouble *broken);
+									 int guard, Trouble *broken);
 extern void chs_mapping_free(Mapping *mapping);
 extern void chs_mapping_evaluate_directly(Mapping *mapping, TupleTableSlot *slot, Datum *values, bool *nulls);
 extern void chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows);

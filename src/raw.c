@@ -220,14 +220,18 @@ key_type(const Mapping *m)
 static char *
 key_sql(const Mapping *m)
 {
-	return key_type(m) == TEXTOID ? m->sql[EVENT_CUSTOMER] : psprintf("(%s)", m->given_sql[EVENT_CUSTOMER]);
+	return psprintf(key_type(m) == TEXTOID ? "(%s)::pg_catalog.text" : "(%s)", m->given_sql[EVENT_CUSTOMER]);
 }
 
-/* A condition on the time, by the column's own type, so that its index fits; of $2 and $3. */
+/*
+ * A condition on the time, of $2 and $3; by the column's own type, so that its index
+ * fits, where it cannot fail for rows that are no events.
+ */
 static char *
-time_sql(const Mapping *m, const char *time)
+time_sql(const Mapping *m)
 {
-	const char *as = m->given_type[EVENT_OCCURRED_AT] == TIMESTAMPOID || m->given_type[EVENT_OCCURRED_AT] == DATEOID ?
+	const char *time = m->direct ? psprintf("(%s)", m->given_sql[EVENT_OCCURRED_AT]) : m->sql[EVENT_OCCURRED_AT];
+	const char *as = !m->direct ? "%s" : m->given_type[EVENT_OCCURRED_AT] == TIMESTAMPOID || m->given_type[EVENT_OCCURRED_AT] == DATEOID ?
 		"pg_catalog.timezone('UTC', %s)" : "%s";
 
 	return psprintf("%s >= %s AND %s < %s", time, psprintf(as, "$2"), time, psprintf(as, "$3"));
@@ -240,7 +244,7 @@ query_of_one(const Source *source, const Mapping *m)
 	return psprintf("SELECT $4, %s, %s, %s FROM %s AS event_row"
 					" WHERE %s OPERATOR(pg_catalog.=) $1 AND %s",
 					m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT], m->sql[EVENT_DATA], from_sql(source),
-					key_sql(m), time_sql(m, psprintf("(%s)", m->given_sql[EVENT_OCCURRED_AT])));
+					key_sql(m), time_sql(m));
 }
 
 /* The query of those of the customers whose keys are $1 and numbers $4. */
@@ -249,11 +253,10 @@ query_of_many(const Source *source, const Mapping *m)
 {
 	return psprintf("SELECT k.customer_id, e.event_type, e.occurred_at, e.event_data"
 					" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4)) k(key, customer_id)"
-					" JOIN (SELECT %s AS key, (%s) AS time, %s AS event_type, %s AS occurred_at, %s AS event_data"
-					"       FROM %s AS event_row) e ON e.key OPERATOR(pg_catalog.=) k.key"
-					" WHERE %s",
-					key_sql(m), m->given_sql[EVENT_OCCURRED_AT], m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT],
-					m->sql[EVENT_DATA], from_sql(source), time_sql(m, "e.time"));
+					" JOIN (SELECT %s AS key, %s AS event_type, %s AS occurred_at, %s AS event_data"
+					"       FROM %s AS event_row WHERE %s) e ON e.key OPERATOR(pg_catalog.=) k.key",
+					key_sql(m), m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT],
+					m->sql[EVENT_DATA], from_sql(source), time_sql(m));
 }
 
 /* Reads an external_id as a key of the expression's type; false where it is none. */

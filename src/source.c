@@ -289,7 +289,7 @@ compile_customers(const Source *source, Oid relation, Oid owner, Trouble *troubl
 		columns[1 + i] = (MappedColumn) {
 		chs_customer_attributes[i], chs_source_attribute_type(i), source->attributes[i] ? source->attributes[i] : "NULL"
 	};
-	return chs_mapping_compile(relation, owner, columns, lengthof(columns), trouble);
+	return chs_mapping_compile(relation, owner, columns, lengthof(columns), -1, trouble);
 }
 
 static Mapping *
@@ -308,7 +308,7 @@ compile_mapping(const Live *live, const Source *source, Oid relation)
 		return compile_customers(source, relation, owner, trouble);
 	if (source->event_data == NULL && trouble == NULL)
 		columns[EVENT_DATA].text = whole_row_sql(live, relation, literal_event_type(source->event_type));
-	return chs_mapping_compile(relation, owner, columns, EVENT_COLUMNS, trouble);
+	return chs_mapping_compile(relation, owner, columns, EVENT_COLUMNS, EVENT_TYPE, trouble);
 }
 
 static void
