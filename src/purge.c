@@ -77,6 +77,10 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 				   " WHERE c.customer_id = $1 AND s.source_id = r.source_id"
 				   " AND r.customer_key = CASE s.customer_key WHEN 'external_id' THEN c.external_id ELSE c.customer_id::text END",
 				   customer_id, SPI_OK_DELETE);
+	/* copies of rows that were put aside */
+	(void) execute("DELETE FROM chs.rejected_events r USING chs.sources s, chs.customers c WHERE s.source_id = r.source_id"
+				   " AND c.customer_id = $1 AND r.customer_key = CASE WHEN s.customer_key = 'external_id'"
+				   " THEN c.external_id ELSE c.customer_id::pg_catalog.text END", customer_id, SPI_OK_DELETE);
 	(void) execute("UPDATE chs.customers SET parent_id = NULL WHERE parent_id = $1", customer_id, SPI_OK_UPDATE);
 	events = execute("DELETE FROM chs.customer_events WHERE customer_id = $1", customer_id, SPI_OK_DELETE);
 	(void) execute("DELETE FROM chs.customers WHERE customer_id = $1", customer_id, SPI_OK_DELETE);

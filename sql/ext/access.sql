@@ -59,7 +59,7 @@ BEGIN ATOMIC
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
             'chs.daily_scores', 'chs.daily_factor_scores', 'chs.status_changes', 'chs.status_movements',
             'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
-        -- send events, by INSERT, COPY or chs_record_event
+        -- send events, by INSERT, COPY, chs_record_event or chs_record_events
         ('record', 'INSERT', ARRAY['chs.customer_events']),
         ('record', 'SELECT (event_id, customer_id, idempotency_key)', ARRAY['chs.customer_events']),
         ('record', 'SELECT', ARRAY['chs.event_types']),
@@ -68,7 +68,8 @@ BEGIN ATOMIC
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.event_types', 'chs.recommendations', 'chs.plugins']),
         ('administer', 'SELECT, INSERT', ARRAY['chs.scorecard_versions', 'chs.scorecard_version_factors']),
-        ('administer', 'SELECT', ARRAY['chs.scorecard_changes', 'chs.draft_changes', 'chs.retention']),
+        ('administer', 'SELECT', ARRAY['chs.scorecard_changes', 'chs.draft_changes', 'chs.retention', 'chs.sources', 'chs.source_status',
+            'chs.rejected_events']),
         ('administer', 'EXECUTE', ARRAY[
             'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
             'ROUTINE @extschema@.chs_scorecard_import(jsonb)',
@@ -78,11 +79,12 @@ BEGIN ATOMIC
             'ROUTINE chs.add_metrics(text, text, jsonb)', 'ROUTINE chs.register_plugin(text)',
             'ROUTINE chs.warn_of_deleted_events(jsonb)',
             'ROUTINE @extschema@.chs_attach(regclass, text, text, text, text, text)', 'ROUTINE @extschema@.chs_detach(regclass)',
+            'ROUTINE @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text)',
             'ROUTINE chs.scale_weights(text, text, double precision)']),
         -- do the workers' job by hand, look after them, repair
         ('operate', 'SELECT', ARRAY[
             'chs.customers', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
-            'chs.rejected_events', 'chs.retention', 'chs.retention_status',
+            'chs.source_status', 'chs.rejected_events', 'chs.retention', 'chs.retention_status',
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.scorecard_versions', 'chs.simulation_summary']),
         ('operate', 'EXECUTE', ARRAY[
@@ -90,7 +92,7 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',
             'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_verify()',
             'ROUTINE @extschema@.chs_purge_customer(bigint)',
-            'ROUTINE @extschema@.chs_refresh(bigint)',
+            'ROUTINE @extschema@.chs_retry_rejected(regclass)', 'ROUTINE @extschema@.chs_refresh(bigint)',
             'ROUTINE @extschema@.chs_pause(text)', 'ROUTINE @extschema@.chs_resume()',
             'ROUTINE chs.worker_status_now()', 'ROUTINE chs.queue_status_now()'])
         ) AS g(may, privileges, objects), unnest(g.objects) AS o(object);

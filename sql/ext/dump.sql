@@ -57,6 +57,8 @@ SELECT chs.dump('chs.scorecard_versions');
 SELECT chs.dump('chs.scorecard_version_factors');
 SELECT chs.dump('chs.event_types');
 SELECT chs.dump('chs.customers');
+SELECT chs.dump('chs.sources');
+SELECT chs.dump('chs.rejected_events');
 DROP FUNCTION chs.dump(regclass);
 
 -- These two ship no rows, and their foreign keys check nothing at an insert.
@@ -67,3 +69,5 @@ SELECT pg_catalog.pg_extension_config_dump('chs.retention', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.customers_customer_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events_event_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.health_scores_health_score_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('chs.sources_source_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('chs.rejected_events_rejected_id_seq', '');

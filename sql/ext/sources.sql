@@ -137,7 +137,7 @@ CREATE FUNCTION chs.source_problem(source_id integer) RETURNS text
 COMMENT ON FUNCTION chs.source_problem(integer) IS 'what keeps a source from working, NULL if nothing does';
 
 CREATE VIEW chs.source_status WITH (security_invoker) AS
-SELECT s.source_id, s.relation, s.kind, chs.source_problem(s.source_id) AS problem,
+SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.source_id) AS problem,
        (SELECT count(*) FROM chs.rejected_events r WHERE r.source_id = s.source_id) AS rejected,
        s.attached_at
 FROM chs.sources s;
