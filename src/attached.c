@@ -16,6 +16,7 @@
 #include "executor/nodeHash.h"
 #include "miscadmin.h"
 #include "rejected.h"
+#include "restore.h"
 #include "source.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -34,6 +35,7 @@ typedef struct KeptRow
 	Oid			relation;
 	HeapTuple	old;
 	HeapTuple	new;
+	bool		restored;		/* from a dump, which also has the rows that are put aside */
 } KeptRow;
 
 /* A row that is to be put aside, or, without a trouble, that was. */
@@ -378,7 +380,12 @@ take_row(const Live *live, const Source *source, const KeptRow *row, const Mappe
 		found_old = find_event(live, source, old->values, old->nulls, old->trouble);
 	if (row->new != NULL)
 		found_new = find_event(live, source, new->values, new->nulls, new->trouble);
-	if (row->old == NULL)
+	if (row->restored)
+	{
+		if (found_new.usable)
+			chs_capture_rebuild(live, found_new.event.customer_id);
+	}
+	else if (row->old == NULL)
 		take_inserted(live, source, row->relation, &found_new, row->new);
 	else if (row->new == NULL)
 		take_deleted(live, source, row->relation, &found_old, row->old);
@@ -612,6 +619,9 @@ chs_capture_source(PG_FUNCTION_ARGS)
 	row.old = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? NULL : trigdata->tg_trigtuple;
 	row.new = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? trigdata->tg_trigtuple :
 		TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : NULL;
+	row.restored = row.old == NULL && chs_restore_is_on(trigdata->tg_relation);
+	if (row.restored)
+		chs_restore_hold_worker();
 	compiled = chs_source_compile(live, source, row.relation);
 	if (compiled->mapping->direct)
 	{

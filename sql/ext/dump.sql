@@ -61,7 +61,7 @@ SELECT chs.dump('chs.sources');
 SELECT chs.dump('chs.rejected_events');
 DROP FUNCTION chs.dump(regclass);
 
--- These two ship no rows, and their foreign keys check nothing at an insert.
+-- These ship no rows, and no foreign key of theirs checks anything at an insert.
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.health_scores', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.retention', '');

@@ -29,6 +29,10 @@ VALUES ('a', 'smb', '2020-01-01', 3), ('b', 'edu', '2020-01-01', NULL), ('c', NU
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 SELECT c, 'login', '{"ip_address": "x"}', now() - c * interval '1 day' FROM generate_series(1, 3) c, generate_series(1, 5);
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2, 'survey', '{"rating": 9}'), (3, 'survey', '{"rating": 3}');
+CREATE TABLE public.calls (customer bigint, path text, at timestamptz);
+INSERT INTO public.calls SELECT 1 + n % 3, 'p' || n % 2, now() - n * interval '1 hour' FROM generate_series(1, 60) n;
+SELECT chs_attach('public.calls', 'customer', $$'api_call'$$, 'at', $$jsonb_build_object('endpoint', path)$$);
+INSERT INTO public.calls VALUES (3, 'new', now()), (4711, 'of nobody', now());
 UPDATE chs.event_types SET required = '{plan}' WHERE event_type = 'login';   -- which the logins that are there do not have
 ));
 wait_folded('company');
@@ -87,6 +91,8 @@ sub restored
 	is($node->safe_psql($database, $scores), $scores_before, "$what: same scores");
 	is($node->safe_psql($database, 'SELECT * FROM chs_verify()'), '', "$what: rightly");
 	is(dump_of($database), $dump_before, "$what: the second dump equals the first");
+	is($node->safe_psql($database, q(INSERT INTO public.calls VALUES (1, 'after', now());
+			SELECT value FROM chs_explain(1) WHERE metric = 'api_calls')), '21', "$what: attached tables go on");
 	is($node->safe_psql($database, q(INSERT INTO chs.customers (name) VALUES ('d') RETURNING customer_id)), '4', "$what: numbers go on");
 }
 
@@ -120,8 +126,9 @@ is($node->safe_psql('from_schema', q(
 $node->safe_psql('postgres', 'CREATE ROLE operator LOGIN BYPASSRLS; GRANT pg_read_all_data TO operator');
 $node->command_ok([ 'pg_dump', '-U', 'operator', '-a', '-f', "$directory/operator", 'company' ], 'dump as a reader of all data');
 $node->safe_psql('postgres', 'CREATE DATABASE from_operator');
+$node->command_ok([ @psql, '-f', "$directory/schema", 'from_operator' ], 'schema for no superuser');
 $node->safe_psql('from_operator', q(
-	CREATE EXTENSION chs;
+	GRANT ALL ON public.calls TO operator;
 	GRANT ALL ON ALL TABLES IN SCHEMA chs TO operator;
 	GRANT ALL ON ALL SEQUENCES IN SCHEMA chs TO operator));
 $node->safe_psql('postgres', 'CREATE DATABASE from_stranger TEMPLATE from_operator');
@@ -181,14 +188,14 @@ ok($node->poll_query_until('from_schema', 'SELECT EXISTS (SELECT FROM chs.custom
 is($node->safe_psql('company', q(
 	SELECT string_agg(c.relname, ' ' ORDER BY c.relname)
 	FROM pg_extension e, unnest(e.extconfig) config JOIN pg_class c ON c.oid = config
-	WHERE e.extname = 'chs' AND c.relkind = 'r' AND c.relname NOT IN ('customer_events', 'health_scores')
+	WHERE e.extname = 'chs' AND c.relkind = 'r' AND c.relname NOT IN ('customer_events', 'health_scores', 'retention')
 	  AND (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgname IN ('restore_begin', 'restore_end')) <> 2)),
 	'', 'every table that is dumped makes room for a dump');
 is($node->safe_psql('company', q(
 	SELECT string_agg(c.relname, ' ' ORDER BY c.relname)
 	FROM pg_class c JOIN pg_extension e ON e.extname = 'chs' AND c.oid <> ALL (e.extconfig)
 	WHERE c.relnamespace = 'chs'::regnamespace AND c.relkind IN ('r', 'p', 'S'))),
-	'activity customer_health failures health_counts queue shipped', 'and no other one is left out of dumps by mistake');
+	'activity customer_health failures health_counts jobs pause queue shipped', 'and no other one is left out of dumps by mistake');
 
 $node->stop;
 done_testing;
