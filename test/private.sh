@@ -52,13 +52,15 @@ private_quiet() {
 }
 
 # private_packages GROUP...: installs the Debian packages of the groups that are
-# missing.  server: what builds and runs the extension; test: what tests need.
+# missing.  server: what builds and runs the extension; test: what tests need;
+# clients: what reads the views as BI tools do.
 private_packages() {
 	local group package log sudo='' wanted=() missing=()
 	for group in "$@"; do
 		case $group in
 			server) wanted+=("postgresql-$PGMAJOR" "postgresql-server-dev-$PGMAJOR" gcc make) ;;
 			test) wanted+=("postgresql-$PGMAJOR-pgtap" libipc-run-perl perl) ;;
+			clients) wanted+=(python3-psycopg2 python3-psycopg python3-sqlalchemy python3-pyodbc odbc-postgresql unixodbc libpostgresql-jdbc-java) ;;
 			*) wanted+=("$group") ;;
 		esac
 	done
