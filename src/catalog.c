@@ -458,6 +458,24 @@ chs_catalog_live(void)
 	return live;
 }
 
+/* Returns the number of the newest version that a snapshot, or for NULL the latest one, sees; 0 for none. */
+static int
+newest_version(Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS), AccessShareLock);
+	Relation	index = index_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS_PKEY), AccessShareLock);
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
+	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	bool		isnull;
+	int			version = HeapTupleIsValid(tuple) ?
+		DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull)) : 0;
+
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return version;
+}
+
 /*
  * chs_catalog_recheck_live has the live version read again if there is a newer
  * one.  For whoever is woken by the commit that published it, because that comes
@@ -466,18 +484,36 @@ chs_catalog_live(void)
 void
 chs_catalog_recheck_live(void)
 {
-	Relation	rel = table_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS), AccessShareLock);
-	Relation	index = index_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS_PKEY), AccessShareLock);
-	SysScanDesc scan = systable_beginscan_ordered(rel, index, NULL, 0, NULL);
-	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
-	bool		isnull;
+	int			version = newest_version(NULL);
 
-	if (live != NULL && HeapTupleIsValid(tuple) &&
-		DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull)) != live->version)
+	if (live != NULL && version != 0 && version != live->version)
 		live_is_stale = true;
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Returns the version of the cache, as far as it follows the snapshot: the message
+ * that invalidates the cache comes a little after the commit that published, and
+ * is looked for when a lock is taken, but a snapshot sees the commit at once.
+ */
+static const Live *
+live_not_before(Snapshot snapshot)
+{
+	static SnapshotData checked;	/* with it the cache has been looked at: its extent */
+	static uint64 checked_serial = 0;
+	const Live *latest = chs_catalog_live();
+
+	/* in a range of transactions those that run become only fewer, so as many are the same ones */
+	if (checked_serial == latest->serial && checked.xmin == snapshot->xmin && checked.xmax == snapshot->xmax &&
+		checked.xcnt == snapshot->xcnt && checked.subxcnt == snapshot->subxcnt && !snapshot->suboverflowed)
+		return latest;
+	if (newest_version(snapshot) > latest->version)
+	{
+		live_is_stale = true;
+		latest = chs_catalog_live();
+	}
+	checked = *snapshot;
+	checked_serial = latest->serial;
+	return latest;
 }
 
 /*
@@ -491,7 +527,7 @@ chs_catalog_live_at(Snapshot snapshot)
 	static Live *earlier = NULL;
 	static FullTransactionId earlier_than;
 	static SnapshotData seen;	/* by which it was read: xmin, xmax and xcnt */
-	const Live *latest = chs_catalog_live();
+	const Live *latest = live_not_before(snapshot);
 	Live	   *fresh;
 
 	if (FullTransactionIdPrecedes(latest->published_by, chs_catalog_snapshot_horizon(snapshot)) ||

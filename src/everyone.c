@@ -343,6 +343,8 @@ chs_recalculate_all(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("customers that other transactions have locked, or that failed, were left out"),
 				 errhint("See chs.failures, or run it again when those have ended.")));
+	else
+		chs_progress_end_backfill();
 	chs_progress_end(&job);
 	PG_RETURN_VOID();
 }
@@ -397,6 +399,8 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 							   "the rebuilds of %d customers, which other transactions had locked or which failed, are queued",
 							   nskipped, nskipped),
 				 errhint("See chs.failures.")));
+	else
+		chs_progress_end_backfill();
 	chs_progress_end(&job);
 	PG_RETURN_VOID();
 }

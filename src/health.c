@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "explain.h"
+#include "progress.h"
 #include "settings.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -77,6 +78,7 @@ chs_health_open(HealthTables *tables)
 	chs_table_open(&tables->history, chs_catalog_relation(CHS_HEALTH_SCORES), false);
 	tables->context = CurrentMemoryContext;
 	tables->ncounts = 0;
+	tables->nbackfilled = 0;
 	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
 }
 
@@ -191,6 +193,8 @@ chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Sna
 	if (tables->ncounts > 0 &&
 		append_counts(tables, snapshot) >= Max(MAX_COUNT_ROWS, 2 * live->published->nsegments))
 		sum_counts(claim);
+	if (tables->nbackfilled > 0)
+		chs_progress_backfill(live->series_version, tables->nbackfilled);
 	chs_table_close(&tables->history);
 	chs_table_close(&tables->health);
 	chs_table_close(&tables->activity);
@@ -210,6 +214,7 @@ chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredA
 	values[3] = FullTransactionIdGetDatum(folded_to);
 	if (!chs_table_store(&tables->activity, stored->row, values, nulls, lengthof(values)))
 		elog(ERROR, "activity of customer %lld was written concurrently", (long long) customer_id);
+	tables->nbackfilled += stored->row != NULL && stored->series_version < series_version;
 }
 
 /* The row of chs.customer_health that is to be replaced, and what was recorded last. */

@@ -29,6 +29,7 @@ typedef struct HealthTables
 	OwnTable	history;
 	Oid			history_sequence;
 	MemoryContext context;
+	int			nbackfilled;	/* activities that now count what an earlier version did not */
 	int			ncounts;
 	HealthCount counts[MAX_COUNTED_SEGMENTS];	/* to be appended to chs.health_counts */
 } HealthTables;

@@ -25,6 +25,7 @@
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 static const char *const job_names[] = {
@@ -166,5 +167,63 @@ chs_progress_end(Job *job)
 	commit(job);
 	if (job->commits)
 		(void) LockRelease(&tag, ExclusiveLock, true);
+	SPI_finish();
+}
+
+/* ------------------------------------------------------------- the backfill */
+
+/*
+ * A version that needs what activities do not count has them made again, by
+ * whoever folds or scores a customer next: workers, for the most part.  So this job
+ * belongs to no session, and has no place where it goes on: what is left are the
+ * customers whose health is of an earlier version.
+ */
+
+/*
+ * chs_progress_backfill notes that activities of so many customers count the
+ * series of a version now.  The row stays locked until the transaction ends.
+ */
+void
+chs_progress_backfill(int series_version, int ncustomers)
+{
+	Oid			types[] = {INT4OID, INT4OID, INT4OID};
+	Datum		args[3];
+
+	args[0] = Int32GetDatum(series_version);
+	args[1] = Int32GetDatum(ncustomers);
+	args[2] = Int32GetDatum(MyProcPid);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	chs_catalog_execute("UPDATE chs.jobs SET done = done + $2, total = greatest(total, done + $2), pid = $3,"
+						" updated_at = clock_timestamp() WHERE job = 'backfill' AND basis = 'version ' || $1",
+						lengthof(types), types, args, NULL);
+	/* the first ones: once for a version, everyone is counted */
+	if (SPI_processed == 0)
+		chs_catalog_execute("INSERT INTO chs.jobs (job, phase, done, total, basis, pid, lock_number,"
+							"  started_at, run_started_at, run_started_done, updated_at)"
+							" SELECT 'backfill', 'counting for version ' || $1, $2, greatest($2, (SELECT count(*) FROM chs.activity)),"
+							"  'version ' || $1, $3, 0, n, n, $2, n"
+							" FROM clock_timestamp() n"
+							" ON CONFLICT (job) DO UPDATE SET (phase, done, total, basis, pid,"
+							"  started_at, run_started_at, run_started_done, updated_at, finished_at) ="
+							" ROW(excluded.phase, excluded.done + CASE WHEN jobs.basis = excluded.basis THEN jobs.done ELSE 0 END,"
+							"  excluded.total, excluded.basis, excluded.pid,"
+							"  excluded.started_at, excluded.started_at, excluded.done, excluded.updated_at, NULL)",
+							lengthof(types), types, args, NULL);
+	SPI_finish();
+}
+
+/* chs_progress_end_backfill marks it finished: everyone's health is of what is live. */
+void
+chs_progress_end_backfill(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	chs_catalog_execute("UPDATE chs.jobs SET phase = 'finished', total = done, pid = NULL,"
+						" updated_at = clock_timestamp(), finished_at = clock_timestamp()"
+						" WHERE job = 'backfill' AND finished_at IS NULL",
+						0, NULL, NULL, NULL);
+	PopActiveSnapshot();
 	SPI_finish();
 }

@@ -27,6 +27,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "progress.h"
 #include "restore.h"
 #include "settings.h"
 #include "storage/ipc.h"
@@ -51,10 +52,13 @@
 
 /*
  * So many customers are looked at for stale health between two looks at the queue;
- * up to so many times as many while few of them are stale.
+ * more while few of them are stale, and fewer where it takes longer than so long, in
+ * milliseconds.
  */
 #define RESCORE_SLICE 1000
+#define MIN_RESCORE_SLICE 10
 #define MAX_RESCORE_SLICE 8000
+#define RESCORE_SLICE_MS 200
 
 /* So many batches are folded between two slices of rescoring, at most. */
 #define FOLD_BETWEEN_SLICES 8
@@ -467,12 +471,28 @@ is_rescored(const Rescoring *rescoring)
 		my_database->rescored_version == rescoring->version;
 }
 
+/*
+ * How many customers the next slice is to look at, after one of which so many were
+ * stale and which took so long.  Those whose activities are made again from their
+ * events take a thousand times as long as others.
+ */
+static int
+next_slice(int limit, int nscored, long milliseconds)
+{
+	if (milliseconds > RESCORE_SLICE_MS)
+		return Max((int) ((int64) limit * RESCORE_SLICE_MS / milliseconds), MIN_RESCORE_SLICE);
+	if (nscored > limit / 8)
+		return Min(limit * 2, RESCORE_SLICE);
+	return Min(limit * 2, MAX_RESCORE_SLICE);
+}
+
 /* Rescores the next slice of the customers whose health is stale. */
 static void
 rescore_slice(Work *work)
 {
 	Rescoring  *rescoring = &work->rescoring;
 	Rescoring	now = {.last_customer_id = PG_INT64_MIN,.slice = RESCORE_SLICE};
+	bool		is_everyone;
 	int			limit;
 	int			nscored;
 	int			n;
@@ -496,11 +516,14 @@ rescore_slice(Work *work)
 	limit = Min(rescoring->slice, chs_batch_size);
 	n = chs_everyone_rescore_stale(&work->folding.claim, &rescoring->last_customer_id, limit,
 								   &nscored, &rescoring->skipped);
+	rescoring->done = n < limit;
+	is_everyone = rescoring->done && !rescoring->skipped && work->folding.claim.parts == 1;
+	if (is_everyone)
+		chs_progress_end_backfill();
 	end_batch();
 	rescoring->ncustomers += nscored;
-	rescoring->slice = nscored > limit / 8 ? RESCORE_SLICE : Min(rescoring->slice * 2, MAX_RESCORE_SLICE);
-	rescoring->done = n < limit;
-	if (rescoring->done && !rescoring->skipped && work->folding.claim.parts == 1)
+	rescoring->slice = next_slice(limit, nscored, TimestampDifferenceMilliseconds(now.started_at, GetCurrentTimestamp()));
+	if (is_everyone)
 		note_rescored(rescoring);
 }
 

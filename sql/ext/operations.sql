@@ -17,7 +17,7 @@ CREATE TABLE chs.jobs (
     finished_at      timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE chs.jobs IS 'the latest run of each long job, and where the next call goes on with one that was interrupted; delete its row to have it begin anew';
-COMMENT ON COLUMN chs.jobs.job IS 'rebuild or recalculate';
+COMMENT ON COLUMN chs.jobs.job IS 'rebuild, recalculate or backfill';
 COMMENT ON COLUMN chs.jobs.phase IS 'what it is at';
 COMMENT ON COLUMN chs.jobs.done IS 'customers that are done';
 COMMENT ON COLUMN chs.jobs.total IS 'customers that there are to do';
@@ -33,7 +33,8 @@ COMMENT ON COLUMN chs.jobs.finished_at IS 'when it was finished; NULL: it runs, 
 
 CREATE VIEW chs.progress WITH (security_invoker) AS
 SELECT j.job,
-       CASE WHEN j.finished_at IS NOT NULL THEN 'finished' WHEN r.running THEN 'running' ELSE 'interrupted' END AS state,
+       CASE WHEN j.finished_at IS NOT NULL THEN 'finished' WHEN r.running THEN 'running'
+            WHEN j.job = 'backfill' THEN 'waiting' ELSE 'interrupted' END AS state,
        j.phase, j.done, j.total,
        CASE WHEN j.total > 0 THEN round(100.0 * j.done / j.total, 1) ELSE 100 END::double precision AS percent,
        j.started_at, j.updated_at, j.finished_at,
@@ -46,15 +47,15 @@ FROM chs.jobs j
 CROSS JOIN LATERAL (
     SELECT greatest(extract(epoch FROM j.updated_at - j.run_started_at), 0.001)::double precision AS seconds) s
 CROSS JOIN LATERAL (
-    SELECT j.finished_at IS NULL AND EXISTS (
+    SELECT j.finished_at IS NULL AND (j.job = 'backfill' AND j.pid IN (SELECT a.pid FROM pg_stat_activity a) OR EXISTS (
         SELECT FROM pg_locks l
         WHERE l.locktype = 'object' AND l.classid = 'pg_extension'::regclass
           AND l.objid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'chs')
           AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-          AND l.objsubid = j.lock_number AND l.pid = j.pid) AS running) r;
+          AND l.objsubid = j.lock_number AND l.pid = j.pid)) AS running) r;
 COMMENT ON VIEW chs.progress IS 'how far long jobs are; a job that commits as it goes can be watched from other sessions';
-COMMENT ON COLUMN chs.progress.job IS 'rebuild (CALL chs_rebuild()) or recalculate (CALL chs_recalculate_all())';
-COMMENT ON COLUMN chs.progress.state IS 'running, finished, or interrupted: the next call goes on where it stopped';
+COMMENT ON COLUMN chs.progress.job IS 'rebuild (CALL chs_rebuild()), recalculate (CALL chs_recalculate_all()), or backfill (workers, of activities that a published version needs more of)';
+COMMENT ON COLUMN chs.progress.state IS 'running, finished, interrupted (the next call goes on where it stopped), or, of a backfill, waiting for a worker';
 COMMENT ON COLUMN chs.progress.phase IS 'what it is at';
 COMMENT ON COLUMN chs.progress.done IS 'customers that are done';
 COMMENT ON COLUMN chs.progress.total IS 'customers that there are to do';

@@ -1,0 +1,129 @@
+# Publishing while others score, insert and fold: every session scores by the version of its own snapshot, and never by
+# half of one; activities that a version needs more of are made again in the background, and scores are exact meanwhile.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Chs;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('publish', 'max_connections = 40');
+$node->start;
+add_chs($node, 'postgres');
+$node->safe_psql('postgres', q(
+	UPDATE chs.customers SET segment = (ARRAY['enterprise', 'smb', 'startup', NULL])[1 + customer_id % 4];
+	INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
+	SELECT c, t, jsonb_build_object('endpoint', n % 5, 'ip_address', n % 7, 'amount', 10 + n, 'status', CASE n % 3 WHEN 0 THEN 'overdue' ELSE 'completed' END),
+	       now() - n * interval '1 day'
+	FROM generate_series(1, 10) c, unnest('{api_call,login,payment}'::text[]) t, generate_series(0, 4 * c) n;
+
+	-- What chs says of a customer, and what the version of the same snapshot makes of the raw events.
+	CREATE VIEW exact AS
+	SELECT c.customer_id, v.version, h.version AS used, h.score,
+	       h.score IS NOT DISTINCT FROM s.score AND h.status = s.status AND h.coverage = s.coverage
+	       AND h.factor_scores IS NOT DISTINCT FROM s.factor_scores AND h.version = v.version AS exact
+	FROM chs.customers c
+	CROSS JOIN (SELECT version, document FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1) v
+	CROSS JOIN LATERAL chs.health_now(c.customer_id) h
+	CROSS JOIN LATERAL (SELECT chs_activity_agg(v.document, e.event_type, e.event_data, e.occurred_at) AS activity
+	                    FROM chs.customer_events e WHERE e.customer_id = c.customer_id) a
+	CROSS JOIN LATERAL chs_activity_score(a.activity, v.document, c.segment, c.created_at, now()) s;
+	CREATE FUNCTION check_exact() RETURNS void LANGUAGE plpgsql AS $$
+	DECLARE
+		wrong exact;
+	BEGIN
+		SELECT * INTO wrong FROM exact e WHERE NOT e.exact LIMIT 1;
+		IF FOUND THEN
+			RAISE EXCEPTION 'not exact: %', wrong;
+		END IF;
+	END
+	$$;
+	-- Weights, mostly; now and then what needs other series.
+	CREATE FUNCTION change_and_publish() RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_advisory_xact_lock(4711);
+		UPDATE chs.factors SET weight = 0.05 + random() WHERE scorecard = 'default';
+		INSERT INTO chs.segment_weights VALUES ('default', 'login_frequency', NULL, 'smb', random())
+		ON CONFLICT (scorecard, factor, metric, segment) DO UPDATE SET weight = excluded.weight;
+		IF random() < 0.2 THEN
+			DELETE FROM chs.metrics WHERE metric = 'addresses';
+			INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, field, window_days, curve, weight, missing)
+			VALUES ('default', 'login_frequency', 'addresses', 'login', 'distinct', 'ip_address', 5 + random() * 60, '0:0 7:100', 1, 'zero');
+		END IF;
+		PERFORM chs_publish();
+	END
+	$$;));
+
+# settled(WHAT): by itself, sooner or later, everything is folded, stored and right.
+sub settled
+{
+	my ($what) = @_;
+
+	ok($node->poll_query_until('postgres', q(
+		SELECT NOT EXISTS (SELECT FROM chs.queue) AND NOT EXISTS (SELECT FROM chs_verify())
+		   AND NOT EXISTS (SELECT FROM exact JOIN chs.customer_health h USING (customer_id)
+		                   WHERE NOT exact OR h.version <> exact.version OR h.score IS DISTINCT FROM exact.score))), $what);
+}
+
+# Each kind of client has a script.
+my %scripts = (
+	publish => 'SELECT change_and_publish();',
+	score => 'SELECT check_exact();',
+	insert => q(INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
+		SELECT 1 + (random() * 9)::integer, 'login', jsonb_build_object('ip_address', (random() * 9)::integer), now() - random() * interval '50 days'
+		FROM generate_series(1, 3);),
+	snapshot => 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT check_exact(); SELECT pg_sleep(0.005); SELECT check_exact(); COMMIT;',
+	own => q(BEGIN; SELECT check_exact();
+		INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (1 + (random() * 9)::integer, 'login', '{"ip_address": 1}');
+		SELECT check_exact(); SELECT change_and_publish(); SELECT check_exact(); ROLLBACK;));
+my $directory = PostgreSQL::Test::Utils::tempdir();
+my @arguments;
+for my $name (sort keys %scripts)
+{
+	append_to_file("$directory/$name.sql", $scripts{$name} =~ s/\s+/ /gr =~ s/; */;\n/gr);
+	push @arguments, '-f', "$directory/$name.sql";
+}
+my ($out, $err) = ('', '');
+my $good = IPC::Run::run([ $node->installed_command('pgbench'), '-n', '-c', '6', '-t', '60', @arguments, $node->connstr('postgres') ],
+	'>', \$out, '2>', \$err);
+ok($good && $err !~ /ERROR|aborted/, 'under constant publishing every session scores by the version of its snapshot') or diag($err);
+my $versions = $node->safe_psql('postgres', 'SELECT count(*) FROM chs.scorecard_versions');
+cmp_ok($versions, '>', 30, 'versions were published all the time');
+cmp_ok($node->safe_psql('postgres', 'SELECT count(DISTINCT series_version) FROM chs.scorecard_versions'), '>', 3, 'some needed other series');
+settled('in the end all is folded and right, by the last version');
+is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT state, ',') FROM chs.progress WHERE job = 'backfill')), 'finished', 'no backfill is left');
+is($node->safe_psql('postgres', q(
+	SELECT count(*) FROM chs.scorecard_versions v WHERE v.document <>
+		(SELECT document FROM chs.scorecard_versions w WHERE w.version = v.version - 1) AND v.changes = '[]')),
+	'0', 'each version says what it changed');
+
+# Nobody works: what activities do not count comes from the raw events, customer by customer.
+$node->append_conf('postgresql.conf', 'chs.enabled = off');
+$node->reload;
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'the worker has left');
+my $backfill = "SELECT state, done, total FROM chs.progress WHERE job = 'backfill'";
+$node->safe_psql('postgres', q(
+	INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, filter, window_days, curve, weight, missing)
+	VALUES ('default', 'payment_timeliness', 'large', 'payment', 'count', '$.amount > 15', 40, '0:0 30:100', 1, 'zero');
+	SELECT chs_publish('large payments')));
+is($node->safe_psql('postgres', 'SELECT count(*) FROM exact WHERE NOT exact'), '0', 'exact at once');
+is($node->safe_psql('postgres', 'SELECT count(DISTINCT version) FROM chs.customer_health'), '1', 'the stored health is that of the version before');
+$node->safe_psql('postgres', 'SELECT chs_recalculate(3)');
+ok($node->poll_query_until('postgres', $backfill, 'waiting|1|10'), 'one customer after the other is counted again');
+log_in($node, 'postgres', 4, 2);
+is($node->safe_psql('postgres', 'SELECT count(*) FROM exact WHERE NOT exact'), '0', 'exact meanwhile');
+$node->safe_psql('postgres', 'SELECT chs_process_queue()');
+ok($node->poll_query_until('postgres', $backfill, 'waiting|2|10'), 'by folding, too');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM exact WHERE NOT exact'), '0', 'exact still');
+$node->append_conf('postgresql.conf', 'chs.enabled = on');
+$node->reload;
+ok($node->poll_query_until('postgres', "SELECT state = 'finished' AND done = 10 AND percent = 100 AND pid IS NULL FROM chs.progress WHERE job = 'backfill'"),
+	'the worker counts the rest in the background') or diag($node->safe_psql('postgres', $backfill));
+settled('rightly');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM exact WHERE NOT exact'), '0', 'exact in the end');
+
+$node->stop;
+is_quiet($node, qr/(ERROR|PANIC|WARNING|FATAL): (?!.*administrator command)|terminated by signal/, 'the log is quiet');
+done_testing();
