@@ -8,7 +8,7 @@
 --
 --   psql -X -d DATABASE -f company.sql     -- needs: CREATE EXTENSION chs
 --
--- It prints one line: customers, events, the seconds that the one INSERT of all events took with its commit, and the
+-- It prints "loading" and how many events there will be; and when all is done customers, events, the seconds that the one INSERT of all events took with its commit, and the
 -- seconds after it until the worker had scored everyone.
 
 \set QUIET on
@@ -281,6 +281,8 @@ FROM (
 
 -- What would happen later today has not happened yet.
 DELETE FROM event WHERE occurred_at > now();
+
+SELECT 'loading', count(*) FROM event;
 
 -- The load: one ordinary INSERT, in the order in which it all happened.
 SELECT clock_timestamp() AS began \gset

@@ -32,7 +32,8 @@
  * about so long, in milliseconds.
  */
 #define REBUILD_SLICE_MS 3000
-#define FIRST_REBUILD_SLICE 2000
+#define FIRST_REBUILD_SLICE 100
+#define MIN_REBUILD_SLICE 10
 #define MAX_REBUILD_SLICE 1000000
 
 static const ClaimRequest everyone = {.kind = CLAIM_EVERYONE};
@@ -358,7 +359,7 @@ next_slice_size(int size, int milliseconds)
 	/* by no more than four times, since customers differ */
 	wanted = Min(wanted, size * 4.0);
 	wanted = Max(wanted, size / 4.0);
-	return (int) Min(Max(wanted, REBUILD_LIST), MAX_REBUILD_SLICE);
+	return (int) Min(Max(wanted, MIN_REBUILD_SLICE), MAX_REBUILD_SLICE);
 }
 
 /*

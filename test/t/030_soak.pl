@@ -79,6 +79,7 @@ sub median { my @sorted = sort { $a <=> $b } @_; return $sorted[ @sorted / 2 ] /
 
 my (@memory, @lag);
 my $session = $node->background_psql('postgres');
+$session->set_query_timer_restart;
 my $began = time;
 while (time - $began < $seconds)
 {
