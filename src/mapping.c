@@ -39,6 +39,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 
@@ -299,8 +300,47 @@ is_harmful(Node *node, void *context)
 
 /* ---------------------------------------------------------------- compiling */
 
+/* Types of which the value in a document can be made without their output function. */
+static bool
+is_plain_type(Oid type)
+{
+	return type == TEXTOID || type == VARCHAROID || type == INT2OID || type == INT4OID || type == INT8OID ||
+		type == NUMERICOID || type == BOOLOID;
+}
+
+/*
+ * Makes a call of jsonb_build_object of plain columns fields, which are evaluated
+ * at a fraction of its cost.
+ */
+static void
+find_fields(Mapping *m, Node *node)
+{
+	FuncExpr   *call = (FuncExpr *) node;
+	RowField   *fields;
+	int			n = 0;
+
+	if (!IsA(node, FuncExpr) || call->funcid != F_JSONB_BUILD_OBJECT_ANY || call->funcvariadic)
+		return;
+	fields = palloc(list_length(call->args) * sizeof(RowField));
+	for (int i = 0; i + 1 < list_length(call->args); i += 2)
+	{
+		Const	   *key = list_nth(call->args, i);
+		Var		   *value = list_nth(call->args, i + 1);
+
+		if (!IsA(key, Const) || key->constisnull || (key->consttype != TEXTOID && key->consttype != UNKNOWNOID) ||
+			!IsA(value, Var) || value->varattno <= 0 || !is_plain_type(value->vartype))
+			return;
+		fields[n].key = key->consttype == TEXTOID ? TextDatumGetCString(key->constvalue) : pstrdup(DatumGetCString(key->constvalue));
+		fields[n].key_length = strlen(fields[n].key);
+		fields[n].column = value->varattno;
+		fields[n++].type = value->vartype;
+	}
+	m->nfields = n;
+	m->fields = fields;
+}
+
 static ExprState *
-compile_sql(Mapping *m, Relation rel, const char *sql)
+compile_sql(Mapping *m, Relation rel, MappedAs as, const char *sql)
 {
 	Node	   *node = analyze_text(rel, sql, ROW_ALIAS);
 
@@ -313,6 +353,8 @@ compile_sql(Mapping *m, Relation rel, const char *sql)
 	node = (Node *) expression_planner((Expr *) node);
 	if (is_harmful(node, rel))
 		m->direct = false;
+	if (as == MAPPED_JSONB)
+		find_fields(m, node);
 	return ExecInitExpr((Expr *) node, NULL);
 }
 
@@ -336,14 +378,14 @@ compile_columns(void *arg)
 	{
 		m->given_type[i] = exprType(analyze_text(rel, m->given_sql[i], ROW_ALIAS));
 		m->sql[i] = converted_sql(m->as[i], m->given_sql[i], m->given_type[i]);
-		m->states[i] = compile_sql(m, rel, m->sql[i]);
+		m->states[i] = compile_sql(m, rel, m->as[i], m->sql[i]);
 	}
 	/* of a row that is no event the others are not to fail */
 	for (int i = 0; !m->direct && m->guard >= 0 && i < m->ncolumns; i++)
 		if (i != m->guard)
 		{
 			m->sql[i] = psprintf("CASE WHEN %s IS NOT NULL THEN %s END", m->sql[m->guard], m->sql[i]);
-			m->states[i] = compile_sql(m, rel, m->sql[i]);
+			m->states[i] = compile_sql(m, rel, m->as[i], m->sql[i]);
 		}
 	MemoryContextSwitchTo(caller);
 	if (m->by_query)
@@ -492,10 +534,14 @@ typedef struct TextSettings
 static void
 set_text_settings(TextSettings *saved)
 {
+	static pg_tz *utc = NULL;
+
+	if (utc == NULL)
+		utc = pg_tzset("UTC");
 	*saved = (TextSettings) {
 		session_timezone, DateStyle, DateOrder, IntervalStyle, extra_float_digits, bytea_output
 	};
-	session_timezone = pg_tzset("UTC");
+	session_timezone = utc;
 	DateStyle = USE_ISO_DATES;
 	DateOrder = DATEORDER_MDY;
 	IntervalStyle = INTSTYLE_POSTGRES;
@@ -514,6 +560,86 @@ restore_text_settings(const TextSettings *saved)
 	bytea_output = saved->bytea;
 }
 
+static void
+read_plain_value(Oid type, Datum datum, JsonbValue *value)
+{
+	switch (type)
+	{
+		case BOOLOID:
+			value->type = jbvBool;
+			value->val.boolean = DatumGetBool(datum);
+			return;
+		case INT2OID:
+			datum = Int64GetDatum(DatumGetInt16(datum));
+			break;
+		case INT4OID:
+			datum = Int64GetDatum(DatumGetInt32(datum));
+			break;
+		case INT8OID:
+			break;
+		case NUMERICOID:
+			value->type = jbvNumeric;
+			value->val.numeric = DatumGetNumeric(datum);
+			/* which are no numbers in JSON */
+			if (numeric_is_nan(value->val.numeric) || numeric_is_inf(value->val.numeric))
+			{
+				value->type = jbvString;
+				value->val.string.val = DatumGetCString(DirectFunctionCall1(numeric_out, datum));
+				value->val.string.len = strlen(value->val.string.val);
+			}
+			return;
+		default:
+			value->type = jbvString;
+			value->val.string.val = VARDATA_ANY(DatumGetTextPP(datum));
+			value->val.string.len = VARSIZE_ANY_EXHDR(DatumGetTextPP(datum));
+			return;
+	}
+	value->type = jbvNumeric;
+	value->val.numeric = int64_to_numeric(DatumGetInt64(datum));
+}
+
+/* Makes the document that jsonb_build_object would. */
+static Datum
+build_document(const Mapping *m, TupleTableSlot *slot)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *document;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < m->nfields; i++)
+	{
+		const RowField *field = &m->fields[i];
+		JsonbValue	key = {.type = jbvString};
+		JsonbValue	value = {.type = jbvNull};
+		bool		isnull;
+		Datum		datum = slot_getattr(slot, field->column, &isnull);
+
+		key.val.string.val = field->key;
+		key.val.string.len = field->key_length;
+		pushJsonbValue(&state, WJB_KEY, &key);
+		if (!isnull)
+			read_plain_value(field->type, datum, &value);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	document = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(document));
+}
+
+static Datum
+evaluate_column(Mapping *m, int column, TupleTableSlot *slot, bool *isnull)
+{
+	MemoryContext caller;
+	Datum		value;
+
+	if (m->as[column] != MAPPED_JSONB || m->fields == NULL)
+		return ExecEvalExprSwitchContext(m->states[column], m->econtext, isnull);
+	caller = MemoryContextSwitchTo(m->econtext->ecxt_per_tuple_memory);
+	value = build_document(m, slot);
+	*isnull = false;
+	MemoryContextSwitchTo(caller);
+	return value;
+}
+
 /*
  * chs_mapping_evaluate_directly evaluates a mapping that is direct for a row.
  * The values last until the next call.
@@ -530,7 +656,7 @@ chs_mapping_evaluate_directly(Mapping *m, TupleTableSlot *slot, Datum *values, b
 	PG_TRY();
 	{
 		for (int i = 0; i < m->ncolumns; i++)
-			values[i] = ExecEvalExprSwitchContext(m->states[i], m->econtext, &nulls[i]);
+			values[i] = evaluate_column(m, i, slot, &nulls[i]);
 	}
 	PG_FINALLY();
 	{

@@ -43,6 +43,15 @@ enum
 	EVENT_COLUMNS
 };
 
+/* A field of a document that is made of columns alone. */
+typedef struct RowField
+{
+	char	   *key;
+	int			key_length;
+	AttrNumber	column;
+	Oid			type;
+} RowField;
+
 typedef struct Mapping
 {
 	MemoryContext context;
@@ -56,6 +65,8 @@ typedef struct Mapping
 	Oid			given_type[MAX_MAPPED_COLUMNS];	/* before it was converted */
 	char	   *given_sql[MAX_MAPPED_COLUMNS];
 	ExprState  *states[MAX_MAPPED_COLUMNS]; /* NULL where a query is needed */
+	int			nfields;
+	RowField   *fields;			/* of the jsonb column, instead of its expression; or NULL */
 	bool		direct;			/* cannot fail, and needs nobody's rights */
 	bool		by_query;		/* has a subquery */
 	ExprContext *econtext;
