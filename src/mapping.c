@@ -236,8 +236,8 @@ may_fail(Oid function, void *context pg_attribute_unused())
 		case F_INT8_INT2:
 		case F_INT8_INT4:
 		case F_TEXT_BPCHAR:
-		case F_TIMEZONE_TEXT_TIMESTAMP:
-		case F_JSONB_BUILD_OBJECT_ANY:
+		case F_TIMEZONE_TEXT_TIMESTAMP: /* see arguments_may_fail */
+		case F_JSONB_BUILD_OBJECT_ANY:	/* likewise */
 		case F_JSONB_BUILD_OBJECT_:
 		case F_TO_JSONB:
 		case F_JSONB_OBJECT_FIELD:
@@ -251,6 +251,32 @@ may_fail(Oid function, void *context pg_attribute_unused())
 		default:
 			return function >= FirstNormalObjectId || !get_func_leakproof(function);
 	}
+}
+
+static bool
+is_known_text(Node *node, const char *wanted)
+{
+	Const	   *c = (Const *) node;
+
+	return IsA(node, Const) && !c->constisnull && c->consttype == TEXTOID &&
+		(wanted == NULL || strcmp(TextDatumGetCString(c->constvalue), wanted) == 0);
+}
+
+/* Whether a function of those above fails with some arguments, and these could be such. */
+static bool
+arguments_may_fail(FuncExpr *call)
+{
+	if (call->funcid == F_TIMEZONE_TEXT_TIMESTAMP)
+		return !is_known_text(linitial(call->args), "UTC");
+	if (call->funcid != F_JSONB_BUILD_OBJECT_ANY)
+		return false;
+	if (call->funcvariadic || list_length(call->args) % 2 != 0)
+		return true;
+	/* no key may be null */
+	for (int i = 0; i < list_length(call->args); i += 2)
+		if (!is_known_text(list_nth(call->args, i), NULL))
+			return true;
+	return false;
 }
 
 /* Finds whatever may fail or need rights. */
@@ -276,9 +302,11 @@ is_harmful(Node *node, void *context)
 					return true;
 			}
 			return false;
+		case T_FuncExpr:
+			return may_fail(((FuncExpr *) node)->funcid, NULL) || arguments_may_fail((FuncExpr *) node) ||
+				expression_tree_walker(node, is_harmful, context);
 		case T_Const:
 		case T_RelabelType:
-		case T_FuncExpr:
 		case T_OpExpr:
 		case T_DistinctExpr:
 		case T_ScalarArrayOpExpr:
