@@ -132,6 +132,41 @@ pin(const char *parameter, const char *value)
 }
 
 /*
+ * The nesting level of transactions at which code of somebody else, a plug-in or
+ * the expression of a source, is being run; or 0.  It may not have anything scored
+ * or captured: it would be called again from within, and whoever called it relies
+ * on the live version, and the compiled expressions, that it has.
+ */
+static int	lent_at = 0;
+
+/* An error, after which chs_catalog_become_caller is not reached. */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId subid pg_attribute_unused(),
+					  SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && GetCurrentTransactionNestLevel() <= lent_at)
+		lent_at = 0;
+}
+
+static void
+at_transaction_end(XactEvent event pg_attribute_unused(), void *arg pg_attribute_unused())
+{
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
+		lent_at = 0;
+}
+
+/* chs_catalog_check_not_called_back raises an error in such code. */
+void
+chs_catalog_check_not_called_back(void)
+{
+	if (lent_at > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a function that is called for scores, or for events, cannot ask for scores"),
+				 errhint("It can read the stored ones in chs.customer_health.")));
+}
+
+/*
  * chs_catalog_become_owner switches to the rights of the extension's owner, and
  * to a search_path on which nobody else's objects are found.  Every use ends
  * with chs_catalog_become_caller, except by an error, which restores all.
@@ -141,6 +176,7 @@ chs_catalog_become_owner(OwnerRights *saved)
 {
 	GetUserIdAndSecContext(&saved->user, &saved->security_context);
 	saved->read_only = XactReadOnly;
+	saved->lent_at = lent_at;
 	saved->nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(copy_extension_row()->extowner,
 						   saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
@@ -150,9 +186,9 @@ chs_catalog_become_owner(OwnerRights *saved)
 }
 
 /*
- * chs_catalog_become_role does the same for a role that wrote an expression, and
- * sets what the value of an expression may depend on, so that it is the same in
- * every session.
+ * chs_catalog_become_role does the same for a role that wrote an expression, which
+ * is about to be evaluated, and sets what the value of an expression may depend on,
+ * so that it is the same in every session.
  */
 void
 chs_catalog_become_role(Oid role, OwnerRights *saved)
@@ -169,11 +205,13 @@ chs_catalog_become_role(Oid role, OwnerRights *saved)
 
 	GetUserIdAndSecContext(&saved->user, &saved->security_context);
 	saved->read_only = XactReadOnly;
+	saved->lent_at = lent_at;
 	saved->nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(role, saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
 	for (size_t i = 0; i < lengthof(settings); i++)
 		pin(settings[i][0], settings[i][1]);
+	lent_at = GetCurrentTransactionNestLevel();
 }
 
 /*
@@ -196,6 +234,7 @@ chs_catalog_become_caller(const OwnerRights *saved)
 {
 	AtEOXact_GUC(false, saved->nest_level);
 	XactReadOnly = saved->read_only;
+	lent_at = saved->lent_at;
 	SetUserIdAndSecContext(saved->user, saved->security_context);
 }
 
@@ -217,13 +256,6 @@ static Live *live = NULL;
 static Live *named = NULL;		/* the version that was asked for last */
 static bool live_is_stale = true;
 static Oid	live_relations[3];	/* whose changes make it stale */
-
-/*
- * Set while a plug-in's function runs.  It may not ask for a score: that would
- * have it called again from within, and whoever called it relies on the live
- * version that it has.
- */
-bool		chs_catalog_in_plugin = false;
 
 /* Only marks: a callback may come at any time, and must look nothing up. */
 static void
@@ -256,12 +288,14 @@ chs_catalog_snapshot_horizon(Snapshot snapshot)
 	return chs_catalog_full_xid(snapshot->xmin);
 }
 
-/* chs_catalog_init registers what has to be told of changes. */
+/* chs_catalog_init registers what has to be told of changes, and of errors. */
 void
 chs_catalog_init(void)
 {
 	CacheRegisterRelcacheCallback(invalidate_live, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_relations, (Datum) 0);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+	RegisterXactCallback(at_transaction_end, NULL);
 }
 
 /* chs_invalidate is a trigger: makes all sessions read the trigger's table again. */
@@ -289,10 +323,17 @@ PG_FUNCTION_INFO_V1(chs_event_types_lock);
 Datum
 chs_event_types_lock(PG_FUNCTION_ARGS)
 {
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be called as a trigger", "chs.event_types_lock")));
+	/* on a table of somebody's own it would be a way to stop everybody's events */
+	if (RelationGetRelid(trigdata->tg_relation) != chs_catalog_relation(CHS_EVENT_TYPES))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("function \"%s\" can only be fired for table \"chs.%s\"", "chs.event_types_lock", "event_types")));
 	LockRelationOid(chs_catalog_relation(CHS_CUSTOMER_EVENTS), ShareLock);
 	PG_RETURN_POINTER(NULL);
 }
@@ -427,11 +468,7 @@ chs_catalog_live(void)
 {
 	Live	   *fresh;
 
-	if (chs_catalog_in_plugin)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the function of a plug-in factor cannot ask for scores"),
-				 errhint("It can read the stored ones in chs.customer_health.")));
+	chs_catalog_check_not_called_back();
 	if (live != NULL && !live_is_stale)
 		return live;
 

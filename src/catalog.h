@@ -88,6 +88,7 @@ typedef struct OwnerRights
 	int			security_context;
 	bool		read_only;
 	int			nest_level;
+	int			lent_at;
 } OwnerRights;
 
 extern Oid	chs_catalog_extension_schema(void);
@@ -97,7 +98,7 @@ extern void chs_catalog_become_role(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_registrar(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern void chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, const char *nulls);
-extern bool chs_catalog_in_plugin;
+extern void chs_catalog_check_not_called_back(void);
 
 extern const Live *chs_catalog_live(void);
 extern void chs_catalog_recheck_live(void);

@@ -413,23 +413,20 @@ call_as_registrar(PluginCall *call, int64 customer_id, TimestampTz as_of, bool *
 	fcinfo->args[1].value = TimestampTzGetDatum(as_of);
 	fcinfo->args[1].isnull = false;
 
-	/* what is undone here is undone by no abort: the timer and the mark */
+	/* what is undone here is undone by no abort: the timer */
 	PG_TRY();
 	{
 		chs_catalog_become_registrar(call->role, &saved);
 		InvokeFunctionExecuteHook(call->function.fn_oid);
-		chs_catalog_in_plugin = true;
 		start_timer();
 		result = FunctionCallInvoke(fcinfo);
 		too_slow = stop_timer();
-		chs_catalog_in_plugin = false;
 		note_time(call, too_slow);
 		chs_catalog_become_caller(&saved);
 	}
 	PG_CATCH();
 	{
 		too_slow = stop_timer();
-		chs_catalog_in_plugin = false;
 		note_time(call, too_slow);
 		if (!too_slow)
 			fail(call, customer_id, caller);
@@ -450,12 +447,15 @@ call_as_registrar(PluginCall *call, int64 customer_id, TimestampTz as_of, bool *
 FunctionValue
 chs_plugin_value(PluginCalls *calls, const char *function, int64 customer_id, int32 day)
 {
-	PluginCall *call = find_call(calls, function);
+	PluginCall *call;
 	int64		as_of = ((int64) day + 1) * USECS_PER_DAY - 1;
 	FunctionValue value = {.day = day};
 	Datum		result;
 	bool		isnull;
 
+	/* there is one timer */
+	chs_catalog_check_not_called_back();
+	call = find_call(calls, function);
 	if (!IS_VALID_TIMESTAMP(as_of))
 		return value;
 	check_rest(call);

@@ -18,6 +18,7 @@
 #include "count.h"
 #include "customer.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -165,6 +166,30 @@ evaluate_rows(RawReader *reader)
 	MemoryContextReset(reader->row_context);
 }
 
+/*
+ * Makes a row of the table from what a query of all columns returned: of those
+ * that have been dropped it says nothing, but the row has a place for them.
+ */
+static HeapTuple
+row_of_table(const RawReader *reader, TupleTableSlot *slot)
+{
+	TupleDesc	desc = reader->compiled->mapping->slot->tts_tupleDescriptor;
+	Datum	   *values = palloc0(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	int			n = 0;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		nulls[i] = TupleDescAttr(desc, i)->attisdropped || slot->tts_isnull[n];
+		if (!nulls[i])
+			values[i] = slot->tts_values[n];
+		n += !TupleDescAttr(desc, i)->attisdropped;
+	}
+	Assert(n == slot->tts_nvalid);
+	return heap_form_tuple(desc, values, nulls);
+}
+
 /* Takes a row that is the table's. */
 static bool
 receive_row(TupleTableSlot *slot, DestReceiver *self)
@@ -172,7 +197,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	RawReader  *reader = (RawReader *) self;
 	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
 
-	reader->rows[reader->nrows++] = ExecCopySlotHeapTuple(slot);
+	reader->rows[reader->nrows++] = row_of_table(reader, slot);
 	MemoryContextSwitchTo(caller);
 	if (reader->nrows == ROWS_AT_ONCE)
 		evaluate_rows(reader);
@@ -520,6 +545,8 @@ chs_raw_read(const RawRequest *request)
 			find_external_ids(&reader);
 			external_ids_known = true;
 		}
+		/* so that the table stays what it is compiled for */
+		LockRelationOid(reader.source->relation, AccessShareLock);
 		reader.compiled = chs_source_compile(request->live, reader.source, reader.source->relation);
 		read_source(&reader);
 	}
