@@ -546,15 +546,6 @@ chs_attached_flush(void)
 
 /* ---------------------------------------------------------------- triggers */
 
-/* The source that a trigger is for; NULL where that has been detached. */
-static const Source *
-source_of_trigger(const Live *live, TriggerData *trigdata)
-{
-	Trigger    *trigger = trigdata->tg_trigger;
-
-	return trigger->tgnargs == 1 ? chs_source_find(live, atoi(trigger->tgargs[0])) : NULL;
-}
-
 /*
  * chs_attached_is_truncated tells whether a trigger is fired for an attached
  * table that has been truncated, and removes the rows of it that were put aside.
@@ -562,7 +553,7 @@ source_of_trigger(const Live *live, TriggerData *trigdata)
 bool
 chs_attached_is_truncated(TriggerData *trigdata)
 {
-	const Source *source = source_of_trigger(chs_catalog_live(), trigdata);
+	const Source *source = chs_source_of_trigger(chs_catalog_live(), trigdata, "00_chs_capture_truncate");
 
 	if (source == NULL || source->relation != RelationGetRelid(trigdata->tg_relation))
 		return false;
@@ -611,7 +602,7 @@ chs_capture_source(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be fired AFTER, FOR EACH ROW", "chs.capture_source")));
 	live = chs_catalog_live();
-	source = source_of_trigger(live, trigdata);
+	source = chs_source_of_trigger(live, trigdata, "00_chs_capture");
 	if (source == NULL)
 		PG_RETURN_POINTER(NULL);
 	row.source_id = source->source_id;
@@ -623,6 +614,8 @@ chs_capture_source(PG_FUNCTION_ARGS)
 	if (row.restored)
 		chs_restore_hold_worker();
 	compiled = chs_source_compile(live, source, row.relation);
+	if (compiled->stranger)
+		PG_RETURN_POINTER(NULL);
 	if (compiled->mapping->direct)
 	{
 		take_directly(live, source, compiled->mapping, trigdata, &row);

@@ -263,16 +263,12 @@ drop_innermost(void)
 	MemoryContextDelete(g->context);
 }
 
-/*
- * chs_capture_flush_pending appends to the queue what the current subtransaction
- * has gathered, and has the worker woken at commit.
- */
-void
-chs_capture_flush_pending(void)
+/* Appends to the queue what the current subtransaction has gathered. */
+static void
+flush_gathering(void)
 {
 	bool		pushed = false;
 
-	chs_attached_flush();
 	if (innermost == NULL || innermost->subid != GetCurrentSubTransactionId())
 		return;
 	/* at the end of a transaction there is no snapshot */
@@ -285,6 +281,17 @@ chs_capture_flush_pending(void)
 	if (pushed)
 		PopActiveSnapshot();
 	drop_innermost();
+}
+
+/*
+ * chs_capture_flush_pending appends to the queue what the current subtransaction
+ * has gathered, and has the worker woken at commit.
+ */
+void
+chs_capture_flush_pending(void)
+{
+	chs_attached_flush();
+	flush_gathering();
 }
 
 /*
@@ -357,7 +364,8 @@ gathering_for(const Live *live)
 	/* another version was published meanwhile */
 	if (g->npending > 0 && g->version != live->version)
 	{
-		chs_capture_flush_pending();
+		/* kept rows stay: evaluating them could have the live version read again */
+		flush_gathering();
 		g = current_gathering();
 	}
 	if (g->version != live->version)

@@ -491,14 +491,18 @@ chs_mapping_free(Mapping *mapping)
 /* --------------------------------------------------------------- evaluating */
 
 /*
- * chs_mapping_is_general_error tells an error that is nobody's fault: that the
- * query was cancelled, that memory ran out, and the like.
+ * Tells an error that is nobody's fault: that the query was cancelled, that memory
+ * ran out, and the like.  A function of somebody's own can raise any error.
  */
-bool
-chs_mapping_is_general_error(int sqlerrcode)
+static bool
+is_general_error(const ErrorData *error)
 {
-	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
 
+	if (error->funcname != NULL && strcmp(error->funcname, "ProcessInterrupts") == 0)
+		return true;
+	if (error->funcname != NULL && strcmp(error->funcname, "exec_stmt_raise") == 0)
+		return false;
 	return category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
 		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR;
 }
@@ -537,7 +541,7 @@ chs_mapping_try(void (*work) (void *arg), void *arg)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
-		if (chs_mapping_is_general_error(error->sqlerrcode))
+		if (is_general_error(error))
 			ReThrowError(error);
 		trouble = chs_event_trouble(error->sqlerrcode, error->message ? error->message : "unknown error",
 									error->detail, error->hint);
@@ -809,6 +813,47 @@ chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows
 
 		rows[i].trouble = mapping->broken || n == 1 ? trouble : chs_mapping_try(evaluate_batch, &one);
 	}
+}
+
+/*
+ * chs_mapping_form_row makes a row of the table of the values of all columns, as a
+ * query returns them: of those that have been dropped it says nothing, but the row
+ * has a place for them.
+ */
+HeapTuple
+chs_mapping_form_row(const Mapping *mapping, const Datum *values, const bool *nulls)
+{
+	TupleDesc	desc = mapping->slot->tts_tupleDescriptor;
+	Datum	   *row_values = palloc0(desc->natts * sizeof(Datum));
+	bool	   *row_nulls = palloc(desc->natts * sizeof(bool));
+	HeapTuple	row;
+
+	for (int i = 0, n = 0; i < desc->natts; i++)
+	{
+		row_nulls[i] = TupleDescAttr(desc, i)->attisdropped || nulls[n];
+		if (!row_nulls[i])
+			row_values[i] = values[n];
+		n += !TupleDescAttr(desc, i)->attisdropped;
+	}
+	row = heap_form_tuple(desc, row_values, row_nulls);
+	pfree(row_values);
+	pfree(row_nulls);
+	return row;
+}
+
+/* chs_mapping_row_of_result does so of a row of a result. */
+HeapTuple
+chs_mapping_row_of_result(const Mapping *mapping, HeapTuple result, TupleDesc desc)
+{
+	Datum	   *values = palloc(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	HeapTuple	row;
+
+	heap_deform_tuple(result, desc, values, nulls);
+	row = chs_mapping_form_row(mapping, values, nulls);
+	pfree(values);
+	pfree(nulls);
+	return row;
 }
 
 /* A row to be shown. */

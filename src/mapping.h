@@ -89,8 +89,9 @@ extern void chs_mapping_free(Mapping *mapping);
 extern void chs_mapping_evaluate_directly(Mapping *mapping, TupleTableSlot *slot, Datum *values, bool *nulls);
 extern void chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows);
 extern Datum chs_mapping_copy_value(const Mapping *mapping, int column, Datum value, bool isnull);
+extern HeapTuple chs_mapping_form_row(const Mapping *mapping, const Datum *values, const bool *nulls);
+extern HeapTuple chs_mapping_row_of_result(const Mapping *mapping, HeapTuple result, TupleDesc desc);
 extern Jsonb *chs_mapping_row_as_jsonb(Mapping *mapping, HeapTuple tuple);
 extern Trouble *chs_mapping_try(void (*work) (void *arg), void *arg);
-extern bool chs_mapping_is_general_error(int sqlerrcode);
 
 #endif							/* CHS_MAPPING_H */

@@ -166,30 +166,6 @@ evaluate_rows(RawReader *reader)
 	MemoryContextReset(reader->row_context);
 }
 
-/*
- * Makes a row of the table from what a query of all columns returned: of those
- * that have been dropped it says nothing, but the row has a place for them.
- */
-static HeapTuple
-row_of_table(const RawReader *reader, TupleTableSlot *slot)
-{
-	TupleDesc	desc = reader->compiled->mapping->slot->tts_tupleDescriptor;
-	Datum	   *values = palloc0(desc->natts * sizeof(Datum));
-	bool	   *nulls = palloc(desc->natts * sizeof(bool));
-	int			n = 0;
-
-	slot_getallattrs(slot);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		nulls[i] = TupleDescAttr(desc, i)->attisdropped || slot->tts_isnull[n];
-		if (!nulls[i])
-			values[i] = slot->tts_values[n];
-		n += !TupleDescAttr(desc, i)->attisdropped;
-	}
-	Assert(n == slot->tts_nvalid);
-	return heap_form_tuple(desc, values, nulls);
-}
-
 /* Takes a row that is the table's. */
 static bool
 receive_row(TupleTableSlot *slot, DestReceiver *self)
@@ -197,7 +173,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	RawReader  *reader = (RawReader *) self;
 	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
 
-	reader->rows[reader->nrows++] = row_of_table(reader, slot);
+	slot_getallattrs(slot);
+	reader->rows[reader->nrows++] = chs_mapping_form_row(reader->compiled->mapping, slot->tts_values, slot->tts_isnull);
 	MemoryContextSwitchTo(caller);
 	if (reader->nrows == ROWS_AT_ONCE)
 		evaluate_rows(reader);

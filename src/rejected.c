@@ -178,7 +178,7 @@ chs_rejected_check(const Live *live)
 					" SELECT c.customer_id FROM checked JOIN chs.sources s USING (source_id)"
 					" JOIN chs.customers c ON c.external_id = checked.customer_key WHERE s.customer_key = 'external_id'"
 					" UNION SELECT c.customer_id FROM checked JOIN chs.sources s USING (source_id)"
-					" JOIN chs.customers c ON c.customer_id = checked.customer_key::bigint WHERE s.customer_key = 'customer_id'",
+					" JOIN chs.customers c ON c.customer_id = CASE s.customer_key WHEN 'customer_id' THEN checked.customer_key::bigint END",
 					false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.rejected_events");
 	customers = SPI_tuptable;

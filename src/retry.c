@@ -51,17 +51,8 @@ make_rows(void *arg)
 	for (int i = 0; i < r->n; i++)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(r->context);
-		TupleDesc	desc = r->mapping->slot->tts_tupleDescriptor;
-		Datum	   *values = palloc(desc->natts * sizeof(Datum));
-		bool	   *nulls = palloc(desc->natts * sizeof(bool));
 
-		/* columns that were dropped are not in the result */
-		for (int j = 0, k = 0; j < desc->natts; j++)
-			if (TupleDescAttr(desc, j)->attisdropped)
-				nulls[j] = true;
-			else
-				values[j] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, ++k, &nulls[j]);
-		r->tuples[i] = heap_form_tuple(desc, values, nulls);
+		r->tuples[i] = chs_mapping_row_of_result(r->mapping, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 		MemoryContextSwitchTo(caller);
 	}
 	SPI_finish();

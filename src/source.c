@@ -101,6 +101,20 @@ chs_source_find(const Live *live, int source_id)
 	return NULL;
 }
 
+/*
+ * chs_source_of_trigger returns the source that a trigger is for; NULL where that
+ * has been detached.  Nor is there one for a trigger of another name, which somebody
+ * made who has the right to: it would count rows a second time.
+ */
+const Source *
+chs_source_of_trigger(const Live *live, TriggerData *trigdata, const char *name)
+{
+	Trigger    *trigger = trigdata->tg_trigger;
+
+	return trigger->tgnargs == 1 && strcmp(trigger->tgname, name) == 0 ?
+		chs_source_find(live, atoi(trigger->tgargs[0])) : NULL;
+}
+
 /* chs_source_name returns the qualified name of a source's table, for messages. */
 char *
 chs_source_name(const Source *source)
@@ -351,6 +365,8 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 	/* first unmark, so that a change meanwhile is not lost */
 	compiled->stale = false;
 	compiled->live_serial = live->serial;
+	compiled->stranger = relation != source->relation &&
+		!list_member_oid(get_partition_ancestors(relation), source->relation);
 	compiled->mapping = compile_mapping(live, source, relation);
 	return compiled;
 }

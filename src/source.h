@@ -6,6 +6,7 @@
 #define CHS_SOURCE_H
 
 #include "catalog.h"
+#include "commands/trigger.h"
 #include "mapping.h"
 
 /* chs.customer_events, the first source. */
@@ -37,6 +38,7 @@ typedef struct CompiledSource
 	Oid			relation;
 	uint64		live_serial;	/* of the version that it was compiled for */
 	bool		stale;
+	bool		stranger;		/* the table is neither */
 	Mapping    *mapping;
 	struct _SPI_plan *plan_of_one;	/* reads the events of a customer */
 	struct _SPI_plan *plan_of_many;
@@ -45,6 +47,7 @@ typedef struct CompiledSource
 extern Source *chs_source_list(MemoryContext context, bool of_customers, int *n);
 extern MappedAs chs_source_attribute_type(int attribute);
 extern const Source *chs_source_find(const Live *live, int source_id);
+extern const Source *chs_source_of_trigger(const Live *live, TriggerData *trigdata, const char *name);
 extern CompiledSource *chs_source_compile(const Live *live, const Source *source, Oid relation);
 extern Trouble *chs_source_try(const Source *source);
 extern char *chs_source_name(const Source *source);

@@ -57,20 +57,25 @@ store_customer(const Change *change)
 	}
 	appendStringInfoString(&sql, "INSERT INTO chs.customers AS c (external_id, name, email, segment, created_at, churned_at)"
 						   " VALUES ($1, $2, $3, $4, COALESCE($5, now()), $6)"
-						   " ON CONFLICT (external_id) DO UPDATE SET external_id = c.external_id");
+						   " ON CONFLICT (external_id) DO ");
 	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
 	{
 		const char *name = chs_customer_attributes[i];
 
 		if (change->source->attributes[i] == NULL)
 			continue;
+		/* not the key, or all who insert events of the customer would wait for this */
+		appendStringInfoString(&sql, differs.len == 0 ? "UPDATE SET " : ", ");
 		if (strcmp(name, "created_at") == 0)
-			appendStringInfo(&sql, ", created_at = COALESCE($%d, c.created_at)", i + 2);
+			appendStringInfo(&sql, "created_at = COALESCE($%d, c.created_at)", i + 2);
 		else
-			appendStringInfo(&sql, ", %s = $%d", name, i + 2);
+			appendStringInfo(&sql, "%s = $%d", name, i + 2);
 		appendStringInfo(&differs, "%s c.%s IS DISTINCT FROM EXCLUDED.%s", differs.len == 0 ? "" : " OR", name, name);
 	}
-	appendStringInfo(&sql, " WHERE %s", differs.len == 0 ? "false" : differs.data);
+	if (differs.len == 0)
+		appendStringInfoString(&sql, "NOTHING");
+	else
+		appendStringInfo(&sql, " WHERE %s", differs.data);
 	execute(sql.data, 1 + CUSTOMER_ATTRIBUTES, types, args, nulls);
 }
 
@@ -152,6 +157,7 @@ chs_sync_customer(PG_FUNCTION_ARGS)
 	const Live *live;
 	const Source *source;
 	Source		copy;
+	CompiledSource *compiled;
 	Mapping    *mapping;
 	HeapTuple	tuples[2];
 	MappedRow	mapped[2];
@@ -164,12 +170,15 @@ chs_sync_customer(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be fired AFTER, FOR EACH ROW", "chs.sync_customer")));
 	live = chs_catalog_live();
-	source = trigdata->tg_trigger->tgnargs == 1 ? chs_source_find(live, atoi(trigdata->tg_trigger->tgargs[0])) : NULL;
+	source = chs_source_of_trigger(live, trigdata, "00_chs_customers");
 	if (source == NULL || !source->of_customers)
 		PG_RETURN_POINTER(NULL);
 	/* what is written to chs.customers may have the live version read again */
 	copy = *source;
-	mapping = chs_source_compile(live, source, RelationGetRelid(trigdata->tg_relation))->mapping;
+	compiled = chs_source_compile(live, source, RelationGetRelid(trigdata->tg_relation));
+	if (compiled->stranger)
+		PG_RETURN_POINTER(NULL);
+	mapping = compiled->mapping;
 	if (!TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		tuples[n++] = old = trigdata->tg_trigtuple;
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
@@ -192,6 +201,8 @@ chs_synced_take_all(int source_id)
 	Portal		portal;
 	uint64		n;
 
+	if (mapping->broken)
+		chs_event_refuse(mapping->broken);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	chs_catalog_become_role(mapping->owner, &saved);
@@ -204,16 +215,20 @@ chs_synced_take_all(int source_id)
 		MemoryContext caller;
 		SPITupleTable *rows;
 		MappedRow  *mapped;
+		HeapTuple  *tuples;
 
 		SPI_cursor_fetch(portal, true, ROWS_AT_ONCE);
 		n = SPI_processed;
 		rows = SPI_tuptable;
 		caller = MemoryContextSwitchTo(scratch);
 		mapped = palloc(Max(n, 1) * sizeof(MappedRow));
-		if (n > 0)
-			chs_mapping_evaluate(mapping, rows->vals, (int) n, mapped);
+		tuples = palloc(Max(n, 1) * sizeof(HeapTuple));
 		for (uint64 i = 0; i < n; i++)
-			take_row(&source, mapping, NULL, rows->vals[i], NULL, &mapped[i]);
+			tuples[i] = chs_mapping_row_of_result(mapping, rows->vals[i], rows->tupdesc);
+		if (n > 0)
+			chs_mapping_evaluate(mapping, tuples, (int) n, mapped);
+		for (uint64 i = 0; i < n; i++)
+			take_row(&source, mapping, NULL, tuples[i], NULL, &mapped[i]);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(scratch);
 		SPI_freetuptable(rows);
