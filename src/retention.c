@@ -189,6 +189,31 @@ delete_slice(const char *kind)
 	return more;
 }
 
+/*
+ * chs_apply_retention deletes what is not to be kept, at most so many rows, with
+ * the rights of the owner.
+ */
+PG_FUNCTION_INFO_V1(chs_apply_retention);
+Datum
+chs_apply_retention(PG_FUNCTION_ARGS)
+{
+	Oid			types[] = {INT8OID};
+	Datum		args[] = {PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0)};
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	chs_catalog_execute("SELECT * FROM chs.apply_retention($1)", 1, types, args, PG_ARGISNULL(0) ? "n" : NULL);
+	for (int i = 0; i < 2; i++)
+		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
+	SPI_finish();
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
 /* chs_retention_delete_events is a step of housekeeping. */
 bool
 chs_retention_delete_events(void)

@@ -118,7 +118,7 @@ END
 $$;
 COMMENT ON FUNCTION chs.delete_old(text, bigint, boolean) IS 'deletes the next rows of a kind that need not be kept, at most so many, and tells whether there may be more';
 
-CREATE FUNCTION @extschema@.chs_apply_retention(max_rows bigint DEFAULT NULL, OUT events_deleted bigint, OUT history_deleted bigint)
+CREATE FUNCTION chs.apply_retention(max_rows bigint, OUT events_deleted bigint, OUT history_deleted bigint)
     RETURNS record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
@@ -159,6 +159,11 @@ BEGIN
     END LOOP;
 END
 $$;
+COMMENT ON FUNCTION chs.apply_retention(bigint) IS 'what chs_apply_retention() does, with the rights of the extension''s owner';
+
+CREATE FUNCTION @extschema@.chs_apply_retention(max_rows bigint DEFAULT NULL, OUT events_deleted bigint, OUT history_deleted bigint)
+    RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_apply_retention';
 COMMENT ON FUNCTION @extschema@.chs_apply_retention(bigint)
     IS 'deletes what chs.event_retention and chs.history_retention do not have kept, all or at most so many rows, and returns how many';
 
@@ -203,6 +208,7 @@ COMMENT ON COLUMN chs.retention_status.updated_at IS 'when rows were deleted las
 COMMENT ON COLUMN chs.retention_status.warning IS 'what is wrong with the setting; NULL: nothing';
 
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_apply_retention(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION chs.apply_retention(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.delete_old(text, bigint, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.delete_old_events(bigint, bigint, date, integer) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.warn_of_deleted_events(jsonb) FROM PUBLIC;

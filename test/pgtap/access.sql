@@ -50,7 +50,7 @@ SELECT set_eq($$
           SELECT object FROM chs.grants())
       AND oid NOT IN (SELECT to_regprocedure(substr(object, 9)) FROM chs.grants() WHERE object LIKE 'ROUTINE %')
 $$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()', 'chs.count_anew(text)',
-    'chs_apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)'],
+    'chs_apply_retention(bigint)', 'chs.apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)'],
     'every other function that PUBLIC may not execute is granted to somebody');
 SELECT is_empty($$
     SELECT object FROM chs.grants()

@@ -194,6 +194,23 @@ $node->reload;
 value(q(ALTER DATABASE postgres SET chs.event_retention = '300d'));
 is(value(q(SELECT setting FROM chs.retention_status WHERE kind = 'events')), '300d', 'a setting of the database');
 
+# One session at a time; the worker does not wait for it.
+{
+	my $session = $node->background_psql('postgres');
+
+	$session->query_safe(q(BEGIN; SET LOCAL chs.history_retention = '100d'; SELECT chs_apply_retention()));
+	my ($status, $out, $err) = $node->psql('postgres', q(SET chs.history_retention = '100d'; SELECT chs_apply_retention()));
+	like($err, qr/old rows are being deleted by another session/, 'old rows are deleted by one session at a time');
+	value(q(ALTER DATABASE postgres SET chs.history_retention = '100d'; ALTER SYSTEM SET chs.naptime = 1));
+	$node->reload;
+	log_in($node, 'postgres', 8, 1);
+	wait_settled('the worker goes on meanwhile');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	value(q(ALTER DATABASE postgres RESET chs.history_retention; ALTER SYSTEM RESET chs.naptime));
+	$node->reload;
+}
+
 # Who monitors sees how it goes, but no customer; everyone else sees nothing.
 value(q(CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; CREATE ROLE stranger LOGIN));
 is(value(q(SET ROLE watcher; SELECT depth, failing FROM chs.queue_status; SELECT count(*) FROM chs.progress; SELECT count(*) > 0 FROM chs.worker_status)),
@@ -212,6 +229,7 @@ for my $query ('TABLE chs.queue_status', 'TABLE chs.progress', 'TABLE chs.worker
 value(q(GRANT EXECUTE ON FUNCTION chs_pause(text), chs_resume() TO stranger;
 	GRANT EXECUTE ON PROCEDURE chs_rebuild() TO stranger;
 	GRANT EXECUTE ON FUNCTION chs_apply_retention(bigint) TO stranger));
+is(value(q(SET chs.history_retention = '90d'; SET SESSION AUTHORIZATION stranger; SELECT * FROM chs_apply_retention())), '0|0', 'whoever has the right to call deletes what is old');
 is(value(q(SET SESSION AUTHORIZATION stranger; CALL chs_rebuild(); SELECT chs_pause('mine'))), '', 'whoever has the right to call pauses and rebuilds');
 is(value(q(SELECT paused_by FROM chs.pause)), 'stranger', 'and is named');
 is(value(q(SET SESSION AUTHORIZATION stranger; SELECT chs_resume())), 't', 'and resumes');
