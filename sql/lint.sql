@@ -35,6 +35,7 @@ SELECT s.statement, l.* FROM unnest(ARRAY[
     $$UPDATE chs.metrics SET aggregate = 'days_since_last', missing = 'missing', missing_score = NULL, curve = '0:100 29:0' WHERE (scorecard, metric) = ('default', 'ticket_volume')$$,
     $$UPDATE chs.metrics SET aggregate = 'days_since_last', missing = 'zero', curve = '0:100 29:0', missing_score = NULL WHERE (scorecard, metric) = ('default', 'ticket_volume')$$,
     $$UPDATE chs.metrics SET filter = '$.bot' WHERE (scorecard, metric) = ('default', 'logins')$$,
+    $$UPDATE chs.metrics SET filter = '$.bot != true' WHERE (scorecard, metric) = ('default', 'logins')$$,
     $$UPDATE chs.metrics SET filter = 'exists($.bot)' WHERE (scorecard, metric) = ('default', 'logins')$$,
     $$INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, window_days, curve, weight, missing)
       VALUES ('default', 'feature_adoption', 'logins_again', 'login', 'count', 30, '0:0 20:100', 1, 'zero')$$,

@@ -117,6 +117,11 @@ BEGIN ATOMIC
       AND 1 <> (SELECT count(*) FILTER (WHERE jsonb_typeof(q.value) IN ('boolean', 'null'))
                 FROM jsonb_path_query('{}', f.filter::jsonpath, '{}', true) q(value))
     UNION ALL
+    SELECT 'notice', m.object, format('the %s leaves out events that do not have the key: %s', f.name, f.filter),
+           'If those are to count, too, write !($.key == value) instead of $.key != value.'
+    FROM metric m CROSS JOIN LATERAL (VALUES ('filter', m.filter), ('base_filter', m.base_filter)) f(name, filter)
+    WHERE f.filter ~ '!= (?!null)'
+    UNION ALL
     SELECT 'notice', m.object, format('counts the same as metric %s.%s.%s', o.scorecard, o.factor, o.metric),
            'If both are meant, the same behaviour counts twice.'
     FROM metric m
