@@ -179,6 +179,39 @@ SELECT is(chs_score(1) IS NOT NULL, true, 'its own customer is scored');
 SELECT throws_ok(format(q, 3), 'P0002', 'customer 3 does not exist', format(q, 3) || ' does not tell')
 FROM unnest(ARRAY['SELECT chs_score(%s)', 'SELECT chs_score(%s, now() - interval ''9 days'')', 'SELECT chs_status(%s)', 'SELECT * FROM chs_explain(%s)',
                   'SELECT chs_health(%s)', 'SELECT chs.health_now(%s)']) q;
+-- Whatever takes a customer's number.
+CREATE FUNCTION pg_temp.answer(f functions, customer bigint) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    arguments text;
+    row       record;
+BEGIN
+    SELECT string_agg(CASE WHEN f.proargnames[i] = 'customer_id' THEN customer::text ELSE 'NULL' END || '::' || t::regtype, ', ' ORDER BY i)
+    INTO arguments FROM unnest(f.proargtypes::oid[]) WITH ORDINALITY a(t, i);
+    FOR row IN EXECUTE format('SELECT * FROM %I.%I(%s)', f.pronamespace::regnamespace, f.proname, arguments) LOOP
+        IF NOT row IS NULL THEN
+            RETURN 'tells ' || row::text;
+        END IF;
+    END LOOP;
+    RETURN 'tells nothing';
+EXCEPTION WHEN no_data_found OR insufficient_privilege THEN
+    RETURN 'refuses';
+WHEN OTHERS THEN
+    RETURN SQLERRM;
+END $$;
+SELECT matches(pg_temp.answer(f.*::functions, 3), '^(refuses|tells nothing|.*must not be null|.*cannot be null)$', f.oid::regprocedure || ' does not tell of another''s customer')
+FROM functions f WHERE 'customer_id' = ANY (f.proargnames[:f.pronargs]) AND f.prokind = 'f' AND f.prorettype <> 'trigger'::regtype;
+SELECT cmp_ok((SELECT count(*) FROM functions f WHERE 'customer_id' = ANY (f.proargnames[:f.pronargs]) AND pg_temp.answer(f.*::functions, 1) LIKE 'tells (%'),
+    '>=', 5::bigint, 'as it does of the reader''s own');
+RESET ROLE;
+CREATE FUNCTION public.secret(customer_id bigint, as_of timestamptz) RETURNS double precision LANGUAGE sql STABLE AS 'SELECT customer_id * 7.0';
+SELECT chs_add_factor('secret', 0.1, 'public.secret(bigint, timestamptz)') \g /dev/null
+SELECT chs_publish('with a plug-in') \g /dev/null
+SELECT chs_grant('chs_tap_smb', 'administer') \g /dev/null
+SET LOCAL ROLE chs_tap_smb;
+SELECT throws_ok($$SELECT chs.plugin_value('public.secret(bigint, timestamptz)', 3)$$, NULL, NULL, 'a plug-in does not tell of another''s customer');
+SELECT throws_ok($$SELECT chs.plugin_values(3, document, NULL, now()) FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1$$, 'P0002', NULL, 'nor do all of them');
+SELECT is((SELECT array_agg(s.customer_id ORDER BY 1) FROM chs_simulate() s), '{1,2}'::bigint[], 'simulating is for the reader''s own customers');
+SELECT is((SELECT sum(customers) FROM chs.simulation_summary), 2::numeric, 'and so is its summary');
 RESET ROLE;
 
 -- A function in WHERE that tells what it is given, as cheap as can be.
