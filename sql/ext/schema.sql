@@ -2,6 +2,10 @@
 
 \echo Use "CREATE EXTENSION chs" to load this file. \quit
 
+-- Whatever is in the schema chosen at CREATE EXTENSION, names and operators mean
+-- PostgreSQL's own.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 -- Tables and views live here; public functions live in the schema chosen at
 -- CREATE EXTENSION.  A schema of this name that exists already is an error, so
 -- that nobody can plant objects in it beforehand.

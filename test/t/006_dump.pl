@@ -75,6 +75,7 @@ sub dump_of
 }
 
 my $scores = 'SELECT customer_id, chs_score(customer_id), chs_status(customer_id) FROM chs.customers ORDER BY 1';
+my $policies = $node->safe_psql('company', 'SELECT count(*) FROM pg_policy');
 my $scores_before = $node->safe_psql('company', $scores);
 my $dump_before = dump_of('company');
 like($dump_before, qr/fewer logins will do/, 'there is something of the users\' own');
@@ -90,6 +91,8 @@ sub restored
 	wait_folded($database);
 	is($node->safe_psql($database, $scores), $scores_before, "$what: same scores");
 	is($node->safe_psql($database, 'SELECT * FROM chs_verify()'), '', "$what: rightly");
+	is($node->safe_psql($database, 'SELECT count(*) FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid WHERE c.relrowsecurity'),
+		$policies, "$what: with its policies");
 	is(dump_of($database), $dump_before, "$what: the second dump equals the first");
 	is($node->safe_psql($database, q(INSERT INTO public.calls VALUES (1, 'after', now());
 			SELECT value FROM chs_explain(1) WHERE metric = 'api_calls')), '21', "$what: attached tables go on");
