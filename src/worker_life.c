@@ -1,0 +1,325 @@
+/*
+ * worker_life.c
+ *	  How a worker comes, goes, and stands in nobody's way.
+ *
+ * Each batch is a transaction of its own, before which it is looked whether there
+ * is to be any: the extension may be gone, the database paused, or being restored.
+ */
+#include "worker_life.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pause.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "restore.h"
+#include "settings.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+#include "worker_status.h"
+
+/* How often it is looked whether a restore has ended, in milliseconds. */
+#define RESTORE_POLL_MS 250
+
+DatabaseSlot *chs_worker_database = NULL;
+WorkerSlot *chs_worker_self = NULL;
+NameData	chs_worker_database_name;
+
+static emit_log_hook_type previous_emit_log_hook = NULL;
+
+/* chs_worker_argument makes the argument of a worker's main function. */
+Datum
+chs_worker_argument(Oid database, int number)
+{
+	return UInt64GetDatum(((uint64) number << 32) | database);
+}
+
+/*
+ * Settings of a database or role are for its users.  The health that the worker
+ * stores can be made again from what is durable, so it need not wait for disks.
+ */
+static void
+set_own_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"statement_timeout", "0"},
+		{CHS_TRANSACTION_TIMEOUT, "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"idle_session_timeout", "0"},
+		{"synchronous_commit", "off"},
+		{"max_parallel_workers_per_gather", "0"}
+	};
+
+	for (size_t i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* chs_worker_is_first tells whether this is the first worker, which others only help. */
+bool
+chs_worker_is_first(void)
+{
+	return chs_worker_self == &chs_worker_database->workers[0];
+}
+
+static void
+detach(int code, Datum arg pg_attribute_unused())
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	chs_worker_self->pid = 0;
+	chs_worker_self->latch = NULL;
+	chs_worker_self->ended_well = code == 0;
+	chs_worker_database->comings++;
+	/* whoever leaves is not wanted again before the first worker says so */
+	chs_worker_database->wanted = Max(Min(chs_worker_database->wanted, chs_worker_self - chs_worker_database->workers), 1);
+	if (chs_worker_is_first())
+	{
+		/* what it leaves behind goes on waiting */
+		if (chs_worker_database->working_since != 0)
+			pg_atomic_write_u64(&chs_worker_database->waiting_since, chs_worker_database->working_since);
+		chs_worker_database->working_since = 0;
+	}
+	else if (chs_worker_database->workers[0].latch)
+		SetLatch(chs_worker_database->workers[0].latch);	/* its part is larger now */
+	LWLockRelease(chs_worker_shared->lock);
+	chs_worker_wake_launcher();
+}
+
+/*
+ * Takes the place of a worker; false where it is taken, by one that an earlier
+ * launcher started, or where none may come.
+ */
+static bool
+attach(Oid database, int number)
+{
+	bool		is_free;
+
+	chs_worker_database = chs_worker_slot(database);
+	if (chs_worker_database == NULL)
+		return false;
+	chs_worker_self = &chs_worker_database->workers[number];
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	is_free = chs_worker_self->pid == 0 && chs_worker_database->kept_out_by == 0;
+	if (is_free)
+	{
+		chs_worker_self->pid = MyProcPid;
+		chs_worker_self->latch = MyLatch;
+		chs_worker_self->state = WORKER_STARTING;
+		chs_worker_self->started_at = GetCurrentTimestamp();
+		chs_worker_database->comings++;
+	}
+	LWLockRelease(chs_worker_shared->lock);
+	if (is_free)
+		before_shmem_exit(detach, (Datum) 0);
+	return is_free;
+}
+
+/*
+ * chs_worker_set_state notes what a worker has found the database to be.  That it
+ * is not to be connected to the launcher knows better.
+ */
+void
+chs_worker_set_state(DatabaseState state)
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	if (chs_worker_database->state != DATABASE_PASSED_OVER)
+		chs_worker_database->state = state;
+	LWLockRelease(chs_worker_shared->lock);
+}
+
+/*
+ * An administrator who ends a worker knows, and whoever stops the server need not:
+ * nothing is lost, so that this is no line for the log.
+ */
+static void
+hide_end_by_administrator(ErrorData *error)
+{
+	if (error->elevel == FATAL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		error->output_to_server = false;
+	if (previous_emit_log_hook)
+		previous_emit_log_hook(error);
+}
+
+/* chs_worker_error_context tells in the log which database a message is about. */
+void
+chs_worker_error_context(void *arg pg_attribute_unused())
+{
+	errcontext("chs worker in database \"%s\"", NameStr(chs_worker_database_name));
+}
+
+/* Leaves, as there is nothing more to do in such a database. */
+pg_noreturn static void
+leave(DatabaseState state)
+{
+	chs_worker_set_state(state);
+	proc_exit(0);
+}
+
+/*
+ * The launcher has looked, but the database may have become a template since:
+ * that must stay free of sessions, even if it has the extension.
+ */
+static bool
+database_is_for_workers(void)
+{
+	HeapTuple	tuple;
+	bool		result = false;
+
+	StartTransactionCommand();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		chs_worker_database_name = database->datname;
+		result = !database->datistemplate && chs_settings_lists_database(NameStr(database->datname));
+		ReleaseSysCache(tuple);
+	}
+	CommitTransactionCommand();
+	return result;
+}
+
+/* chs_worker_leave_if_unwanted leaves if workers are switched off, or this one is not to be there any more. */
+void
+chs_worker_leave_if_unwanted(bool settings_changed)
+{
+	if (!chs_enabled)
+	{
+		/* for when it is enabled again */
+		pg_atomic_write_u32(&chs_worker_database->dirty, 1);
+		proc_exit(0);
+	}
+	if (settings_changed && !database_is_for_workers())
+		leave(DATABASE_PASSED_OVER);
+	if (chs_worker_self - chs_worker_database->workers >= chs_max_workers)
+		proc_exit(0);
+}
+
+/*
+ * Starts a transaction in which the extension, which is returned, stays
+ * installed; leaves where it is not.  DROP EXTENSION waits for one batch at most.
+ */
+static Oid
+begin_installed(WorkerState state)
+{
+	static const char *const activities[] = {
+		[WORKER_FOLDING] = "chs: folding the queue",
+		[WORKER_RESCORING] = "chs: scoring customers for a new day or scorecard version",
+		[WORKER_KEEPING_HOUSE] = "chs: housekeeping"
+	};
+	Oid			extension;
+
+	chs_worker_status_state(chs_worker_self, state);
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, activities[state]);
+	extension = get_extension_oid("chs", true);
+	if (OidIsValid(extension))
+	{
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+		if (get_extension_oid("chs", true) == extension)
+			return extension;
+	}
+	CommitTransactionCommand();
+	leave(DATABASE_NOT_INSTALLED);
+}
+
+/* Leaves if the database is paused, until chs_resume(); what waits to be folded goes on waiting. */
+static void
+leave_if_paused(void)
+{
+	TimestampTz since = chs_worker_database->working_since;
+
+	if (!chs_pause_is_on())
+		return;
+	chs_worker_set_state(DATABASE_PAUSED);
+	/* a chs_resume() that came before that has not seen it */
+	if (!chs_pause_is_on())
+	{
+		chs_worker_set_state(DATABASE_INSTALLED);
+		return;
+	}
+	CommitTransactionCommand();
+	if (chs_worker_is_first())
+	{
+		if (since != 0)
+			pg_atomic_write_u64(&chs_worker_database->waiting_since, since);
+		pg_atomic_write_u32(&chs_worker_database->dirty, since != 0);
+	}
+	proc_exit(0);
+}
+
+/*
+ * chs_worker_begin_batch starts a transaction in which the extension, which is
+ * returned, stays installed, and no dump is being restored.  Leaves where the
+ * extension is gone or the database is paused.
+ */
+Oid
+chs_worker_begin_batch(WorkerState state)
+{
+	static uint32 wait_event = 0;
+
+	for (;;)
+	{
+		Oid			extension = begin_installed(state);
+
+		leave_if_paused();
+		if (chs_restore_lock_out())
+			return extension;
+		CommitTransactionCommand();
+		/* not in the lock's queue, where other sessions of the restore would come behind */
+		chs_worker_status_state(chs_worker_self, WORKER_HELD_UP);
+		pgstat_report_activity(STATE_IDLE, "chs: waiting for the end of a restore");
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RESTORE_POLL_MS,
+						 chs_wait_event(wait_event, "ChsWorkerRestore"));
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* chs_worker_end_batch commits it. */
+void
+chs_worker_end_batch(void)
+{
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * chs_worker_come makes the process a worker, by the argument that it was started
+ * with; ends it where there is no place or no use for one.
+ */
+void
+chs_worker_come(Datum arg)
+{
+	Oid			database = (Oid) DatumGetUInt64(arg);
+	int			number = DatumGetUInt64(arg) >> 32;
+
+	previous_emit_log_hook = emit_log_hook;
+	emit_log_hook = hide_end_by_administrator;
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	if (!attach(database, number))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	set_own_settings();
+	pgstat_report_appname(number == 0 ? "chs worker" : psprintf("chs worker %d", number + 1));
+	if (!database_is_for_workers())
+		leave(DATABASE_PASSED_OVER);
+}

@@ -1,0 +1,23 @@
+/*
+ * worker_life.h
+ *	  How a worker comes, goes, and stands in nobody's way.
+ */
+#ifndef CHS_WORKER_LIFE_H
+#define CHS_WORKER_LIFE_H
+
+#include "worker_shared.h"
+
+/* Of the worker that this process is. */
+extern DatabaseSlot *chs_worker_database;
+extern WorkerSlot *chs_worker_self;
+extern NameData chs_worker_database_name;
+
+extern void chs_worker_come(Datum arg);
+extern bool chs_worker_is_first(void);
+extern void chs_worker_set_state(DatabaseState state);
+extern void chs_worker_error_context(void *arg);
+extern void chs_worker_leave_if_unwanted(bool settings_changed);
+extern Oid	chs_worker_begin_batch(WorkerState state);
+extern void chs_worker_end_batch(void);
+
+#endif							/* CHS_WORKER_LIFE_H */
