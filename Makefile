@@ -11,6 +11,9 @@ AREAS = schema activity scorecards plugins recommendations guards documents rete
 DATA_built = sql/chs--$(EXTVERSION).sql
 EXTRA_CLEAN = $(DATA_built)
 
+# From every released version to the next.
+DATA = $(wildcard sql/updates/chs--*--*.sql)
+
 # Further ones are not for a server with a worker: when something is tried again matters in them.
 REGRESS_BESIDE = access activity alter curves guards documents segments simulate lint events record explain triggers reinstall versions change advice
 REGRESS = $(REGRESS_BESIDE) backfill retention operations plugins failures trespass
@@ -45,3 +48,19 @@ FUZZ_SECONDS ?= 600
 .PHONY: fuzz
 fuzz:
 	CHS_FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
+
+# Tests with a server that is built to notice what goes wrong in memory.
+.PHONY: check-asan check-valgrind
+check-asan:
+	test/instrumented asan
+check-valgrind:
+	test/instrumented valgrind
+
+# What PGXN takes: the sources with the script made from sql/ext, as chs-VERSION.tar.gz.
+DIST_DIR ?= .
+DIST_VERSION = $(shell sed -n 's/^    "version": "\(.*\)",/\1/p' META.json)
+DIST_FILES = CHANGELOG.md LICENSE META.json Makefile README.md chs.control doc sql src expected test
+.PHONY: dist
+dist: sql/chs--$(EXTVERSION).sql
+	tar -czf $(DIST_DIR)/chs-$(DIST_VERSION).tar.gz --transform 's,^,chs-$(DIST_VERSION)/,' \
+		--exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=test/output --exclude=test/bench/output $(DIST_FILES)
