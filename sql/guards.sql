@@ -121,6 +121,18 @@ SELECT r FROM unnest(ARRAY[
     $$INSERT INTO chs.segments (segment, scorecard) VALUES ('', 'default')$$,
     $$INSERT INTO chs.segments (segment, scorecard) VALUES ('x', 'none')$$]) s, refused(s) r;
 
+\echo # recommendations
+SELECT r FROM unnest(ARRAY[
+    $$INSERT INTO chs.recommendations (recommendation, action) VALUES ('', 'call')$$,
+    $$INSERT INTO chs.recommendations (recommendation, action) VALUES ('x', '')$$,
+    $$INSERT INTO chs.recommendations (recommendation, action, factor) VALUES ('x', 'call', '')$$,
+    $$INSERT INTO chs.recommendations (recommendation, action, priority) VALUES ('x', 'call', 0)$$,
+    $$INSERT INTO chs.recommendations (recommendation, action, score_from) VALUES ('x', 'call', -1)$$,
+    $$INSERT INTO chs.recommendations (recommendation, action, score_below) VALUES ('x', 'call', 'NaN')$$,
+    $$INSERT INTO chs.recommendations (recommendation, action, score_from, score_below) VALUES ('x', 'call', 50, 50)$$,
+    $$INSERT INTO chs.recommendations (recommendation, action, no_data, score_below) VALUES ('x', 'call', true, 50)$$,
+    $$INSERT INTO chs.recommendations (recommendation, action, no_data) VALUES ('x', 'call', NULL)$$]) s, refused(s) r;
+
 -- What is refused leaves the draft as it is.
 SELECT chs.draft_document() = document AS unchanged FROM chs.scorecard_versions WHERE version = 1;
 

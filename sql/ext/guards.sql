@@ -233,3 +233,32 @@ $$;
 COMMENT ON FUNCTION chs.segment_weights_guard() IS 'trigger: refuses invalid rows of chs.segment_weights and says why';
 CREATE TRIGGER segment_weights_guard BEFORE INSERT OR UPDATE ON chs.segment_weights
     FOR EACH ROW EXECUTE FUNCTION chs.segment_weights_guard();
+
+CREATE FUNCTION chs.recommendations_guard() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    broken record;
+BEGIN
+    SELECT r.* INTO broken FROM (VALUES
+        (NEW.recommendation <> '', 'recommendation', 'Give it a name.'),
+        (NEW.action <> '', 'action', 'Say what is to be done.'),
+        (NEW.factor IS NULL OR NEW.factor <> '', 'factor', 'Name a factor, or leave it NULL for the whole score.'),
+        (NEW.priority BETWEEN 1 AND 5, 'priority', 'It is 1 (first) to 5.'),
+        (NEW.no_data IS NOT NULL, 'no_data', 'Set it to true or false.'),
+        (NEW.score_from BETWEEN 0 AND 100, 'score_from', 'It is a score, from 0 to 100.'),
+        (NEW.score_below IS NULL OR NEW.score_below BETWEEN 0 AND 100, 'score_below', 'It is a score, from 0 to 100, or NULL for no bound.'),
+        (NEW.score_below IS NULL OR NEW.score_below > NEW.score_from, 'score_below',
+         format('It applies to scores from score_from (%s) up to below this.', NEW.score_from)),
+        (NEW.no_data IS NOT TRUE OR NEW.score_from = 0 AND NEW.score_below IS NULL, 'no_data',
+         'Without data there is no score: leave score_from and score_below alone, or set no_data to false.')) r(holds, field, hint)
+    WHERE r.holds IS NOT TRUE LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'invalid "%" of recommendation "%": %', broken.field, NEW.recommendation, COALESCE(to_jsonb(NEW) -> broken.field, 'null')
+            USING ERRCODE = 'check_violation', HINT = broken.hint, SCHEMA = 'chs', TABLE = 'recommendations', COLUMN = broken.field;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION chs.recommendations_guard() IS 'trigger: refuses invalid rows of chs.recommendations and says why';
+CREATE TRIGGER recommendations_guard BEFORE INSERT OR UPDATE ON chs.recommendations
+    FOR EACH ROW EXECUTE FUNCTION chs.recommendations_guard();
