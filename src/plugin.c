@@ -43,8 +43,8 @@
 #define PLUGINS_REGISTERED_BY 2
 #define PLUGINS_ROLE 3
 
-/* A function that takes too long so often in a row is let rest, ... */
-#define MAX_SLOW_CALLS 3
+/* A function that takes too long for so many customers in a row is let rest, ... */
+#define MAX_SLOW_CUSTOMERS 3
 /* ... for so many times as long as it may take. */
 #define REST_FACTOR 10
 
@@ -97,8 +97,9 @@ find_registrar(const char *function)
 	if (get_role_oid(registered_by, true) != role || !OidIsValid(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role \"%s\", which registered function %s, is not the role of that name now", registered_by, function),
-				 errhint("Have somebody else register the function: delete its row in chs.plugins and insert it again.")));
+				 errmsg("function %s is not registered by the role \"%s\" that there is now", function, registered_by),
+				 errdetail("The role was dropped or renamed, or the registration was restored by somebody else."),
+				 errhint("Register it again: delete its row in chs.plugins, and insert it as the role that it is to be run as.")));
 	return role;
 }
 
@@ -249,7 +250,8 @@ static volatile sig_atomic_t out_of_time = false;
 typedef struct SlowFunction
 {
 	Oid			function;
-	int			in_a_row;
+	int			ncustomers;		/* for whom it was, and for nobody else since */
+	int64		customers[MAX_SLOW_CUSTOMERS];
 	TimestampTz rests_until;
 } SlowFunction;
 
@@ -341,20 +343,28 @@ check_rest(const PluginCall *call)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("plug-in function %s is not called before %s", call->name, timestamptz_to_str(s->rests_until)),
-				 errdetail("It took longer than \"%s\" %d times in a row.", "chs.plugin_timeout", s->in_a_row)));
+				 errdetail("It took longer than \"%s\" for %d customers in a row.", "chs.plugin_timeout", s->ncustomers)));
 }
 
 /* Takes note of how a call ended. */
 static void
-note_time(const PluginCall *call, bool too_slow)
+note_time(const PluginCall *call, int64 customer_id, bool too_slow)
 {
 	SlowFunction *s = find_slow(call->function.fn_oid, too_slow);
+	int			i = 0;
 
 	if (s == NULL)
 		return;
 	if (!too_slow)
+	{
 		*s = (SlowFunction) {0};
-	else if (++s->in_a_row >= MAX_SLOW_CALLS)
+		return;
+	}
+	while (i < s->ncustomers && s->customers[i] != customer_id)
+		i++;
+	if (i == s->ncustomers && i < MAX_SLOW_CUSTOMERS)
+		s->customers[s->ncustomers++] = customer_id;
+	if (s->ncustomers == MAX_SLOW_CUSTOMERS)
 		s->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) chs_plugin_timeout * REST_FACTOR);
 }
 
@@ -388,7 +398,9 @@ fail(const PluginCall *call, int64 customer_id, MemoryContext caller)
 	category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
 	error->message = psprintf("plug-in function %s failed for customer %lld: %s",
 							  call->name, (long long) customer_id, error->message);
-	if (error->hint == NULL && category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
+	if (error->hint == NULL && IsInParallelMode())
+		error->hint = pstrdup("It was called in a parallel query, where functions may do less: SET max_parallel_workers_per_gather = 0.");
+	else if (error->hint == NULL && category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
 		error->hint = pstrdup("A plug-in finds what is in pg_catalog; name the schema of all else, or SET search_path for the function.");
 	if (category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
 		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR)
@@ -421,13 +433,13 @@ call_as_registrar(PluginCall *call, int64 customer_id, TimestampTz as_of, bool *
 		start_timer();
 		result = FunctionCallInvoke(fcinfo);
 		too_slow = stop_timer();
-		note_time(call, too_slow);
+		note_time(call, customer_id, too_slow);
 		chs_catalog_become_caller(&saved);
 	}
 	PG_CATCH();
 	{
 		too_slow = stop_timer();
-		note_time(call, too_slow);
+		note_time(call, customer_id, too_slow);
 		if (!too_slow)
 			fail(call, customer_id, caller);
 		MemoryContextSwitchTo(caller);

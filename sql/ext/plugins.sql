@@ -34,10 +34,11 @@ BEGIN
     IF TG_OP = 'UPDATE' AND (NEW.function, NEW.registered_by, NEW.role) IS NOT DISTINCT FROM (OLD.function, OLD.registered_by, OLD.role) THEN
         RETURN NEW;
     END IF;
-    -- What a superuser restores is as it was, if there is such a role here.
-    IF current_setting('check_function_bodies') = 'off'
-       AND (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
-        NEW.role := COALESCE((SELECT r.oid FROM pg_roles r WHERE r.rolname = NEW.registered_by), 0);
+    -- What a superuser restores is as it was, if there is such a role here.  What
+    -- others restore says nothing but for themselves.
+    IF TG_OP = 'INSERT' AND current_setting('check_function_bodies') = 'off' THEN
+        NEW.role := COALESCE((SELECT r.oid FROM pg_roles r WHERE r.rolname = NEW.registered_by
+                              AND (r.rolname = current_user OR (SELECT c.rolsuper FROM pg_roles c WHERE c.rolname = current_user))), 0);
         RETURN NEW;
     END IF;
     IF NEW.registered_by IS DISTINCT FROM current_user THEN

@@ -8,8 +8,8 @@ CREATE TABLE chs.scorecard_versions (
     changes        jsonb NOT NULL DEFAULT '[]',
     document       jsonb NOT NULL,
     series_version integer NOT NULL,
-    published_by_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    recommendations jsonb NOT NULL DEFAULT chs.draft_recommendations()
+    recommendations jsonb NOT NULL DEFAULT chs.draft_recommendations(),
+    published_by_xid xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 -- In the row if it fits, where queries that score with it find it at once.
 ALTER TABLE chs.scorecard_versions ALTER COLUMN document SET STORAGE MAIN;
