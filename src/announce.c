@@ -7,7 +7,10 @@
  */
 #include "announce.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "common/shortest_dec.h"
@@ -19,6 +22,7 @@
 #include "utils/datetime.h"
 #include "utils/fmgroids.h"
 #include "utils/json.h"
+#include "utils/syscache.h"
 
 #define STATUS_CHANNEL "chs_status"
 
@@ -57,6 +61,18 @@ there_is_room(void)
 	return room;
 }
 
+/* Whether some may see some customers only; whoever listens, nobody knows which. */
+static bool
+customers_are_limited(void)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(chs_catalog_relation(CHS_CUSTOMERS)));
+	bool		limited = HeapTupleIsValid(tuple) && ((Form_pg_class) GETSTRUCT(tuple))->relrowsecurity;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return limited;
+}
+
 static void
 append_score(StringInfo payload, const char *key, KnownScore known)
 {
@@ -75,7 +91,7 @@ chs_announce_status(int64 customer_id, KnownScore before, KnownScore after, Time
 	char		time[MAXDATELEN + 1];
 	int			utc = 0;
 
-	if (!chs_announce_status_changes || !there_is_room())
+	if (!chs_announce_status_changes || customers_are_limited() || !there_is_room())
 		return;
 	initStringInfo(&payload);
 	appendStringInfo(&payload, "{\"customer_id\": %lld, \"old_status\": \"%s\", \"new_status\": \"%s\"",

@@ -87,7 +87,15 @@ my $changes = $node->safe_psql('postgres', qq(
 my @changes = map { /"customer_id": (\d+), "old_status": "(\w+)", "new_status": "(\w+)"/; "$1 $2 $3" } heard();
 cmp_ok(scalar(@changes), '>=', 20, 'there are many changes');
 is(join("\n", sort @changes), join("\n", sort split(/\n/, $changes)), 'each is announced once');
-# Not at all, where nobody is to hear.
+# Not at all, where some may not know, or nobody is to hear.
+my $statuses = q(SELECT string_agg(status, ' ' ORDER BY customer_id) FROM chs.customer_health);
+my $statuses_before = $node->safe_psql('postgres', $statuses);
+$node->safe_psql('postgres', 'ALTER TABLE chs.customers ENABLE ROW LEVEL SECURITY');
+my $low = $node->safe_psql('postgres', q(UPDATE chs.scorecards SET at_risk_from = 0; SELECT chs_publish('nobody is critical')));
+$node->poll_query_until('postgres', "SELECT bool_and(version = $low) FROM chs.customer_health") or die;
+isnt($node->safe_psql('postgres', $statuses), $statuses_before, 'statuses change');
+is(join("\n", heard()), '', 'row-level security keeps it quiet');
+$node->safe_psql('postgres', 'ALTER TABLE chs.customers DISABLE ROW LEVEL SECURITY');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET chs.announce_status = off');
 $node->reload;
 $node->poll_query_until('postgres', "SELECT current_setting('chs.announce_status') = 'off'") or die;
