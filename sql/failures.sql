@@ -36,5 +36,27 @@ SELECT * FROM chs.failures;
 SELECT customer_id FROM chs.queue;
 SELECT * FROM chs_verify();
 
+-- What is stored of a customer may be damaged: it is made again from the raw events.
+CREATE CAST (bytea AS chs_activity) WITHOUT FUNCTION;
+INSERT INTO chs.customer_events (customer_id, event_type, event_data)
+SELECT n, 'login', '{"ip_address": "203.0.113.2"}' FROM generate_series(1, 4) n;
+UPDATE chs.activity SET activity = '\x01000000000000ff01'::bytea::chs_activity WHERE customer_id = 1;
+UPDATE chs.activity SET activity = '\x63000000000000'::bytea::chs_activity WHERE customer_id = 2;
+UPDATE chs.queue SET delta = '\x0100'::bytea::chs_activity WHERE customer_id = 3;
+SELECT customer_id, chs_score(customer_id) FROM chs.customers ORDER BY 1;
+SELECT customer_id, difference, stored, expected FROM chs_verify();
+SELECT FROM chs_process_queue();
+SELECT customer_id, score FROM chs.customer_health ORDER BY 1;
+SELECT customer_id FROM chs.failures;
+SELECT * FROM chs_verify();
+UPDATE chs.activity SET activity = '\x0100'::bytea::chs_activity WHERE customer_id <= 3;
+CALL chs_recalculate_all();
+SELECT * FROM chs_verify();
+UPDATE chs.activity SET activity = '\x0100'::bytea::chs_activity WHERE customer_id <= 2;
+SELECT chs_rebuild(1);
+CALL chs_rebuild();
+SELECT * FROM chs_verify();
+DROP CAST (bytea AS chs_activity);
+
 DELETE FROM chs.customers;
 SELECT FROM chs_process_queue();

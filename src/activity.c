@@ -628,6 +628,37 @@ chs_activity_decode(const Activity *activity)
 	return decode(activity);
 }
 
+/*
+ * chs_activity_try_decode does the same with what comes from a table; where that
+ * is damaged it returns NULL and what is wrong.
+ */
+ActivityData *
+chs_activity_try_decode(const Activity *activity, char **damage)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ActivityData *volatile data = NULL;
+
+	*damage = NULL;
+	/* reading bytes holds nothing but memory, so that no subtransaction is needed */
+	PG_TRY();
+	{
+		data = chs_activity_decode(activity);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_DATA_CORRUPTED && error->sqlerrcode != ERRCODE_FEATURE_NOT_SUPPORTED)
+			PG_RE_THROW();
+		FlushErrorState();
+		*damage = error->message;
+	}
+	PG_END_TRY();
+	return data;
+}
+
 /* ---------------------------------------------------------------- merging */
 
 static int

@@ -96,6 +96,7 @@ typedef struct Increment
 } Increment;
 
 extern ActivityData *chs_activity_decode(const Activity *activity);
+extern ActivityData *chs_activity_try_decode(const Activity *activity, char **damage);
 extern Activity *chs_activity_encode(const ActivityData *data);
 extern ActivityData *chs_activity_empty(int32 day);
 extern ActivityData *chs_activity_from_increments(Increment *increments, int n, int32 day);

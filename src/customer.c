@@ -270,11 +270,15 @@ chs_customer_stored(int64 customer_id, Snapshot snapshot)
 	{
 		bool		isnull;
 
-		stored.activity = chs_activity_decode(DatumGetActivity(heap_getattr(stored.row, ACTIVITY_ACTIVITY, desc, &isnull)));
+		stored.activity = chs_activity_try_decode(DatumGetActivity(heap_getattr(stored.row, ACTIVITY_ACTIVITY, desc, &isnull)),
+												  &stored.damage);
 		stored.series_version = DatumGetInt32(heap_getattr(stored.row, ACTIVITY_SERIES_VERSION, desc, &isnull));
 		stored.folded_to = DatumGetFullTransactionId(heap_getattr(stored.row, ACTIVITY_FOLDED_TO, desc, &isnull));
 	}
-	else
+	/* whoever needs it makes it again from the raw events, as one of an earlier version */
+	if (stored.damage != NULL)
+		stored.series_version = 0;
+	if (stored.activity == NULL)
 		stored.activity = chs_activity_empty(DAY_NEVER);
 	table_close(rel, AccessShareLock);
 	return stored;

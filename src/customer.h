@@ -32,6 +32,7 @@ typedef struct StoredActivity
 {
 	HeapTuple	row;			/* NULL where there is none */
 	ActivityData *activity;		/* empty where there is none */
+	char	   *damage;			/* what is wrong with it, or NULL; it is not current then */
 	int			series_version;
 	FullTransactionId folded_to;
 } StoredActivity;

@@ -182,6 +182,11 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	subject.as_of_day = Min(fold->today, customer.last_day);
 
 	rebuild = order->rebuild || queued.rebuild || !chs_customer_is_current(&stored, live);
+	if (stored.damage != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the activity of customer %lld was damaged: %s", (long long) customer_id, stored.damage),
+				 errdetail("It is made again from the raw events.")));
 	if (!rebuild && queued.ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
 	/* of a churned customer the last day is scored, which may be gone */

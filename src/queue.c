@@ -153,6 +153,7 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 	{
 		bool		isnull;
 		Datum		delta;
+		char	   *damage;
 
 		CHECK_FOR_INTERRUPTS();
 		result.any = true;
@@ -176,7 +177,15 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 		if (result.deltas == NULL)
 			result.deltas = palloc(MERGE_AT * sizeof(ActivityData *));
 		MemoryContextSwitchTo(scratch);
-		result.deltas[result.ndeltas++] = chs_activity_decode(DatumGetActivity(delta));
+		result.deltas[result.ndeltas] = chs_activity_try_decode(DatumGetActivity(delta), &damage);
+		result.ndeltas++;
+		/* what a damaged one would add the raw events tell */
+		if (damage != NULL)
+		{
+			MemoryContextSwitchTo(caller);
+			result.rebuild = true;
+			continue;
+		}
 		if (result.ndeltas == MERGE_AT)
 		{
 			ActivityData *merged = chs_activity_merge_many(result.deltas, MERGE_AT);

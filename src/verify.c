@@ -227,6 +227,8 @@ verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, co
 		report(fcinfo, &customer_id, "customer", "events, activity or health of a customer that does not exist", NULL);
 		return;
 	}
+	if (stored.damage != NULL)
+		report(fcinfo, &customer_id, "activity", stored.damage, "one that can be read");
 	if (reading->possible)
 		verify_activity(fcinfo, &customer, live, reading, &stored, &queued);
 	if (queued.any)
