@@ -311,7 +311,7 @@ stop_timer(void)
 	return was_up;
 }
 
-/* Finds the entry of a function, or, to add it, one that matters least; or NULL. */
+/* Finds the entry of a function; or, to add it, a free one, or the one that rests least; or NULL. */
 static SlowFunction *
 find_slow(Oid function, bool add)
 {
@@ -321,7 +321,8 @@ find_slow(Oid function, bool add)
 	{
 		if (slow[i].function == function)
 			return &slow[i];
-		if (slow[i].rests_until < least->rests_until)
+		if (OidIsValid(least->function) &&
+			(!OidIsValid(slow[i].function) || slow[i].rests_until < least->rests_until))
 			least = &slow[i];
 	}
 	if (!add)
