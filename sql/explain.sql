@@ -127,7 +127,7 @@ SELECT customer_id, score, status, coverage, trend, factor_scores, scorecard, ve
 FROM chs.customer_health ORDER BY 1;
 SELECT customer_id, external_id, name, segment, score, status, coverage, trend, churned_at IS NOT NULL AS churned FROM chs.customer_list ORDER BY 1;
 SELECT total, healthy, at_risk, critical, unknown, healthy_percent, at_risk_percent, critical_percent, unknown_percent,
-       last_updated >= (SELECT max(calculated_at) - interval '1 second' FROM chs.customer_list) AS updated FROM chs.dashboard_stats;
+       last_updated >= (SELECT max(calculated_at) - interval '1 second' FROM chs.customer_list WHERE churned_at IS NULL) AS updated FROM chs.dashboard_stats;
 SELECT customer_id, factor_name, position, score, weight, effective_weight AS effective, contribution FROM chs.factor_breakdown
 WHERE customer_id IN (3, 4) ORDER BY 1, 3;
 SELECT s.customer_id, f.factor_name, f.score, f.weight, f.details - 'as_of' AS details

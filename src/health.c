@@ -135,7 +135,7 @@ append_counts(HealthTables *tables, Snapshot snapshot)
 		}
 		values[COUNTS_SCORE_HUNDREDTHS] = Int64GetDatum(count->score_hundredths);
 		values[COUNTS_LAST_UPDATED] = TimestampTzGetDatum(now);
-		if (changed || now - last_updated >= USECS_PER_SEC)
+		if (changed || last_updated == DT_NOBEGIN || now - last_updated >= USECS_PER_SEC)
 			(void) chs_table_store(&table, NULL, values + 1, nulls + 1, COUNTS_COLUMNS);
 	}
 	chs_table_close(&table);
