@@ -53,6 +53,17 @@ CREATE POLICY smb ON chs.customers USING (segment = 'smb');
 SET ROLE regress_chs_analyst;
 SELECT customer_id FROM chs_simulate() ORDER BY 1;
 SELECT sum(customers) FROM chs.simulation_summary;
+-- A document of one's own must not tell about events what one may not read.
+RESET ROLE;
+REVOKE SELECT ON chs.customer_events FROM regress_chs_analyst;
+SET ROLE regress_chs_analyst;
+SELECT count(*) FROM chs_simulate();
+SELECT count(*) FROM chs_simulate(chs_scorecard_export(1));
+SELECT score FROM chs.health_by(jsonb_set(chs_scorecard_export(1), '{scorecards,default,factors,0,metrics,0,filter}', '"$.endpoint == 3"'), 1);
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION chs_publish(text) TO regress_chs_analyst;
+SET ROLE regress_chs_analyst;
+SELECT count(*) FROM chs_simulate();
 SELECT count(*) >= 0 AS lint FROM chs_lint();
 RESET ROLE;
 DROP OWNED BY regress_chs_analyst;
