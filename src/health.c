@@ -363,8 +363,8 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 		return false;
 	if (stored.row != NULL && stored.active)
 		count_customer(tables, stored.segment, stored.known, -1, snapshot);
-	if (active)
-		count_customer(tables, customer->segment, (KnownScore) {.status = score->status,.score = score->score}, 1, snapshot);
+	/* also one that does not count, for the time */
+	count_customer(tables, customer->segment, (KnownScore) {.status = score->status,.score = score->score}, active ? 1 : 0, snapshot);
 	/* the first score of a customer is no change */
 	if (stored.has_history && active && stored.known.status != score->status)
 		chs_announce_status(customer->customer_id, stored.known,

@@ -57,6 +57,10 @@ UPDATE chs.customers SET churned_at = now() - interval '5 days' WHERE customer_i
 SELECT pg_temp.agree('when customers churn');
 UPDATE chs.customers SET churned_at = NULL WHERE customer_id BETWEEN 161 AND 165;
 SELECT pg_temp.agree('and come back');
+SELECT pg_sleep(1.1) \g /dev/null
+UPDATE chs.customers SET created_at = created_at + interval '1 day' WHERE customer_id = 170;
+SELECT pg_temp.agree('when only one who has churned is scored');
+SELECT cmp_ok((SELECT last_updated FROM chs.dashboard_stats), '>=', (SELECT max(calculated_at) FROM chs.customer_health) - interval '1 second', 'last_updated tells of that, too');
 UPDATE chs.segments SET segment = 'small' WHERE segment = 'smb';
 SELECT pg_temp.agree('when a segment gets another name');
 UPDATE chs.customer_health SET score = 99, status = 'healthy' WHERE customer_id = 7;
