@@ -62,6 +62,81 @@ INSERT INTO chs.plugins (function) VALUES ('regress_trespass.fifty'), ('regress_
 SELECT chs.plugin_value('regress_trespass.fifty(bigint,timestamp with time zone)', 1) AS fifty,
        chs.plugin_value('regress_trespass.calls_back(bigint,timestamp with time zone)', 1) AS calls_back;
 
+-- Nor is a temporary view of whoever asks found in the place of a table that it reads.
+CREATE FUNCTION unsafe(customer_id bigint, as_of timestamptz) RETURNS double precision STABLE LANGUAGE sql SET search_path = public AS 'SELECT 1';
+CREATE FUNCTION unsafe(what text) RETURNS text STABLE LANGUAGE sql SET search_path = pg_temp, public AS $$SELECT 'login'$$;
+INSERT INTO chs.plugins (function) VALUES ('regress_trespass.unsafe');
+\set VERBOSITY default
+SELECT chs_attach('raising', 'customer', 'unsafe(what)', 'at');
+\set VERBOSITY terse
+ALTER FUNCTION unsafe(bigint, timestamptz) SET search_path = public, pg_temp;
+INSERT INTO chs.plugins (function) VALUES ('regress_trespass.unsafe');
+ALTER FUNCTION unsafe(bigint, timestamptz) SET search_path = '';
+SELECT chs.plugin_value('regress_trespass.unsafe(bigint,timestamp with time zone)', 1);
+
+-- Rows that come, go or change without a row trigger count all the same.
+CREATE TABLE parts (customer bigint, at timestamptz, what text, ip_address text, user_id int) PARTITION BY LIST (customer);
+CREATE TABLE part_1 PARTITION OF parts FOR VALUES IN (1);
+CREATE TABLE part_2 (LIKE parts);
+INSERT INTO part_2 VALUES (2, now(), 'LOGIN', 'a', 1), (2, now(), 'LOGIN', 'a', 2);
+SELECT logins(1) AS before_1, logins(2) AS before_2 \gset
+SELECT chs_attach('parts', 'customer', 'lower(what)', 'at') > 1 AS attached;
+CREATE FUNCTION more(OUT one double precision, OUT two double precision, OUT users double precision, OUT differences bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM chs_process_queue();
+    SELECT logins(1), logins(2), (SELECT value FROM chs_explain(2) WHERE metric = 'active_users'), (SELECT count(*) FROM chs_verify())
+    INTO one, two, users, differences;
+END
+$$;
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+ALTER TABLE parts ATTACH PARTITION part_2 FOR VALUES IN (2);
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+INSERT INTO parts VALUES (1, now(), 'LOGIN', 'a', 1), (2, now(), 'LOGIN', 'a', 3);
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+ALTER TABLE parts ALTER user_id TYPE text USING 'same';
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+ALTER TABLE parts RENAME user_id TO user_no;
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+BEGIN;
+ALTER TABLE part_2 DISABLE TRIGGER ALL;
+INSERT INTO part_2 VALUES (2, now(), 'LOGIN', 'a', 4);
+ALTER TABLE part_2 ENABLE TRIGGER ALL;
+COMMIT;
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+-- Rows that were kept in a savepoint, and rewritten or truncated before they were counted.
+BEGIN;
+SAVEPOINT s;
+INSERT INTO part_1 VALUES (1, now(), 'LOGIN', 'a', 5);
+RELEASE s;
+ALTER TABLE parts ALTER at TYPE text USING at::text, ALTER what TYPE name;
+ALTER TABLE parts ALTER at TYPE timestamptz USING at::timestamptz;
+COMMIT;
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+BEGIN;
+INSERT INTO part_1 VALUES (1, now(), 'LOGIN', 'a', 5);
+TRUNCATE part_1;
+INSERT INTO part_1 VALUES (1, now(), 'LOGIN', 'a', 5);
+COMMIT;
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+TRUNCATE part_1;
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+CREATE TABLE part_3 PARTITION OF parts DEFAULT;
+SELECT tgrelid::regclass, count(*) FROM pg_trigger WHERE tgname ^@ '00_chs_capture' AND tgrelid::regclass::text ^@ 'part' GROUP BY 1 ORDER BY 1;
+ALTER TABLE parts DETACH PARTITION part_2;
+TRUNCATE part_2;
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+ALTER TABLE parts ATTACH PARTITION part_2 FOR VALUES IN (2);
+INSERT INTO parts VALUES (2, now(), 'LOGIN', 'a', 4);
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+DROP TABLE part_2;
+SELECT one - :before_1 AS one, two - :before_2 AS two, users, differences FROM more();
+-- A column that no score reads is nobody's business.
+SELECT max(version) AS version FROM chs.scorecard_versions \gset
+ALTER TABLE parts ADD whatever int DEFAULT 1, DROP user_no;
+SELECT max(version) - :version AS versions FROM chs.scorecard_versions;
+SELECT chs_detach('parts');
+SELECT count(*) FROM pg_trigger WHERE tgname ^@ '00_chs_capture' AND tgrelid::regclass::text ^@ 'part';
+
 -- Trigger functions do nothing on tables that they are not for.
 CREATE TABLE plain (customer bigint, at timestamptz);
 GRANT SELECT, INSERT, DELETE, TRIGGER ON plain TO regress_trespasser;

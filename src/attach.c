@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "rejected.h"
+#include "storage/lmgr.h"
 #include "synced.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -170,8 +171,13 @@ static void
 drop_triggers(Oid relid, const char *name, bool of_customers)
 {
 	for (size_t i = 0; i < lengthof(triggers); i++)
-		if (triggers[i].of_customers == of_customers && OidIsValid(get_trigger_oid(relid, triggers[i].name, true)))
-			run_sql(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i].name, name));
+	{
+		if (triggers[i].of_customers != of_customers || !OidIsValid(get_trigger_oid(relid, triggers[i].name, true)))
+			continue;
+		/* DROP TRIGGER locks partitions first, and whoever reads the table locks them last */
+		LockRelationOid(relid, AccessExclusiveLock);
+		run_sql(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i].name, name));
+	}
 }
 
 /* Makes the triggers of a source, anew if they are there. */
@@ -199,9 +205,12 @@ has_rows(Relation rel)
 	return SPI_processed > 0;
 }
 
-/* Has all activities made again, since what counts is not what it was. */
-static void
-count_anew(const char *note)
+/*
+ * chs_source_count_anew has all activities made again, since what counts is not what
+ * it was.  Within SPI, with the rights of the owner.
+ */
+void
+chs_source_count_anew(const char *note)
 {
 	Oid			type = TEXTOID;
 	Datum		arg = CStringGetTextDatum(note);
@@ -378,10 +387,14 @@ chs_attach(PG_FUNCTION_ARGS)
 	if (again)
 		chs_rejected_remove_all(source.source_id);
 	if (was_counted)
-		count_anew(psprintf("%s attached", name));
+		chs_source_count_anew(psprintf("%s attached", name));
 	chs_catalog_become_caller(&saved);
 	relation_close(rel, NoLock);
 	create_triggers(source.relation, name, false, source.source_id);
+	/* of partitions that may be of other owners */
+	chs_catalog_become_owner(&saved);
+	chs_source_watch_partitions(source.relation, source.source_id);
+	chs_catalog_become_caller(&saved);
 	SPI_finish();
 	PG_RETURN_INT32(source.source_id);
 }
@@ -440,7 +453,7 @@ remove_sources(Datum relations, const char *note)
 	for (uint64 i = 0; i < n; i++)
 		of_events |= strcmp(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), "events") == 0;
 	if (of_events)
-		count_anew(note);
+		chs_source_count_anew(note);
 	return n;
 }
 
@@ -472,8 +485,21 @@ chs_detach(PG_FUNCTION_ARGS)
 	relation_close(rel, NoLock);
 	drop_triggers(relid, name, false);
 	drop_triggers(relid, name, true);
+	chs_catalog_become_owner(&saved);
+	chs_source_watch_partitions(relid, 0);
+	chs_catalog_become_caller(&saved);
 	SPI_finish();
 	PG_RETURN_VOID();
+}
+
+/* Whether a table has been dropped that had the trigger of an attached one, so was a partition of it. */
+static bool
+partitions_dropped(void)
+{
+	run_sql("SELECT FROM pg_event_trigger_dropped_objects() t JOIN pg_event_trigger_dropped_objects() d"
+			" ON d.classid = 'pg_trigger'::regclass AND d.address_names[1:2] = t.address_names"
+			" WHERE t.classid = 'pg_class'::regclass AND t.objsubid = 0 AND d.address_names[3] = '00_chs_capture' LIMIT 1");
+	return SPI_processed > 0;
 }
 
 /* chs_source_dropped is an event trigger: detaches the tables that have been dropped. */
@@ -503,6 +529,8 @@ chs_source_dropped(PG_FUNCTION_ARGS)
 
 		if (!isnull)
 			(void) remove_sources(relations, "attached tables were dropped");
+		else if (partitions_dropped())
+			chs_source_count_anew("partitions of attached tables were dropped");
 	}
 	SPI_finish();
 	chs_catalog_become_caller(&saved);

@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "capture.h"
+#include "catalog/pg_class.h"
 #include "customer.h"
 #include "executor/nodeHash.h"
 #include "miscadmin.h"
@@ -23,6 +24,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "worker.h"
 
 /* So many rows are evaluated at once, at most. */
@@ -33,6 +35,7 @@ typedef struct KeptRow
 {
 	int			source_id;
 	Oid			relation;
+	Oid			storage;		/* its relfilenode: another one if the rows have been rewritten */
 	HeapTuple	old;
 	HeapTuple	new;
 	bool		restored;		/* from a dump, which also has the rows that are put aside */
@@ -450,6 +453,20 @@ write_bad(const Live *live, Kept *kept)
 	chs_worker_wake_at_commit();
 }
 
+/* The relfilenode of a table now; 0 if it has been dropped. */
+static Oid
+storage_of(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			storage;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	storage = ((Form_pg_class) GETSTRUCT(tuple))->relfilenode;
+	ReleaseSysCache(tuple);
+	return storage;
+}
+
 /* Evaluates and takes rows of one table and source. */
 static void
 evaluate_run(const KeptRow *rows, int n)
@@ -460,8 +477,9 @@ evaluate_run(const KeptRow *rows, int n)
 	MappedRow  *mapped = palloc(2 * n * sizeof(MappedRow));
 	int			ntuples = 0;
 
-	if (source == NULL)
-		return;					/* it has been detached */
+	/* it has been detached, truncated or, as chs_source_altered() knows, rewritten */
+	if (source == NULL || storage_of(rows->relation) != rows->storage)
+		return;
 	for (int i = 0; i < n; i++)
 	{
 		if (rows[i].old != NULL)
@@ -496,7 +514,8 @@ flush_kept(Kept *kept)
 	{
 		for (to = from + 1; to < nrows; to++)
 			if (kept->rows[to].source_id != kept->rows[from].source_id ||
-				kept->rows[to].relation != kept->rows[from].relation)
+				kept->rows[to].relation != kept->rows[from].relation ||
+				kept->rows[to].storage != kept->rows[from].storage)
 				break;
 		evaluate_run(&kept->rows[from], to - from);
 		MemoryContextReset(scratch);
@@ -548,17 +567,19 @@ chs_attached_flush(void)
 
 /*
  * chs_attached_is_truncated tells whether a trigger is fired for an attached
- * table that has been truncated, and removes the rows of it that were put aside.
+ * table that has been truncated, or a partition of it, and removes the rows of the
+ * table that were put aside.
  */
 bool
 chs_attached_is_truncated(TriggerData *trigdata)
 {
 	const Source *source = chs_source_of_trigger(chs_catalog_live(), trigdata, "00_chs_capture_truncate");
+	Oid			relation = RelationGetRelid(trigdata->tg_relation);
 
-	if (source == NULL || source->relation != RelationGetRelid(trigdata->tg_relation))
+	if (source == NULL || !chs_source_has_table(source, relation))
 		return false;
 	chs_attached_flush();
-	if (chs_rejected_any(source->source_id))
+	if (source->relation == relation && chs_rejected_any(source->source_id))
 		chs_rejected_remove_all(source->source_id);
 	return true;
 }
@@ -607,6 +628,7 @@ chs_capture_source(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(NULL);
 	row.source_id = source->source_id;
 	row.relation = RelationGetRelid(trigdata->tg_relation);
+	row.storage = trigdata->tg_relation->rd_rel->relfilenode;
 	row.old = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? NULL : trigdata->tg_trigtuple;
 	row.new = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? trigdata->tg_trigtuple :
 		TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : NULL;

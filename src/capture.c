@@ -598,6 +598,13 @@ chs_capture_flush(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
+/* The command that everyone has been queued for, in the current transaction. */
+static struct
+{
+	SubTransactionId subid;
+	CommandId	command;
+}			truncated_in;
+
 /*
  * chs_capture_truncate queues a rebuild of everyone, also of those who are only
  * in the queue: customers may have been truncated too.
@@ -606,14 +613,23 @@ PG_FUNCTION_INFO_V1(chs_capture_truncate);
 Datum
 chs_capture_truncate(PG_FUNCTION_ARGS)
 {
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	Gathering  *g;
 	OwnerRights saved;
 	Portal		portal;
 
 	check_trigger(fcinfo, false, "chs.capture_truncate");
-	if (!chs_attached_is_truncated((TriggerData *) fcinfo->context) &&
-		RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation) != chs_catalog_relation(CHS_CUSTOMERS))
+	if (trigdata->tg_trigger->tgnargs > 0)
+	{
+		/* else it was detached, or is a partition no more */
+		if (!chs_attached_is_truncated(trigdata))
+			PG_RETURN_POINTER(NULL);
+	}
+	else if (RelationGetRelid(trigdata->tg_relation) != chs_catalog_relation(CHS_CUSTOMERS))
 		check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMER_EVENTS), "chs.capture_truncate", "customer_events");
+	/* once for a table and its partitions */
+	if (truncated_in.command == GetCurrentCommandId(false) && truncated_in.subid == GetCurrentSubTransactionId())
+		PG_RETURN_POINTER(NULL);
 	chs_capture_flush_pending();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -643,6 +659,8 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	SPI_cursor_close(portal);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
+	truncated_in.command = GetCurrentCommandId(false);
+	truncated_in.subid = GetCurrentSubTransactionId();
 	PG_RETURN_POINTER(NULL);
 }
 
@@ -765,6 +783,7 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_PREPARE:
 			/* the memory goes with the transaction */
 			innermost = NULL;
+			truncated_in.subid = InvalidSubTransactionId;
 			chs_attached_forget(InvalidSubTransactionId);
 			break;
 		default:

@@ -14,6 +14,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -27,8 +28,10 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 #include "utils/xid8.h"
 #include "worker.h"
 
@@ -226,6 +229,46 @@ chs_catalog_become_registrar(Oid role, OwnerRights *saved)
 	pin("row_security", "on");
 	/* as a setting it cannot be set for a while; an error restores it, too */
 	XactReadOnly = true;
+}
+
+/*
+ * chs_catalog_check_path raises an error if a function, which is to be called with
+ * the rights of another role than the session's, sets a search_path on which
+ * temporary tables and views are found first: whoever has the session could
+ * put one with code of his own in the place of a table that the function reads.
+ */
+void
+chs_catalog_check_path(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Datum		config;
+	bool		isnull;
+	Datum	   *settings;
+	int			n;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	config = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proconfig, &isnull);
+	if (!isnull)
+		deconstruct_array(DatumGetArrayTypeP(config), TEXTOID, -1, false, TYPALIGN_INT, &settings, NULL, &n);
+	for (int i = 0; !isnull && i < n; i++)
+	{
+		char	   *path = TextDatumGetCString(settings[i]);
+		List	   *schemas;
+
+		if (strncmp(path, "search_path=", strlen("search_path=")) != 0)
+			continue;
+		path += strlen("search_path=");
+		if (SplitIdentifierString(pstrdup(path), ',', &schemas) && schemas != NIL && strcmp(llast(schemas), "pg_temp") == 0)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("search_path of function %s does not end with pg_temp", format_procedure(function)),
+				 errdetail("Temporary tables of any session that it is called in would be found first."),
+				 errhint("ALTER FUNCTION %s SET search_path = %s%spg_temp;", format_procedure_qualified(function),
+						 strcmp(path, "\"\"") == 0 ? "" : path, strcmp(path, "\"\"") == 0 ? "" : ", ")));
+	}
+	ReleaseSysCache(tuple);
 }
 
 /* chs_catalog_become_caller switches back. */

@@ -99,6 +99,7 @@ extern void chs_catalog_become_registrar(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern void chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, const char *nulls);
 extern void chs_catalog_check_not_called_back(void);
+extern void chs_catalog_check_path(Oid function);
 
 extern const Live *chs_catalog_live(void);
 extern void chs_catalog_recheck_live(void);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_namespace.h"
+#include "nodes/parsenodes.h"
 #include "nodes/tidbitmap.h"
 
 #if PG_VERSION_NUM < 150000
@@ -26,6 +27,37 @@
 #define chs_input_error(fcinfo, rest) \
 	ereport(ERROR, rest)
 #endif
+
+/* Subcommands of ALTER TABLE by what they do. */
+static inline bool
+chs_alters_values(int subcommand)
+{
+#if PG_VERSION_NUM >= 170000
+	if (subcommand == AT_SetExpression)
+		return true;
+#endif
+	return subcommand == AT_AlterColumnType;
+}
+
+static inline bool
+chs_adds_column(int subcommand)
+{
+#if PG_VERSION_NUM < 160000
+	if (subcommand == AT_AddColumnRecurse)
+		return true;
+#endif
+	return subcommand == AT_AddColumn;
+}
+
+static inline bool
+chs_drops_column(int subcommand)
+{
+#if PG_VERSION_NUM < 160000
+	if (subcommand == AT_DropColumnRecurse)
+		return true;
+#endif
+	return subcommand == AT_DropColumn;
+}
 
 /* Which indexes an update needs entries in: from 16 on, perhaps only summaries. */
 #if PG_VERSION_NUM >= 160000

@@ -326,6 +326,26 @@ is_harmful(Node *node, void *context)
 	}
 }
 
+static bool
+check_path(Oid function, void *context pg_attribute_unused())
+{
+	if (function >= FirstNormalObjectId)
+		chs_catalog_check_path(function);
+	return false;
+}
+
+/* Raises an error if a function finds other things depending on the session. */
+static bool
+check_paths(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	(void) check_functions_in_node(node, check_path, NULL);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, check_paths, context, 0);
+	return expression_tree_walker(node, check_paths, context);
+}
+
 /* ---------------------------------------------------------------- compiling */
 
 /* Types of which the value in a document can be made without their output function. */
@@ -372,6 +392,7 @@ compile_sql(Mapping *m, Relation rel, MappedAs as, const char *sql)
 {
 	Node	   *node = analyze_text(rel, sql, ROW_ALIAS);
 
+	(void) check_paths(node, NULL);
 	if (checkExprHasSubLink(node))
 	{
 		m->by_query = true;

@@ -157,6 +157,7 @@ check_rights(Oid function, const char *name, Oid owner, Oid role)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not execute function %s", GetUserNameFromId(role, false), name),
 				 errdetail("The role registered it as a plug-in.")));
+	chs_catalog_check_path(function);
 	if (superuser_arg(role) && !superuser_arg(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -402,7 +403,7 @@ fail(const PluginCall *call, int64 customer_id, MemoryContext caller)
 	if (error->hint == NULL && IsInParallelMode())
 		error->hint = pstrdup("It was called in a parallel query, where functions may do less: SET max_parallel_workers_per_gather = 0.");
 	else if (error->hint == NULL && category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
-		error->hint = pstrdup("A plug-in finds what is in pg_catalog; name the schema of all else, or SET search_path for the function.");
+		error->hint = pstrdup("A plug-in finds what is in pg_catalog; name the schema of all else, or SET search_path = ..., pg_temp for the function.");
 	if (category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
 		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR)
 		error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;

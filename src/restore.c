@@ -52,12 +52,18 @@ has_right(Relation rel, AclMode right)
 	return pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), right) == ACLCHECK_OK;
 }
 
+/* chs_restore_is_running tells whether a session is as pg_dump has it when it restores. */
+bool
+chs_restore_is_running(void)
+{
+	return !check_function_bodies && namespace_search_path[0] == '\0';
+}
+
 /* chs_restore_is_on tells whether rows of a table that are being inserted come from a dump. */
 bool
 chs_restore_is_on(Relation rel)
 {
-	return !check_function_bodies && namespace_search_path[0] == '\0' &&
-		has_right(rel, ACL_DELETE) && has_right(rel, ACL_TRUNCATE);
+	return chs_restore_is_running() && has_right(rel, ACL_DELETE) && has_right(rel, ACL_TRUNCATE);
 }
 
 /* chs_restore_hold_worker has the worker wait until this session ends. */

@@ -115,6 +115,13 @@ chs_source_of_trigger(const Live *live, TriggerData *trigdata, const char *name)
 		chs_source_find(live, atoi(trigger->tgargs[0])) : NULL;
 }
 
+/* chs_source_has_table tells whether a table is that of a source, or a partition of it. */
+bool
+chs_source_has_table(const Source *source, Oid relation)
+{
+	return relation == source->relation || list_member_oid(get_partition_ancestors(relation), source->relation);
+}
+
 /* chs_source_name returns the qualified name of a source's table, for messages. */
 char *
 chs_source_name(const Source *source)
@@ -179,6 +186,58 @@ find_needed_columns(const Live *live, Oid relation, const char *event_type, Bitm
 		}
 	}
 	return true;
+}
+
+/* Whether a filter may read a key of event_data. */
+static bool
+filter_may_read(const Filter *filter, const char *name)
+{
+	List	   *fields = NIL;
+	ListCell   *lc;
+	char	   *text;
+
+	if (!chs_filter_fields(filter, &fields))
+	{
+		/* by its text, in which all keys are quoted; a name with more than letters may be written otherwise */
+		text = DatumGetCString(DirectFunctionCall1(jsonpath_out, PointerGetDatum(filter->path)));
+		return strstr(text, psprintf("\"%s\"", name)) != NULL || strchr(text, '*') != NULL || strstr(text, "keyvalue") != NULL ||
+			strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != strlen(name);
+	}
+	foreach(lc, fields)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+/* chs_source_reads_field tells whether rules or series may read a key of event_data. */
+bool
+chs_source_reads_field(const char *name)
+{
+	const Live *live = chs_catalog_live();
+
+	for (int i = 0; i < live->nrules; i++)
+	{
+		const EventRule *rule = &live->rules[i];
+
+		for (int j = 0; j < rule->nrequired; j++)
+			if (strcmp(rule->required[j], name) == 0)
+				return true;
+		for (int j = 0; j < rule->npositive; j++)
+			if (strcmp(rule->positive[j], name) == 0)
+				return true;
+	}
+	for (int i = 0; i < live->published->nseries; i++)
+		if (live->published->series[i].field != NULL && strcmp(live->published->series[i].field, name) == 0)
+			return true;
+	for (int i = 0; i < live->published->ntypes; i++)
+	{
+		const EventCounting *type = &live->published->types[i];
+
+		for (int j = 0; j < type->nfilters; j++)
+			if (filter_may_read(&type->filters[j], name))
+				return true;
+	}
+	return false;
 }
 
 /*
@@ -365,8 +424,7 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 	/* first unmark, so that a change meanwhile is not lost */
 	compiled->stale = false;
 	compiled->live_serial = live->serial;
-	compiled->stranger = relation != source->relation &&
-		!list_member_oid(get_partition_ancestors(relation), source->relation);
+	compiled->stranger = !chs_source_has_table(source, relation);
 	compiled->mapping = compile_mapping(live, source, relation);
 	return compiled;
 }

@@ -48,7 +48,11 @@ extern Source *chs_source_list(MemoryContext context, bool of_customers, int *n)
 extern MappedAs chs_source_attribute_type(int attribute);
 extern const Source *chs_source_find(const Live *live, int source_id);
 extern const Source *chs_source_of_trigger(const Live *live, TriggerData *trigdata, const char *name);
+extern bool chs_source_has_table(const Source *source, Oid relation);
 extern CompiledSource *chs_source_compile(const Live *live, const Source *source, Oid relation);
+extern bool chs_source_reads_field(const char *name);
+extern void chs_source_watch_partitions(Oid relation, int source_id);
+extern void chs_source_count_anew(const char *note);
 extern Trouble *chs_source_try(const Source *source);
 extern char *chs_source_name(const Source *source);
 extern char *chs_source_problem_text(const Live *live, const Source *source);

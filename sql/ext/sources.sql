@@ -113,6 +113,12 @@ COMMENT ON FUNCTION chs.source_dropped() IS 'event trigger: detaches tables that
 CREATE EVENT TRIGGER chs_source_dropped ON sql_drop EXECUTE FUNCTION chs.source_dropped();
 COMMENT ON EVENT TRIGGER chs_source_dropped IS 'detaches tables that are dropped';
 
+CREATE FUNCTION chs.source_altered() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_source_altered';
+COMMENT ON FUNCTION chs.source_altered() IS 'event trigger: has activities made again if rows of attached tables have come, gone or changed by ALTER TABLE, and new partitions watched';
+CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION chs.source_altered();
+COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities made again if rows of attached tables have come, gone or changed by ALTER TABLE';
+
 CREATE FUNCTION chs.sync_customer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_sync_customer';
 COMMENT ON FUNCTION chs.sync_customer() IS 'trigger: does in chs.customers what was done in an attached table of customers';
