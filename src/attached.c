@@ -421,6 +421,8 @@ write_bad(const Live *live, Kept *kept)
 	RejectedRow *rejected = palloc(Max(kept->nbad, 1) * sizeof(RejectedRow));
 	int			nbad = kept->nbad;
 	int			n = 0;
+	int			looked_up = 0;
+	bool		any = false;
 
 	kept->nbad = 0;
 	for (int i = 0; i < nbad; i++)
@@ -430,8 +432,16 @@ write_bad(const Live *live, Kept *kept)
 		Jsonb	   *row;
 
 		CHECK_FOR_INTERRUPTS();
-		/* it may have been detached */
-		if (source == NULL || (bad->trouble == NULL && n == 0 && !chs_rejected_any(bad->source_id)))
+		if (source == NULL)
+			continue;			/* it has been detached */
+		/* looked up once, since rows that were just removed are in the way */
+		if (bad->source_id != looked_up)
+		{
+			looked_up = bad->source_id;
+			any = chs_rejected_any(looked_up);
+		}
+		any |= bad->trouble != NULL;
+		if (!any)
 			continue;
 		row = chs_mapping_row_as_jsonb(chs_source_compile(live, source, bad->relation)->mapping, bad->tuple);
 		if (bad->trouble != NULL)

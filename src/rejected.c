@@ -94,7 +94,8 @@ chs_rejected_add(const RejectedRow *rows, int n)
 
 /*
  * chs_rejected_remove removes one copy of a row that is not in its table any more.
- * The first one; not as the index of rejected_id has them, which would all be looked at.
+ * The first one, found by the index of rows: those of rejected_id and source_id, which
+ * a planner without statistics would like as well, have all rows looked at.
  */
 void
 chs_rejected_remove(const Source *source, Jsonb *row)
@@ -103,7 +104,7 @@ chs_rejected_remove(const Source *source, Jsonb *row)
 	Datum		args[] = {Int32GetDatum(source->source_id), JsonbPGetDatum(row)};
 
 	execute("DELETE FROM chs.rejected_events WHERE rejected_id ="
-			" (SELECT min(rejected_id + 0) FROM chs.rejected_events WHERE source_id = $1 AND event_row = $2)",
+			" (SELECT min(rejected_id + 0) FROM chs.rejected_events WHERE source_id + 0 = $1 AND event_row = $2)",
 			lengthof(types), types, args, NULL);
 }
 
