@@ -44,8 +44,6 @@ my $new = PostgreSQL::Test::Cluster->new('new');
 # checksums are the default from PostgreSQL 18 on
 $new->init(extra => [ '--locale', 'C', '--encoding', 'UTF8', ($new->pg_version >= 18 ? '--no-data-checksums' : ()) ]);
 $new->append_conf('postgresql.conf', "$configuration\nchs.enabled = off");
-my $directory = PostgreSQL::Test::Utils::tempdir;
-chdir $directory or die;
 command_ok([ $new->config_data('--bindir') . '/pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir,
 		'-b', $old->config_data('--bindir'), '-B', $new->config_data('--bindir'), '-s', $new->host, '-p', $old->port, '-P', $new->port ],
 	'pg_upgrade');
