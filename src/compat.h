@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "nodes/parsenodes.h"
 #include "nodes/tidbitmap.h"
 
