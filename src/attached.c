@@ -412,49 +412,75 @@ chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapp
 
 /* ----------------------------------------------------------------- flushing */
 
+/*
+ * Makes documents of the rows, many at a time; NULL where there is nothing to be
+ * written or removed, or that fails.
+ */
+static Jsonb **
+show_bad(const Live *live, const Kept *kept, int nbad)
+{
+	Jsonb	  **documents = palloc0(Max(nbad, 1) * sizeof(Jsonb *));
+	HeapTuple  *tuples = palloc(Max(nbad, 1) * sizeof(HeapTuple));
+	int			looked_up = 0;
+	bool		any = false;
+
+	for (int from = 0, to; from < nbad; from = to)
+	{
+		const BadRow *first = &kept->bad[from];
+		const Source *source = chs_source_find(live, first->source_id);
+
+		/* looked up once, since rows that were just removed are in the way */
+		if (first->source_id != looked_up)
+		{
+			looked_up = first->source_id;
+			any = chs_rejected_any(looked_up);
+		}
+		for (to = from; to < nbad && kept->bad[to].source_id == first->source_id &&
+			 kept->bad[to].relation == first->relation; to++)
+		{
+			tuples[to] = kept->bad[to].tuple;
+			any |= kept->bad[to].trouble != NULL;
+		}
+		/* it may have been detached */
+		if (source != NULL && any)
+			chs_mapping_rows_as_jsonb(chs_source_compile(live, source, first->relation)->mapping,
+									  &tuples[from], to - from, &documents[from]);
+	}
+	return documents;
+}
+
 /* Writes down the rows that are put aside, and removes those that are gone. */
 static void
 write_bad(const Live *live, Kept *kept)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs rejected rows", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
-	RejectedRow *rejected = palloc(Max(kept->nbad, 1) * sizeof(RejectedRow));
 	int			nbad = kept->nbad;
+	RejectedRow *rejected = palloc(Max(nbad, 1) * sizeof(RejectedRow));
+	Jsonb	  **documents = show_bad(live, kept, nbad);
 	int			n = 0;
-	int			looked_up = 0;
-	bool		any = false;
 
 	kept->nbad = 0;
 	for (int i = 0; i < nbad; i++)
 	{
 		const BadRow *bad = &kept->bad[i];
 		const Source *source = chs_source_find(live, bad->source_id);
-		Jsonb	   *row;
 
 		CHECK_FOR_INTERRUPTS();
 		if (source == NULL)
 			continue;			/* it has been detached */
-		/* looked up once, since rows that were just removed are in the way */
-		if (bad->source_id != looked_up)
-		{
-			looked_up = bad->source_id;
-			any = chs_rejected_any(looked_up);
-		}
-		any |= bad->trouble != NULL;
-		if (!any)
-			continue;
-		row = chs_mapping_row_as_jsonb(chs_source_compile(live, source, bad->relation)->mapping, bad->tuple);
 		if (bad->trouble != NULL)
 		{
 			rejected[n++] = (RejectedRow) {
-				source, row, bad->customer_key, bad->no_customer, bad->trouble
+				source, documents[i], bad->customer_key, bad->no_customer, bad->trouble
 			};
 			continue;
 		}
+		/* in the order in which it was done */
 		chs_rejected_add(rejected, n);
 		n = 0;
-		if (row != NULL)
-			chs_rejected_remove(source, row);
+		if (documents[i] != NULL)
+			chs_rejected_remove(source, documents[i]);
 	}
 	chs_rejected_add(rejected, n);
 	MemoryContextReset(kept->bad_context);

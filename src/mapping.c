@@ -877,40 +877,48 @@ chs_mapping_row_of_result(const Mapping *mapping, HeapTuple result, TupleDesc de
 	return row;
 }
 
-/* A row to be shown. */
-typedef struct ShownRow
+/* Rows to be shown. */
+typedef struct ShownRows
 {
 	Mapping    *mapping;
-	HeapTuple	tuple;
-	MemoryContext context;
-	Jsonb	   *result;
-} ShownRow;
+	HeapTuple  *tuples;
+	int			n;
+	MemoryContext context;		/* of the documents */
+	Jsonb	  **documents;
+} ShownRows;
 
 static void
-show_row(void *arg)
+show_rows(void *arg)
 {
-	ShownRow   *s = arg;
+	ShownRows  *s = arg;
 	OwnerRights saved;
 	Relation	rel;
 	FuncExpr   *call;
+	ExprState  *state;
 	ExprContext *econtext;
 	TupleTableSlot *slot;
-	Datum		value;
-	bool		isnull;
-	MemoryContext caller;
 
 	chs_catalog_become_role(s->mapping->owner, &saved);
 	rel = table_open(s->mapping->relation, AccessShareLock);
 	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
-	ExecForceStoreHeapTuple(s->tuple, slot, false);
 	call = makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeVar(1, 0, rel->rd_rel->reltype, -1, InvalidOid, 0)),
 						InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	state = ExecInitExpr(expression_planner((Expr *) call), NULL);
 	econtext = CreateStandaloneExprContext();
 	econtext->ecxt_scantuple = slot;
-	value = ExecEvalExprSwitchContext(ExecInitExpr(expression_planner((Expr *) call), NULL), econtext, &isnull);
-	caller = MemoryContextSwitchTo(s->context);
-	s->result = isnull ? NULL : DatumGetJsonbPCopy(value);
-	MemoryContextSwitchTo(caller);
+	for (int i = 0; i < s->n; i++)
+	{
+		MemoryContext caller;
+		Datum		value;
+		bool		isnull;
+
+		ResetExprContext(econtext);
+		ExecForceStoreHeapTuple(s->tuples[i], slot, false);
+		value = ExecEvalExprSwitchContext(state, econtext, &isnull);
+		caller = MemoryContextSwitchTo(s->context);
+		s->documents[i] = isnull ? NULL : DatumGetJsonbPCopy(value);
+		MemoryContextSwitchTo(caller);
+	}
 	FreeExprContext(econtext, true);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
@@ -918,13 +926,30 @@ show_row(void *arg)
 }
 
 /*
- * chs_mapping_row_as_jsonb returns a row as a document, or NULL if that fails.
- * The mapping may be broken.
+ * chs_mapping_rows_as_jsonb makes documents of rows, NULL where that fails.  The
+ * mapping may be broken.
  */
+void
+chs_mapping_rows_as_jsonb(Mapping *mapping, HeapTuple *tuples, int n, Jsonb **documents)
+{
+	ShownRows	shown = {mapping, tuples, n, CurrentMemoryContext, documents};
+
+	if (chs_mapping_try(show_rows, &shown) == NULL)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		documents[i] = NULL;
+		if (n > 1)
+			chs_mapping_rows_as_jsonb(mapping, &tuples[i], 1, &documents[i]);
+	}
+}
+
+/* chs_mapping_row_as_jsonb does so for one row. */
 Jsonb *
 chs_mapping_row_as_jsonb(Mapping *mapping, HeapTuple tuple)
 {
-	ShownRow	shown = {mapping, tuple, CurrentMemoryContext, NULL};
+	Jsonb	   *document = NULL;
 
-	return chs_mapping_try(show_row, &shown) == NULL ? shown.result : NULL;
+	chs_mapping_rows_as_jsonb(mapping, &tuple, 1, &document);
+	return document;
 }
