@@ -161,6 +161,11 @@ RESET ROLE;
 SELECT logins(1), (SELECT count(*) FROM chs.customers) AS customers,
        (SELECT count(*) FROM chs.rejected_events WHERE source_id IN (:plain_source, :accounts_source)) AS rejected;
 
+-- A version that is none is refused, whoever may insert it.
+INSERT INTO chs.scorecard_versions (version, document, series_version)
+SELECT max(version) + 1, '{"default": 5}', 1 FROM chs.scorecard_versions;
+SELECT count(chs_score(customer_id)) >= 0 AS scores FROM chs.customers;
+
 DROP TABLE own, own_accounts;
 SET client_min_messages = error;
 DELETE FROM chs.plugins;

@@ -19,10 +19,12 @@ CREATE FUNCTION chs.restore_end() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_restore_end';
 COMMENT ON FUNCTION chs.restore_end() IS 'trigger: after rows of a dump, turns foreign keys on again';
 
--- A transaction of another cluster means nothing here.
+-- A transaction of another cluster means nothing here.  And whoever may insert a
+-- version must not be able to stop all scoring with a document that is none.
 CREATE FUNCTION chs.restore_version() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM chs.document_series(NEW.document);
     NEW.published_by_xid := pg_current_xact_id();
     RETURN NEW;
 END
