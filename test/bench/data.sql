@@ -62,9 +62,9 @@ BEGIN
 END
 $$;
 
-CREATE PROCEDURE wait_for_today() LANGUAGE plpgsql AS $$
+CREATE PROCEDURE wait_for_version() LANGUAGE plpgsql AS $$
 BEGIN
-    WHILE EXISTS (SELECT FROM chs.customer_health WHERE as_of < (now() AT TIME ZONE 'UTC')::date) LOOP
+    WHILE EXISTS (SELECT FROM chs.customer_health WHERE version < (SELECT max(version) FROM chs.scorecard_versions)) LOOP
         PERFORM pg_sleep(0.005);
         COMMIT;
     END LOOP;
