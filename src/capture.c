@@ -198,11 +198,11 @@ make_delta(const Gathering *g, const Touched *customer)
 
 /* Makes sure that a customer of new events exists, as a foreign key would. */
 static void
-check_exists(Touched *customer)
+check_exists(CustomerTable *customers, Touched *customer)
 {
 	if (!customer->must_exist || customer->exists)
 		return;
-	if (chs_customer_lock(customer->customer_id, true, NULL, NULL) != CUSTOMER_LOCKED)
+	if (chs_customer_lock(customers, customer->customer_id, true, NULL, NULL) != CUSTOMER_LOCKED)
 		chs_event_refuse(chs_event_unknown_customer(customer->customer_id));
 	customer->exists = true;
 }
@@ -219,6 +219,7 @@ append_gathering(Gathering *g)
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
 	int64	   *ids = palloc_extended(Max(g->npending, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
 	QueueAppender appender;
+	CustomerTable customers;
 	touched_iterator it;
 	Touched    *customer;
 	uint32		n = 0;
@@ -229,6 +230,7 @@ append_gathering(Gathering *g)
 			ids[n++] = customer->customer_id;
 	qsort(ids, n, sizeof(int64), compare_int64);
 
+	chs_customer_open(&customers);
 	chs_queue_begin_append(&appender);
 	for (uint32 i = 0; i < n; i++)
 	{
@@ -237,7 +239,7 @@ append_gathering(Gathering *g)
 
 		CHECK_FOR_INTERRUPTS();
 		customer = touched_lookup(g->customers, ids[i]);
-		check_exists(customer);
+		check_exists(&customers, customer);
 		if (customer->counted && !customer->rebuild)
 			delta = make_delta(g, customer);
 		chs_queue_append(&appender, ids[i], delta, customer->rebuild, g->series_version);
@@ -246,6 +248,7 @@ append_gathering(Gathering *g)
 		customer->pending = customer->rebuild = customer->counted = customer->must_exist = false;
 	}
 	chs_queue_end_append(&appender);
+	chs_customer_close(&customers);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(scratch);
 	g->nrecords = 0;

@@ -137,8 +137,10 @@ chs_drops_column(int subcommand)
 
 /* Who asked for it is counted from 18 on. */
 #if PG_VERSION_NUM >= 180000
+#define chs_index_beginscan(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
 #define chs_index_beginscan_bitmap(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, NULL, nkeys)
 #else
+#define chs_index_beginscan(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, nkeys, 0)
 #define chs_index_beginscan_bitmap(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, nkeys)
 #endif
 

@@ -180,7 +180,7 @@ chs_customer_lock_external(const char *external_id, int64 *customer_id)
 
 	if (!find_external(external_id, customer_id))
 		return CUSTOMER_GONE;
-	lock = chs_customer_lock(*customer_id, false, NULL, NULL);
+	lock = chs_customer_lock_one(*customer_id, false, NULL, NULL);
 	if (lock != CUSTOMER_LOCKED)
 		return CUSTOMER_BUSY;
 	locked = chs_customer_external_id(*customer_id, SnapshotSelf);
@@ -200,6 +200,58 @@ chs_customer_row_is_seen(TransactionId xmin, Snapshot snapshot)
 }
 
 /*
+ * chs_customer_open opens chs.customers to lock some of them.  Allocates in the
+ * current memory context, which must last until chs_customer_close, as must the
+ * subtransaction.
+ */
+void
+chs_customer_open(CustomerTable *table)
+{
+	table->rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), RowShareLock);
+	table->index = index_open(chs_catalog_relation(CHS_CUSTOMERS_PKEY), AccessShareLock);
+	/* a snapshot that also sees what the current command inserted */
+	table->scan = chs_index_beginscan(table->rel, table->index, SnapshotSelf, 1);
+	table->found = table_slot_create(table->rel, NULL);
+	table->locked = table_slot_create(table->rel, NULL);
+}
+
+/* chs_customer_close closes chs.customers, keeping the locks. */
+void
+chs_customer_close(CustomerTable *table)
+{
+	ExecDropSingleTupleTableSlot(table->locked);
+	ExecDropSingleTupleTableSlot(table->found);
+	index_endscan(table->scan);
+	index_close(table->index, AccessShareLock);
+	table_close(table->rel, NoLock);
+}
+
+/* Locks the version of a customer's row that is there now. */
+static TM_Result
+lock_row(CustomerTable *table, int64 customer_id, bool wait)
+{
+	ScanKeyData key;
+	TM_FailureData failure;
+	TM_Result	result = TM_Deleted;
+	bool		isnull;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	index_rescan(table->scan, &key, 1, NULL, 0);
+	if (index_getnext_slot(table->scan, ForwardScanDirection, table->found))
+	{
+		/* the highest command number: own changes are known already */
+		result = table_tuple_lock(table->rel, &table->found->tts_tid, SnapshotSelf, table->locked, InvalidCommandId - 1,
+								  LockTupleKeyShare, wait ? LockWaitBlock : LockWaitSkip,
+								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+		/* the last version may be that of another number */
+		if (result == TM_Ok &&
+			DatumGetInt64(slot_getattr(table->locked, CUSTOMERS_CUSTOMER_ID, &isnull)) != customer_id)
+			result = TM_Deleted;
+	}
+	return result;
+}
+
+/*
  * chs_customer_lock keeps a customer from being deleted or renumbered before the
  * transaction ends, as a foreign key would.  Only a transaction that is doing so
  * (or has the row locked FOR UPDATE) is in the way: it is waited for, if so
@@ -207,54 +259,39 @@ chs_customer_row_is_seen(TransactionId xmin, Snapshot snapshot)
  * what a snapshot, where given, sees; if not, *customer gets what that sees.
  */
 CustomerLock
-chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer)
+chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot snapshot, Customer *customer)
 {
-	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), RowShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TM_Result	result;
+	TupleTableSlot *slot = table->locked;
+	bool		isnull;
 
-	do
-	{
-		/* a snapshot that also sees what the current command inserted */
-		SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID,
-										  customer_id, SnapshotSelf);
-		HeapTuple	tuple = systable_getnext(scan);
-
-		result = TM_Deleted;
-		if (HeapTupleIsValid(tuple))
-		{
-			TM_FailureData failure;
-			ItemPointerData tid = tuple->t_self;
-
-			/* the highest command number: own changes are known already */
-			result = table_tuple_lock(rel, &tid, SnapshotSelf, slot, InvalidCommandId - 1,
-									  LockTupleKeyShare, wait ? LockWaitBlock : LockWaitSkip,
-									  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
-			/* the last version may be that of another number */
-			if (result == TM_Ok)
-			{
-				bool		isnull;
-
-				if (DatumGetInt64(slot_getattr(slot, CUSTOMERS_CUSTOMER_ID, &isnull)) != customer_id)
-					result = TM_Deleted;
-				else if (snapshot != NULL &&
-						 !chs_customer_row_is_seen(DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull)),
-												   snapshot))
-					result = TM_WouldBlock;
-				else if (snapshot != NULL)
-					chs_customer_set(customer, customer_id, slot_column(slot, CUSTOMERS_SEGMENT),
-									 slot_column(slot, CUSTOMERS_CREATED_AT),
-									 slot_column(slot, CUSTOMERS_CHURNED_AT));
-			}
-		}
-		systable_endscan(scan);
+	/* updated meanwhile: look again for the version that is there now */
+	while ((result = lock_row(table, customer_id, wait)) == TM_Updated)
 		CHECK_FOR_INTERRUPTS();
-		/* updated meanwhile: look again for the version that is there now */
-	} while (result == TM_Updated);
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
+	if (result == TM_Ok && snapshot != NULL)
+	{
+		if (chs_customer_row_is_seen(DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull)),
+									 snapshot))
+			chs_customer_set(customer, customer_id, slot_column(slot, CUSTOMERS_SEGMENT),
+							 slot_column(slot, CUSTOMERS_CREATED_AT), slot_column(slot, CUSTOMERS_CHURNED_AT));
+		else
+			result = TM_WouldBlock;
+	}
 	return result == TM_Ok ? CUSTOMER_LOCKED :
 		result == TM_WouldBlock ? CUSTOMER_BUSY : CUSTOMER_GONE;
+}
+
+/* chs_customer_lock_one does so for a single customer. */
+CustomerLock
+chs_customer_lock_one(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer)
+{
+	CustomerTable table;
+	CustomerLock lock;
+
+	chs_customer_open(&table);
+	lock = chs_customer_lock(&table, customer_id, wait, snapshot, customer);
+	chs_customer_close(&table);
+	return lock;
 }
 
 /* chs_customer_stored reads the row of chs.activity. */

@@ -6,7 +6,9 @@
 #define CHS_CUSTOMER_H
 
 #include "catalog.h"
+#include "access/genam.h"
 #include "access/transam.h"
+#include "executor/tuptable.h"
 #include "queue.h"
 #include "score.h"
 
@@ -49,6 +51,16 @@ extern ActivityData *chs_customer_from_past(const Customer *customer, const Live
 extern ActivityData *chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
 										   const Scorecard *scorecard, int32 as_of_day);
 
+/* chs.customers, open to lock some of them. */
+typedef struct CustomerTable
+{
+	Relation	rel;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *found;
+	TupleTableSlot *locked;
+} CustomerTable;
+
 /* What became of locking a customer. */
 typedef enum CustomerLock
 {
@@ -61,7 +73,10 @@ extern bool chs_customer_is_current(const StoredActivity *stored, const Live *li
 extern bool chs_customer_exists(int64 customer_id);
 extern CustomerLock chs_customer_lock_external(const char *external_id, int64 *customer_id);
 extern char *chs_customer_external_id(int64 customer_id, Snapshot snapshot);
-extern CustomerLock chs_customer_lock(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
+extern void chs_customer_open(CustomerTable *table);
+extern void chs_customer_close(CustomerTable *table);
+extern CustomerLock chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
+extern CustomerLock chs_customer_lock_one(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,
 											  int32 as_of_day, int32 last_day);

@@ -165,7 +165,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	bool		rebuild;
 
 	/* from here on nobody deletes what is about to be written */
-	*lock = chs_customer_lock(customer_id, order->wait, fold->snapshot, &customer);
+	*lock = chs_customer_lock_one(customer_id, order->wait, fold->snapshot, &customer);
 	if (*lock == CUSTOMER_BUSY)
 		return NULL;
 	found = *lock != CUSTOMER_GONE;
