@@ -45,14 +45,14 @@ REVOKE EXECUTE ON FUNCTION chs.follow_customers() FROM PUBLIC;
 SELECT chs.follow_customers();
 
 -- Every grant.
-CREATE FUNCTION chs.grants(OUT may text, OUT privileges text, OUT object text) RETURNS SETOF record
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 60
+CREATE FUNCTION chs.grants(OUT may text, OUT privilege text, OUT object text) RETURNS SETOF record
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 150
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT g.may, g.privileges, o.object
+    SELECT g.may, p.privilege, o.object
     FROM (VALUES
         -- see scores, why they are so, what to do, and their past
-        ('read', 'SELECT', ARRAY[
+        ('read', '{SELECT}'::text[], ARRAY[
             'chs.customers', 'chs.segments', 'chs.customer_health', 'chs.health_counts', 'chs.health_scores',
             'chs.scorecard_version_factors',
             'chs.dashboard_stats', 'chs.segment_stats', 'chs.customer_list', 'chs.at_risk_customers',
@@ -60,17 +60,19 @@ BEGIN ATOMIC
             'chs.daily_scores', 'chs.daily_factor_scores', 'chs.status_changes', 'chs.status_movements',
             'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
         -- send events, by INSERT, COPY, chs_record_event or chs_record_events
-        ('record', 'INSERT', ARRAY['chs.customer_events']),
-        ('record', 'SELECT (event_id, customer_id, idempotency_key)', ARRAY['chs.customer_events']),
-        ('record', 'SELECT', ARRAY['chs.event_types']),
+        ('record', '{INSERT}', ARRAY['chs.customer_events']),
+        ('record', '{SELECT (event_id),SELECT (customer_id),SELECT (idempotency_key)}', ARRAY['chs.customer_events']),
+        ('record', '{SELECT}', ARRAY['chs.event_types']),
         -- edit the draft and publish it
-        ('administer', 'SELECT, INSERT, UPDATE, DELETE', ARRAY[
+        ('administer', '{SELECT,INSERT,UPDATE,DELETE}', ARRAY[
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.event_types', 'chs.recommendations', 'chs.plugins']),
-        ('administer', 'SELECT, INSERT', ARRAY['chs.scorecard_versions', 'chs.scorecard_version_factors']),
-        ('administer', 'SELECT', ARRAY['chs.scorecard_changes', 'chs.draft_changes', 'chs.retention', 'chs.sources', 'chs.source_status',
-            'chs.rejected_events']),
-        ('administer', 'EXECUTE', ARRAY[
+        ('administer', '{SELECT,INSERT}', ARRAY['chs.scorecard_versions', 'chs.scorecard_version_factors']),
+        ('administer', '{SELECT}', ARRAY[
+            'chs.scorecard_changes', 'chs.draft_changes', 'chs.simulation_summary', 'chs.retention', 'chs.sources',
+            'chs.source_status', 'chs.rejected_events']),
+        ('administer', '{EXECUTE}', ARRAY[
+            'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
             'ROUTINE @extschema@.chs_scorecard_import(jsonb)',
             'ROUTINE @extschema@.chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',
@@ -82,38 +84,71 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text)',
             'ROUTINE chs.scale_weights(text, text, double precision)']),
         -- do the workers' job by hand, look after them, repair
-        ('operate', 'SELECT', ARRAY[
+        ('operate', '{SELECT}', ARRAY[
             'chs.customers', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
             'chs.source_status', 'chs.rejected_events', 'chs.retention', 'chs.retention_status',
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.scorecard_versions', 'chs.simulation_summary']),
-        ('operate', 'EXECUTE', ARRAY[
+        ('operate', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_process_queue(bigint)', 'ROUTINE @extschema@.chs_recalculate(bigint)',
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',
             'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_verify()',
             'ROUTINE @extschema@.chs_purge_customer(bigint)',
             'ROUTINE @extschema@.chs_retry_rejected(regclass)', 'ROUTINE @extschema@.chs_refresh(bigint)',
             'ROUTINE @extschema@.chs_pause(text)', 'ROUTINE @extschema@.chs_resume()',
+            'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE chs.worker_status_now()', 'ROUTINE chs.queue_status_now()'])
-        ) AS g(may, privileges, objects), unnest(g.objects) AS o(object);
+        ) AS g(may, privileges, objects), unnest(g.privileges) AS p(privilege), unnest(g.objects) AS o(object);
 END;
 COMMENT ON FUNCTION chs.grants() IS 'what chs_grant grants for each function that a role can have in the company';
 
-CREATE FUNCTION @extschema@.chs_grant(role_name name, may text) RETURNS void
+CREATE FUNCTION chs.granted(role_name name) RETURNS text[]
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH acl(object, privilege, grantee) AS (
+        SELECT c.oid, a.privilege_type, a.grantee FROM pg_class c, aclexplode(c.relacl) a
+        UNION ALL SELECT c.attrelid, format('%s (%I)', a.privilege_type, c.attname), a.grantee
+        FROM pg_attribute c, aclexplode(c.attacl) a
+        UNION ALL SELECT p.oid, a.privilege_type, a.grantee FROM pg_proc p, aclexplode(p.proacl) a)
+    SELECT COALESCE(array_agg(m.may), '{}')
+    FROM (SELECT g.may
+          FROM chs.grants() g
+          LEFT JOIN acl ON acl.grantee = (SELECT r.oid FROM pg_roles r WHERE r.rolname = $1) AND acl.privilege = g.privilege
+              AND acl.object = CASE WHEN g.object LIKE 'ROUTINE %' THEN to_regprocedure(substr(g.object, length('ROUTINE ') + 1))::oid
+                               ELSE to_regclass(g.object)::oid END
+          GROUP BY g.may
+          HAVING bool_and(acl.object IS NOT NULL)) m;
+END;
+COMMENT ON FUNCTION chs.granted(name) IS 'for which functions a role has been granted all that chs_grant grants, the role itself, not others that it is a member of';
+
+-- Grants or revokes what a function in the company takes, but for what others take too.
+CREATE FUNCTION chs.change_grants(statement text, role_name name, may text, others text[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     g record;
 BEGIN
-    IF $2 IS NULL OR $2 NOT IN (SELECT a.may FROM chs.grants() a) THEN
-        RAISE EXCEPTION 'a role cannot be granted "%"', $2
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'It may "read", "record", "administer" or "operate".';
+    IF $3 IS NULL OR $3 NOT IN (SELECT a.may FROM chs.grants() a) THEN
+        RAISE EXCEPTION 'invalid value for parameter "may": "%"', $3
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A role may "read", "record", "administer" or "operate".';
     END IF;
+    FOR g IN SELECT a.privilege, a.object FROM chs.grants() a WHERE a.may = $3
+             EXCEPT SELECT b.privilege, b.object FROM chs.grants() b WHERE b.may = ANY ($4) AND b.may <> $3 LOOP
+        EXECUTE format($1, g.privilege, g.object, $2);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION chs.change_grants(text, name, text, text[]) IS 'does what chs_grant and chs_revoke have in common';
+REVOKE EXECUTE ON FUNCTION chs.change_grants(text, name, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.chs_grant(role_name name, may text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM chs.change_grants('GRANT %s ON %s TO %I', $1, $2, '{}');
     PERFORM chs.follow_customers();
     EXECUTE format('GRANT USAGE ON SCHEMA chs, @extschema@ TO %I', $1);
-    FOR g IN SELECT * FROM chs.grants() a WHERE a.may = $2 LOOP
-        EXECUTE format('GRANT %s ON %s TO %I', g.privileges, g.object, $1);
-    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_grant(name, text)
@@ -121,20 +156,11 @@ COMMENT ON FUNCTION @extschema@.chs_grant(name, text)
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_grant(name, text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.chs_revoke(role_name name, may text) RETURNS void
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    g record;
-BEGIN
-    IF $2 IS NULL OR $2 NOT IN (SELECT a.may FROM chs.grants() a) THEN
-        RAISE EXCEPTION 'a role cannot have "%" revoked', $2
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'It may "read", "record", "administer" or "operate".';
-    END IF;
-    FOR g IN SELECT * FROM chs.grants() a WHERE a.may = $2 LOOP
-        EXECUTE format('REVOKE %s ON %s FROM %I', g.privileges, g.object, $1);
-    END LOOP;
-END
-$$;
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT chs.change_grants('REVOKE %s ON %s FROM %I', $1, $2, chs.granted($1));
+END;
 COMMENT ON FUNCTION @extschema@.chs_revoke(name, text)
-    IS 'revokes what chs_grant granted; what several of a role''s grants include it has to be granted again';
+    IS 'revokes what chs_grant granted, but for what another function that was granted to the role takes too';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_revoke(name, text) FROM PUBLIC;

@@ -7,6 +7,8 @@ CREATE FUNCTION chs.health_by(document jsonb, customer_id bigint, as_of timestam
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_health_by';
 COMMENT ON FUNCTION chs.health_by(jsonb, bigint, timestamptz)
     IS 'health of a customer as if a document were published; where it needs what activities do not count, from the raw events';
+-- A document of one's own can ask anything about the events of the customers that one sees.
+REVOKE EXECUTE ON FUNCTION chs.health_by(jsonb, bigint, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.chs_simulate(document jsonb DEFAULT NULL,
         OUT customer_id bigint, OUT name text, OUT segment text, OUT active boolean,
@@ -29,6 +31,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION @extschema@.chs_simulate(jsonb)
     IS 'every customer''s score and status under the draft, or another document, beside the live ones: exactly what publishing it would give';
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_simulate(jsonb) FROM PUBLIC;
 
 CREATE VIEW chs.simulation_summary WITH (security_invoker) AS
 SELECT s.live_status, s.draft_status, count(*) AS customers,

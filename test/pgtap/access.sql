@@ -41,7 +41,7 @@ $$, 'PUBLIC executes nothing that changes anything, but for recording an event w
 -- An object that is to be for its owner only is named here.
 SELECT set_eq($$
     SELECT 'chs.' || relname FROM tables
-    EXCEPT SELECT object FROM chs.grants() WHERE privileges LIKE '%SELECT%'
+    EXCEPT SELECT object FROM chs.grants() WHERE privilege LIKE 'SELECT%'
 $$, '{chs.activity,chs.shipped}'::text[], 'every other table and view is granted to somebody');
 SELECT set_eq($$
     SELECT oid::regprocedure::text FROM functions
@@ -50,7 +50,8 @@ SELECT set_eq($$
           SELECT object FROM chs.grants())
       AND oid NOT IN (SELECT to_regprocedure(substr(object, 9)) FROM chs.grants() WHERE object LIKE 'ROUTINE %')
 $$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()', 'chs.count_anew(text)',
-    'chs_apply_retention(bigint)', 'chs.apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)'],
+    'chs_apply_retention(bigint)', 'chs.apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)',
+    'chs.change_grants(text,name,text,text[])'],
     'every other function that PUBLIC may not execute is granted to somebody');
 SELECT is_empty($$
     SELECT object FROM chs.grants()
@@ -79,7 +80,8 @@ SELECT lives_ok($$SELECT chs_grant('chs_tap_reader', 'read')$$, 'read is granted
 SELECT lives_ok($$SELECT chs_grant('chs_tap_recorder', 'record')$$, 'record is granted');
 SELECT lives_ok($$SELECT chs_grant('chs_tap_admin', 'administer')$$, 'administer is granted');
 SELECT lives_ok($$SELECT chs_grant('chs_tap_operator', 'operate')$$, 'operate is granted');
-SELECT throws_ok($$SELECT chs_grant('chs_tap_reader', 'write')$$, '22023', 'a role cannot be granted "write"', 'other words are refused');
+SELECT throws_ok($$SELECT chs_grant('chs_tap_reader', 'write')$$, '22023', 'invalid value for parameter "may": "write"', 'other words are refused');
+SELECT throws_ok($$SELECT chs_revoke('chs_tap_reader', NULL)$$, '22023', 'invalid value for parameter "may": "<NULL>"', 'also to revoke');
 SELECT throws_ok($$SELECT chs_grant('chs_tap_nobody', 'read')$$, '42704', NULL, 'and so are unknown roles');
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA pg_temp TO PUBLIC;
@@ -95,7 +97,8 @@ SELECT throws_ok(q, '42501', NULL, 'a reader may not: ' || q)
 FROM unnest(ARRAY['TABLE chs.customer_events', 'TABLE chs.queue', 'TABLE chs.activity', 'DELETE FROM chs.customers',
     'UPDATE chs.customer_health SET score = 1', 'INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1, ''support_ticket'')',
     'SELECT chs_record_event(1, ''support_ticket'')', 'SELECT chs_publish()', 'SELECT chs_process_queue()',
-    'SELECT chs_grant(''chs_tap_reader'', ''operate'')', 'SELECT chs.follow_customers()']) q;
+    'SELECT chs_grant(''chs_tap_reader'', ''operate'')', 'SELECT chs.follow_customers()',
+    'SELECT * FROM chs_simulate(''{}'')', 'SELECT chs.health_by(''{}'', 1)']) q;
 SET LOCAL ROLE chs_tap_recorder;
 SELECT lives_ok($$SELECT chs_record_event(1, 'support_ticket', '{}', NULL, 'k')$$, 'a recorder records');
 SELECT lives_ok($$SELECT chs_record_event(1, 'support_ticket', '{}', NULL, 'k')$$, 'once per key');
@@ -106,19 +109,50 @@ FROM unnest(ARRAY['SELECT event_data FROM chs.customer_events', 'TABLE chs.custo
 SET LOCAL ROLE chs_tap_admin;
 SELECT lives_ok($$UPDATE chs.targets SET target = 21 WHERE metric = 'logins'$$, 'an administrator edits the draft');
 SELECT lives_ok($$SELECT chs_publish('by an administrator')$$, 'and publishes it');
-SELECT lives_ok('SELECT * FROM ' || object, 'and reads ' || object) FROM chs.grants() WHERE may = 'administer' AND privileges ~ 'SELECT';
+SELECT lives_ok('SELECT * FROM ' || object, 'and reads ' || object) FROM chs.grants()
+WHERE may = 'administer' AND privilege = 'SELECT' AND object <> 'chs.simulation_summary';
 SELECT throws_ok(q, '42501', NULL, 'an administrator may not: ' || q)
 FROM unnest(ARRAY['TABLE chs.customers', 'TABLE chs.customer_health', 'SELECT chs_score(1)', 'SELECT chs_verify()', 'DELETE FROM chs.scorecard_versions']) q;
 SET LOCAL ROLE chs_tap_operator;
 SELECT lives_ok('SELECT chs_process_queue()', 'an operator does the worker''s job');
 SELECT is_empty('SELECT * FROM chs_verify()', 'and verifies');
-SELECT lives_ok('SELECT * FROM ' || object, 'and reads ' || object) FROM chs.grants() WHERE may = 'operate' AND privileges = 'SELECT';
+SELECT lives_ok('SELECT * FROM ' || object, 'and reads ' || object) FROM chs.grants() WHERE may = 'operate' AND privilege = 'SELECT';
 SELECT throws_ok(q, '42501', NULL, 'an operator may not: ' || q)
 FROM unnest(ARRAY['DELETE FROM chs.customers', 'SELECT chs_publish()', 'DELETE FROM chs.queue', 'SELECT chs_grant(''chs_tap_operator'', ''administer'')']) q;
 RESET ROLE;
+
+-- What is revoked is gone, but for what another function of the role takes too.
+CREATE TEMP VIEW acl AS
+SELECT a.grantee::regrole::text AS grantee, o.object, a.privilege_type
+FROM (SELECT oid::regclass::text AS object, relacl AS acl FROM pg_class WHERE relnamespace = 'chs'::regnamespace
+      UNION ALL SELECT attrelid::regclass || '.' || attname, attacl FROM pg_attribute
+      UNION ALL SELECT oid::regprocedure::text, proacl FROM pg_proc) o, aclexplode(o.acl) a;
+CREATE FUNCTION pg_temp.held(role_name text) RETURNS text LANGUAGE sql AS
+    $$SELECT string_agg(object || ' ' || privilege_type, ', ' ORDER BY object, privilege_type) FROM acl WHERE grantee = $1$$;
+CREATE ROLE chs_tap_both;
+CREATE ROLE chs_tap_one;
+GRANT chs_tap_reader TO chs_tap_both, chs_tap_one;
+DO $$
+DECLARE
+    a text;
+    b text;
+BEGIN
+    CREATE TEMP TABLE revoked (one text, other text, granted text[], same boolean, gone boolean);
+    FOR a, b IN SELECT * FROM unnest('{read,record,administer,operate}'::text[]) x, unnest('{read,record,administer,operate}'::text[]) y
+                WHERE x <> y LOOP
+        PERFORM chs_grant('chs_tap_one', a), chs_grant('chs_tap_both', a), chs_grant('chs_tap_both', b);
+        PERFORM chs_revoke('chs_tap_both', b);
+        INSERT INTO revoked VALUES (a, b, chs.granted('chs_tap_both'), pg_temp.held('chs_tap_both') = pg_temp.held('chs_tap_one'));
+        PERFORM chs_revoke('chs_tap_both', a), chs_revoke('chs_tap_one', a);
+        UPDATE revoked SET gone = pg_temp.held('chs_tap_both') IS NULL WHERE (one, other) = (a, b);
+    END LOOP;
+END $$;
+SELECT is(granted, ARRAY[one], format('%s is what is left of %s and %s, when that is revoked', one, one, other)) FROM revoked;
+SELECT ok(same, format('%s and no more', one)) FROM revoked;
+SELECT ok(gone, 'and nothing when it is, too') FROM revoked;
 SELECT chs_revoke('chs_tap_operator', 'operate') \g /dev/null
 SET LOCAL ROLE chs_tap_operator;
-SELECT throws_ok('SELECT chs_process_queue()', '42501', NULL, 'until it is revoked');
+SELECT throws_ok('SELECT chs_process_queue()', '42501', NULL, 'an operator is one until that is revoked');
 RESET ROLE;
 
 -- Row-level security --------------------------------------------------------------
