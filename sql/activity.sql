@@ -129,7 +129,6 @@ SELECT change, bool_or(outcome = 'refused') AS some_refused, bool_or(outcome = '
 SELECT chs.activity_transition(activity, document, 'login', '{}', '2024-01-01') FROM stored, document LIMIT 1;
 SELECT chs.activity_combine(activity, activity) FROM stored LIMIT 1;
 SELECT chs.activity_final(activity)::text = activity::text AS same FROM stored LIMIT 1;
-SELECT chs.activity_recv(NULL);
 
 DROP VIEW bytes, whole, document;
 DROP FUNCTION try(text);

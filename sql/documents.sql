@@ -25,7 +25,7 @@ SELECT what, change, left(old_value::text, 60) AS old, left(new_value::text, 60)
 SELECT chs_publish('all kinds of changes');
 SELECT count(*) AS unpublished FROM chs.draft_changes;
 SELECT version, published_by = session_user AS by_us, note, jsonb_array_length(changes) AS changes,
-       published_at BETWEEN now() - interval '1 minute' AND now() AS just_now FROM chs.scorecard_versions ORDER BY 1;
+       published_at BETWEEN now() - interval '1 day' AND now() AS today FROM chs.scorecard_versions ORDER BY 1;
 SELECT version, note, what, change, new_value FROM chs.scorecard_changes WHERE change <> 'removed' ORDER BY what;
 SELECT changes -> 1 FROM chs.scorecard_versions WHERE version = 2;
 
