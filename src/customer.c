@@ -86,6 +86,14 @@ slot_column(TupleTableSlot *slot, int column)
 	return result;
 }
 
+/* chs_customer_set_from makes a customer of a row of chs.customers. */
+void
+chs_customer_set_from(Customer *customer, int64 customer_id, TupleTableSlot *row)
+{
+	chs_customer_set(customer, customer_id, slot_column(row, CUSTOMERS_SEGMENT),
+					 slot_column(row, CUSTOMERS_CREATED_AT), slot_column(row, CUSTOMERS_CHURNED_AT));
+}
+
 /*
  * chs_customer_find reads the row of a customer, false where there is none.
  */
@@ -272,8 +280,7 @@ chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot s
 	{
 		if (chs_customer_row_is_seen(DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull)),
 									 snapshot))
-			chs_customer_set(customer, customer_id, slot_column(slot, CUSTOMERS_SEGMENT),
-							 slot_column(slot, CUSTOMERS_CREATED_AT), slot_column(slot, CUSTOMERS_CHURNED_AT));
+			chs_customer_set_from(customer, customer_id, slot);
 		else
 			result = TM_WouldBlock;
 	}
@@ -294,29 +301,37 @@ chs_customer_lock_one(int64 customer_id, bool wait, Snapshot snapshot, Customer 
 	return lock;
 }
 
-/* chs_customer_stored reads the row of chs.activity. */
+/* chs_customer_read_activity reads a row of chs.activity, or that there is none. */
 StoredActivity
-chs_customer_stored(int64 customer_id, Snapshot snapshot)
+chs_customer_read_activity(HeapTuple row, TupleDesc desc)
 {
-	StoredActivity stored = {0};
-	Relation	rel = table_open(chs_catalog_relation(CHS_ACTIVITY), AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(rel);
+	StoredActivity stored = {.row = row};
 
-	stored.row = chs_table_find(rel, CHS_ACTIVITY_PKEY, customer_id, snapshot);
-	if (stored.row != NULL)
+	if (row != NULL)
 	{
 		bool		isnull;
 
-		stored.activity = chs_activity_try_decode(DatumGetActivity(heap_getattr(stored.row, ACTIVITY_ACTIVITY, desc, &isnull)),
+		stored.activity = chs_activity_try_decode(DatumGetActivity(heap_getattr(row, ACTIVITY_ACTIVITY, desc, &isnull)),
 												  &stored.damage);
-		stored.series_version = DatumGetInt32(heap_getattr(stored.row, ACTIVITY_SERIES_VERSION, desc, &isnull));
-		stored.folded_to = DatumGetFullTransactionId(heap_getattr(stored.row, ACTIVITY_FOLDED_TO, desc, &isnull));
+		stored.series_version = DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION, desc, &isnull));
+		stored.folded_to = DatumGetFullTransactionId(heap_getattr(row, ACTIVITY_FOLDED_TO, desc, &isnull));
 	}
 	/* whoever needs it makes it again from the raw events, as one of an earlier version */
 	if (stored.damage != NULL)
 		stored.series_version = 0;
 	if (stored.activity == NULL)
 		stored.activity = chs_activity_empty(DAY_NEVER);
+	return stored;
+}
+
+/* chs_customer_stored finds the row of chs.activity, and reads it. */
+StoredActivity
+chs_customer_stored(int64 customer_id, Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_ACTIVITY), AccessShareLock);
+	StoredActivity stored = chs_customer_read_activity(chs_table_find(rel, CHS_ACTIVITY_PKEY, customer_id, snapshot),
+													   RelationGetDescr(rel));
+
 	table_close(rel, AccessShareLock);
 	return stored;
 }

@@ -42,6 +42,7 @@ typedef struct StoredActivity
 extern int32 chs_customer_today(void);
 extern void chs_customer_set(Customer *customer, int64 customer_id, NullableDatum segment,
 							 NullableDatum created_at, NullableDatum churned_at);
+extern void chs_customer_set_from(Customer *customer, int64 customer_id, TupleTableSlot *row);
 extern bool chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer);
 extern bool chs_customer_row_is_seen(TransactionId xmin, Snapshot snapshot);
 extern void chs_customer_find_as_caller(int64 customer_id, Customer *customer);
@@ -77,6 +78,7 @@ extern void chs_customer_open(CustomerTable *table);
 extern void chs_customer_close(CustomerTable *table);
 extern CustomerLock chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
 extern CustomerLock chs_customer_lock_one(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
+extern StoredActivity chs_customer_read_activity(HeapTuple row, TupleDesc desc);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,
 											  int32 as_of_day, int32 last_day);

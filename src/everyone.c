@@ -4,7 +4,9 @@
  */
 #include "everyone.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "capture.h"
 #include "catalog/pg_type.h"
@@ -44,42 +46,43 @@ static const ClaimRequest everyone = {.kind = CLAIM_EVERYONE};
 /* So many rebuilt customers are folded at once. */
 #define REBUILD_LIST 1000
 
-/* Reads a row (customer_id, segment, created_at, churned_at). */
-static Customer
-read_customer(HeapTuple row, TupleDesc desc)
-{
-	Customer	customer;
-	NullableDatum columns[4];
-
-	for (size_t i = 0; i < lengthof(columns); i++)
-		columns[i].value = SPI_getbinval(row, desc, i + 1, &columns[i].isnull);
-	chs_customer_set(&customer, DatumGetInt64(columns[0].value), columns[1], columns[2], columns[3]);
-	return customer;
-}
-
 /*
- * Queries the next customers after one, at most so many, in the order of their
- * identifiers, and whether their health is stale.  Within SPI.  Looks at no more
- * customers than that, whether stale or not, so it takes as long each time.
+ * Lists the next customers after *last, at most so many, or only the stale ones of
+ * them that are wanted, and moves *last.  Returns how many it looked at.
  */
-static void
-query_customers(int64 after, int limit, int32 today, int version)
+static int
+list_customers(Fold *fold, FoldList *list, int64 *last, int limit, bool only_stale)
 {
-	Oid			types[] = {INT8OID, INT8OID, DATEOID, INT4OID};
-	Datum		args[4];
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
+	Relation	primary_key = index_open(chs_catalog_relation(CHS_CUSTOMERS_PKEY), AccessShareLock);
+	Customer   *customers = palloc(limit * sizeof(Customer));
+	int64	   *customer_ids = palloc(limit * sizeof(int64));
+	CustomerScan scan;
+	TupleTableSlot *row;
+	int64		from = *last == PG_INT64_MAX ? *last : *last + 1;
+	int			n = 0;
 
-	args[0] = Int64GetDatum(after);
-	args[1] = Int64GetDatum(limit);
-	args[2] = DateADTGetDatum(today);
-	args[3] = Int32GetDatum(version);
-	if (SPI_execute_with_args("SELECT c.customer_id, c.segment, c.created_at, c.churned_at, COALESCE(h.version <> $4"
-							  "  OR h.as_of < LEAST($3, (c.churned_at AT TIME ZONE 'UTC')::date)"
-							  "  OR h.active <> COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > $3, true), true)"
-							  " FROM (SELECT customer_id, segment, created_at, churned_at FROM chs.customers"
-							  "  WHERE customer_id > $1 ORDER BY customer_id LIMIT $2) c"
-							  " LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY 1",
-							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.customers");
+	chs_scan_begin(&scan, rel, primary_key, from, fold->snapshot);
+	if (only_stale)
+		chs_health_begin_scan(&fold->tables, from, fold->snapshot);
+	while (n < limit && *last != PG_INT64_MAX && (row = chs_scan_next(&scan, last)) != NULL)
+	{
+		Customer   *customer = &customers[list->n];
+
+		n++;
+		chs_customer_set_from(customer, *last, row);
+		if (only_stale && (!chs_health_is_stale(&fold->tables, customer, fold->live, fold->today, fold->snapshot) ||
+						   !chs_claim_wants(&fold->claim, *last)))
+			continue;
+		customer_ids[list->n++] = *last;
+	}
+	chs_health_end_scan(&fold->tables);
+	chs_scan_end(&scan);
+	index_close(primary_key, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	list->rescore = customers;
+	list->customer_ids = customer_ids;
+	return n;
 }
 
 /*
@@ -90,40 +93,20 @@ query_customers(int64 after, int limit, int32 today, int version)
 static int
 rescore_slice(const ClaimRequest *request, int64 *last, int limit, bool only_stale, int *nscored, bool *skipped)
 {
+	MemoryContext slice = AllocSetContextCreate(CurrentMemoryContext, "chs customers to score", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(slice);
 	Fold		fold;
-	OwnerRights saved;
 	FoldList	list = {0};
-	Customer   *customers;
-	int64	   *customer_ids;
 	int			n;
 
 	chs_fold_begin(&fold, request);
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	query_customers(*last, limit, fold.today, fold.live->version);
-	n = SPI_processed;
-	list.rescore = customers = palloc(Max(n, 1) * sizeof(Customer));
-	list.customer_ids = customer_ids = palloc(Max(n, 1) * sizeof(int64));
-	for (int i = 0; i < n; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		Customer	customer = read_customer(row, SPI_tuptable->tupdesc);
-		bool		isnull;
-
-		*last = customer.customer_id;
-		if (only_stale && (!DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 5, &isnull)) ||
-						   !chs_claim_wants(&fold.claim, customer.customer_id)))
-			continue;
-		customers[list.n] = customer;
-		customer_ids[list.n++] = customer.customer_id;
-	}
+	n = list_customers(&fold, &list, last, limit, only_stale);
 	chs_fold_list(&fold, &list);
 	*nscored = list.n;
 	*skipped |= list.nskipped > 0;
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
 	chs_fold_end(&fold);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(slice);
 	return n;
 }
 

@@ -153,7 +153,7 @@ static Score *
 fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, CustomerLock *lock)
 {
 	const Live *live = fold->live;
-	StoredActivity stored = chs_customer_stored(customer_id, fold->snapshot);
+	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer_id, fold->snapshot);
 	QueuedDeltas queued;
 	Customer	customer;
 	ScoreSubject subject;
@@ -230,7 +230,7 @@ static bool
 rescore_in_scratch(Fold *fold, const Customer *customer)
 {
 	const Live *live = fold->live;
-	StoredActivity stored = chs_customer_stored(customer->customer_id, fold->snapshot);
+	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer->customer_id, fold->snapshot);
 	const Scorecard *scorecard;
 	ScoreSubject subject;
 	Score	   *score;
@@ -348,6 +348,16 @@ concerns_everyone(const ErrorData *error)
 		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR;
 }
 
+/* One of so many customers is to be read for a scan to be faster than a look-up for each. */
+#define SCAN_STRIDE 16
+
+/* Whether customers, in ascending order, are near enough to each other for a scan. */
+static bool
+are_near(const int64 *customer_ids, int n)
+{
+	return n > 1 && (uint64) customer_ids[n - 1] - (uint64) customer_ids[0] < (uint64) n * SCAN_STRIDE;
+}
+
 /*
  * Folds some of the listed customers in a subtransaction.  Returns NULL, or the
  * error that undid all of them.
@@ -365,8 +375,11 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
+		if (are_near(list->customer_ids + from, to - from))
+			chs_health_begin_scan(&fold->tables, list->customer_ids[from], fold->snapshot);
 		for (int i = from; i < to; i++)
 			fold_listed(fold, list, i);
+		chs_health_end_scan(&fold->tables);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

@@ -79,6 +79,8 @@ chs_health_open(HealthTables *tables)
 	tables->context = CurrentMemoryContext;
 	tables->ncounts = 0;
 	tables->nbackfilled = 0;
+	tables->scanning = false;
+	tables->scan_context = AllocSetContextCreate(CurrentMemoryContext, "chs scan of customers", ALLOCSET_DEFAULT_SIZES);
 	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
 }
 
@@ -198,6 +200,82 @@ chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Sna
 	chs_table_close(&tables->history);
 	chs_table_close(&tables->health);
 	chs_table_close(&tables->activity);
+	MemoryContextDelete(tables->scan_context);
+}
+
+/*
+ * chs_health_begin_scan has activity and health read by one scan each until
+ * chs_health_end_scan, or until the subtransaction fails: customers must be asked for
+ * in ascending order then, and should be near each other.
+ */
+void
+chs_health_begin_scan(HealthTables *tables, int64 from, Snapshot snapshot)
+{
+	MemoryContext caller;
+
+	/* an error leaves something behind */
+	MemoryContextReset(tables->scan_context);
+	caller = MemoryContextSwitchTo(tables->scan_context);
+	chs_scan_begin(&tables->activity_scan, tables->activity.rel, tables->activity.primary_key, from, snapshot);
+	chs_scan_begin(&tables->health_scan, tables->health.rel, tables->health.primary_key, from, snapshot);
+	MemoryContextSwitchTo(caller);
+	tables->scanning = true;
+}
+
+/* chs_health_end_scan ends that. */
+void
+chs_health_end_scan(HealthTables *tables)
+{
+	if (!tables->scanning)
+		return;
+	tables->scanning = false;
+	chs_scan_end(&tables->health_scan);
+	chs_scan_end(&tables->activity_scan);
+}
+
+/* Finds the row of a customer, valid until that of another one is looked for; or NULL. */
+static HeapTuple
+find_row(HealthTables *tables, OwnTable *table, CustomerScan *scan, ChsRelation primary_key,
+		 int64 customer_id, Snapshot snapshot)
+{
+	TupleTableSlot *row;
+
+	if (!tables->scanning)
+		return chs_table_find(table->rel, primary_key, customer_id, snapshot);
+	row = chs_scan_to(scan, customer_id);
+	return row == NULL ? NULL : ExecFetchSlotHeapTuple(row, false, NULL);
+}
+
+/* chs_health_stored_activity reads the row of chs.activity. */
+StoredActivity
+chs_health_stored_activity(HealthTables *tables, int64 customer_id, Snapshot snapshot)
+{
+	return chs_customer_read_activity(find_row(tables, &tables->activity, &tables->activity_scan,
+											   CHS_ACTIVITY_PKEY, customer_id, snapshot),
+									  RelationGetDescr(tables->activity.rel));
+}
+
+static HeapTuple
+find_health_row(HealthTables *tables, int64 customer_id, Snapshot snapshot)
+{
+	return find_row(tables, &tables->health, &tables->health_scan, CHS_CUSTOMER_HEALTH_PKEY, customer_id, snapshot);
+}
+
+/*
+ * chs_health_is_stale tells whether the health of a customer is missing, of an earlier
+ * day or of another version.
+ */
+bool
+chs_health_is_stale(HealthTables *tables, const Customer *customer, const Live *live, int32 today, Snapshot snapshot)
+{
+	HeapTuple	row = find_health_row(tables, customer->customer_id, snapshot);
+	TupleDesc	desc = RelationGetDescr(tables->health.rel);
+	bool		isnull;
+
+	return row == NULL ||
+		DatumGetInt32(heap_getattr(row, HEALTH_VERSION, desc, &isnull)) != live->version ||
+		DatumGetDateADT(heap_getattr(row, HEALTH_AS_OF, desc, &isnull)) < Min(today, customer->last_day) ||
+		DatumGetBool(heap_getattr(row, HEALTH_ACTIVE, desc, &isnull)) != (customer->last_day > today);
 }
 
 /* chs_health_store_activity writes the row of chs.activity. */
@@ -281,7 +359,7 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 	bool		isnull;
 	Datum		datum;
 
-	stored.row = chs_table_find(tables->health.rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, snapshot);
+	stored.row = find_health_row(tables, customer_id, snapshot);
 	if (stored.row == NULL)
 	{
 		find_history(tables, customer_id, snapshot, &stored);

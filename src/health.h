@@ -8,6 +8,7 @@
 
 #include "claim.h"
 #include "customer.h"
+#include "scan.h"
 #include "tables.h"
 
 /* What a batch changes in the counts of a segment. */
@@ -29,6 +30,10 @@ typedef struct HealthTables
 	OwnTable	history;
 	Oid			history_sequence;
 	MemoryContext context;
+	bool		scanning;		/* activity and health are read by customer, one after the other */
+	CustomerScan activity_scan;
+	CustomerScan health_scan;
+	MemoryContext scan_context;
 	int			nbackfilled;	/* activities that now count what an earlier version did not */
 	int			ncounts;
 	HealthCount counts[MAX_COUNTED_SEGMENTS];	/* to be appended to chs.health_counts */
@@ -36,6 +41,11 @@ typedef struct HealthTables
 
 extern void chs_health_open(HealthTables *tables);
 extern void chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Snapshot snapshot);
+extern void chs_health_begin_scan(HealthTables *tables, int64 from, Snapshot snapshot);
+extern void chs_health_end_scan(HealthTables *tables);
+extern StoredActivity chs_health_stored_activity(HealthTables *tables, int64 customer_id, Snapshot snapshot);
+extern bool chs_health_is_stale(HealthTables *tables, const Customer *customer, const Live *live,
+								int32 today, Snapshot snapshot);
 extern void chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredActivity *stored,
 									  Activity *activity, int series_version, FullTransactionId folded_to);
 extern bool chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,

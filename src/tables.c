@@ -16,96 +16,57 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "storage/bufmgr.h"
+#include "catalog/index.h"
 #include "utils/fmgroids.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
-
-/*
- * Where a row of a customer was last written by this session.  While an old
- * snapshot keeps dead versions of rows from being removed, an index leads to all
- * of them; this leads to the right one.  It is a hint: whatever it names is used
- * only if it is the customer's and the snapshot sees it.
- */
-typedef struct LastWritten
-{
-	Oid			relid;
-	ItemPointerData tid;
-	int64		customer_id;
-} LastWritten;
-
-#define LAST_WRITTEN_SIZE 65536
-
-static LastWritten *last_written = NULL;
-
-static LastWritten *
-last_written_entry(Oid relid, int64 customer_id)
-{
-	uint64		hash = ((uint64) customer_id ^ ((uint64) relid << 40)) * UINT64CONST(0x9e3779b97f4a7c15);
-
-	return &last_written[hash >> 48];
-}
-
-static void
-remember_written(Relation rel, int64 customer_id, ItemPointer tid)
-{
-	LastWritten *entry;
-
-	if (last_written == NULL)
-		last_written = MemoryContextAllocZero(TopMemoryContext, LAST_WRITTEN_SIZE * sizeof(LastWritten));
-	entry = last_written_entry(RelationGetRelid(rel), customer_id);
-	entry->relid = RelationGetRelid(rel);
-	entry->customer_id = customer_id;
-	entry->tid = *tid;
-}
-
-/* Returns a copy of the row that was last written, if the snapshot sees it. */
-static HeapTuple
-fetch_written(Relation rel, int64 customer_id, Snapshot snapshot)
-{
-	LastWritten *entry;
-	HeapTupleData tuple;
-	HeapTuple	copy = NULL;
-	Buffer		buffer;
-	bool		isnull;
-
-	if (last_written == NULL || !IsMVCCSnapshot(snapshot))
-		return NULL;
-	entry = last_written_entry(RelationGetRelid(rel), customer_id);
-	if (entry->relid != RelationGetRelid(rel) || entry->customer_id != customer_id)
-		return NULL;
-	/* the table may have shrunk */
-	if (ItemPointerGetBlockNumber(&entry->tid) >= RelationGetNumberOfBlocks(rel))
-		return NULL;
-	tuple.t_self = entry->tid;
-	if (!heap_fetch(rel, snapshot, &tuple, &buffer, false))
-		return NULL;
-	if (DatumGetInt64(heap_getattr(&tuple, 1, RelationGetDescr(rel), &isnull)) == customer_id)
-		copy = heap_copytuple(&tuple);
-	ReleaseBuffer(buffer);
-	return copy;
-}
 
 /*
  * chs_table_find returns a copy of the row of a customer, whose identifier is the
  * first column, or NULL.
+ *
+ * While an old snapshot keeps dead versions of the row from being removed, an index
+ * may lead to all of them.  Tables grow at their end then, so the latest one comes
+ * first if they are read backward.
  */
 HeapTuple
 chs_table_find(Relation rel, ChsRelation index, int64 customer_id, Snapshot snapshot)
 {
-	HeapTuple	row = fetch_written(rel, customer_id, snapshot);
+	Relation	primary_key = index_open(chs_catalog_relation(index), AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
+	HeapTuple	row;
 
-	if (row != NULL)
-		return row;
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
-	scan = systable_beginscan(rel, chs_catalog_relation(index), true, snapshot, 1, &key);
-	row = systable_getnext(scan);
+	scan = systable_beginscan_ordered(rel, primary_key, snapshot, 1, &key);
+	row = systable_getnext_ordered(scan, BackwardScanDirection);
 	if (HeapTupleIsValid(row))
 		row = heap_copytuple(row);
-	systable_endscan(scan);
+	systable_endscan_ordered(scan);
+	index_close(primary_key, AccessShareLock);
 	return row;
+}
+
+/* Makes the primary key the last index, and table->others one without it. */
+static void
+set_primary_key_apart(OwnTable *table)
+{
+	ResultRelInfo *info = table->info;
+	int			last = info->ri_NumIndices - 1;
+	int			i = 0;
+
+	while (i <= last && !info->ri_IndexRelationDescs[i]->rd_index->indisprimary)
+		i++;
+	if (i > last)
+		elog(ERROR, "table \"%s\" has no primary key", RelationGetRelationName(table->rel));
+	table->primary_key = info->ri_IndexRelationDescs[i];
+	table->primary_key_info = info->ri_IndexRelationInfo[i];
+	info->ri_IndexRelationDescs[i] = info->ri_IndexRelationDescs[last];
+	info->ri_IndexRelationInfo[i] = info->ri_IndexRelationInfo[last];
+	info->ri_IndexRelationDescs[last] = table->primary_key;
+	info->ri_IndexRelationInfo[last] = table->primary_key_info;
+	table->others = makeNode(ResultRelInfo);
+	*table->others = *info;
+	table->others->ri_NumIndices = last;
 }
 
 /*
@@ -121,6 +82,8 @@ chs_table_open(OwnTable *table, Oid relid, bool by_customer)
 	table->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->info, table->rel, 1, NULL, 0);
 	ExecOpenIndices(table->info, false);
+	if (by_customer)
+		set_primary_key_apart(table);
 	table->slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsHeapTuple);
 }
 
@@ -190,6 +153,28 @@ insert_index_entries(OwnTable *table, TupleTableSlot *slot, ChsUpdateIndexes whi
 }
 
 /*
+ * The same for a row of a customer that was updated.  Its key is as it was, so that
+ * it is unique needs no check, which would read all versions of the row, also those
+ * that an old snapshot keeps from being removed.
+ */
+static void
+insert_updated_entries(OwnTable *table, TupleTableSlot *slot, ChsUpdateIndexes which)
+{
+	IndexInfo  *info = table->primary_key_info;
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	if (which == CHS_ALL_INDEXES)
+	{
+		FormIndexDatum(info, slot, table->estate, values, nulls);
+		(void) index_insert(table->primary_key, values, nulls, &slot->tts_tid, table->rel, UNIQUE_CHECK_NO, true, info);
+	}
+	if (table->others->ri_NumIndices > 0)
+		list_free(chs_insert_index_tuples(table->others, slot, table->estate, which));
+	ResetPerTupleExprContext(table->estate);
+}
+
+/*
  * chs_table_store inserts a row, or updates the old one; false where somebody
  * else is deleting that, or has done so.
  */
@@ -212,11 +197,11 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 							   InvalidSnapshot, false, &failure, &mode, &which) != TM_Ok)
 			return false;
 	}
-	if (which != CHS_NO_INDEXES)
+	if (which != CHS_NO_INDEXES && old != NULL && table->by_customer)
+		insert_updated_entries(table, table->slot, which);
+	else if (which != CHS_NO_INDEXES)
 		insert_index_entries(table, table->slot, which);
 	end_index_entries(table, false);
-	if (table->by_customer)
-		remember_written(table->rel, DatumGetInt64(values[0]), &table->slot->tts_tid);
 	ExecClearTuple(table->slot);
 	return true;
 }

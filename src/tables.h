@@ -14,9 +14,12 @@
 typedef struct OwnTable
 {
 	Relation	rel;
-	bool		by_customer;	/* the first column is the customer's, and unique */
+	bool		by_customer;	/* the first column is the customer's, and the primary key */
 	EState	   *estate;
 	ResultRelInfo *info;
+	Relation	primary_key;	/* where by_customer */
+	IndexInfo  *primary_key_info;
+	ResultRelInfo *others;		/* info without it */
 	TupleTableSlot *slot;
 } OwnTable;
 
