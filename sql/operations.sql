@@ -89,6 +89,26 @@ UPDATE chs.jobs SET finished_at = NULL, last_customer_id = 3, done = 3;
 DELETE FROM chs.jobs WHERE job = 'rebuild';
 CALL chs_rebuild();
 
+-- Whose stored health nobody has brought up to date.
+SELECT * FROM chs.stale_health;
+BEGIN;
+SELECT FROM chs_publish('nobody is scored by it yet');
+SELECT reason, count(*) FROM chs.stale_health GROUP BY 1;
+CALL chs_recalculate_all();
+SELECT * FROM chs.stale_health;
+UPDATE chs.customer_health SET as_of = as_of - 1 WHERE customer_id = 1;
+UPDATE chs.customer_health SET active = false WHERE customer_id = 2;
+UPDATE chs.activity SET series_version = 0 WHERE customer_id = 3;
+DELETE FROM chs.customer_health WHERE customer_id = 4;
+-- whoever has churned stays as he is
+UPDATE chs.customers SET churned_at = now() - interval '5 days' WHERE customer_id = 5;
+SELECT chs_recalculate(5) IS NOT NULL AS scored;
+SELECT customer_id, name, reason FROM chs.stale_health ORDER BY 1;
+-- all of that is made good
+CALL chs_recalculate_all();
+SELECT customer_id, reason FROM chs.stale_health;
+ROLLBACK;
+
 DELETE FROM chs.customers;
 CALL chs_recalculate_all();
 SELECT job, done, total, percent FROM chs.progress ORDER BY 1;

@@ -85,10 +85,11 @@ BEGIN ATOMIC
             'ROUTINE chs.scale_weights(text, text, double precision)']),
         -- do the workers' job by hand, look after them, repair
         ('operate', '{SELECT}', ARRAY[
-            'chs.customers', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
+            'chs.customers', 'chs.customer_health', 'chs.stale_health', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
             'chs.source_status', 'chs.rejected_events', 'chs.retention', 'chs.retention_status',
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.scorecard_versions', 'chs.simulation_summary']),
+        ('operate', '{SELECT (customer_id),SELECT (series_version)}', ARRAY['chs.activity']),
         ('operate', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_process_queue(bigint)', 'ROUTINE @extschema@.chs_recalculate(bigint)',
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',

@@ -106,7 +106,7 @@ COMMENT ON COLUMN chs.queue_status.depth IS 'queued deltas';
 COMMENT ON COLUMN chs.queue_status.is_estimate IS 'whether that and the ages are estimates, as they are where there is much';
 COMMENT ON COLUMN chs.queue_status.oldest_at IS 'when the transaction of the oldest one began; NULL if there is none';
 COMMENT ON COLUMN chs.queue_status.oldest_age_seconds IS 'how long ago that was';
-COMMENT ON COLUMN chs.queue_status.lag_seconds IS 'the same without those that are held back: how far stored health is behind; 0 if it is not';
+COMMENT ON COLUMN chs.queue_status.lag_seconds IS 'the same without those that are held back: how far stored health is behind the events; 0 if it is not';
 COMMENT ON COLUMN chs.queue_status.held_back IS 'deltas of customers whose score fails; they are tried again from time to time';
 COMMENT ON COLUMN chs.queue_status.failing IS 'customers whose score fails, see chs.failures';
 COMMENT ON COLUMN chs.queue_status.total_bytes IS 'size of the queue with its indexes';
@@ -114,6 +114,31 @@ COMMENT ON COLUMN chs.queue_status.paused IS 'whether the workers are paused';
 COMMENT ON COLUMN chs.queue_status.paused_at IS 'since when';
 COMMENT ON COLUMN chs.queue_status.paused_by IS 'by whom';
 COMMENT ON COLUMN chs.queue_status.pause_reason IS 'why';
+
+-- What is stored says of which version and day it is, so it is no lie; but somebody
+-- has to be able to see that workers do not come round.
+CREATE VIEW chs.stale_health WITH (security_invoker) AS
+SELECT c.customer_id, c.name, r.reason, h.version, h.as_of, h.calculated_at
+FROM (SELECT v.version, v.series_version, (now() AT TIME ZONE 'UTC')::date AS today
+      FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1) live
+CROSS JOIN chs.customers c
+LEFT JOIN chs.customer_health h USING (customer_id)
+LEFT JOIN chs.activity a USING (customer_id)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN h.customer_id IS NULL THEN 'new'
+                WHEN h.version <> live.version THEN 'version'
+                WHEN a.series_version <> live.series_version THEN 'activity'
+                WHEN h.as_of < least(live.today, (c.churned_at AT TIME ZONE 'UTC')::date)
+                     OR h.active <> COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > live.today, true) THEN 'day'
+           END AS reason) r
+WHERE r.reason IS NOT NULL;
+COMMENT ON VIEW chs.stale_health IS 'customers whose stored health is not of the live version and today: some for a while after publishing and at the beginning of a UTC day, else none; reads everyone';
+COMMENT ON COLUMN chs.stale_health.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.stale_health.name IS 'its name';
+COMMENT ON COLUMN chs.stale_health.reason IS 'new (not scored yet), version (scored by another one than is live), activity (does not hold what the live version needs), or day (scored for an earlier day)';
+COMMENT ON COLUMN chs.stale_health.version IS 'the version that it was scored by';
+COMMENT ON COLUMN chs.stale_health.as_of IS 'the UTC day that it was scored for';
+COMMENT ON COLUMN chs.stale_health.calculated_at IS 'when that was';
 
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_pause(text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_resume() FROM PUBLIC;
