@@ -23,42 +23,82 @@
 #include "utils/fmgroids.h"
 #include "utils/json.h"
 #include "utils/syscache.h"
+#include "worker_shared.h"
 
 #define STATUS_CHANNEL "chs_status"
 
 /*
  * Where a session listens and does not read, the server's queue of notifications
- * fills, and full it makes the transactions of everybody who notifies fail.
+ * fills, and full it makes the transactions of everybody who notifies fail.  So
+ * nothing is announced from the one share of it on, until it has gone back to the
+ * other.
  */
-#define MAX_QUEUE_USAGE 0.75
+#define STOP_FROM 0.75
+#define RESUME_UNDER 0.5
 
-/* How often, at most, it is looked at how full that queue is: once for so many announcements. */
+/* A transaction announces so much of it at most, in case others do at the same time. */
+#define TRANSACTION_SHARE 0.1
+
+/* What a notification takes in that queue besides its texts, in bytes, at most. */
+#define NOTIFICATION_OVERHEAD 32
+
+/* It is looked at how full that queue is once for so many announcements. */
 #define LOOK_AFTER 256
 
 /*
- * Whether there is room for announcements; scores have to be kept fresh whether
- * anybody can be told or not.
+ * Whether the queue of notifications has room, when so much of it is used.  What
+ * was found last is known to all processes, so that the log has each change once.
  */
 static bool
-there_is_room(void)
+has_room(double used)
 {
-	static int	announced = 0;
-	static bool room = true;
-	static TimestampTz looked_at = 0;
+	static bool had_no_room_here = false;
+	bool	   *had_no_room = chs_worker_shared ? &chs_worker_shared->announcing_nothing : &had_no_room_here;
+	bool		room = used < (*had_no_room ? RESUME_UNDER : STOP_FROM);
+
+	if (!room && !*had_no_room)
+		ereport(LOG,
+				(errmsg("chs does not announce changes of status while the notification queue is nearly full"),
+				 errhint("A session that listens has a transaction open that is long; see pg_stat_activity.")));
+	if (room && *had_no_room)
+		ereport(LOG,
+				(errmsg("chs announces changes of status again")));
+	*had_no_room = !room;
+	return room;
+}
+
+/*
+ * Whether an announcement of so many bytes can be made; scores have to be kept
+ * fresh whether anybody can be told or not.
+ */
+static bool
+there_is_room(int length)
+{
+	static TimestampTz transaction = 0;
+	static int	announced;		/* by this transaction, at whose end they go to the queue */
+	static uint64 bytes;
+	static bool room;
+	static bool too_many;
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 
-	if (announced++ % LOOK_AFTER == 0 || looked_at != now)
+	if (transaction != now)
 	{
-		bool		had_room = room;
-
-		room = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) < MAX_QUEUE_USAGE;
-		if (had_room && !room)
-			ereport(LOG,
-					(errmsg("chs does not announce changes of status while the notification queue is nearly full"),
-					 errhint("A session that listens has a transaction open that is long; see pg_stat_activity.")));
+		transaction = now;
+		announced = 0;
+		bytes = 0;
+		too_many = false;
 	}
-	looked_at = now;
-	return room;
+	if (announced++ % LOOK_AFTER == 0)
+		room = has_room(DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)));
+	if (!room || too_many)
+		return false;
+	bytes += length + strlen(STATUS_CHANNEL) + NOTIFICATION_OVERHEAD;
+	too_many = bytes > (uint64) chs_notification_pages * BLCKSZ * TRANSACTION_SHARE;
+	if (too_many)
+		ereport(LOG,
+				(errmsg("chs announces only some of many changes of status"),
+				 errdetail("One transaction has so many that they might not fit into the notification queue.")));
+	return !too_many;
 }
 
 /* Whether some may see some customers only; whoever listens, nobody knows which. */
@@ -91,7 +131,7 @@ chs_announce_status(int64 customer_id, KnownScore before, KnownScore after, Time
 	char		time[MAXDATELEN + 1];
 	int			utc = 0;
 
-	if (!chs_announce_status_changes || customers_are_limited() || !there_is_room())
+	if (!chs_announce_status_changes || customers_are_limited())
 		return;
 	initStringInfo(&payload);
 	appendStringInfo(&payload, "{\"customer_id\": %lld, \"old_status\": \"%s\", \"new_status\": \"%s\"",
@@ -100,6 +140,7 @@ chs_announce_status(int64 customer_id, KnownScore before, KnownScore after, Time
 	append_score(&payload, "new_score", after);
 	appendStringInfo(&payload, ", \"calculated_at\": \"%s\"}",
 					 JsonEncodeDateTime(time, TimestampTzGetDatum(calculated_at), TIMESTAMPTZOID, &utc));
-	Async_Notify(STATUS_CHANNEL, payload.data);
+	if (there_is_room(payload.len))
+		Async_Notify(STATUS_CHANNEL, payload.data);
 	pfree(payload.data);
 }

@@ -135,6 +135,13 @@ chs_drops_column(int subcommand)
 #define chs_wait_event(variable, name) ((void) (variable), PG_WAIT_EXTENSION)
 #endif
 
+/* So many pages the queue of notifications has at most; a setting from 17 on. */
+#if PG_VERSION_NUM >= 170000
+#define chs_notification_pages max_notify_queue_pages
+#else
+#define chs_notification_pages 1048576
+#endif
+
 /* Who asked for it is counted from 18 on. */
 #if PG_VERSION_NUM >= 180000
 #define chs_index_beginscan(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, NULL, nkeys, 0)

@@ -1,13 +1,117 @@
 /*
  * housekeeping.c
- *	  What the worker does in small slices while nothing fresh is waiting.
+ *	  What workers do beside scoring: in small slices while nothing fresh is waiting,
+ *	  or along with a batch.
+ *
+ * Where a chore fails, scores are kept fresh all the same.  chs.worker_status has
+ * the error, with the time of the last attempt; the log has it once, until the
+ * chore succeeds or fails for another reason.
  */
 #include "housekeeping.h"
 
+#include "access/xact.h"
 #include "retention.h"
+#include "utils/resowner.h"
+#include "worker_life.h"
+#include "worker_status.h"
 
+/* In the order in which they are done. */
 const HousekeepingStep chs_housekeeping_steps[] = {
-	chs_retention_delete_events,
-	chs_retention_delete_history,
-	NULL
+	{CHORE_DELETE_EVENTS, chs_retention_delete_events},
+	{CHORE_DELETE_HISTORY, chs_retention_delete_history},
+	{0, NULL}
 };
+
+static const char *const chore_names[CHORES] = {
+	[CHORE_DELETE_EVENTS] = "deleting old events",
+	[CHORE_DELETE_HISTORY] = "deleting old history",
+	[CHORE_SHOW_BACKFILL] = "noting the progress of a backfill",
+	[CHORE_CHECK_REJECTED] = "looking for customers of rows that were put aside"
+};
+
+#define NO_CHORE CHORES
+static Chore current = NO_CHORE;
+
+/* Remembers the error that the log has of a chore, 0 for none; returns whether that is another one. */
+static bool
+note_error(Chore chore, uint32 error)
+{
+	bool		is_new;
+
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	is_new = chs_worker_database->chore_errors[chore] != error;
+	chs_worker_database->chore_errors[chore] = error;
+	LWLockRelease(chs_worker_shared->lock);
+	return is_new;
+}
+
+/* chs_chore_begin begins a chore of this worker, until chs_chore_end or chs_chore_fail. */
+void
+chs_chore_begin(Chore chore)
+{
+	current = chore;
+}
+
+/* chs_chore_end notes that the chore has succeeded. */
+void
+chs_chore_end(void)
+{
+	(void) note_error(current, 0);
+	current = NO_CHORE;
+}
+
+/* chs_chore_fail notes the error that is being handled, which the chore has failed by. */
+void
+chs_chore_fail(void)
+{
+	if (note_error(current, chs_worker_status_error(chs_worker_database)))
+		EmitErrorReport();
+	current = NO_CHORE;
+}
+
+/* chs_chore_name names the current chore for the log; NULL where there is none. */
+const char *
+chs_chore_name(void)
+{
+	return current == NO_CHORE ? NULL : chore_names[current];
+}
+
+/*
+ * chs_chore_try does a chore along with what the current transaction does, which
+ * stays as it is if that fails.  For a session it is no chore, and the error its
+ * own.
+ */
+void
+chs_chore_try(Chore chore, void (*work) (const void *), const void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (chs_worker_self == NULL)
+	{
+		work(arg);
+		return;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	chs_chore_begin(chore);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+		chs_chore_end();
+	}
+	PG_CATCH();
+	{
+		/* whoever cancels means all of it */
+		if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_OPERATOR_INTERVENTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		chs_chore_fail();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+}

@@ -21,6 +21,7 @@
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "fold.h"
+#include "housekeeping.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
@@ -179,18 +180,22 @@ chs_progress_end(Job *job)
  * customers whose health is of an earlier version.
  */
 
-/*
- * chs_progress_backfill notes that activities of so many customers count the
- * series of a version now.  The row stays locked until the transaction ends.
- */
-void
-chs_progress_backfill(int series_version, int ncustomers)
+/* So many activities that count the series of a version now. */
+typedef struct Backfilled
 {
+	int			series_version;
+	int			ncustomers;
+} Backfilled;
+
+static void
+note_backfilled(const void *arg)
+{
+	const Backfilled *backfilled = arg;
 	Oid			types[] = {INT4OID, INT4OID, INT4OID};
 	Datum		args[3];
 
-	args[0] = Int32GetDatum(series_version);
-	args[1] = Int32GetDatum(ncustomers);
+	args[0] = Int32GetDatum(backfilled->series_version);
+	args[1] = Int32GetDatum(backfilled->ncustomers);
 	args[2] = Int32GetDatum(MyProcPid);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -213,9 +218,20 @@ chs_progress_backfill(int series_version, int ncustomers)
 	SPI_finish();
 }
 
-/* chs_progress_end_backfill marks it finished: everyone's health is of what is live. */
+/*
+ * chs_progress_backfill notes that activities of so many customers count the
+ * series of a version now.  The row stays locked until the transaction ends.
+ */
 void
-chs_progress_end_backfill(void)
+chs_progress_backfill(int series_version, int ncustomers)
+{
+	Backfilled	backfilled = {series_version, ncustomers};
+
+	chs_chore_try(CHORE_SHOW_BACKFILL, note_backfilled, &backfilled);
+}
+
+static void
+note_end(const void *arg pg_attribute_unused())
 {
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -226,4 +242,11 @@ chs_progress_end_backfill(void)
 						0, NULL, NULL, NULL);
 	PopActiveSnapshot();
 	SPI_finish();
+}
+
+/* chs_progress_end_backfill marks it finished: everyone's health is of what is live. */
+void
+chs_progress_end_backfill(void)
+{
+	chs_chore_try(CHORE_SHOW_BACKFILL, note_end, NULL);
 }

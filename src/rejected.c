@@ -14,6 +14,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "customer.h"
+#include "housekeeping.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -158,20 +159,13 @@ chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot)
 		(external_id != NULL && find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, external_id, snapshot));
 }
 
-/*
- * chs_rejected_check looks at rows that were put aside for want of a customer since
- * the last time: a transaction that created the customer may not have been seen,
- * and have seen none of the rows in turn.  Has the customers that are there now
- * rebuilt.  A later one finds the rows itself.
- */
-void
-chs_rejected_check(const Live *live)
+/* Has customers that rows were put aside for want of rebuilt, if they are there now. */
+static void
+rebuild_who_came(const void *live)
 {
 	OwnerRights saved;
 	SPITupleTable *customers;
 
-	if (live->nsources <= 1 || !find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, NULL, GetActiveSnapshot()))
-		return;
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -197,6 +191,19 @@ chs_rejected_check(const Live *live)
 	chs_capture_flush_pending();
 	/* there may be more */
 	chs_worker_wake_at_commit();
+}
+
+/*
+ * chs_rejected_check looks at rows that were put aside for want of a customer since
+ * the last time: a transaction that created the customer may not have been seen,
+ * and have seen none of the rows in turn.  Has the customers that are there now
+ * rebuilt.  A later one finds the rows itself.
+ */
+void
+chs_rejected_check(const Live *live)
+{
+	if (live->nsources > 1 && find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, NULL, GetActiveSnapshot()))
+		chs_chore_try(CHORE_CHECK_REJECTED, rebuild_who_came, live);
 }
 
 /*

@@ -9,7 +9,7 @@
  * statement has ended.  Only whoever owns the database can have that done.
  *
  * COMMIT PREPARED may be the commit of events, which the session that executes it
- * knows nothing of.
+ * knows nothing of.  (That of a subscription is no statement; see worker_shared.c.)
  */
 #include "utility.h"
 

@@ -255,23 +255,24 @@ rescore_slice(Work *work)
 
 /*
  * Does one slice of a step of housekeeping; returns whether there is more.  What
- * fails must not keep scores from being fresh: it is logged, and tried again next
- * time.
+ * fails must not keep scores from being fresh, and is tried again next time.
  */
 static bool
-keep_house_slice(HousekeepingStep step)
+keep_house_slice(const HousekeepingStep *step)
 {
 	volatile bool more = false;
 
+	chs_chore_begin(step->chore);
 	PG_TRY();
 	{
 		(void) chs_worker_begin_batch(WORKER_KEEPING_HOUSE);
-		more = step();
+		more = step->slice();
 		chs_worker_end_batch();
+		chs_chore_end();
 	}
 	PG_CATCH();
 	{
-		EmitErrorReport();
+		chs_chore_fail();
 		AbortCurrentTransaction();
 		FlushErrorState();
 		pgstat_report_activity(STATE_IDLE, NULL);
@@ -284,11 +285,11 @@ keep_house_slice(HousekeepingStep step)
 static bool
 keep_house(Work *work)
 {
-	HousekeepingStep step = chs_housekeeping_steps[work->housekeeping];
+	const HousekeepingStep *step = &chs_housekeeping_steps[work->housekeeping];
 
 	if (!chs_worker_is_first() || GetCurrentTimestamp() - chs_worker_database->kept_house_at < chs_naptime * USECS_PER_SEC)
 		return false;
-	if (step == NULL)
+	if (step->slice == NULL)
 	{
 		work->housekeeping = 0;
 		chs_worker_database->kept_house_at = GetCurrentTimestamp();

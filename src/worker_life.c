@@ -158,7 +158,10 @@ hide_end_by_administrator(ErrorData *error)
 void
 chs_worker_error_context(void *arg pg_attribute_unused())
 {
-	errcontext("chs worker in database \"%s\"", NameStr(chs_worker_database_name));
+	if (chs_chore_name() == NULL)
+		errcontext("chs worker in database \"%s\"", NameStr(chs_worker_database_name));
+	else
+		errcontext("chs worker in database \"%s\", %s", NameStr(chs_worker_database_name), chs_chore_name());
 }
 
 /* Leaves, as there is nothing more to do in such a database. */

@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
@@ -203,6 +204,18 @@ chs_worker_unpause(DatabaseSlot *slot)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
+/*
+ * Whether a transaction that has just been committed may have been there to commit
+ * a prepared one.  Whoever applies what is replicated does that without a statement
+ * (see utility.c), in a transaction that itself writes nothing, and has few other
+ * ones of that kind.
+ */
+static bool
+may_have_committed_prepared(void)
+{
+	return chs_worker_shared != NULL && IsLogicalWorker() && !TransactionIdIsValid(GetTopTransactionIdIfAny());
+}
+
 /* Must not fail: the transaction has ended. */
 static void
 wake_at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
@@ -211,6 +224,8 @@ wake_at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
+	if (event == XACT_EVENT_COMMIT && may_have_committed_prepared())
+		chs_worker_wake_if_installed();
 	if (wake_at_commit && event == XACT_EVENT_COMMIT)
 	{
 		/* the launcher may have given the slot to another database */

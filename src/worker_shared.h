@@ -9,6 +9,7 @@
 #include "compat.h"
 #include "access/transam.h"
 #include "datatype/timestamp.h"
+#include "housekeeping.h"
 #include "port/atomics.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -80,6 +81,7 @@ typedef struct DatabaseSlot
 	TimestampTz kept_house_at;	/* when housekeeping was done last */
 	TimestampTz last_error_at;	/* 0: never */
 	char		last_error[MAX_ERROR_LENGTH];
+	uint32		chore_errors[CHORES];	/* which error of each the log has; 0: none */
 	WorkerSlot	workers[MAX_WORKERS];
 } DatabaseSlot;
 
@@ -88,6 +90,7 @@ typedef struct WorkerShared
 	LWLock	   *lock;
 	Latch	   *launcher_latch;
 	bool		look_again;		/* the launcher is to look through the databases */
+	bool		announcing_nothing; /* as the notification queue is nearly full */
 	DatabaseSlot databases[MAX_DATABASES];
 } WorkerShared;
 

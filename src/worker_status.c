@@ -5,6 +5,7 @@
  */
 #include "worker_status.h"
 
+#include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -69,14 +70,15 @@ chs_worker_status_end_work(DatabaseSlot *slot)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* chs_worker_status_error notes the error that is being handled. */
-void
+/* chs_worker_status_error notes the error that is being handled, and returns a hash of its text, never 0. */
+uint32
 chs_worker_status_error(DatabaseSlot *slot)
 {
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 	ErrorData  *error = CopyErrorData();
 	const char *message = error->message ? error->message : "";
 	int			length = pg_mbcliplen(message, strlen(message), MAX_ERROR_LENGTH - 1);
+	uint32		hash = hash_bytes((const unsigned char *) message, strlen(message));
 
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
 	memcpy(slot->last_error, message, length);
@@ -85,6 +87,7 @@ chs_worker_status_error(DatabaseSlot *slot)
 	LWLockRelease(chs_worker_shared->lock);
 	FreeErrorData(error);
 	MemoryContextSwitchTo(caller);
+	return Max(hash, 1);
 }
 
 /* ------------------------------------------------------ chs.worker_status */

@@ -31,7 +31,7 @@ is(value(q(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'chs worke
 value(q(SELECT chs_pause('still')));
 is(value('SELECT pause_reason FROM chs.queue_status'), 'still', 'a new reason replaces the old one');
 value('BEGIN; SELECT chs_resume(); ROLLBACK');
-$node->restart('fast');
+$node->restart;
 log_in($node, 'postgres', 4, 1);
 wait_for(q(state = 'paused' FROM chs.worker_status), 'the pause outlasts a restart');
 $node->stop('immediate');

@@ -128,5 +128,5 @@ ok($node->wait_for_log(qr/invalid value for parameter "chs.databases"/), 'a list
 
 $node->stop;
 # No line about a database that is no more, and none about workers that were ended.
-is_quiet($node, qr/(ERROR|PANIC|WARNING|FATAL): (?!.*(must be owner|permission denied to copy|already exists))|terminated by signal/, 'the log is quiet otherwise');
+is_quiet($node, qr/(ERROR|PANIC|WARNING|FATAL): (?!.*(must be owner|permission denied to copy|already exists|administrator command))|terminated by signal/, 'the log is quiet otherwise');
 done_testing();

@@ -55,7 +55,7 @@ add_chs($node, 'postgres');
 log_in($node, 'postgres', 1, 3);
 wait_right($node, 'postgres', 'made again, it works');
 $node->stop;
-is_quiet($node, qr/(ERROR|PANIC|FATAL): (?!.*(deadlock|connection to client lost))|terminated by signal/, 'the log is quiet');
+is_quiet($node, qr/(ERROR|PANIC|FATAL): (?!.*(deadlock|connection to client lost|administrator command))|terminated by signal/, 'the log is quiet');
 
 # No place for a worker: said once, and made good when there is one.
 $node->append_conf('postgresql.conf', "max_worker_processes = 2\nmax_logical_replication_workers = 4");

@@ -86,6 +86,23 @@ right('subscriber', 2, 'and so do updates and deletes');
 is($node->safe_psql('subscriber', 'SELECT reason FROM chs.rejected_events'), 'event has an unknown external_id: "nobody"', 'what cannot be used does not stop replication');
 $node->safe_psql('subscriber', 'DROP SUBSCRIPTION s');
 
+# A transaction that was prepared before it was replicated is committed by no statement, which wakes the worker all the same.
+$node->safe_psql('publisher', q(SELECT pg_create_logical_replication_slot('two_phase', 'pgoutput', false, true)));
+$node->safe_psql('subscriber', "CREATE SUBSCRIPTION s CONNECTION '$publisher' PUBLICATION p
+	WITH (create_slot = false, slot_name = 'two_phase', two_phase = true, copy_data = false)");
+$node->poll_query_until('subscriber', q(SELECT subtwophasestate = 'e' FROM pg_subscription)) or die 'no two phases';
+my $prepared = q(SELECT count(*) FROM pg_prepared_xacts WHERE database = 'subscriber');
+for my $end ('COMMIT', 'ROLLBACK')
+{
+	$node->safe_psql('publisher', q(BEGIN; INSERT INTO logins VALUES ((SELECT max(id) + 1 FROM logins), 'c1', 'x', now()); PREPARE TRANSACTION 'two phases'));
+	$node->poll_query_until('subscriber', $prepared, 1) or die 'not prepared';
+	$node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker'))) or die 'a worker stays';
+	$node->safe_psql('publisher', "$end PREPARED 'two phases'");
+	$node->poll_query_until('subscriber', $prepared, 0) or die 'still prepared';
+	right('subscriber', 3, "replicated in two phases: after $end it is folded what counts");
+}
+$node->safe_psql('subscriber', 'DROP SUBSCRIPTION s');
+
 # What an unlogged table lost in a crash is told, and mended.
 $node->safe_psql('company', q(
 	CREATE UNLOGGED TABLE calls (account text, endpoint text, at timestamptz);

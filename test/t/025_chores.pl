@@ -1,0 +1,103 @@
+# What workers do beside scoring fails by itself: scores stay fresh, chs.worker_status has the error, and the log has it once.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Chs;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('chores');
+$node->start;
+add_chs($node, 'postgres');
+log_in($node, 'postgres', 1, 3);
+wait_right($node, 'postgres', 'at the beginning');
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+sub wait_for { my ($query, $what) = @_; ok($node->poll_query_until('postgres', "SELECT $query"), $what); }
+sub lines_of { my ($pattern) = @_; my @lines = slurp_file($node->logfile) =~ /$pattern/g; return scalar(@lines); }
+
+# attempts(N): the worker has done its housekeeping so many times more, as its next failures tell.
+sub attempts
+{
+	my ($n) = @_;
+
+	for (1 .. $n)
+	{
+		my $before = value('SELECT last_error_at FROM chs.worker_status WHERE worker = 1');
+		$node->poll_query_until('postgres', "SELECT last_error_at > '$before' FROM chs.worker_status WHERE worker = 1") or die 'no attempt';
+	}
+}
+
+# Deleting old events fails by a trigger of the user's; that of the history, which comes after it, does not.
+value(q(
+	INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
+	SELECT n % 10 + 1, 'login', '{"ip_address": "::1"}', now() - interval '200 days' FROM generate_series(1, 20) n;
+	INSERT INTO chs.health_scores (customer_id, score, status, coverage, factor_scores, scorecard, version, as_of, calculated_at)
+	SELECT n % 10 + 1, 50, 'at_risk', 1, '{}', 'default', 1, '2020-01-01', '2020-01-01' FROM generate_series(1, 20) n;
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'nothing is deleted here'; END $$;
+	CREATE TRIGGER refuse BEFORE DELETE ON chs.customer_events FOR EACH STATEMENT EXECUTE FUNCTION refuse();
+	ALTER SYSTEM SET chs.event_retention = '150d';
+	ALTER SYSTEM SET chs.history_retention = '150d';
+	ALTER SYSTEM SET chs.naptime = 1));
+$node->reload;
+wait_for(q(last_error = 'nothing is deleted here' FROM chs.worker_status WHERE worker = 1), 'chs.worker_status shows why old events are not deleted');
+wait_for(q(complete AND deleted = 20 FROM chs.retention_status WHERE kind = 'history'), 'old history is deleted all the same');
+value(q(INSERT INTO chs.customers (customer_id, created_at) VALUES (11, '2020-01-01')));
+wait_for('EXISTS (SELECT FROM chs.customer_health WHERE customer_id = 11)', 'and customers are scored');
+attempts(2);
+is(lines_of(qr/ERROR: .*nothing is deleted here/), 1, 'it is tried again and again, and the log has it once');
+like(slurp_file($node->logfile), qr/ERROR: .*nothing is deleted here.*CONTEXT: .*chs worker in database "postgres", deleting old events/s, 'and what it was at');
+value(q(CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'still nothing'; END $$));
+wait_for(q(last_error = 'still nothing' FROM chs.worker_status WHERE worker = 1), 'another error');
+attempts(1);
+is(lines_of(qr/ERROR: .*still nothing/), 1, 'is news for the log');
+value('DROP TRIGGER refuse ON chs.customer_events');
+wait_for(q(complete AND deleted = 20 FROM chs.retention_status WHERE kind = 'events'), 'without the reason it succeeds');
+is(value('SELECT count(*) FROM pg_stat_activity WHERE backend_type = $$chs launcher$$'), '1', 'nobody was ended');
+value('ALTER SYSTEM RESET chs.event_retention');
+value('ALTER SYSTEM RESET chs.history_retention');
+value('ALTER SYSTEM RESET chs.naptime');
+$node->reload;
+wait_right($node, 'postgres', 'and all is right');
+
+# Noting how far a backfill is fails.
+value(q(
+	CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON chs.jobs FOR EACH ROW EXECUTE FUNCTION refuse();
+	INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, field, window_days, curve, weight, missing)
+	VALUES ('default', 'login_frequency', 'places', 9, 'login', 'distinct', 'place', 30, '0:0 10:100', 1, 'missing');
+	SELECT chs_publish('counts something new')));
+wait_for(q(bool_and(version = 2) FROM chs.customer_health), 'everyone is scored for a version that needs a backfill');
+wait_for(q(count(*) = 0 FROM chs.activity WHERE series_version <> 2), 'and counted');
+log_in($node, 'postgres', 2, 1);
+wait_right($node, 'postgres', 'rightly');
+is(value('SELECT count(*) FROM chs.jobs'), '0', 'though that could not be shown');
+is(lines_of(qr/ERROR: .*still nothing/), 2, 'as the log has once');
+like(slurp_file($node->logfile), qr/noting the progress of a backfill/, 'with what it was at');
+is($node->psql('postgres', 'CALL chs_rebuild()', stderr => \my $error), 3, 'who works by hand');
+like($error, qr/still nothing/, 'gets the error');
+value('DROP TRIGGER refuse ON chs.jobs');
+
+# Looking for customers of rows that were put aside fails.
+value(q(
+	CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it stays aside'; END $$;
+	CREATE TABLE logins (account text, ip_address text, at timestamptz);
+	SELECT chs_attach('logins', 'account', 'login', 'at', customer_key => 'external_id');
+	CREATE TRIGGER refuse BEFORE UPDATE ON chs.rejected_events FOR EACH ROW EXECUTE FUNCTION refuse();
+	UPDATE chs.customers SET external_id = 'c' || customer_id WHERE customer_id < 5;
+	INSERT INTO logins VALUES ('nobody', 'x', now()), ('c1', 'x', now())));
+wait_for(q(NOT EXISTS (SELECT FROM chs.queue)), 'the queue is folded while rows that were put aside cannot be looked at');
+is(value(q(SELECT value FROM chs_explain(1) WHERE metric = 'logins')), '4', 'and what could be used counts');
+wait_for(q(last_error = 'it stays aside' FROM chs.worker_status WHERE worker = 1), 'chs.worker_status has the error');
+is(lines_of(qr/looking for customers of rows that were put aside/), 1, 'the log has it once');
+log_in($node, 'postgres', 2, 1);
+wait_for(q(NOT EXISTS (SELECT FROM chs.queue)), 'more is folded');
+is(lines_of(qr/looking for customers of rows that were put aside/), 1, 'the log still has it once');
+value('DROP TRIGGER refuse ON chs.rejected_events');
+log_in($node, 'postgres', 2, 1);
+wait_for(q(count(*) = 1 AND NOT bool_or(to_check) FROM chs.rejected_events), 'and then they are looked at');
+is(value('SELECT * FROM chs_verify()'), '', 'chs_verify finds nothing');
+is_quiet($node, qr/(PANIC|FATAL): |terminated by signal|exited with exit code/, 'no process was ended');
+$node->stop;
+done_testing();
