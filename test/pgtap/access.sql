@@ -1,17 +1,7 @@
 -- Access: who may do what, and row-level security on chs.customers, which decides on
 -- everything that tells about a customer, whatever way is tried around it.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
-SET client_min_messages = warning;
-
-BEGIN;
-CREATE SCHEMA tap;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
-SET LOCAL search_path = tap, public, pg_temp;
-SELECT * FROM no_plan();
+\ir begin.psql
 
 CREATE TEMP VIEW members AS
 SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0) AS description

@@ -3,18 +3,9 @@
 -- as functions and on the wrong tables.  It may refuse, with an error that says
 -- what is wrong; it may not crash, nor fail in a way that only a defect explains.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
+\ir begin.psql
 SET client_min_messages = error;
-
-BEGIN;
-CREATE SCHEMA tap;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
-SET LOCAL search_path = tap, public, pg_temp;
 SET LOCAL statement_timeout = '60s';
-SELECT * FROM no_plan();
 
 INSERT INTO chs.customers (customer_id, name, segment, created_at) VALUES (1, 'One', 'smb', '2020-01-01'), (2, 'Two', NULL, '2020-01-01');
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)

@@ -1,18 +1,7 @@
 -- The public contract: what others may rely on, written out independently of
 -- the extension's own SQL.  Runs in one transaction that is rolled back.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
-SET client_min_messages = warning;
-
-BEGIN;
-CREATE SCHEMA tap;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
-SET LOCAL search_path = tap, public, pg_temp;
-
-SELECT * FROM no_plan();
+\ir begin.psql
 
 -- Relations and their columns ------------------------------------------------
 

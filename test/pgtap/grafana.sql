@@ -1,18 +1,8 @@
 -- The Grafana dashboard: every query runs with the rights of a reader, and the
 -- document is one that Grafana takes.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
-SET client_min_messages = warning;
+\ir begin.psql
 \set document `cat grafana/customer-health.json`
-
-BEGIN;
-CREATE SCHEMA tap;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
-SET LOCAL search_path = tap, public, pg_temp;
-SELECT * FROM no_plan();
 
 INSERT INTO chs.customers (customer_id, name, segment, created_at)
 SELECT i, 'c' || i, (ARRAY['smb', 'enterprise', NULL])[1 + i % 3], '2020-01-01' FROM generate_series(1, 9) i;

@@ -1,17 +1,8 @@
 -- Names of others in the way: whatever the search_path holds, chs uses its own
 -- tables and PostgreSQL's own functions and operators.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
-SET client_min_messages = warning;
-
-BEGIN;
-CREATE SCHEMA tap;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
+\ir begin.psql
 SET LOCAL search_path = tap, public;
-SELECT * FROM no_plan();
 
 INSERT INTO chs.customers (customer_id, name, segment, created_at) VALUES (1, 'One', 'smb', '2020-01-01'), (2, 'Two', NULL, '2020-01-01');
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)

@@ -1,16 +1,6 @@
 -- chs_purge_customer: nothing is left of a customer, anywhere.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
-SET client_min_messages = warning;
-
-BEGIN;
-CREATE SCHEMA tap;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
-SET LOCAL search_path = tap, public, pg_temp;
-SELECT * FROM no_plan();
+\ir begin.psql
 
 -- A number and words that occur nowhere else; every column of a customer and of an
 -- event that takes words has them, whatever columns there come to be.

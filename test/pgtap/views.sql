@@ -1,18 +1,8 @@
 -- What the views say, against plain SQL over the tables and against histories made
 -- up by hand; and that lists page without reading everything.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
-SET client_min_messages = warning;
-
-BEGIN;
-CREATE SCHEMA tap;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
-SET LOCAL search_path = tap, public, pg_temp;
+\ir begin.psql
 SET LOCAL timezone = 'America/New_York';
-SELECT * FROM no_plan();
 SELECT (now() AT TIME ZONE 'UTC')::date AS today \gset
 
 -- Counts -----------------------------------------------------------------------
