@@ -15,6 +15,7 @@ SELECT customer_id, chs_score(customer_id) FROM chs.customers ORDER BY 1;
 SELECT * FROM chs_verify();
 
 -- It is not tried before its time, and then fails again.
+UPDATE chs.failures SET next_attempt = now() + interval '1 day';
 SELECT FROM chs_process_queue();
 UPDATE chs.failures SET next_attempt = failed_at;
 SELECT FROM chs_process_queue();

@@ -583,13 +583,45 @@ decode_body(const char *body, Size size, int nseries, int32 day)
 	return data;
 }
 
+static int	compare_increments(const void *a, const void *b);
+
+/* Reads the tail of an open activity, which is in order when it has been read. */
+static ActivityData *
+decode_tail(const char *bytes, uint32 n, int32 day)
+{
+	Increment  *tail = palloc_extended((Size) n * sizeof(Increment), MCXT_ALLOC_HUGE);
+
+	memcpy(tail, bytes, (Size) n * sizeof(Increment));
+	qsort(tail, n, sizeof(Increment), compare_increments);
+	for (uint32 i = 0; i < n; i++)
+	{
+		const Increment *in = &tail[i];
+		const Cell *c = &in->cell;
+
+		if (in->kind < SERIES_COUNT || in->kind > SERIES_DISTINCT ||
+			(i > 0 && in->series_id == in[-1].series_id && in->kind != in[-1].kind))
+			activity_corrupted("a series is of an unknown kind");
+		if (in->keep < 1 || in->keep > MAX_KEEP)
+			activity_corrupted("the number of days kept is out of range");
+		if (c->day < MIN_DAY || c->day > MAX_DAY)
+			activity_corrupted("a day is out of range");
+		if (in->kind == SERIES_DISTINCT ?
+			c->n != 0 || c->total == 0 || c->day % DISTINCT_BLOCK != 0 :
+			c->n < 1 || c->key != 0)
+			activity_corrupted("a count is out of range");
+		if (in->kind == SERIES_COUNT ? c->total != 0 :
+			in->kind == SERIES_SUM && !TOTAL_IN_RANGE(c->total))
+			activity_corrupted("a total is out of range");
+	}
+	return chs_activity_from_increments(tail, n, day);
+}
+
 static ActivityData *
 decode(const Activity *activity)
 {
 	Size		size = VARSIZE(activity);
 	OpenHeader	open;
 	ActivityData *body;
-	Increment  *tail;
 
 	if (size < HEADER_SIZE)
 		activity_corrupted("it ends too early");
@@ -612,9 +644,7 @@ decode(const Activity *activity)
 	body = decode_body(OPEN_BODY(activity), open.body, activity->nseries, activity->day);
 	if (open.ntail == 0)
 		return body;
-	tail = palloc_extended(open.ntail * sizeof(Increment), MCXT_ALLOC_HUGE);
-	memcpy(tail, OPEN_BODY(activity) + open.body, open.ntail * sizeof(Increment));
-	return chs_activity_merge_two(body, chs_activity_from_increments(tail, open.ntail, activity->day));
+	return chs_activity_merge_two(body, decode_tail(OPEN_BODY(activity) + open.body, open.ntail, activity->day));
 }
 
 /*

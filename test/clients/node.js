@@ -8,11 +8,11 @@ function ok(good, what, why) {
 	if (!good) console.log(`# ${JSON.stringify(why)}`);
 }
 
-// node-postgres hands out a bigint as a string, since a number cannot hold it.
+// node-postgres hands out a bigint as a string, since a number cannot hold it, and, depending on its version, a date as either.
 const fits = {
 	"bigint": (v) => typeof v === "string" && /^-?\d+$/.test(v), "integer": Number.isInteger, "text": (v) => typeof v === "string",
 	"double precision": (v) => typeof v === "number", "boolean": (v) => typeof v === "boolean",
-	"date": (v) => v instanceof Date, "timestamp with time zone": (v) => v instanceof Date, "jsonb": () => true,
+	"date": (v) => v instanceof Date || /^\d{4}-\d\d-\d\d$/.test(v), "timestamp with time zone": (v) => v instanceof Date, "jsonb": () => true,
 };
 
 async function main() {

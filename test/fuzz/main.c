@@ -40,7 +40,7 @@ damage(uint8_t *data, size_t n)
 	size_t		length;
 	const char *token;
 
-	switch (next_random(8))
+	switch (next_random(9))
 	{
 		case 0:
 			data[at] ^= (uint8_t) (1 << next_random(8));
@@ -73,6 +73,12 @@ damage(uint8_t *data, size_t n)
 				return n;
 			memcpy(data + at, other + at, length - at);
 			return length;
+		case 7:					/* holds nothing, or too much, in whole numbers */
+			length = 1 + next_random(16);
+			if (at == 0 || at + length > n)
+				return n;
+			memset(data + at, next_random(2) ? 0 : 0xff, length);
+			return n;
 		default:
 			token = tokens[next_random(sizeof(tokens) / sizeof(tokens[0]))];
 			length = strlen(token);

@@ -202,11 +202,9 @@ next_random(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
-static Activity *
-random_activity(uint64_t *state)
+static Increment *
+random_increments(uint64_t *state, int n, int32 today)
 {
-	int			n = next_random(state) % (next_random(state) % 8 == 0 ? 600 : 20);
-	int32		today = (int32) (next_random(state) % 20000);
 	Increment  *increments = palloc0(Max(n, 1) * sizeof(Increment));
 
 	for (int i = 0; i < n; i++)
@@ -225,6 +223,16 @@ random_activity(uint64_t *state)
 		else if (in->kind == SERIES_DISTINCT)
 			in->cell = chs_activity_distinct_cell(next_random(state) % 400 * UINT64CONST(0x1000003000000000), day);
 	}
+	return increments;
+}
+
+static Activity *
+random_activity(uint64_t *state)
+{
+	int			n = next_random(state) % (next_random(state) % 8 == 0 ? 600 : 20);
+	int32		today = (int32) (next_random(state) % 20000);
+	Increment  *increments = random_increments(state, n, today);
+
 	return chs_activity_encode(chs_activity_from_increments(increments, n, next_random(state) % 2 ? today : DAY_NEVER));
 }
 
@@ -259,12 +267,9 @@ fuzz_seed(uint64_t seed, uint8_t *data, size_t size)
 			n = put(data, size, n, text, strlen(text));
 			break;
 		case FUZZ_DECODE:
+			/* the state of the aggregate has another form, with a tail of increments */
 			if (next_random(&state) % 2)
-			{
-				Increment	one = {.series_id = 5,.kind = SERIES_COUNT,.keep = 30,.cell = {.n = 1,.day = 9000}};
-
-				a = chs_activity_add(a, &one, 1);
-			}
+				a = chs_activity_add(a, random_increments(&state, 4, 9000), 4);
 			/* FALLTHROUGH */
 		case FUZZ_RECV:
 			n = put(data, size, n, (char *) a + VARHDRSZ, VARSIZE(a) - VARHDRSZ);
