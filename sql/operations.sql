@@ -25,6 +25,17 @@ SELECT * FROM chs_verify();
 SELECT customer_id, score FROM chs.customer_health ORDER BY 1;
 SELECT job, state, phase, done, total FROM chs.progress ORDER BY 1;
 
+-- In whatever order customers come, they are found.
+BEGIN;
+SELECT sum(n_tup_ins) AS inserted FROM pg_stat_xact_user_tables WHERE schemaname = 'chs' AND relname IN ('activity', 'customer_health') \gset
+UPDATE chs.customers SET name = name || '!' WHERE customer_id = 2;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL enable_mergejoin = off;
+CALL chs_rebuild();
+SELECT sum(n_tup_ins) - :inserted AS inserted FROM pg_stat_xact_user_tables WHERE schemaname = 'chs' AND relname IN ('activity', 'customer_health');
+ROLLBACK;
+
 -- In a transaction block all is that transaction's.
 BEGIN;
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)

@@ -351,10 +351,13 @@ concerns_everyone(const ErrorData *error)
 /* One of so many customers is to be read for a scan to be faster than a look-up for each. */
 #define SCAN_STRIDE 16
 
-/* Whether customers, in ascending order, are near enough to each other for a scan. */
+/* Whether customers are in ascending order, and near enough to each other for a scan. */
 static bool
 are_near(const int64 *customer_ids, int n)
 {
+	for (int i = 1; i < n; i++)
+		if (customer_ids[i] <= customer_ids[i - 1])
+			return false;
 	return n > 1 && (uint64) customer_ids[n - 1] - (uint64) customer_ids[0] < (uint64) n * SCAN_STRIDE;
 }
 

@@ -41,7 +41,7 @@ typedef struct Fold
 typedef struct FoldList
 {
 	int			n;
-	const int64 *customer_ids;	/* ascending */
+	const int64 *customer_ids;	/* each once; faster if they ascend */
 	const Customer *rescore;	/* the same ones, to be scored if that is enough; or NULL */
 	bool		rebuild;		/* from the raw events */
 	Activity  **from_events;	/* what those give, where it is known; or NULL */
