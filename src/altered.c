@@ -4,10 +4,16 @@
  *
  * That is so where a partition comes or goes with the rows that it has, where ALTER
  * TABLE gives rows other values, and after a trigger was off.  All activities are
- * made again then, from the raw events.
+ * made again then, from the raw events; customers are taken again from a table of
+ * customers; and rows that cannot be used are looked for again.
  */
 #include "source.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "backlog.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -16,86 +22,119 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "rejected.h"
 #include "restore.h"
+#include "synced.h"
 #include "tcop/deparse_utility.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #define TRUNCATE_TRIGGER "00_chs_capture_truncate"
 
-/* An attached table of events. */
+/* An attached table. */
 typedef struct AttachedTable
 {
 	int			source_id;
 	Oid			relation;
+	bool		of_customers;
 	bool		whole_row;		/* event_data is the whole row */
 	bool		is_new;			/* attached in this transaction */
 } AttachedTable;
 
-/* Whether a subcommand of ALTER TABLE may change what the rows come to. */
-static bool
-subcommand_matters(const AlterTableCmd *command, const AttachedTable *table)
+/* What a command on an attached table, or a partition of it, does. */
+typedef struct Effect
 {
-	if (chs_alters_values(command->subtype))
-		return true;
+	bool		changes_events; /* the rows may come to other events */
+	bool		changes_columns;	/* copies of rows are not like the rows any more */
+	bool		changes_rows;	/* rows may be there that no trigger was told of */
+	bool		came;			/* a partition did */
+	bool		went;			/* likewise */
+} Effect;
+
+static void
+add_effect_of_subcommand(const CollectedATSubcmd *collected, const AttachedTable *table, Effect *effect)
+{
+	const AlterTableCmd *command = (const AlterTableCmd *) collected->parsetree;
+	const char *column = NULL;
+
+	if (!IsA(command, AlterTableCmd))
+		return;
 	if (chs_adds_column(command->subtype))
-		return table->whole_row && chs_source_reads_field(((ColumnDef *) command->def)->colname);
-	if (chs_drops_column(command->subtype))
-		return table->whole_row && chs_source_reads_field(command->name);
+		column = ((ColumnDef *) command->def)->colname;
+	else if (chs_drops_column(command->subtype))
+		column = command->name;
+	if (column != NULL)
+	{
+		effect->changes_columns = true;
+		effect->changes_events |= table->whole_row && chs_source_reads_field(column);
+		return;
+	}
+	if (chs_alters_values(command->subtype))
+		effect->changes_rows = true;
 	switch (command->subtype)
 	{
 		case AT_AttachPartition:
+			effect->came = true;
+			break;
 		case AT_DetachPartition:
 		case AT_DetachPartitionFinalize:
+			effect->went = true;
+			break;
 		case AT_EnableTrigAll:
 		case AT_EnableTrigUser:
-			return true;
+			effect->changes_rows = true;
+			break;
 		case AT_EnableTrig:
 		case AT_EnableAlwaysTrig:
-			return strcmp(command->name, "00_chs_capture") == 0 && !table->is_new;
+			effect->changes_rows |= !table->is_new &&
+				(strcmp(command->name, "00_chs_capture") == 0 || strcmp(command->name, "00_chs_customers") == 0);
+			break;
 		default:
-			return false;
+			break;
 	}
 }
 
-/* Whether a command on an attached table, or a partition of it, may do so. */
-static bool
-command_matters(const CollectedCommand *command, const AttachedTable *table)
+static Effect
+effect_of_command(const CollectedCommand *command, const AttachedTable *table)
 {
+	Effect		effect = {0};
 	ListCell   *lc;
 
 	if (command->type == SCT_Simple && IsA(command->parsetree, RenameStmt))
 	{
 		const RenameStmt *rename = (const RenameStmt *) command->parsetree;
 
-		return rename->renameType == OBJECT_COLUMN && table->whole_row &&
+		effect.changes_columns = rename->renameType == OBJECT_COLUMN;
+		effect.changes_events = effect.changes_columns && table->whole_row &&
 			(chs_source_reads_field(rename->subname) || chs_source_reads_field(rename->newname));
 	}
-	if (command->type != SCT_AlterTable)
-		return false;
-	foreach(lc, command->d.alterTable.subcmds)
-	{
-		const Node *parsetree = ((CollectedATSubcmd *) lfirst(lc))->parsetree;
-
-		if (IsA(parsetree, AlterTableCmd) && subcommand_matters((const AlterTableCmd *) parsetree, table))
-			return true;
-	}
-	return false;
+	if (command->type == SCT_AlterTable)
+		foreach(lc, command->d.alterTable.subcmds)
+			add_effect_of_subcommand(lfirst(lc), table, &effect);
+	effect.changes_events |= effect.changes_rows || effect.came || effect.went;
+	return effect;
 }
 
-/* Finds the attached table that a command is about, or a partition of which it is about; or NULL. */
-static const AttachedTable *
-table_of_command(const CollectedCommand *command, const AttachedTable *tables, uint64 ntables)
+/* The table that a command is about, or 0. */
+static Oid
+relation_of_command(const CollectedCommand *command)
 {
-	Oid			relation = command->type == SCT_AlterTable ? command->d.alterTable.objectId :
+	return command->type == SCT_AlterTable ? command->d.alterTable.objectId :
 		command->type == SCT_Simple && command->d.simple.address.classId == RelationRelationId ?
 		command->d.simple.address.objectId : InvalidOid;
-	List	   *ancestors = OidIsValid(relation) && get_rel_relispartition(relation) ? get_partition_ancestors(relation) : NIL;
+}
 
-	for (uint64 i = 0; i < ntables; i++)
-		if (tables[i].relation == relation || list_member_oid(ancestors, tables[i].relation))
-			return &tables[i];
-	return NULL;
+/* Whether a command is about an attached table, or a partition of it. */
+static bool
+is_about(const CollectedCommand *command, const AttachedTable *table)
+{
+	Oid			relation = relation_of_command(command);
+
+	return relation == table->relation ||
+		(OidIsValid(relation) && get_rel_relispartition(relation) &&
+		 list_member_oid(get_partition_ancestors(relation), table->relation));
 }
 
 static void
@@ -175,12 +214,69 @@ can_be_read(const AttachedTable *table)
 	return source != NULL && chs_source_trouble(live, source) == NULL;
 }
 
+/* Has the rows of the partitions looked through that a table got in this transaction. */
+static void
+add_new_partitions(int source_id, Oid relation)
+{
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	List	   *fresh = NIL;
+	ListCell   *lc;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+	scan = systable_beginscan(inherits, InheritsParentIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+			fresh = lappend_oid(fresh, ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid);
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+	foreach(lc, fresh)
+		chs_backlog_add(source_id, lfirst_oid(lc));
+}
+
+/* Has the customers taken that a table of customers has now, and what is put aside of it made anew. */
+static void
+take_customers(const AttachedTable *table)
+{
+	chs_rejected_remove_all(table->source_id, InvalidOid);
+	chs_synced_take_all(table->source_id);
+}
+
 /*
- * Looks at the commands that an event trigger is fired for: makes triggers of new
- * partitions, and tells whether any matters.  Within SPI.
+ * Does what has to be done after a command on an attached table, and tells whether
+ * activities have to be made again.
  */
 static bool
-any_command_matters(void)
+follow_command(const CollectedCommand *command, const AttachedTable *table)
+{
+	Effect		effect = effect_of_command(command, table);
+	bool		relist = effect.changes_rows || (effect.changes_columns && chs_rejected_any(table->source_id));
+
+	if (table->of_customers)
+	{
+		if ((relist || effect.came) && can_be_read(table))
+			take_customers(table);
+		return false;
+	}
+	if (brings_partition(command))
+		chs_source_watch_partitions(table->relation, table->source_id);
+	if (relist)
+		chs_backlog_add(table->source_id, relation_of_command(command));
+	if (effect.came)
+		add_new_partitions(table->source_id, relation_of_command(command));
+	if (effect.went)
+		chs_backlog_forget_strangers(table->source_id, table->relation);
+	return effect.changes_events && can_be_read(table);
+}
+
+/*
+ * Follows the commands that an event trigger is fired for, and tells whether
+ * activities have to be made again.  Within SPI.
+ */
+static bool
+follow_commands(void)
 {
 	AttachedTable *tables;
 	SPITupleTable *commands;
@@ -188,7 +284,7 @@ any_command_matters(void)
 	bool		matters = false;
 	bool		isnull;
 
-	run_query("SELECT relation, event_data IS NULL, source_id, attached_at = now() FROM chs.sources WHERE source_id > 1 AND kind = 'events'");
+	run_query("SELECT relation, event_data IS NULL, source_id, attached_at = now(), kind = 'customers' FROM chs.sources WHERE source_id > 1");
 	ntables = SPI_processed;
 	tables = palloc(Max(ntables, 1) * sizeof(AttachedTable));
 	for (uint64 i = 0; i < ntables; i++)
@@ -196,7 +292,8 @@ any_command_matters(void)
 			.relation = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)),
 			.whole_row = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)),
 			.source_id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull)),
-			.is_new = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4, &isnull))
+			.is_new = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4, &isnull)),
+			.of_customers = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &isnull))
 		};
 	if (ntables == 0)
 		return false;
@@ -206,13 +303,11 @@ any_command_matters(void)
 	{
 		const CollectedCommand *command = (const CollectedCommand *)
 			DatumGetPointer(SPI_getbinval(commands->vals[i], commands->tupdesc, 1, &isnull));
-		const AttachedTable *table = table_of_command(command, tables, ntables);
 
-		if (table == NULL)
-			continue;
-		if (brings_partition(command))
-			chs_source_watch_partitions(table->relation, table->source_id);
-		matters |= command_matters(command, table) && can_be_read(table);
+		/* a table can be one of events and one of customers */
+		for (uint64 j = 0; j < ntables; j++)
+			if (is_about(command, &tables[j]))
+				matters |= follow_command(command, &tables[j]);
 	}
 	return matters;
 }
@@ -237,8 +332,11 @@ chs_source_altered(PG_FUNCTION_ARGS)
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (any_command_matters())
+	/* the transaction's snapshot may be from before the table was attached */
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (follow_commands())
 		chs_source_count_anew("an attached table was altered");
+	PopActiveSnapshot();
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	PG_RETURN_NULL();

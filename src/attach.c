@@ -7,6 +7,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "backlog.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
@@ -63,8 +64,6 @@ check_relation(Relation rel)
 	char		kind = rel->rd_rel->relkind;
 	ListCell   *lc;
 
-	if (!chs_is_relation_owner(RelationGetRelid(rel), GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(kind), RelationGetRelationName(rel));
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -206,8 +205,9 @@ has_rows(Relation rel)
 }
 
 /*
- * chs_source_count_anew has all activities made again, since what counts is not what
- * it was.  Within SPI, with the rights of the owner.
+ * chs_source_count_anew has all activities made again from the raw events, since what
+ * counts is not what it was: by a version like the latest one.  Whoever failed for
+ * that reason is tried again at once.  Within SPI, with the rights of the owner.
  */
 void
 chs_source_count_anew(const char *note)
@@ -215,8 +215,16 @@ chs_source_count_anew(const char *note)
 	Oid			type = TEXTOID;
 	Datum		arg = CStringGetTextDatum(note);
 
-	if (SPI_execute_with_args("SELECT chs.count_anew($1)", 1, &type, &arg, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not publish a version");
+	/* one publisher at a time; scoring only reads and does not wait */
+	chs_catalog_execute_now(NULL, "SELECT pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0)", 0, NULL, NULL, NULL);
+	chs_catalog_execute_now(NULL, "WITH live AS (SELECT * FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1),"
+							" factors AS (INSERT INTO chs.scorecard_version_factors"
+							"  SELECT live.version + 1, f.scorecard, f.ordinal, f.factor, f.weight, f.segment_weights"
+							"  FROM live JOIN chs.scorecard_version_factors f USING (version)),"
+							" failures AS (UPDATE chs.failures SET next_attempt = now() WHERE next_attempt > now())"
+							" INSERT INTO chs.scorecard_versions (version, published_by, note, document, series_version, recommendations)"
+							" SELECT version + 1, session_user, $1, document, version + 1, recommendations FROM live",
+							1, &type, &arg, NULL);
 }
 
 /* The expressions for customers as they are kept, in a document. */
@@ -320,16 +328,34 @@ canonical(Relation rel, const char *argument, MappedAs as, const char *text)
 	return chs_mapping_canonical(rel, &column);
 }
 
-/* Opens and locks a relation; a number may be of none, or of one that has been dropped. */
-static Relation
-open_any(Oid relid)
+/* Only the owner of a table may attach or detach it. */
+static void
+check_owner(Oid relid)
 {
-	Relation	rel = try_relation_open(relid, ShareRowExclusiveLock);
+	if (!chs_is_relation_owner(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
+}
 
+/*
+ * Opens and locks a relation, if it is the caller's: nobody else is to hold up those
+ * who write in it.  A number may be of none, or of one that has been dropped.
+ */
+static Relation
+open_own(Oid relid)
+{
+	Relation	rel = NULL;
+
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+	{
+		check_owner(relid);
+		rel = try_relation_open(relid, ShareRowExclusiveLock);
+	}
 	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
+	/* it may have got another owner meanwhile */
+	check_owner(relid);
 	return rel;
 }
 
@@ -343,7 +369,7 @@ open_relation(FunctionCallInfo fcinfo, Source *source)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("\"%s\" must not be null", "relation")));
-	rel = open_any(PG_GETARG_OID(0));
+	rel = open_own(PG_GETARG_OID(0));
 	check_relation(rel);
 	source->relation = RelationGetRelid(rel);
 	source->owner = GetUserNameFromId(rel->rd_rel->relowner, false);
@@ -385,9 +411,12 @@ chs_attach(PG_FUNCTION_ARGS)
 	source.source_id = store_source(&source, &again);
 	was_counted = again || has_rows(rel);
 	if (again)
-		chs_rejected_remove_all(source.source_id);
+		chs_rejected_remove_all(source.source_id, InvalidOid);
 	if (was_counted)
+	{
+		chs_backlog_add(source.source_id, source.relation);
 		chs_source_count_anew(psprintf("%s attached", name));
+	}
 	chs_catalog_become_caller(&saved);
 	relation_close(rel, NoLock);
 	create_triggers(source.relation, name, false, source.source_id);
@@ -426,7 +455,7 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 	chs_catalog_become_owner(&saved);
 	source.source_id = store_source(&source, &again);
 	if (again)
-		chs_rejected_remove_all(source.source_id);
+		chs_rejected_remove_all(source.source_id, InvalidOid);
 	chs_catalog_become_caller(&saved);
 	create_triggers(source.relation, name, true, source.source_id);
 	SPI_finish();
@@ -446,9 +475,12 @@ remove_sources(Datum relations, const char *note)
 	bool		of_events = false;
 	uint64		n;
 
-	if (SPI_execute_with_args("DELETE FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1) RETURNING kind",
-							  1, &type, &relations, NULL, false, 0) != SPI_OK_DELETE_RETURNING)
-		elog(ERROR, "could not write chs.sources");
+	/* foreign keys would not find what is newer than the transaction's snapshot */
+	chs_catalog_execute_now(NULL, "WITH gone AS (SELECT source_id FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1)),"
+							" backlog AS (DELETE FROM chs.source_backlog WHERE source_id IN (SELECT source_id FROM gone)),"
+							" rejected AS (DELETE FROM chs.rejected_events WHERE source_id IN (SELECT source_id FROM gone))"
+							" DELETE FROM chs.sources WHERE source_id IN (SELECT source_id FROM gone) RETURNING kind",
+							1, &type, &relations, NULL);
 	n = SPI_processed;
 	for (uint64 i = 0; i < n; i++)
 		of_events |= strcmp(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), "events") == 0;
@@ -463,14 +495,12 @@ Datum
 chs_detach(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
-	Relation	rel = open_any(relid);
+	Relation	rel = open_own(relid);
 	const char *name = qualified_name(rel);
 	OwnerRights saved;
 	Datum		oid = ObjectIdGetDatum(relid);
 	uint64		n;
 
-	if (!chs_is_relation_owner(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(rel->rd_rel->relkind), RelationGetRelationName(rel));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	chs_catalog_become_owner(&saved);
@@ -519,9 +549,9 @@ chs_source_dropped(PG_FUNCTION_ARGS)
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	run_sql("SELECT array_agg(objid) FROM pg_event_trigger_dropped_objects()"
-			" WHERE classid = 'pg_class'::regclass AND objsubid = 0"
-			" AND objid IN (SELECT relation FROM chs.sources WHERE source_id > 1)");
+	chs_catalog_execute_now(NULL, "SELECT array_agg(objid) FROM pg_event_trigger_dropped_objects()"
+							" WHERE classid = 'pg_class'::regclass AND objsubid = 0"
+							" AND objid IN (SELECT relation FROM chs.sources WHERE source_id > 1)", 0, NULL, NULL, NULL);
 	if (SPI_processed > 0)
 	{
 		bool		isnull;
@@ -530,7 +560,10 @@ chs_source_dropped(PG_FUNCTION_ARGS)
 		if (!isnull)
 			(void) remove_sources(relations, "attached tables were dropped");
 		else if (partitions_dropped())
+		{
+			chs_backlog_forget_dropped();
 			chs_source_count_anew("partitions of attached tables were dropped");
+		}
 	}
 	SPI_finish();
 	chs_catalog_become_caller(&saved);

@@ -16,7 +16,6 @@
 #include "customer.h"
 #include "executor/nodeHash.h"
 #include "miscadmin.h"
-#include "rejected.h"
 #include "restore.h"
 #include "source.h"
 #include "utils/builtins.h"
@@ -263,21 +262,27 @@ typedef struct Found
 	const Trouble *trouble;
 } Found;
 
-/* Finds whose event it is, or why it cannot be used. */
+/*
+ * Finds whose event it is, or why it cannot be used.  Keeps the customer from getting
+ * another key if the event is to be counted.
+ */
 static void
-find_customer(const Live *live, const Source *source, Datum key, Found *found)
+find_customer(const Live *live, const Source *source, Datum key, bool to_count, Found *found)
 {
 	CustomerLock lock = CUSTOMER_GONE;
 
 	if (source->by_external_id)
 	{
 		found->customer_key = TextDatumGetCString(key);
-		lock = find_external(found->customer_key, &found->event.customer_id);
+		if (to_count)
+			lock = find_external(found->customer_key, &found->event.customer_id);
+		else if (chs_customer_find_external(found->customer_key, &found->event.customer_id))
+			lock = CUSTOMER_LOCKED;
 	}
 	else
 	{
 		found->event.customer_id = DatumGetInt64(key);
-		if (chs_capture_finds_customer(live, found->event.customer_id))
+		if (to_count ? chs_capture_finds_customer(live, found->event.customer_id) : chs_customer_exists(found->event.customer_id))
 			lock = CUSTOMER_LOCKED;
 		else
 			found->customer_key = psprintf("%lld", (long long) found->event.customer_id);
@@ -296,8 +301,10 @@ find_customer(const Live *live, const Source *source, Datum key, Found *found)
 
 /* Finds out about a row of which the mapping gave these values. */
 static Found
-find_event(const Live *live, const Source *source, const Datum *values, const bool *nulls, const Trouble *trouble)
+find_event(const Live *live, const Source *source, const MappedRow *mapped, bool to_count)
 {
+	const bool *nulls = mapped->nulls;
+	const Trouble *trouble = mapped->trouble;
 	Found		found = {.is_event = true,.trouble = trouble};
 
 	if (trouble == NULL && nulls[EVENT_TYPE])
@@ -311,8 +318,8 @@ find_event(const Live *live, const Source *source, const Datum *values, const bo
 		found.trouble = chs_event_trouble(ERRCODE_NOT_NULL_VIOLATION, "event has no occurred_at", NULL, NULL);
 	if (found.trouble != NULL)
 		return found;
-	(void) chs_source_event(values, nulls, &found.event);
-	find_customer(live, source, values[EVENT_CUSTOMER], &found);
+	(void) chs_source_event(mapped->values, nulls, &found.event);
+	find_customer(live, source, mapped->values[EVENT_CUSTOMER], to_count, &found);
 	if (found.trouble == NULL)
 		found.trouble = chs_source_check(live, &found.event);
 	found.usable = found.trouble == NULL;
@@ -380,9 +387,9 @@ take_row(const Live *live, const Source *source, const KeptRow *row, const Mappe
 	Found		found_new = {0};
 
 	if (row->old != NULL)
-		found_old = find_event(live, source, old->values, old->nulls, old->trouble);
+		found_old = find_event(live, source, old, true);
 	if (row->new != NULL)
-		found_new = find_event(live, source, new->values, new->nulls, new->trouble);
+		found_new = find_event(live, source, new, true);
 	if (row->restored)
 	{
 		if (found_new.usable)
@@ -403,11 +410,26 @@ take_row(const Live *live, const Source *source, const KeptRow *row, const Mappe
 const Trouble *
 chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped)
 {
-	Found		found = find_event(live, source, mapped->values, mapped->nulls, mapped->trouble);
+	Found		found = find_event(live, source, mapped, true);
 
 	if (found.usable)
 		chs_capture_rebuild(live, found.event.customer_id);
 	return found.trouble;
+}
+
+/*
+ * chs_attached_is_unusable tells whether a row is an event that cannot be used, and
+ * then why; nothing is counted.
+ */
+bool
+chs_attached_is_unusable(const Live *live, const Source *source, const MappedRow *mapped, RejectedRow *rejected)
+{
+	Found		found = find_event(live, source, mapped, false);
+
+	*rejected = (RejectedRow) {
+		.source = source,.customer_key = found.customer_key,.no_customer = found.no_customer,.trouble = (Trouble *) found.trouble
+	};
+	return found.is_event && !found.usable;
 }
 
 /* ----------------------------------------------------------------- flushing */
@@ -472,7 +494,8 @@ write_bad(const Live *live, Kept *kept)
 		if (bad->trouble != NULL)
 		{
 			rejected[n++] = (RejectedRow) {
-				source, documents[i], bad->customer_key, bad->no_customer, bad->trouble
+				.source = source,.relation = bad->relation,.row = documents[i],
+				.customer_key = bad->customer_key,.no_customer = bad->no_customer,.trouble = bad->trouble
 			};
 			continue;
 		}
@@ -480,7 +503,7 @@ write_bad(const Live *live, Kept *kept)
 		chs_rejected_add(rejected, n);
 		n = 0;
 		if (documents[i] != NULL)
-			chs_rejected_remove(source, documents[i]);
+			chs_rejected_remove(source, bad->relation, bad->tuple, documents[i]);
 	}
 	chs_rejected_add(rejected, n);
 	MemoryContextReset(kept->bad_context);
@@ -615,8 +638,7 @@ chs_attached_is_truncated(TriggerData *trigdata)
 	if (source == NULL || !chs_source_has_table(source, relation))
 		return false;
 	chs_attached_flush();
-	if (source->relation == relation && chs_rejected_any(source->source_id))
-		chs_rejected_remove_all(source->source_id);
+	chs_rejected_remove_all(source->source_id, relation);
 	return true;
 }
 

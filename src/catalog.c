@@ -293,6 +293,34 @@ chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, c
 	chs_catalog_become_caller(&saved);
 }
 
+/*
+ * chs_catalog_execute_now executes a statement, with the rights that are in force
+ * and within SPI, under the latest snapshot: a transaction of another isolation level
+ * than READ COMMITTED, too, must find what others have committed.  Where *kept is
+ * given the plan is kept there.
+ */
+void
+chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement, int nargs, Oid *types, Datum *args, const char *nulls)
+{
+	SPIPlanPtr	plan = kept ? *kept : NULL;
+	Snapshot	snapshot;
+
+	if (plan == NULL)
+	{
+		plan = SPI_prepare(statement, nargs, types);
+		if (plan == NULL || (kept && SPI_keepplan(plan) != 0))
+			elog(ERROR, "could not prepare: %s", statement);
+		if (kept)
+			*kept = plan;
+	}
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (SPI_execute_snapshot(plan, args, nulls, snapshot, InvalidSnapshot, false, true, 0) < 0)
+		elog(ERROR, "could not execute: %s", statement);
+	UnregisterSnapshot(snapshot);
+	if (!kept)
+		(void) SPI_freeplan(plan);
+}
+
 /* ------------------------------------------------------ the live version */
 
 static Live *live = NULL;

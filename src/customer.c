@@ -152,9 +152,9 @@ chs_customer_exists(int64 customer_id)
 	return exists;
 }
 
-/* Finds the customer that has an external_id now; false where there is none. */
-static bool
-find_external(const char *external_id, int64 *customer_id)
+/* chs_customer_find_external finds the customer that has an external_id now; false where there is none. */
+bool
+chs_customer_find_external(const char *external_id, int64 *customer_id)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
 	Relation	index = index_open(chs_catalog_relation(CHS_CUSTOMERS_EXTERNAL_ID_KEY), AccessShareLock);
@@ -186,7 +186,7 @@ chs_customer_lock_external(const char *external_id, int64 *customer_id)
 	CustomerLock lock;
 	char	   *locked;
 
-	if (!find_external(external_id, customer_id))
+	if (!chs_customer_find_external(external_id, customer_id))
 		return CUSTOMER_GONE;
 	lock = chs_customer_lock_one(*customer_id, false, NULL, NULL);
 	if (lock != CUSTOMER_LOCKED)

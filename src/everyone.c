@@ -8,6 +8,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "backlog.h"
 #include "capture.h"
 #include "catalog/pg_type.h"
 #include "count.h"
@@ -377,6 +378,10 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 	} while (true);
 	/* what is left in the queue is of no customer any more, or of those left out */
 	fold_queue(&job);
+	chs_backlog_add_all();
+	do
+		chs_progress_store(&job, "listing rows that cannot be used");
+	while (job.commits && chs_backlog_step(chs_backlog_may_begin()));
 	if (nskipped > 0)
 		ereport(NOTICE,
 				(errmsg_plural("the rebuild of %d customer, which another transaction had locked or which failed, is queued",

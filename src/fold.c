@@ -14,6 +14,7 @@
 #include "fold.h"
 
 #include "access/xact.h"
+#include "attached.h"
 #include "capture.h"
 #include "catalog/pg_type.h"
 #include "claim.h"
@@ -213,7 +214,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 								  live->series_version, chs_catalog_snapshot_horizon(folded));
 	}
 	if (rebuild && live->nsources > 1)
-		chs_rejected_customer_came(live, customer_id);
+		chs_retry_customer_came(live, customer_id);
 	score = calculate(fold, customer_id, data, scorecard, &subject);
 	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
 						  is_active(&customer, fold->today), fold->snapshot))

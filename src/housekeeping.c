@@ -10,6 +10,7 @@
 #include "housekeeping.h"
 
 #include "access/xact.h"
+#include "backlog.h"
 #include "retention.h"
 #include "utils/resowner.h"
 #include "worker_life.h"
@@ -17,12 +18,14 @@
 
 /* In the order in which they are done. */
 const HousekeepingStep chs_housekeeping_steps[] = {
+	{CHORE_LIST_REJECTED, chs_backlog_keep_house},
 	{CHORE_DELETE_EVENTS, chs_retention_delete_events},
 	{CHORE_DELETE_HISTORY, chs_retention_delete_history},
 	{0, NULL}
 };
 
 static const char *const chore_names[CHORES] = {
+	[CHORE_LIST_REJECTED] = "listing rows that cannot be used",
 	[CHORE_DELETE_EVENTS] = "deleting old events",
 	[CHORE_DELETE_HISTORY] = "deleting old history",
 	[CHORE_SHOW_BACKFILL] = "noting the progress of a backfill",

@@ -10,6 +10,7 @@
 /* Things to do of which each may fail without the others, and without scores. */
 typedef enum Chore
 {
+	CHORE_LIST_REJECTED,
 	CHORE_DELETE_EVENTS,
 	CHORE_DELETE_HISTORY,
 	CHORE_SHOW_BACKFILL,

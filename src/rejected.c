@@ -9,6 +9,7 @@
 #include "rejected.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "capture.h"
 #include "catalog/pg_collation.h"
@@ -19,22 +20,26 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
+#include "utils/xid8.h"
 #include "worker.h"
 
 /* Columns of chs.rejected_events. */
 #define REJECTED_SOURCE_ID 2
 #define REJECTED_CUSTOMER_KEY 4
 
+/*
+ * Executes a statement with the owner's rights, under the latest snapshot: the
+ * application's transaction may have an older one, and must not fail for it.
+ */
 static void
-execute(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
+execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
 {
 	OwnerRights saved;
 
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(sql, nargs, types, args, nulls, false, 0) < 0)
-		elog(ERROR, "could not write chs.rejected_events");
+	chs_catalog_execute_now(kept, sql, nargs, types, args, nulls);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 }
@@ -53,7 +58,8 @@ array_of(Oid type, int16 length, bool by_value, char alignment, Datum *values, b
 void
 chs_rejected_add(const RejectedRow *rows, int n)
 {
-	Oid			types[] = {INT4ARRAYOID, OIDARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID};
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT4ARRAYOID, OIDARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TIDARRAYOID};
 	Datum		args[lengthof(types)];
 	Datum	   *values[lengthof(types)];
 	bool	   *nulls[lengthof(types)];
@@ -70,7 +76,7 @@ chs_rejected_add(const RejectedRow *rows, int n)
 		const Trouble *t = rows[i].trouble;
 
 		values[0][i] = Int32GetDatum(rows[i].source->source_id);
-		values[1][i] = ObjectIdGetDatum(rows[i].source->relation);
+		values[1][i] = ObjectIdGetDatum(rows[i].relation);
 		nulls[2][i] = rows[i].customer_key == NULL;
 		values[2][i] = nulls[2][i] ? (Datum) 0 : CStringGetTextDatum(rows[i].customer_key);
 		values[3][i] = BoolGetDatum(rows[i].no_customer);
@@ -78,6 +84,8 @@ chs_rejected_add(const RejectedRow *rows, int n)
 		values[5][i] = CStringGetTextDatum(t->message);
 		nulls[6][i] = rows[i].row == NULL;
 		values[6][i] = JsonbPGetDatum(rows[i].row);
+		nulls[7][i] = !ItemPointerIsValid(&rows[i].place);
+		values[7][i] = PointerGetDatum(&rows[i].place);
 	}
 	args[0] = array_of(INT4OID, sizeof(int32), true, TYPALIGN_INT, values[0], nulls[0], n);
 	args[1] = array_of(OIDOID, sizeof(Oid), true, TYPALIGN_INT, values[1], nulls[1], n);
@@ -86,37 +94,56 @@ chs_rejected_add(const RejectedRow *rows, int n)
 	args[4] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[4], nulls[4], n);
 	args[5] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[5], nulls[5], n);
 	args[6] = array_of(JSONBOID, -1, false, TYPALIGN_INT, values[6], nulls[6], n);
-	execute("INSERT INTO chs.rejected_events"
-			" (source_id, relation, customer_key, no_customer, to_check, sqlstate, reason, event_row)"
-			" SELECT r.source_id, r.relation::regclass, r.customer_key, r.no_customer, r.no_customer, r.sqlstate, r.reason, r.event_row"
-			" FROM unnest($1, $2, $3, $4, $5, $6, $7) r(source_id, relation, customer_key, no_customer, sqlstate, reason, event_row)",
+	args[7] = array_of(TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT, values[7], nulls[7], n);
+	execute(&plan, "INSERT INTO chs.rejected_events"
+			" (source_id, relation, customer_key, no_customer, to_check, sqlstate, reason, event_row, place)"
+			" SELECT r.source_id, r.relation::regclass, r.customer_key, r.no_customer, r.no_customer, r.sqlstate, r.reason, r.event_row, r.place"
+			" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) r(source_id, relation, customer_key, no_customer, sqlstate, reason, event_row, place)",
 			lengthof(types), types, args, NULL);
 }
 
 /*
- * chs_rejected_remove removes one copy of a row that is not in its table any more.
+ * chs_rejected_remove removes the copy of a row that is not in its table any more; of
+ * several that are alike, the first.  While the rows from before are being looked
+ * through, a row of them has no copy yet, or one that tells its place.
+ *
  * The first one, found by the index of rows: those of rejected_id and source_id, which
  * a planner without statistics would like as well, have all rows looked at.
  */
 void
-chs_rejected_remove(const Source *source, Jsonb *row)
+chs_rejected_remove(const Source *source, Oid relation, HeapTuple tuple, Jsonb *row)
 {
-	Oid			types[] = {INT4OID, JSONBOID};
-	Datum		args[] = {Int32GetDatum(source->source_id), JsonbPGetDatum(row)};
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT4OID, OIDOID, JSONBOID, TIDOID, XID8OID};
+	Datum		args[lengthof(types)];
 
-	execute("DELETE FROM chs.rejected_events WHERE rejected_id ="
-			" (SELECT min(rejected_id + 0) FROM chs.rejected_events WHERE source_id + 0 = $1 AND event_row = $2)",
+	args[0] = Int32GetDatum(source->source_id);
+	args[1] = ObjectIdGetDatum(relation);
+	args[2] = JsonbPGetDatum(row);
+	args[3] = PointerGetDatum(&tuple->t_self);
+	args[4] = FullTransactionIdGetDatum(chs_catalog_full_xid(HeapTupleHeaderGetRawXmin(tuple->t_data)));
+	execute(&plan, "DELETE FROM chs.rejected_events WHERE rejected_id ="
+			" (SELECT r.rejected_id FROM chs.rejected_events r"
+			"  LEFT JOIN chs.source_backlog b ON b.source_id = $1 AND b.relation = $2 AND b.snapshot IS NOT NULL"
+			"  WHERE r.source_id + 0 = $1 AND r.event_row = $3"
+			"  AND (b.snapshot IS NULL OR CASE WHEN pg_visible_in_snapshot($5, b.snapshot) THEN r.place = $4 ELSE r.place IS NULL END)"
+			"  ORDER BY r.rejected_id + 0 LIMIT 1 FOR UPDATE OF r)",
 			lengthof(types), types, args, NULL);
 }
 
-/* chs_rejected_remove_all removes all rows of a source. */
+/*
+ * chs_rejected_remove_all removes all rows of a table of a source, or of the source,
+ * and the table needs no looking through any more.
+ */
 void
-chs_rejected_remove_all(int source_id)
+chs_rejected_remove_all(int source_id, Oid relation)
 {
-	Oid			types[] = {INT4OID};
-	Datum		args[] = {Int32GetDatum(source_id)};
+	Oid			types[] = {INT4OID, OIDOID};
+	Datum		args[] = {Int32GetDatum(source_id), ObjectIdGetDatum(relation)};
 
-	execute("DELETE FROM chs.rejected_events WHERE source_id = $1", lengthof(types), types, args, NULL);
+	execute(NULL, "WITH gone AS (DELETE FROM chs.source_backlog WHERE source_id = $1 AND $2 IN (0, relation))"
+			" DELETE FROM chs.rejected_events WHERE source_id = $1 AND $2 IN (0, relation)",
+			lengthof(types), types, args, NULL);
 }
 
 /* ------------------------------------------------- customers that come later */
@@ -207,30 +234,12 @@ chs_rejected_check(const Live *live)
 }
 
 /*
- * chs_rejected_customer_came removes the rows that were put aside for want of a
- * customer who is there now and has been made from the raw events.
+ * chs_rejected_any_of tells whether rows of a source were put aside that name a customer.
  */
-void
-chs_rejected_customer_came(const Live *live, int64 customer_id)
+bool
+chs_rejected_any_of(int source_id, const char *customer_key)
 {
-	for (int i = 0; i < live->nsources; i++)
-	{
-		const Source *source = &live->sources[i];
-		char	   *key;
-		Oid			types[] = {INT4OID, TEXTOID};
-		Datum		args[2];
-
-		if (chs_source_is_builtin(source))
-			continue;
-		key = source->by_external_id ? chs_customer_external_id(customer_id, GetActiveSnapshot()) :
-			psprintf("%lld", (long long) customer_id);
-		if (key == NULL || !find_rows(CHS_REJECTED_EVENTS_KEY_IDX, source->source_id, key, GetActiveSnapshot()))
-			continue;
-		args[0] = Int32GetDatum(source->source_id);
-		args[1] = CStringGetTextDatum(key);
-		execute("DELETE FROM chs.rejected_events WHERE source_id = $1 AND customer_key = $2 AND no_customer",
-				lengthof(types), types, args, NULL);
-	}
+	return find_rows(CHS_REJECTED_EVENTS_KEY_IDX, source_id, customer_key, GetActiveSnapshot());
 }
 
 /* chs_rejected_any tells whether a source has any. */

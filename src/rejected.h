@@ -11,6 +11,8 @@
 typedef struct RejectedRow
 {
 	const Source *source;
+	Oid			relation;		/* that has the row */
+	ItemPointerData place;		/* where it was found; or invalid */
 	Jsonb	   *row;			/* NULL: it could not be shown */
 	char	   *customer_key;	/* or NULL */
 	bool		no_customer;	/* that has this key */
@@ -18,11 +20,11 @@ typedef struct RejectedRow
 } RejectedRow;
 
 extern void chs_rejected_add(const RejectedRow *rows, int n);
-extern void chs_rejected_remove(const Source *source, Jsonb *row);
+extern void chs_rejected_remove(const Source *source, Oid relation, HeapTuple tuple, Jsonb *row);
 extern bool chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot);
 extern void chs_rejected_check(const Live *live);
-extern void chs_rejected_customer_came(const Live *live, int64 customer_id);
 extern bool chs_rejected_any(int source_id);
-extern void chs_rejected_remove_all(int source_id);
+extern bool chs_rejected_any_of(int source_id, const char *customer_key);
+extern void chs_rejected_remove_all(int source_id, Oid relation);
 
 #endif							/* CHS_REJECTED_H */

@@ -5,8 +5,11 @@
 #include "attached.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
+#include "backlog.h"
 #include "capture.h"
 #include "catalog/pg_type.h"
+#include "customer.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -16,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 /* So many rows are tried at once. */
 #define ROWS_AT_ONCE 256
@@ -23,6 +27,8 @@
 /* Rows of one source. */
 typedef struct Retry
 {
+	bool		customer_came;	/* and has been made from the raw events; else who has them is rebuilt */
+	const Live *live;
 	const Source *source;
 	Mapping    *mapping;
 	MemoryContext context;
@@ -66,9 +72,9 @@ execute(const char *sql, int nargs, Oid *types, Datum *args)
 		elog(ERROR, "could not write chs.rejected_events");
 }
 
-/* Writes down that a row was taken in, or why not. */
+/* Writes down that a row was taken in, or why not: the cause may be another one now. */
 static void
-note_result(int64 id, const Trouble *trouble)
+note_result(int64 id, const Trouble *trouble, bool no_customer)
 {
 	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, BOOLOID};
 	Datum		args[4] = {Int64GetDatum(id)};
@@ -79,8 +85,9 @@ note_result(int64 id, const Trouble *trouble)
 	{
 		args[1] = CStringGetTextDatum(unpack_sql_state(trouble->sqlerrcode));
 		args[2] = CStringGetTextDatum(trouble->message);
-		execute("UPDATE chs.rejected_events SET sqlstate = $2, reason = $3"
-				" WHERE rejected_id = $1 AND (sqlstate, reason) <> ($2, $3)", 3, types, args);
+		args[3] = BoolGetDatum(no_customer);
+		execute("UPDATE chs.rejected_events SET sqlstate = $2, reason = $3, no_customer = $4, to_check = to_check AND $4"
+				" WHERE rejected_id = $1 AND (sqlstate, reason, no_customer) <> ($2, $3, $4)", 4, types, args);
 	}
 }
 
@@ -100,7 +107,7 @@ try_rows(Retry *r)
 			Retry	   *one = palloc(sizeof(Retry));
 
 			*one = (Retry) {
-				.source = r->source,.mapping = r->mapping,.context = r->context,.n = 1
+				.customer_came = r->customer_came,.live = r->live,.source = r->source,.mapping = r->mapping,.context = r->context,.n = 1
 			};
 			one->ids[0] = r->ids[i];
 			one->documents[0] = r->documents[i];
@@ -113,62 +120,113 @@ try_rows(Retry *r)
 	for (int i = 0; i < r->n; i++)
 	{
 		const Trouble *why = trouble;
+		RejectedRow rejected = {0};
 
-		if (why == NULL)
-			why = r->source->of_customers ? chs_synced_take(r->source, NULL, &mapped[i]) :
-				chs_attached_retry(chs_catalog_live(), r->source, &mapped[i]);
-		note_result(r->ids[i], why);
+		if (why == NULL && r->source->of_customers)
+			why = chs_synced_take(r->source, NULL, &mapped[i]);
+		else if (why == NULL && chs_attached_is_unusable(r->live, r->source, &mapped[i], &rejected))
+			why = rejected.trouble;
+		else if (why == NULL && !r->customer_came)
+			(void) chs_attached_retry(r->live, r->source, &mapped[i]);
+		note_result(r->ids[i], why, rejected.no_customer);
 		taken += why == NULL;
 	}
 	return taken;
 }
 
-/* Tries all rows of a source; within SPI, with the owner's rights. */
-static int64
-retry_source(int source_id)
+/*
+ * Tries the next rows of a source, after one, or of a customer who came; within SPI,
+ * with the owner's rights.  Returns how many there were.
+ */
+static uint64
+retry_slice(const Live *live, int source_id, const char *customer_key, int64 *last, int64 *taken)
 {
-	Oid			types[] = {INT4OID, INT8OID};
+	Oid			types[] = {INT4OID, INT8OID, TEXTOID};
+	Datum		args[] = {Int32GetDatum(source_id), Int64GetDatum(*last), customer_key ? CStringGetTextDatum(customer_key) : (Datum) 0};
+	const Source *found = chs_source_find(live, source_id);
+	Source		source;
+	Retry	   *r = palloc0(sizeof(Retry));
+
+	if (found == NULL)
+		return 0;
+	source = *found;
+	/* waits for nobody who is removing some */
+	if (SPI_execute_with_args(psprintf("SELECT rejected_id, event_row FROM chs.rejected_events"
+									   " WHERE source_id = $1 AND rejected_id > $2 AND event_row IS NOT NULL%s"
+									   " ORDER BY rejected_id LIMIT " CppAsString2(ROWS_AT_ONCE) " FOR UPDATE SKIP LOCKED",
+									   customer_key ? " AND customer_key = $3 AND no_customer" : ""),
+							  customer_key ? 3 : 2, types, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.rejected_events");
+	r->customer_came = customer_key != NULL;
+	r->live = live;
+	r->source = &source;
+	r->mapping = chs_source_compile(live, &source, source.relation)->mapping;
+	r->context = CurrentMemoryContext;
+	r->n = (int) SPI_processed;
+	for (int i = 0; i < r->n; i++)
+	{
+		bool		isnull;
+
+		r->ids[i] = *last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		r->documents[i] = JsonbPGetDatum(DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)));
+	}
+	if (r->n > 0)
+		*taken += try_rows(r);
+	return r->n;
+}
+
+/*
+ * Tries all rows of a source, or of a customer who came; likewise.  The live version may
+ * be read again meanwhile, unless one is given.
+ */
+static int64
+retry_source(const Live *live, int source_id, const char *customer_key)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs retried rows", ALLOCSET_DEFAULT_SIZES);
 	int64		taken = 0;
 	int64		last = 0;
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs retried rows", ALLOCSET_DEFAULT_SIZES);
 	uint64		n;
 
 	do
 	{
-		const Source *found = chs_source_find(chs_catalog_live(), source_id);
-		Source		source;
-		Retry	   *r;
-		Datum		args[] = {Int32GetDatum(source_id), Int64GetDatum(last)};
-		MemoryContext caller;
+		MemoryContext caller = MemoryContextSwitchTo(scratch);
 
-		if (found == NULL)
-			break;
-		source = *found;
-		if (SPI_execute_with_args("SELECT rejected_id, event_row FROM chs.rejected_events"
-								  " WHERE source_id = $1 AND rejected_id > $2 AND event_row IS NOT NULL ORDER BY rejected_id LIMIT "
-								  CppAsString2(ROWS_AT_ONCE), 2, types, args, NULL, true, 0) != SPI_OK_SELECT)
-			elog(ERROR, "could not read chs.rejected_events");
-		n = SPI_processed;
-		caller = MemoryContextSwitchTo(scratch);
-		r = palloc0(sizeof(Retry));
-		r->source = &source;
-		r->mapping = chs_source_compile(chs_catalog_live(), &source, source.relation)->mapping;
-		r->context = scratch;
-		for (uint64 i = 0; i < n; i++)
-		{
-			bool		isnull;
-
-			r->ids[i] = last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-			r->documents[i] = JsonbPGetDatum(DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)));
-		}
-		r->n = (int) n;
-		if (n > 0)
-			taken += try_rows(r);
+		n = retry_slice(live ? live : chs_catalog_live(), source_id, customer_key, &last, &taken);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(scratch);
 	} while (n == ROWS_AT_ONCE);
 	MemoryContextDelete(scratch);
 	return taken;
+}
+
+/*
+ * chs_retry_customer_came looks again at the rows that were put aside for want of a
+ * customer who is there now and has been made from the raw events: those that could
+ * be used are not listed any more, the others for what else is wrong with them.
+ */
+void
+chs_retry_customer_came(const Live *live, int64 customer_id)
+{
+	OwnerRights saved;
+
+	for (int i = 0; i < live->nsources; i++)
+	{
+		const Source *source = &live->sources[i];
+		char	   *key;
+
+		if (chs_source_is_builtin(source))
+			continue;
+		key = source->by_external_id ? chs_customer_external_id(customer_id, GetActiveSnapshot()) :
+			psprintf("%lld", (long long) customer_id);
+		if (key == NULL || !chs_rejected_any_of(source->source_id, key))
+			continue;
+		chs_catalog_become_owner(&saved);
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		(void) retry_source(live, source->source_id, key);
+		SPI_finish();
+		chs_catalog_become_caller(&saved);
+	}
 }
 
 /* chs_retry_rejected takes in what can be used now, of a table or of all. */
@@ -180,7 +238,11 @@ chs_retry_rejected(PG_FUNCTION_ARGS)
 	int64		taken = 0;
 	int		   *source_ids;
 	uint64		n;
+	bool		may_begin = chs_backlog_may_begin();
 
+	/* what is not listed yet is to be, where no worker does that */
+	while (chs_backlog_step(may_begin))
+		CommandCounterIncrement();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -202,7 +264,7 @@ chs_retry_rejected(PG_FUNCTION_ARGS)
 		source_ids[i] = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 	}
 	for (uint64 i = 0; i < n; i++)
-		taken += retry_source(source_ids[i]);
+		taken += retry_source(NULL, source_ids[i], NULL);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	chs_capture_flush_pending();

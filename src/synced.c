@@ -129,14 +129,14 @@ take_row(const Source *source, Mapping *mapping, HeapTuple old, HeapTuple new, c
 {
 	Trouble    *trouble = chs_synced_take(source, mapped_old, mapped_new);
 	HeapTuple	bad = new ? new : old;
-	RejectedRow rejected = {.source = source,.trouble = trouble};
+	RejectedRow rejected = {.source = source,.relation = source->relation,.trouble = trouble};
 
 	if (old != NULL && chs_rejected_any(source->source_id))
 	{
 		Jsonb	   *row = chs_mapping_row_as_jsonb(mapping, old);
 
 		if (row != NULL)
-			chs_rejected_remove(source, row);
+			chs_rejected_remove(source, source->relation, old, row);
 	}
 	if (trouble == NULL)
 		return;

@@ -70,7 +70,7 @@ BEGIN ATOMIC
         ('administer', '{SELECT,INSERT}', ARRAY['chs.scorecard_versions', 'chs.scorecard_version_factors']),
         ('administer', '{SELECT}', ARRAY[
             'chs.scorecard_changes', 'chs.draft_changes', 'chs.simulation_summary', 'chs.retention', 'chs.sources',
-            'chs.source_status', 'chs.rejected_events']),
+            'chs.source_status', 'chs.source_backlog', 'chs.rejected_events']),
         ('administer', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
@@ -86,7 +86,7 @@ BEGIN ATOMIC
         -- do the workers' job by hand, look after them, repair
         ('operate', '{SELECT}', ARRAY[
             'chs.customers', 'chs.customer_health', 'chs.stale_health', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
-            'chs.source_status', 'chs.rejected_events', 'chs.retention', 'chs.retention_status',
+            'chs.source_status', 'chs.source_backlog', 'chs.rejected_events', 'chs.retention', 'chs.retention_status',
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.scorecard_versions', 'chs.simulation_summary']),
         ('operate', '{SELECT (customer_id),SELECT (series_version)}', ARRAY['chs.activity']),

@@ -48,45 +48,60 @@ CREATE TABLE chs.rejected_events (
     sqlstate     text NOT NULL,
     reason       text NOT NULL,
     event_row    jsonb,
+    place        tid,
     rejected_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX rejected_events_key_idx ON chs.rejected_events (source_id, customer_key);
 CREATE INDEX rejected_events_check_idx ON chs.rejected_events (customer_key) WHERE to_check;
 CREATE INDEX rejected_events_row_idx ON chs.rejected_events USING hash (event_row);
+CREATE INDEX rejected_events_place_idx ON chs.rejected_events (relation, place) WHERE place IS NOT NULL;
 COMMENT ON TABLE chs.rejected_events IS 'rows of attached tables that are not used, and why; chs_retry_rejected() takes in those of which the cause is gone';
 COMMENT ON SEQUENCE chs.rejected_events_rejected_id_seq IS 'numbers chs.rejected_events';
 COMMENT ON COLUMN chs.rejected_events.rejected_id IS 'identifies the row';
 COMMENT ON COLUMN chs.rejected_events.source_id IS 'the source';
 COMMENT ON COLUMN chs.rejected_events.sqlstate IS 'code of the error';
 COMMENT ON COLUMN chs.rejected_events.rejected_at IS 'when it was put aside';
-COMMENT ON COLUMN chs.rejected_events.relation IS 'the attached table, in which the row still is';
+COMMENT ON COLUMN chs.rejected_events.relation IS 'the table in which the row still is: the attached one, or a partition of it';
+COMMENT ON COLUMN chs.rejected_events.place IS 'where it was found in the table, of a row that had been there before it was looked at';
 COMMENT ON COLUMN chs.rejected_events.customer_key IS 'the customer that the row names, if it got that far';
 COMMENT ON COLUMN chs.rejected_events.no_customer IS 'there was no such customer; its creation takes the row in';
 COMMENT ON COLUMN chs.rejected_events.to_check IS 'the customer may have been created at the same time, which is still to be looked at';
 COMMENT ON COLUMN chs.rejected_events.reason IS 'the message of the error';
 COMMENT ON COLUMN chs.rejected_events.event_row IS 'a copy of the row';
 
--- What counts has changed: a version like the live one, for which all activities
--- are made again from the raw events.
-CREATE FUNCTION chs.count_anew(note text) RETURNS integer
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    live    chs.scorecard_versions;
+-- Rows that were there before a table was watched are looked through in slices; see src/backlog.c.
+CREATE TABLE chs.source_backlog (
+    source_id    integer NOT NULL REFERENCES chs.sources ON UPDATE CASCADE ON DELETE CASCADE,
+    relation     regclass NOT NULL,
+    snapshot     pg_snapshot,
+    storage      oid,
+    blocks       bigint,
+    next_row     tid,
+    confirmed_to tid,
+    listed_by    xid8,
+    PRIMARY KEY (source_id, relation)
+);
+COMMENT ON TABLE chs.source_backlog IS 'tables whose rows from before are still to be looked through for those that cannot be used';
+COMMENT ON COLUMN chs.source_backlog.source_id IS 'the source';
+COMMENT ON COLUMN chs.source_backlog.relation IS 'its table, or a partition of it';
+COMMENT ON COLUMN chs.source_backlog.snapshot IS 'rows that it sees are looked at, later ones were when they were written; NULL: not begun';
+COMMENT ON COLUMN chs.source_backlog.storage IS 'file of the table: if it gets another one, this begins anew';
+COMMENT ON COLUMN chs.source_backlog.blocks IS 'so many blocks are to be looked through';
+COMMENT ON COLUMN chs.source_backlog.next_row IS 'rows before this place have been looked at';
+COMMENT ON COLUMN chs.source_backlog.confirmed_to IS 'rows before this place that were put aside are known to be still there';
+COMMENT ON COLUMN chs.source_backlog.listed_by IS 'the transaction that did the latest slice';
+
+-- A dump brings other places, of another time.
+CREATE FUNCTION chs.restore_backlog() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- One publisher at a time; scoring only reads and does not wait.
-    PERFORM pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0);
-    SELECT v.* INTO live FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1;
-    INSERT INTO chs.scorecard_versions (version, published_by, note, document, series_version, recommendations)
-    VALUES (live.version + 1, session_user, note, live.document, live.version + 1, live.recommendations);
-    INSERT INTO chs.scorecard_version_factors
-    SELECT live.version + 1, f.scorecard, f.ordinal, f.factor, f.weight, f.segment_weights
-    FROM chs.scorecard_version_factors f WHERE f.version = live.version;
-    RETURN live.version + 1;
+    NEW.snapshot := NULL;
+    RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION chs.count_anew(text) IS 'publishes the live version again, so that all activities are made again from the raw events, and returns its number';
-REVOKE EXECUTE ON FUNCTION chs.count_anew(text) FROM PUBLIC;
+COMMENT ON FUNCTION chs.restore_backlog() IS 'trigger: what is inserted, also from a dump, has not been begun';
+CREATE TRIGGER restore_backlog BEFORE INSERT ON chs.source_backlog FOR EACH ROW EXECUTE FUNCTION chs.restore_backlog();
+ALTER TABLE chs.source_backlog ENABLE ALWAYS TRIGGER restore_backlog;
 
 CREATE FUNCTION chs.capture_source() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_source';
@@ -115,7 +130,7 @@ COMMENT ON EVENT TRIGGER chs_source_dropped IS 'detaches tables that are dropped
 
 CREATE FUNCTION chs.source_altered() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_source_altered';
-COMMENT ON FUNCTION chs.source_altered() IS 'event trigger: has activities made again if rows of attached tables have come, gone or changed by ALTER TABLE, and new partitions watched';
+COMMENT ON FUNCTION chs.source_altered() IS 'event trigger: has activities made again, and customers taken, if rows of attached tables have come, gone or changed by ALTER TABLE, and new partitions watched';
 CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION chs.source_altered();
 COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities made again if rows of attached tables have come, gone or changed by ALTER TABLE';
 
@@ -145,7 +160,10 @@ COMMENT ON FUNCTION chs.source_problem(integer) IS 'what keeps a source from wor
 CREATE VIEW chs.source_status WITH (security_invoker) AS
 SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.source_id) AS problem,
        (SELECT count(*) FROM chs.rejected_events r WHERE r.source_id = s.source_id) AS rejected,
-       s.attached_at
+       s.attached_at,
+       (SELECT round(100 * sum(COALESCE((b.next_row::text::point)[0], 0))::numeric
+                     / greatest(sum(COALESCE(b.blocks, pg_relation_size(b.relation) / 8192)), 1), 1)::double precision
+        FROM chs.source_backlog b WHERE b.source_id = s.source_id) AS looked_through
 FROM chs.sources s;
 COMMENT ON VIEW chs.source_status IS 'the attached tables, and what is wrong with any';
 COMMENT ON COLUMN chs.source_status.source_id IS 'as in chs.sources';
@@ -154,3 +172,4 @@ COMMENT ON COLUMN chs.source_status.kind IS 'what its rows are: events or custom
 COMMENT ON COLUMN chs.source_status.problem IS 'what keeps it from working; NULL: nothing';
 COMMENT ON COLUMN chs.source_status.rejected IS 'rows in chs.rejected_events';
 COMMENT ON COLUMN chs.source_status.attached_at IS 'since when';
+COMMENT ON COLUMN chs.source_status.looked_through IS 'percent of the rows from before that have been looked through for those that cannot be used; NULL: all';

@@ -39,7 +39,7 @@ SELECT set_eq($$
       AND 'ROUTINE ' || 'public.' || proname || '(' || pg_get_function_identity_arguments(oid) || ')' <> ALL (
           SELECT object FROM chs.grants())
       AND oid NOT IN (SELECT to_regprocedure(substr(object, 9)) FROM chs.grants() WHERE object LIKE 'ROUTINE %')
-$$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()', 'chs.count_anew(text)',
+$$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()',
     'chs_apply_retention(bigint)', 'chs.apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)',
     'chs.change_grants(text,name,text,text[])'],
     'every other function that PUBLIC may not execute is granted to somebody');

@@ -228,7 +228,7 @@ SELECT results_eq($$SELECT relation::text, customer_key, sqlstate, reason FROM c
     ('att.tickets', NULL, '22P02', 'invalid input syntax for type integer: "bad"'),
     ('att.tickets', NULL, '22P02', 'invalid input syntax for type integer: "bad"'),
     ('att.tickets', NULL, '22P02', 'invalid input syntax for type integer: "bad"'),
-    ('att.usage', NULL, '23502', 'event has no customer')$$, 'bad rows are put aside with the reason, and do not fail the insert');
+    ('att.usage_new', NULL, '23502', 'event has no customer')$$, 'bad rows are put aside with the reason, and do not fail the insert');
 SELECT * FROM agree('bad rows, queued');
 :settle
 SELECT * FROM agree('bad rows, folded');
