@@ -23,7 +23,7 @@ COMMENT ON COLUMN chs.worker_status.last_batch_deltas IS 'queued deltas in that 
 COMMENT ON COLUMN chs.worker_status.last_batch_customers IS 'customers whose deltas those were';
 COMMENT ON COLUMN chs.worker_status.deltas_per_second IS 'deltas folded per second of work, over its last ten to twenty seconds of it';
 COMMENT ON COLUMN chs.worker_status.customers_per_second IS 'customers folded per second of work, over the same time';
-COMMENT ON COLUMN chs.worker_status.last_error IS 'what ended a worker of this database last, since the server was started; what concerns one customer is in chs.failures';
+COMMENT ON COLUMN chs.worker_status.last_error IS 'what ended a worker of this database last, or failed beside scoring, since the server was started; what concerns one customer is in chs.failures';
 COMMENT ON COLUMN chs.worker_status.last_error_at IS 'when that was';
 COMMENT ON COLUMN chs.worker_status.lag_seconds IS 'for how many seconds committed work has been waiting, or being worked at; 0 if there is none';
 

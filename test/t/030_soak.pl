@@ -95,6 +95,15 @@ my ($done) = $out =~ /number of transactions actually processed: (\d+)/;
 cmp_ok($done // 0, '>', 10 * $seconds, 'there was traffic') or diag($out, $err);
 unlike($err, qr/ERROR|FATAL|error:/, 'no statement failed');
 
+# What it was like in each eighth of the time.
+for my $n (0 .. 7)
+{
+	my @lags = sort { $a <=> $b } @lag[ $n * @lag / 8 .. ($n + 1) * @lag / 8 - 1 ];
+	note(sprintf('%d/8: lag %.3f s, at most %.3f s; memory %d kB', $n + 1, median(@lags), max(@lags),
+			max(0, @memory[ $n * @memory / 8 .. ($n + 1) * @memory / 8 - 1 ])));
+}
+note($out);
+
 # The first quarter is for warming up.
 my $quarter = int(@lag / 4);
 my ($early, $late) = (median(@lag[ $quarter .. 2 * $quarter ]), median(@lag[ -$quarter .. -1 ]));
