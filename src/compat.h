@@ -11,6 +11,7 @@
 #include "catalog/pg_proc.h"
 #include "nodes/parsenodes.h"
 #include "nodes/tidbitmap.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "chs needs PostgreSQL 15 or newer"

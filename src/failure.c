@@ -91,8 +91,11 @@ chs_failure_must_wait(int64 customer_id, Snapshot snapshot)
 	return wait;
 }
 
-/* chs_failure_record writes down why a customer failed, and when to try again. */
-void
+/*
+ * chs_failure_record writes down why a customer failed, and when to try again.
+ * Returns whether that is news: it has not just failed with the same SQLSTATE.
+ */
+bool
 chs_failure_record(int64 customer_id, const ErrorData *error, Snapshot snapshot)
 {
 	OwnTable	table;
@@ -102,11 +105,15 @@ chs_failure_record(int64 customer_id, const ErrorData *error, Snapshot snapshot)
 	TimestampTz now = GetCurrentTimestamp();
 	int			attempts = 1;
 	int			wait;
+	bool		is_news = true;
 
 	chs_table_open(&table, chs_catalog_relation(CHS_FAILURES), true);
 	old = chs_table_find(table.rel, CHS_FAILURES_PKEY, customer_id, snapshot);
 	if (old != NULL)
+	{
 		attempts += DatumGetInt32(column(old, FAILURES_ATTEMPTS, table.rel));
+		is_news = strcmp(TextDatumGetCString(column(old, FAILURES_SQLSTATE, table.rel)), unpack_sql_state(error->sqlerrcode)) != 0;
+	}
 	wait = Min(1 << Min(attempts - 1, 16), MAX_WAIT_S);
 	values[FAILURES_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
 	values[FAILURES_SQLSTATE - 1] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
@@ -118,6 +125,7 @@ chs_failure_record(int64 customer_id, const ErrorData *error, Snapshot snapshot)
 	values[FAILURES_NEXT_ATTEMPT - 1] = TimestampTzGetDatum(now + wait * USECS_PER_SEC);
 	(void) chs_table_store(&table, old, values, nulls, FAILURES_COLUMNS);
 	chs_table_close(&table);
+	return is_news;
 }
 
 /* chs_failure_clear removes the row of a customer that has been scored again. */

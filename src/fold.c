@@ -39,6 +39,9 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
+/* So many customers of a batch whose score fails the log has one by one. */
+#define MAX_LOGGED_FAILURES 5
+
 /*
  * chs_fold_check_transaction raises an error where a transaction cannot store
  * scores.
@@ -458,6 +461,17 @@ read_raw_events(Fold *fold, const FoldList *list)
 		fold->raw = chs_raw_try(&request);
 }
 
+/* A customer of the list has failed, others too in the same list; the log gets the first few. */
+static void
+fail_listed(Fold *fold, FoldList *list, int64 customer_id, const ErrorData *error, int *nlogged)
+{
+	if (chs_failure_record(customer_id, error, fold->snapshot) && (*nlogged)++ < MAX_LOGGED_FAILURES)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("chs could not score customer %lld: %s", (long long) customer_id, error->message)));
+	skip_customer(fold, list, customer_id);
+}
+
 /*
  * chs_fold_list folds the listed customers.  If that fails, each is tried by
  * itself, so that a failure, which is written down, is its own.
@@ -465,6 +479,8 @@ read_raw_events(Fold *fold, const FoldList *list)
 void
 chs_fold_list(Fold *fold, FoldList *list)
 {
+	int			nlogged = 0;
+
 	fold->raw = NULL;
 	if (list->n > 1 && list->from_events == NULL && fold->live->nsources > 1)
 		read_raw_events(fold, list);
@@ -476,14 +492,13 @@ chs_fold_list(Fold *fold, FoldList *list)
 
 		if (error == NULL)
 			continue;
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("chs could not score customer %lld: %s",
-						(long long) list->customer_ids[i], error->message)));
-		chs_failure_record(list->customer_ids[i], error, fold->snapshot);
-		skip_customer(fold, list, list->customer_ids[i]);
+		fail_listed(fold, list, list->customer_ids[i], error, &nlogged);
 		FreeErrorData(error);
 	}
+	if (nlogged > MAX_LOGGED_FAILURES)
+		ereport(LOG,
+				(errmsg("chs could not score %d further customers", nlogged - MAX_LOGGED_FAILURES),
+				 errhint("See chs.failures.")));
 }
 
 /*

@@ -65,28 +65,46 @@ is_for_workers(Form_pg_database database)
 		chs_settings_lists_database(NameStr(database->datname));
 }
 
-/* Notes what a look at the row of a database has shown. */
+/* Whose slot cannot be had is said once. */
+static void
+complain_of_too_many(Form_pg_database database)
+{
+	static bool complained = false;
+
+	if (!complained)
+		ereport(LOG,
+				(errmsg("chs cannot look after database \"%s\" and perhaps others", NameStr(database->datname)),
+				 errdetail("It looks after %d databases at most.", MAX_DATABASES),
+				 errhint("Name those that need it in \"chs.databases\".")));
+	complained = true;
+}
+
+/*
+ * Notes what a look at the row of a database has shown; of one that is passed over
+ * only if it has a slot already.
+ */
 static void
 note_database(Form_pg_database database, bool *there)
 {
-	DatabaseSlot *slot = chs_worker_slot(database->oid);
-	static Oid	complained_of = InvalidOid;
+	bool		wanted = is_for_workers(database);
+	DatabaseSlot *slot = wanted ? chs_worker_slot(database->oid) : NULL;
 
-	if (slot == NULL)
+	if (wanted && slot == NULL)
 	{
-		if (complained_of != database->oid)
-			ereport(LOG,
-					(errmsg("chs cannot look after database \"%s\"", NameStr(database->datname)),
-					 errdetail("It looks after %d databases at most.", MAX_DATABASES)));
-		complained_of = database->oid;
+		complain_of_too_many(database);
 		return;
 	}
-	there[slot - chs_worker_shared->databases] = true;
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
-	if (!is_for_workers(database))
-		slot->state = DATABASE_PASSED_OVER;
-	else if (slot->state == DATABASE_NEW || slot->state == DATABASE_PASSED_OVER)
-		slot->state = DATABASE_UNKNOWN;
+	if (!wanted)
+		slot = chs_worker_find_slot(database->oid);
+	if (slot != NULL)
+	{
+		there[slot - chs_worker_shared->databases] = true;
+		if (!wanted)
+			slot->state = DATABASE_PASSED_OVER;
+		else if (slot->state == DATABASE_NEW || slot->state == DATABASE_PASSED_OVER)
+			slot->state = DATABASE_UNKNOWN;
+	}
 	LWLockRelease(chs_worker_shared->lock);
 }
 

@@ -23,9 +23,14 @@
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/procarray.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "worker_shared.h"
+
+/* A worker that was ended is waited for so long at most, and looked for so often, in milliseconds. */
+#define MAX_WAIT_MS 5000
+#define POLL_MS 5
 
 static ProcessUtility_hook_type previous_hook = NULL;
 
@@ -69,6 +74,35 @@ database_to_leave(const Node *statement)
 
 static bool let_in_at_end = false;
 
+/* Whether a worker that was ended is gone: nobody who counts the sessions of its database sees it. */
+static bool
+is_gone(const WorkerSlot *worker, int pid)
+{
+	bool		detached;
+
+	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
+	detached = worker->pid != pid;
+	LWLockRelease(chs_worker_shared->lock);
+	return detached && BackendPidGetProc(pid) == NULL;
+}
+
+/*
+ * Waits for a worker that was ended, as long as the server waits for sessions at
+ * most.  WITH (FORCE) does not wait: it ends the sessions of a database, and a
+ * worker's, which is a superuser's, not every owner may end.
+ */
+static void
+wait_until_gone(const WorkerSlot *worker, int pid)
+{
+	static uint32 wait_event = 0;
+
+	for (int waited = 0; waited < MAX_WAIT_MS && !is_gone(worker, pid); waited += POLL_MS)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, chs_wait_event(wait_event, "ChsWorkerExit"));
+	}
+}
+
 /*
  * Ends the workers of a database, and keeps them out until the transaction ends;
  * not if it is somebody else's.
@@ -78,6 +112,7 @@ keep_out(const char *name)
 {
 	Oid			database = get_database_oid(name, true);
 	DatabaseSlot *slot;
+	int			ended[MAX_WORKERS] = {0};
 
 	if (!OidIsValid(database) || !chs_is_database_owner(database, GetUserId()))
 		return;
@@ -91,10 +126,14 @@ keep_out(const char *name)
 			if (slot->workers[i].pid == 0)
 				continue;
 			slot->workers[i].sent_away = true;
-			kill(slot->workers[i].pid, SIGTERM);
+			ended[i] = slot->workers[i].pid;
+			kill(ended[i], SIGTERM);
 		}
 	}
 	LWLockRelease(chs_worker_shared->lock);
+	for (int i = 0; i < MAX_WORKERS; i++)
+		if (ended[i] != 0)
+			wait_until_gone(&slot->workers[i], ended[i]);
 }
 
 /*
@@ -126,11 +165,11 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 	bool		is_commit_prepared = IsA(statement, TransactionStmt) &&
 		((const TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 
-	if (name != NULL)
-		keep_out(name);
 	/* also what makes a database a template, or opens it to connections */
 	if (name != NULL || IsA(statement, CreatedbStmt) || IsA(statement, AlterDatabaseStmt))
 		let_in_at_end = true;
+	if (name != NULL)
+		keep_out(name);
 	(previous_hook ? previous_hook : standard_ProcessUtility)
 		(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	if (is_commit_prepared)

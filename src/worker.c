@@ -350,6 +350,8 @@ work_on(void)
 		if (keep_house(&work))
 			continue;
 		chs_worker_status_state(chs_worker_self, WORKER_WAITING);
+		if (!work.folding.skipped && !work.rescoring.skipped)
+			linger = LINGER_MS;
 		if (wait_for_work(linger))
 		{
 			linger = LINGER_MS;

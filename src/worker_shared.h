@@ -15,7 +15,7 @@
 #include "storage/lwlock.h"
 
 /* So many databases can have workers, and so many each. */
-#define MAX_DATABASES 256
+#define MAX_DATABASES 1024
 #define MAX_WORKERS 8
 
 typedef enum DatabaseState

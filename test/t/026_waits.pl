@@ -35,6 +35,7 @@ seen('chs worker', 'ChsWorkerMain', 'a worker waits for work');
 is($node->safe_psql('postgres', 'SELECT state FROM chs.worker_status'), 'waiting', 'as chs.worker_status says, too');
 $holder->query_safe('COMMIT');
 $holder->quit;
+log_in($node, 'postgres', 2, 1);
 wait_right($node, 'postgres', 'it goes on');
 
 # ... and while somebody restores.
