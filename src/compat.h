@@ -12,6 +12,9 @@
 #include "nodes/parsenodes.h"
 #include "nodes/tidbitmap.h"
 #include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #if PG_VERSION_NUM < 150000
 #error "chs needs PostgreSQL 15 or newer"

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "activity.h"
+#include "compat.h"
 #include "fuzz.h"
 #include "lib/stringinfo.h"
 
@@ -206,12 +207,13 @@ static Increment *
 random_increments(uint64_t *state, int n, int32 today)
 {
 	Increment  *increments = palloc0(Max(n, 1) * sizeof(Increment));
+	bool		crowded = n > 300;	/* more distinct values on a day than are kept */
 
 	for (int i = 0; i < n; i++)
 	{
 		Increment  *in = &increments[i];
-		int			series = next_random(state) % 6;
-		int32		day = today - (int32) (next_random(state) % 40);
+		int			series = crowded ? 2 : next_random(state) % 6;
+		int32		day = today - (int32) (next_random(state) % (crowded ? 2 : 40));
 
 		in->series_id = (uint64) (series + 1) * UINT64CONST(0x123456789abcdef);
 		in->kind = SERIES_COUNT + series % 3;
@@ -221,7 +223,7 @@ random_increments(uint64_t *state, int n, int32 today)
 		if (in->kind == SERIES_SUM)
 			in->cell.total = (int128) (int64) next_random(state) >> next_random(state) % 64;
 		else if (in->kind == SERIES_DISTINCT)
-			in->cell = chs_activity_distinct_cell(next_random(state) % 400 * UINT64CONST(0x1000003000000000), day);
+			in->cell = chs_activity_distinct_cell(next_random(state) % (crowded ? 4000 : 400) * UINT64CONST(0x1000003000000000), day);
 	}
 	return increments;
 }
@@ -229,7 +231,7 @@ random_increments(uint64_t *state, int n, int32 today)
 static Activity *
 random_activity(uint64_t *state)
 {
-	int			n = next_random(state) % (next_random(state) % 8 == 0 ? 600 : 20);
+	int			n = next_random(state) % (next_random(state) % 16 == 0 ? 800 : 20);
 	int32		today = (int32) (next_random(state) % 20000);
 	Increment  *increments = random_increments(state, n, today);
 
