@@ -21,6 +21,7 @@ SELECT chs_score(:customer) AS before \gset
 SELECT chs_attach('helpdesk.cases', customer => 'account', event_type => 'support_ticket', occurred_at => 'opened',
     event_data => $$jsonb_build_object('priority', urgency, 'satisfaction', stars,
                                        'resolution_time', extract(epoch FROM closed - opened)::bigint)$$) AS source \gset
+SELECT clock_timestamp() AS attached \gset
 SELECT count(*) AS cases FROM helpdesk.cases \gset
 INSERT INTO helpdesk.cases (account, opened, urgency, subject) VALUES (:customer, now() AT TIME ZONE 'UTC', 'urgent', 'nothing prints');
 INSERT INTO helpdesk.cases (account, opened, subject) VALUES (0, now() AT TIME ZONE 'UTC', 'of nobody');
@@ -32,4 +33,15 @@ SELECT $$SELECT chs_attach('helpdesk.cases', 'account', 'support_ticket', 'opene
 SELECT format('An urgent case inserted there: %s was %s, is %s', name, :'before', chs_score(customer_id))
 FROM chs.customers WHERE customer_id = :customer;
 SELECT 'A case of nobody is kept, and written down: ' || reason FROM chs.rejected_events WHERE source_id = :source ORDER BY rejected_id DESC LIMIT 1;
+
+-- Scores are right at once, from the raw events of both tables; until the worker has counted everyone anew each takes milliseconds.
+DO $$
+BEGIN
+    WHILE EXISTS (SELECT FROM chs.stale_health) AND clock_timestamp() < now() + interval '1 minute' LOOP
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+END
+$$;
+SELECT format('Seconds until the worker had counted everyone anew, from both tables: %s',
+              round(extract(epoch FROM clock_timestamp() - :'attached'), 1));
 \pset tuples_only off
