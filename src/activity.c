@@ -1,6 +1,6 @@
 /*
  * activity.c
- *	  The bytes of an activity, and how activities merge.
+ *	  The bytes of an activity: writing, reading, what they amount to in a window.
  *
  * Layout of the varlena, all integers little-endian or variable-length ("var":
  * seven bits a byte, least significant first; signed ones zigzag):
@@ -16,11 +16,19 @@
  *			var		days kept
  *			var		number of cells (of distinct values)
  *			var		first day (signed)
- *			cells of a count:	var days since the cell before, var n
- *			cells of a sum:		the same, then var total (signed; low bit set
- *								where it is in millionths, else in whole units)
+ *			counts and sums:
+ *				1		width of the gaps: so many bytes each, as the largest needs
+ *				1		width of the counts, 1 or more
+ *				1		of sums: width of the totals; high bit set where all are whole
+ *						units, else they are millionths
+ *				gaps	days between each cell and the one before it
+ *				counts	n of each cell, less 1
+ *				totals	of each cell (zigzag)
  *			distinct values:	8 hash, var days since the first day, var number
  *								of bytes that follow, a bit for each later day
+ *
+ * Numbers of a series have the same width, so that the days of a window are found
+ * and summed up where they lie: scores are made of views, without cells.
  *
  * A canonical activity has no cell that its day and the number of days kept
  * rule out, no empty series, and the shortest form of every number, so equal
@@ -33,20 +41,23 @@
  */
 #include "activity.h"
 
+#include <math.h>
+
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "common/int.h"
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "libpq/pqformat.h"
 #include "message.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #define ACTIVITY_FORMAT 1
 #define FLAG_OPEN 0x01
+#define WHOLE_UNITS 0x80		/* in the width of totals */
 
 struct Activity
 {
@@ -76,15 +87,12 @@ typedef struct OpenHeader
 #define MAX_DAY 110000000
 #define MAX_KEEP 4000
 #define MAX_SPAN (MAX_DAY - MIN_DAY)
-#define MAX_DISTINCT_SPAN 1000000	/* days, where there are many values */
 #define MAX_CELLS ((int) (MaxAllocSize / sizeof(Cell)))
-
-/* Two bits of a total's 128 are needed for its sign and its unit. */
-#define TOTAL_IN_RANGE(t) ((t) < (int128) 1 << 125 && (t) > -((int128) 1 << 125))
 
 /* What invalid bytes are a sign of: a client's mistake, or a damaged table. */
 static int	invalid_errcode = ERRCODE_DATA_CORRUPTED;
 
+static ActivityData *decode(const Activity *activity);
 pg_noreturn static void activity_corrupted(const char *what);
 
 static void
@@ -130,17 +138,6 @@ put_varint(Writer *w, uint64 v)
 }
 
 static inline void
-put_varint128(Writer *w, uint128 v)
-{
-	while (v >= 0x80)
-	{
-		*w->next++ = (char) ((uint8) v | 0x80);
-		v >>= 7;
-	}
-	*w->next++ = (char) v;
-}
-
-static inline void
 put_uint64(Writer *w, uint64 v)
 {
 #ifdef WORDS_BIGENDIAN
@@ -154,29 +151,6 @@ static inline uint64
 zigzag(int64 v)
 {
 	return ((uint64) v << 1) ^ (uint64) (v >> 63);
-}
-
-/* A total is whole units more often than not, which saves three bytes. */
-static void
-put_total(Writer *w, int128 total)
-{
-	bool		whole = total % 1000000 == 0;
-	int128		v = whole ? total / 1000000 : total;
-	uint128		z = ((uint128) v << 1) ^ (uint128) (v >> 127);
-
-	put_varint128(w, z << 1 | (whole ? 0 : 1));
-}
-
-static int32
-series_first_day(const Series *s)
-{
-	int32		first = PG_INT32_MAX;
-
-	if (s->kind != SERIES_DISTINCT)
-		return s->cells[0].day;
-	for (int i = 0; i < s->ncells; i++)
-		first = Min(first, s->cells[i].day + chs_activity_lowest_bit(s->cells[i].total));
-	return first;
 }
 
 /* Writes the cells of one value. */
@@ -241,10 +215,95 @@ series_nvalues(const Series *s)
 	return n;
 }
 
+/* How many bytes a number needs. */
+static int
+width_of(uint64 v)
+{
+	return v == 0 ? 0 : pg_leftmost_one_pos64(v) / 8 + 1;
+}
+
+static int
+width_of_total(uint128 v)
+{
+	return v >> 64 != 0 ? 8 + width_of((uint64) (v >> 64)) : width_of((uint64) v);
+}
+
+/* Writes the low bytes of a number; there must be room for all of it. */
+static inline void
+put_fixed(Writer *w, uint64 v, int width)
+{
+	put_uint64(w, v);
+	w->next += width - (int) sizeof(v);
+}
+
+static bool
+is_whole(int128 total)
+{
+	return (int64) total == total ? (int64) total % 1000000 == 0 : total % 1000000 == 0;
+}
+
+/* A total as it is written: whole units, more often than not, take fewer bytes. */
+static uint128
+zigzag_total(int128 total, bool whole)
+{
+	int128		v = whole ? total / 1000000 : total;
+
+	return ((uint128) v << 1) ^ (uint128) (v >> 127);
+}
+
+static void
+put_totals(Writer *w, const Series *s, bool whole, int width)
+{
+	for (int i = 0; i < s->ncells; i++)
+	{
+		uint128		z = zigzag_total(s->cells[i].total, whole);
+
+		put_fixed(w, (uint64) z, Min(width, 8));
+		if (width > 8)
+			put_fixed(w, (uint64) (z >> 64), width - 8);
+	}
+}
+
+static void
+put_run(Writer *w, const Series *s)
+{
+	uint64		gaps = 0;
+	uint64		counts = 0;
+	uint128		totals = 0;
+	bool		whole = true;
+	int			gap_width;
+	int			count_width;
+	int			total_width;
+
+	/* the bits of all together are as many as those of the largest */
+	for (int i = 0; i < s->ncells; i++)
+	{
+		gaps |= i > 0 ? s->cells[i].day - s->cells[i - 1].day - 1 : 0;
+		counts |= s->cells[i].n - 1;
+		whole = whole && is_whole(s->cells[i].total);
+	}
+	for (int i = 0; i < s->ncells && s->kind == SERIES_SUM; i++)
+		totals |= zigzag_total(s->cells[i].total, whole);
+	gap_width = width_of(gaps);
+	count_width = Max(width_of(counts), 1);
+	total_width = width_of_total(totals);
+	writer_reserve(w, 3 + (Size) s->ncells * (gap_width + count_width + total_width) + sizeof(uint64));
+	*w->next++ = (char) gap_width;
+	*w->next++ = (char) count_width;
+	if (s->kind == SERIES_SUM)
+		*w->next++ = (char) (total_width | (whole ? WHOLE_UNITS : 0));
+	for (int i = 1; i < s->ncells; i++)
+		put_fixed(w, s->cells[i].day - s->cells[i - 1].day - 1, gap_width);
+	for (int i = 0; i < s->ncells; i++)
+		put_fixed(w, s->cells[i].n - 1, count_width);
+	if (s->kind == SERIES_SUM)
+		put_totals(w, s, whole, total_width);
+}
+
 static void
 put_series(Writer *w, const Series *s)
 {
-	int32		first = series_first_day(s);
+	int32		first = chs_activity_first_day(s);
 
 	writer_reserve(w, 48);
 	put_uint64(w, s->id);
@@ -255,21 +314,7 @@ put_series(Writer *w, const Series *s)
 	if (s->kind == SERIES_DISTINCT)
 		put_distinct(w, s, first);
 	else
-	{
-		int32		day = first;
-
-		for (int i = 0; i < s->ncells; i++)
-		{
-			const Cell *c = &s->cells[i];
-
-			writer_reserve(w, 48);
-			put_varint(w, c->day - day);
-			put_varint(w, c->n);
-			if (s->kind == SERIES_SUM)
-				put_total(w, c->total);
-			day = c->day;
-		}
-	}
+		put_run(w, s);
 }
 
 /*
@@ -366,95 +411,271 @@ get_uint64(Reader *r)
 	return v;
 }
 
-/* Reads the rest of a total that does not fit into 56 bits. */
-static int128
-get_long_total(Reader *r, uint64 low)
+/* Reads the low bytes of a word. */
+static inline uint64
+get_word(const char *from, int width)
 {
-	uint128		v = low;
-	int			shift = 56;
-	uint8		b;
-	int128		total;
+	uint64		v;
 
-	do
-	{
-		b = get_byte(r);
-		if (shift > 126 || (shift == 126 && b > 3) || b == 0)
-			activity_corrupted("a total is malformed");
-		v |= (uint128) (b & 0x7f) << shift;
-		shift += 7;
-	} while (b & 0x80);
-
-	total = (int128) (v >> 2) ^ -(int128) (v >> 1 & 1);
-	if ((v & 1 ? total % 1000000 == 0 :
-		 __builtin_mul_overflow(total, (int128) 1000000, &total)) ||
-		!TOTAL_IN_RANGE(total))
-		activity_corrupted("a total is out of range");
-	return total;
-}
-
-/*
- * Stores a total by halves.  Left to the compiler it goes through memory by
- * halves and is read from there as a whole, for which the processor has to wait.
- */
-static inline void
-set_total(int128 *total, int128 value)
-{
-	uint64	   *halves = (uint64 *) total;
-
+	memcpy(&v, from, sizeof(v));
 #ifdef WORDS_BIGENDIAN
-	halves[0] = (uint64) (value >> 64);
-	halves[1] = (uint64) value;
-#else
-	halves[0] = (uint64) value;
-	halves[1] = (uint64) (value >> 64);
+	v = pg_bswap64(v);
 #endif
+	return v & (width < 8 ? ((uint64) 1 << width * 8) - 1 : ~(uint64) 0);
 }
 
-static inline void
-get_total(Reader *r, int128 *total)
+/* Reads a number of so many bytes, at most 8. */
+static inline uint64
+get_fixed(const char *from, const char *end, int width)
 {
 	uint64		v = 0;
 
-	for (int shift = 0; shift < 56; shift += 7)
-	{
-		uint8		b = get_byte(r);
-		int64		number;
+	/* reading a word is faster, and mostly more follows */
+	if (likely(end - from >= (ptrdiff_t) sizeof(v)))
+		return get_word(from, width);
+	for (int i = 0; i < width; i++)
+		v |= (uint64) (uint8) from[i] << i * 8;
+	return v;
+}
 
-		v |= (uint64) (b & 0x7f) << shift;
-		if (b & 0x80)
-			continue;
-		if (shift > 0 && b == 0)
-			activity_corrupted("a total is malformed");
-		number = (int64) (v >> 2) ^ -(int64) (v >> 1 & 1);
-		if ((v & 1) && number % 1000000 == 0)
+static inline int64
+unzigzag(uint64 z)
+{
+	return (int64) (z >> 1) ^ -(int64) (z & 1);
+}
+
+/* Days between a cell of a run and the next one. */
+static inline int64
+get_gap(const SeriesView *s, int i)
+{
+	return (int64) get_fixed(s->gaps + (Size) i * s->gap_width, s->end, s->gap_width) + 1;
+}
+
+static inline int64
+get_count(const SeriesView *s, int i)
+{
+	return (int64) get_fixed(s->counts + (Size) i * s->count_width, s->end, s->count_width) + 1;
+}
+
+/* A total in the unit of its series; such of 8 bytes and fewer need no more than a word. */
+static inline int64
+get_short_total(const SeriesView *s, int i)
+{
+	return unzigzag(get_fixed(s->totals + (Size) i * s->total_width, s->end, s->total_width));
+}
+
+static int128
+get_long_total(const SeriesView *s, int i)
+{
+	const char *from = s->totals + (Size) i * s->total_width;
+	uint128		z = (uint128) get_fixed(from + 8, s->end, s->total_width - 8) << 64 | get_fixed(from, s->end, 8);
+
+	return (int128) (z >> 1) ^ -(int128) (z & 1);
+}
+
+static inline int128
+get_total(const SeriesView *s, int i)
+{
+	return s->total_width <= 8 ? get_short_total(s, i) : get_long_total(s, i);
+}
+
+/* Checks what a run has that its widths alone do not keep in range. */
+static void
+check_run(const SeriesView *s)
+{
+	int64		day = s->first;
+
+	if (day + ((int64) (s->n - 1) << s->gap_width * 8) > MAX_DAY)
+		for (int i = 0; i < s->n - 1; i++)
+			if ((day += get_gap(s, i)) > MAX_DAY)
+				activity_corrupted("a day is out of range");
+	for (int i = 0; i < s->n && s->count_width == 8; i++)
+		if (get_count(s, i) < 1)
+			activity_corrupted("a count is out of range");
+	for (int i = 0; i < s->n && s->total_width > 8; i++)
+	{
+		int128		total;
+
+		if (__builtin_mul_overflow(get_long_total(s, i), (int128) s->unit, &total) || !TOTAL_IN_RANGE(total))
 			activity_corrupted("a total is out of range");
-		set_total(total, (int128) number * (v & 1 ? 1 : 1000000));
-		return;
 	}
-	*total = get_long_total(r, v);
 }
 
 static void
-get_run(Reader *r, Series *s, int32 first, int ncells)
+view_run(Reader *r, SeriesView *s)
 {
-	int64		day = first;
+	int64		size;
 
-	/* every cell is two bytes or more */
-	if (ncells > (r->end - r->next) / 2)
-		activity_corrupted("it ends too early");
-	s->cells = palloc0(ncells * sizeof(Cell));
-	s->ncells = ncells;
-	for (int i = 0; i < ncells; i++)
+	s->gap_width = get_byte(r);
+	s->count_width = get_byte(r);
+	s->total_width = 0;
+	s->unit = 1;
+	if (s->kind == SERIES_SUM)
 	{
-		Cell	   *c = &s->cells[i];
+		uint8		byte = get_byte(r);
 
-		day += get_number(r, i > 0, MAX_SPAN, "days are out of order");
-		if (day > MAX_DAY || (i == 0 && day != first))
-			activity_corrupted("a day is out of range");
-		c->day = (int32) day;
-		c->n = get_number(r, 1, PG_INT64_MAX, "a count is out of range");
-		if (s->kind == SERIES_SUM)
-			get_total(r, &c->total);
+		s->total_width = byte & ~WHOLE_UNITS;
+		s->unit = byte & WHOLE_UNITS ? 1000000 : 1;
+	}
+	if (s->gap_width > 4 || s->count_width < 1 || s->count_width > 8 || s->total_width > 16)
+		activity_corrupted("a width is out of range");
+	size = (int64) (s->n - 1) * s->gap_width + (int64) s->n * (s->count_width + s->total_width);
+	if (size > r->end - r->next)
+		activity_corrupted("it ends too early");
+	s->gaps = r->next;
+	s->counts = s->gaps + (Size) (s->n - 1) * s->gap_width;
+	s->totals = s->counts + (Size) s->n * s->count_width;
+	r->next += size;
+	check_run(s);
+}
+
+/* A distinct value: its first day, and bytes that have a bit for each later one. */
+typedef struct DistinctValue
+{
+	uint64		key;
+	int32		first;
+	int			nbytes;
+	const char *days;
+} DistinctValue;
+
+static inline void
+get_value(Reader *r, const SeriesView *s, DistinctValue *v)
+{
+	int64		first;
+
+	v->key = get_uint64(r);
+	first = s->first + get_number(r, 0, MAX_SPAN, "a day is out of range");
+	v->nbytes = get_number(r, 0, MAX_SPAN / 8, "a day is out of range");
+	v->days = r->next;
+	if (v->nbytes > r->end - r->next)
+		activity_corrupted("it ends too early");
+	if (v->nbytes > 0 && v->days[v->nbytes - 1] == 0)
+		activity_corrupted("days are malformed");
+	if (first + (int64) v->nbytes * 8 > MAX_DAY)
+		activity_corrupted("a day is out of range");
+	v->first = (int32) first;
+	r->next += v->nbytes;
+}
+
+static void
+view_distinct(Reader *r, SeriesView *s)
+{
+	DistinctValue v;
+	uint64		last_key = 0;
+	bool		has_first = false;
+
+	s->values = r->next;
+	for (int i = 0; i < s->n; i++)
+	{
+		get_value(r, s, &v);
+		if (i > 0 && v.key <= last_key)
+			activity_corrupted("distinct values are out of order");
+		last_key = v.key;
+		has_first |= v.first == s->first;
+	}
+	if (!has_first)
+		activity_corrupted("the first day is missing");
+}
+
+static void
+view_series(Reader *r, SeriesView *s)
+{
+	uint64		z;
+	int64		first;
+
+	s->id = get_uint64(r);
+	s->kind = get_byte(r);
+	if (s->kind < SERIES_COUNT || s->kind > SERIES_DISTINCT)
+		activity_corrupted("a series is of an unknown kind");
+	s->keep = get_number(r, 1, MAX_KEEP, "the number of days kept is out of range");
+	s->n = get_number(r, 1, MAX_CELLS / 4, "the number of cells is out of range");
+	z = get_varint(r);
+	first = unzigzag(z);
+	if (first < MIN_DAY || first > MAX_DAY)
+		activity_corrupted("a day is out of range");
+	s->first = (int32) first;
+	s->end = r->end;
+	if (s->kind == SERIES_DISTINCT)
+		view_distinct(r, s);
+	else
+		view_run(r, s);
+}
+
+static ActivityView *
+view_body(const char *body, Size size, int nseries, int32 day)
+{
+	ActivityView *view = palloc(sizeof(ActivityView));
+	Reader		r = {body, body + size};
+
+	/* every series is fourteen bytes or more */
+	if (nseries > (r.end - r.next) / 14)
+		activity_corrupted("it ends too early");
+	view->day = day;
+	view->nseries = nseries;
+	view->series = palloc(Max(nseries, 1) * sizeof(SeriesView));
+	for (int i = 0; i < nseries; i++)
+	{
+		view_series(&r, &view->series[i]);
+		if (i > 0 && view->series[i].id <= view->series[i - 1].id)
+			activity_corrupted("series are out of order");
+	}
+	if (r.next != r.end)
+		activity_corrupted("it has bytes to spare");
+	return view;
+}
+
+/* Checks the header. */
+static void
+check_header(const Activity *activity)
+{
+	if (VARSIZE(activity) < HEADER_SIZE)
+		activity_corrupted("it ends too early");
+	if (activity->format != ACTIVITY_FORMAT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("chs_activity of unknown format %d", activity->format),
+				 errhint("It was written by a newer version of chs.")));
+	if (activity->day != DAY_NEVER && (activity->day < MIN_DAY || activity->day > MAX_DAY))
+		activity_corrupted("its day is out of range");
+	if (activity->flags != 0 && activity->flags != FLAG_OPEN)
+		activity_corrupted("a flag is unknown");
+}
+
+/*
+ * chs_activity_view returns what an activity holds as it lies in its bytes, which it
+ * refers to, in the current memory context.  It trusts no byte, since the value may
+ * come from anywhere; whatever reads the view can.
+ */
+ActivityView *
+chs_activity_view(const Activity *activity)
+{
+	invalid_errcode = ERRCODE_DATA_CORRUPTED;
+	check_header(activity);
+	if (activity->flags == FLAG_OPEN)
+		return chs_activity_view_of(decode(activity));
+	return view_body((const char *) activity + HEADER_SIZE, VARSIZE(activity) - HEADER_SIZE,
+					 activity->nseries, activity->day);
+}
+
+/* chs_activity_view_of returns the view of an activity in memory. */
+ActivityView *
+chs_activity_view_of(const ActivityData *data)
+{
+	return chs_activity_view(chs_activity_encode(data));
+}
+
+static void
+cells_of_run(const SeriesView *v, Series *s)
+{
+	int64		day = v->first;
+
+	s->cells = palloc(v->n * sizeof(Cell));
+	s->ncells = v->n;
+	for (int i = 0; i < v->n; i++)
+	{
+		if (i > 0)
+			day += get_gap(v, i - 1);
+		s->cells[i] = (Cell) {.day = (int32) day,.n = get_count(v, i),.total = get_total(v, i) * v->unit};
 	}
 }
 
@@ -478,112 +699,58 @@ add_days(Series *s, int first_cell, uint64 key, int64 day, uint64 days)
 		s->cells[s->ncells++] = (Cell) {.key = key,.day = block + DISTINCT_BLOCK,.total = (int128) high};
 }
 
-/* Reads so many bytes of days, at most 8, from an offset on. */
-static inline uint64
-get_days(const Reader *r, int offset, int nbytes)
-{
-	const char *from = r->next + offset;
-	uint64		days = 0;
-
-	/* mostly more follows, and reading all of a word is faster */
-	memcpy(&days, from, r->end - from >= 8 ? 8 : nbytes);
-#ifdef WORDS_BIGENDIAN
-	days = pg_bswap64(days);
-#endif
-	return nbytes < 8 ? days & (((uint64) 1 << nbytes * 8) - 1) : days;
-}
-
 static void
-get_distinct(Reader *r, Series *s, int32 first, int nvalues)
+cells_of_distinct(const SeriesView *v, Series *s)
 {
-	int64		capacity = nvalues * (int64) 2;
-	bool		has_first = false;
+	Reader		r = {v->values, v->end};
+	int64		capacity = v->n * (int64) 2;
 
-	/* every value is ten bytes or more */
-	if (nvalues > (r->end - r->next) / 10)
-		activity_corrupted("it ends too early");
 	s->cells = palloc(capacity * sizeof(Cell));
 	s->ncells = 0;
-	for (int i = 0; i < nvalues; i++)
+	for (int i = 0; i < v->n; i++)
 	{
-		uint64		key = get_uint64(r);
-		int64		day = first + get_number(r, 0, MAX_SPAN, "a day is out of range");
-		int			nbytes = get_number(r, 0, MAX_SPAN / 8, "a day is out of range");
+		DistinctValue value;
 		int			first_cell = s->ncells;
 
-		if (s->ncells > 0 && key <= s->cells[s->ncells - 1].key)
-			activity_corrupted("distinct values are out of order");
-		if (nbytes > r->end - r->next)
-			activity_corrupted("it ends too early");
-		if (nbytes > 0 && r->next[nbytes - 1] == 0)
-			activity_corrupted("days are malformed");
-		if (day + (int64) nbytes * 8 > MAX_DAY)
-			activity_corrupted("a day is out of range");
-		if (s->ncells + nbytes * 8 / DISTINCT_BLOCK + 3 > capacity)
+		get_value(&r, v, &value);
+		if (s->ncells + value.nbytes * 8 / DISTINCT_BLOCK + 3 > capacity)
 		{
-			capacity = Max(capacity * 2, s->ncells + nbytes * 8 / DISTINCT_BLOCK + 3);
+			capacity = Max(capacity * 2, s->ncells + value.nbytes * 8 / DISTINCT_BLOCK + 3);
 			if (capacity > MAX_CELLS)
 				activity_corrupted("the number of cells is out of range");
 			s->cells = repalloc(s->cells, capacity * sizeof(Cell));
 		}
-		has_first |= day == first;
-		add_days(s, first_cell, key, day, 1);
-		for (int byte = 0; byte < nbytes; byte += 8)
-		{
-			uint64		days = get_days(r, byte, Min(nbytes - byte, 8));
-
-			add_days(s, first_cell, key, day + 1 + byte * 8, days);
-		}
-		r->next += nbytes;
+		add_days(s, first_cell, value.key, value.first, 1);
+		for (int byte = 0; byte < value.nbytes; byte += 8)
+			add_days(s, first_cell, value.key, (int64) value.first + 1 + byte * 8,
+					 get_fixed(value.days + byte, v->end, Min(value.nbytes - byte, 8)));
 	}
-	if (!has_first)
-		activity_corrupted("the first day is missing");
 }
 
-static void
-get_series(Reader *r, Series *s)
-{
-	int			ncells;
-	uint64		z;
-	int64		first;
-
-	s->id = get_uint64(r);
-	s->kind = get_byte(r);
-	if (s->kind < SERIES_COUNT || s->kind > SERIES_DISTINCT)
-		activity_corrupted("a series is of an unknown kind");
-	s->keep = get_number(r, 1, MAX_KEEP, "the number of days kept is out of range");
-	ncells = get_number(r, 1, MAX_CELLS / 4, "the number of cells is out of range");
-	z = get_varint(r);
-	first = (int64) (z >> 1) ^ -(int64) (z & 1);
-	if (first < MIN_DAY || first > MAX_DAY)
-		activity_corrupted("a day is out of range");
-	if (s->kind == SERIES_DISTINCT)
-		get_distinct(r, s, (int32) first, ncells);
-	else
-		get_run(r, s, (int32) first, ncells);
-}
-
+/* Copies what a view shows. */
 static ActivityData *
-decode_body(const char *body, Size size, int nseries, int32 day)
+cells_of(const ActivityView *view)
 {
 	ActivityData *data = palloc(sizeof(ActivityData));
-	Reader		r = {body, body + size};
 
-	data->day = day;
-	data->nseries = nseries;
-	data->series = palloc(Max(nseries, 1) * sizeof(Series));
-	for (int i = 0; i < nseries; i++)
+	data->day = view->day;
+	data->nseries = view->nseries;
+	data->series = palloc(Max(view->nseries, 1) * sizeof(Series));
+	for (int i = 0; i < view->nseries; i++)
 	{
-		get_series(&r, &data->series[i]);
-		if (i > 0 && data->series[i].id <= data->series[i - 1].id)
-			activity_corrupted("series are out of order");
+		const SeriesView *v = &view->series[i];
+		Series	   *s = &data->series[i];
+
+		s->id = v->id;
+		s->kind = v->kind;
+		s->keep = v->keep;
+		if (v->kind == SERIES_DISTINCT)
+			cells_of_distinct(v, s);
+		else
+			cells_of_run(v, s);
 	}
-	if (r.next != r.end)
-		activity_corrupted("it has bytes to spare");
 	return data;
 }
-
-static int	compare_increments(const void *a, const void *b);
 
 /* Reads the tail of an open activity, which is in order when it has been read. */
 static ActivityData *
@@ -592,7 +759,7 @@ decode_tail(const char *bytes, uint32 n, int32 day)
 	Increment  *tail = palloc_extended((Size) n * sizeof(Increment), MCXT_ALLOC_HUGE);
 
 	memcpy(tail, bytes, (Size) n * sizeof(Increment));
-	qsort(tail, n, sizeof(Increment), compare_increments);
+	qsort(tail, n, sizeof(Increment), chs_activity_compare_increments);
 	for (uint32 i = 0; i < n; i++)
 	{
 		const Increment *in = &tail[i];
@@ -623,33 +790,25 @@ decode(const Activity *activity)
 	OpenHeader	open;
 	ActivityData *body;
 
-	if (size < HEADER_SIZE)
-		activity_corrupted("it ends too early");
-	if (activity->format != ACTIVITY_FORMAT)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("chs_activity of unknown format %d", activity->format),
-				 errhint("It was written by a newer version of chs.")));
-	if (activity->day != DAY_NEVER && (activity->day < MIN_DAY || activity->day > MAX_DAY))
-		activity_corrupted("its day is out of range");
-	if (activity->flags == 0)
-		return decode_body((const char *) activity + HEADER_SIZE, size - HEADER_SIZE,
-						   activity->nseries, activity->day);
-	if (activity->flags != FLAG_OPEN || size < OPEN_SIZE(0, 0))
-		activity_corrupted("a flag is unknown");
+	check_header(activity);
+	if (activity->flags != FLAG_OPEN)
+		return cells_of(view_body((const char *) activity + HEADER_SIZE, size - HEADER_SIZE,
+								  activity->nseries, activity->day));
+	if (size < OPEN_SIZE(0, 0))
+		activity_corrupted("its size is wrong");
 
 	memcpy(&open, (const char *) activity + HEADER_SIZE, sizeof(open));
 	if (open.ntail > open.captail || size != OPEN_SIZE(open.body, open.captail))
 		activity_corrupted("its size is wrong");
-	body = decode_body(OPEN_BODY(activity), open.body, activity->nseries, activity->day);
+	body = cells_of(view_body(OPEN_BODY(activity), open.body, activity->nseries, activity->day));
 	if (open.ntail == 0)
 		return body;
 	return chs_activity_merge_two(body, decode_tail(OPEN_BODY(activity) + open.body, open.ntail, activity->day));
 }
 
 /*
- * chs_activity_decode returns what an activity holds, in the current memory
- * context.  It trusts no byte, since the value may come from anywhere.
+ * chs_activity_decode returns what an activity holds as cells, in the current memory
+ * context.  It trusts no byte either.
  */
 ActivityData *
 chs_activity_decode(const Activity *activity)
@@ -659,20 +818,20 @@ chs_activity_decode(const Activity *activity)
 }
 
 /*
- * chs_activity_try_decode does the same with what comes from a table; where that
- * is damaged it returns NULL and what is wrong.
+ * chs_activity_try_view returns the view of what comes from a table; where that is
+ * damaged it returns NULL and what is wrong.
  */
-ActivityData *
-chs_activity_try_decode(const Activity *activity, char **damage)
+ActivityView *
+chs_activity_try_view(const Activity *activity, char **damage)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	ActivityData *volatile data = NULL;
+	ActivityView *volatile view = NULL;
 
 	*damage = NULL;
 	/* reading bytes holds nothing but memory, so that no subtransaction is needed */
 	PG_TRY();
 	{
-		data = chs_activity_decode(activity);
+		view = chs_activity_view(activity);
 	}
 	PG_CATCH();
 	{
@@ -686,275 +845,175 @@ chs_activity_try_decode(const Activity *activity, char **damage)
 		*damage = error->message;
 	}
 	PG_END_TRY();
-	return data;
+	return view;
 }
 
-/* ---------------------------------------------------------------- merging */
+/* ------------------------------------------------------------- windows */
 
-static int
-compare_cells(const void *a, const void *b)
+/* Of totals of so many bytes not even as many as there can be sum to more than an int64. */
+#define SHORT_TOTAL 5
+
+/* Adds up numbers of the same width, at most 8. */
+static inline int64
+sum_fixed(const char *from, const char *end, int width, int n, bool zigzag)
 {
-	const Cell *x = a;
-	const Cell *y = b;
+	int64		sum = 0;
 
-	if (x->key != y->key)
-		return x->key < y->key ? -1 : 1;
-	return (x->day > y->day) - (x->day < y->day);
+	for (; n > 0 && end - from >= (ptrdiff_t) sizeof(uint64); n--, from += width)
+		sum += zigzag ? unzigzag(get_word(from, width)) : (int64) get_word(from, width);
+	for (; n > 0; n--, from += width)
+		sum += zigzag ? unzigzag(get_fixed(from, end, width)) : (int64) get_fixed(from, end, width);
+	return sum;
 }
 
-static void
-add_cell(Cell *to, const Cell *from, SeriesKind kind)
+static int128
+sum_totals(const SeriesView *s, int start, int end)
 {
-	if (kind == SERIES_DISTINCT)
-	{
-		to->total |= from->total;
-		return;
-	}
-	if (pg_add_s64_overflow(to->n, from->n, &to->n) ||
-		__builtin_add_overflow(to->total, from->total, &to->total) ||
-		!TOTAL_IN_RANGE(to->total))
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("a total of an activity is out of range")));
-}
+	int128		sum = 0;
 
-/* Keeps the values with the smallest hashes of each day, see MAX_DISTINCT_PER_DAY. */
-static void
-series_cap_distinct(Series *s)
-{
-	int32		first;
-	int32		last = PG_INT32_MIN;
-	int		   *seen;
-	int			kept = 0;
-
-	if (s->kind != SERIES_DISTINCT || s->ncells <= MAX_DISTINCT_PER_DAY + 1)
-		return;
-	first = series_first_day(s);
-	for (int i = 0; i < s->ncells; i++)
-		last = Max(last, s->cells[i].day + DISTINCT_BLOCK - 1);
-	if ((int64) last - first > MAX_DISTINCT_SPAN)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("an activity cannot hold distinct values of more than %d days", MAX_DISTINCT_SPAN)));
-	seen = palloc0(((Size) last - first + 1) * sizeof(int));
-	/* cells ascend by hash, so the first ones of a day are the ones to keep */
-	for (int i = 0; i < s->ncells; i++)
-	{
-		Cell	   *c = &s->cells[i];
-		uint128		days = c->total;
-
-		for (uint128 rest = days; rest != 0; rest &= rest - 1)
-		{
-			int			bit = chs_activity_lowest_bit(rest);
-
-			if (seen[c->day + bit - first]++ > MAX_DISTINCT_PER_DAY)
-				days &= ~((uint128) 1 << bit);
-		}
-		if (days == 0)
-			continue;
-		s->cells[kept] = *c;
-		s->cells[kept++].total = days;
-	}
-	s->ncells = kept;
-	pfree(seen);
-}
-
-/* Drops the days up to the given one less what is kept. */
-static void
-series_prune(Series *s, int32 day)
-{
-	int64		gone = (int64) day - s->keep;
-	int			kept = 0;
-
-	if (day == DAY_NEVER)
-		return;
-	for (int i = 0; i < s->ncells; i++)
-	{
-		Cell		c = s->cells[i];
-
-		if (s->kind == SERIES_DISTINCT && c.day <= gone)
-		{
-			if (gone - c.day + 1 >= DISTINCT_BLOCK)
-				continue;
-			c.total &= ~(((uint128) 1 << (gone - c.day + 1)) - 1);
-			if (c.total == 0)
-				continue;
-		}
-		else if (c.day <= gone)
-			continue;
-		s->cells[kept++] = c;
-	}
-	s->ncells = kept;
-}
-
-/*
- * chs_activity_prune_to drops what no window reaches from the given day on.
- * An activity that was pruned as of a later day stays as it is.
- */
-void
-chs_activity_prune_to(ActivityData *data, int32 day)
-{
-	if (day <= data->day)
-		return;
-	data->day = day;
-	for (int i = 0; i < data->nseries; i++)
-		series_prune(&data->series[i], day);
+	for (int i = start; i < end; i++)
+		sum += get_total(s, i);
+	return sum;
 }
 
 static void
-merge_series(Series *to, const Series *a, const Series *b)
+total_run(const SeriesView *s, int32 from, int32 to, WindowTotal *w)
 {
-	int			i = 0;
-	int			j = 0;
-	int			n = 0;
+	int			start = 0;
+	int			end;
 
-	if (a->kind != b->kind)
-		activity_corrupted("a series is of two kinds");
-	*to = *a;
-	to->keep = Max(a->keep, b->keep);
-	to->cells = palloc_extended(((Size) a->ncells + b->ncells) * sizeof(Cell), MCXT_ALLOC_HUGE);
-	while (i < a->ncells || j < b->ncells)
+	if (s->gap_width == 0)
 	{
-		int			order = i >= a->ncells ? 1 : j >= b->ncells ? -1 :
-			compare_cells(&a->cells[i], &b->cells[j]);
-
-		to->cells[n] = order <= 0 ? a->cells[i++] : b->cells[j];
-		if (order >= 0)
-		{
-			if (order == 0)
-				add_cell(&to->cells[n], &b->cells[j], to->kind);
-			j++;
-		}
-		n++;
+		/* a cell for every day */
+		start = (int) Min(Max((int64) from - s->first, 0), s->n);
+		end = (int) Min(Max((int64) to - s->first + 1, start), s->n);
+		w->last = s->first + end - 1;
 	}
-	to->ncells = n;
-	series_cap_distinct(to);
+	else
+	{
+		int64		day = s->first;
+
+		while (start < s->n && day < from)
+			day += get_gap(s, start++);
+		for (end = start; end < s->n && day <= to; end++)
+		{
+			w->last = (int32) day;
+			day += get_gap(s, end);
+		}
+	}
+	w->days = end - start;
+	w->n = w->days + sum_fixed(s->counts + (Size) start * s->count_width, s->end, s->count_width, w->days, false);
+	if (s->total_width <= SHORT_TOTAL)
+		w->total = sum_fixed(s->totals + (Size) start * s->total_width, s->end, s->total_width, w->days, true);
+	else
+		w->total = sum_totals(s, start, end);
+	w->total *= s->unit;
+}
+
+/* Those of 64 days, from the given one on, that lie in a window. */
+static inline uint64
+days_in_window(uint64 days, int64 first, int32 from, int32 to)
+{
+	if (first + 63 < from || first > to)
+		return 0;
+	if (first < from)
+		days &= ~(uint64) 0 << (from - first);
+	if (first + 63 > to)
+		days &= ((uint64) 2 << (to - first)) - 1;
+	return days;
+}
+
+/* The same of a distinct value, whose days are in words: the first day, and 64 each. */
+static inline uint64
+value_in_window(const SeriesView *s, const DistinctValue *v, int word, int32 from, int32 to)
+{
+	int			byte = (word - 1) * 8;
+
+	if (word == 0)
+		return days_in_window(1, v->first, from, to);
+	return days_in_window(get_fixed(v->days + byte, s->end, Min(v->nbytes - byte, 8)),
+						  (int64) v->first + 1 + byte * 8, from, to);
+}
+
+#define VALUE_WORDS(v) (1 + ((v)->nbytes + 7) / 8)
+
+/*
+ * Finds theta, the hash below which the distinct values of a window are complete;
+ * false where all are.  A day that has more values than are kept has all of those
+ * below its largest hash kept; theta is the smallest such hash.
+ */
+static bool
+find_theta(const SeriesView *s, int32 from, int32 to, uint64 *theta)
+{
+	Reader		r = {s->values, s->end};
+	DistinctValue v;
+	int		   *per_day;
+
+	if (s->n <= MAX_DISTINCT_PER_DAY)
+		return false;
+	per_day = palloc0((to - from + 1) * sizeof(int));
+	/* hashes ascend */
+	for (int i = 0; i < s->n; i++)
+	{
+		get_value(&r, s, &v);
+		*theta = v.key;
+		for (int word = 0; word < VALUE_WORDS(&v); word++)
+		{
+			int64		first = word == 0 ? v.first : (int64) v.first + 1 + (word - 1) * 64;
+
+			for (uint64 days = value_in_window(s, &v, word, from, to); days != 0; days &= days - 1)
+				if (++per_day[first + pg_rightmost_one_pos64(days) - from] > MAX_DISTINCT_PER_DAY)
+				{
+					pfree(per_day);
+					return true;
+				}
+		}
+	}
+	pfree(per_day);
+	return false;
 }
 
 /*
- * chs_activity_merge_two returns the activity of the events of both, in the
- * current memory context; the inputs stay as they are, but may share cells
- * with the result.
+ * Counts the distinct values of a window, or, where not all were kept, estimates
+ * them from the share of all hashes that lies below theta.
  */
-ActivityData *
-chs_activity_merge_two(const ActivityData *a, const ActivityData *b)
+static void
+count_distinct(const SeriesView *s, int32 from, int32 to, WindowTotal *w)
 {
-	ActivityData *to = palloc(sizeof(ActivityData));
-	int			i = 0;
-	int			j = 0;
+	Reader		r = {s->values, s->end};
+	DistinctValue v;
+	uint64		theta = 0;
+	int64		values = 0;
+	int64		below = 0;
 
-	to->day = Max(a->day, b->day);
-	to->series = palloc(Max(a->nseries + b->nseries, 1) * sizeof(Series));
-	to->nseries = 0;
-	while (i < a->nseries || j < b->nseries)
+	w->estimated = find_theta(s, from, to, &theta);
+	for (int i = 0; i < s->n; i++)
 	{
-		Series	   *s = &to->series[to->nseries++];
-		int32		pruned = DAY_NEVER;
+		int64		days = 0;
 
-		if (j >= b->nseries || (i < a->nseries && a->series[i].id < b->series[j].id))
-			pruned = a->day, *s = a->series[i++];
-		else if (i >= a->nseries || b->series[j].id < a->series[i].id)
-			pruned = b->day, *s = b->series[j++];
-		else
-			merge_series(s, &a->series[i++], &b->series[j++]);
-		/* only a side that was pruned less can hold something that must go */
-		if (pruned != to->day && to->day != DAY_NEVER)
-		{
-			Cell	   *own = palloc_extended(Max(s->ncells, 1) * sizeof(Cell), MCXT_ALLOC_HUGE);
-
-			memcpy(own, s->cells, s->ncells * sizeof(Cell));
-			s->cells = own;
-			series_prune(s, to->day);
-		}
+		get_value(&r, s, &v);
+		for (int word = 0; word < VALUE_WORDS(&v); word++)
+			days += pg_popcount64(value_in_window(s, &v, word, from, to));
+		w->n += days;
+		values += days > 0;
+		below += days > 0 && v.key < theta;
 	}
-	return to;
+	w->distinct = values;
+	if (w->estimated)
+		w->distinct = Max(w->distinct, rint(below * (18446744073709551616.0 / theta)));
 }
 
-/*
- * chs_activity_merge_many merges n activities, one or more, in pairs of like
- * size, so that the work grows with n log n.  The array is used up.
- */
-ActivityData *
-chs_activity_merge_many(ActivityData **inputs, int n)
+/* chs_activity_window returns what a series amounts to from one day to another. */
+WindowTotal
+chs_activity_window(const SeriesView *series, int32 from, int32 to)
 {
-	while (n > 1)
-	{
-		int			half = 0;
+	WindowTotal w = {.last = DAY_NEVER};
 
-		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i + 1 < n; i += 2)
-			inputs[half++] = chs_activity_merge_two(inputs[i], inputs[i + 1]);
-		if (n % 2 == 1)
-			inputs[half++] = inputs[n - 1];
-		n = half;
-	}
-	return inputs[0];
-}
-
-/* chs_activity_empty returns an activity of no events. */
-ActivityData *
-chs_activity_empty(int32 day)
-{
-	ActivityData *data = palloc0(sizeof(ActivityData));
-
-	data->day = day;
-	return data;
-}
-
-static int
-compare_increments(const void *a, const void *b)
-{
-	const Increment *x = a;
-	const Increment *y = b;
-
-	if (x->series_id != y->series_id)
-		return x->series_id < y->series_id ? -1 : 1;
-	return compare_cells(&x->cell, &y->cell);
-}
-
-/*
- * chs_activity_from_increments returns the activity of n increments in any
- * order, pruned as of the day.  Sorts the array.
- */
-ActivityData *
-chs_activity_from_increments(Increment *increments, int n, int32 day)
-{
-	ActivityData *data = chs_activity_empty(day);
-	Cell	   *cells = palloc_extended(Max(n, 1) * sizeof(Cell), MCXT_ALLOC_HUGE);
-	int			capacity = 0;
-	Series	   *s = NULL;
-
-	qsort(increments, n, sizeof(Increment), compare_increments);
-	for (int i = 0; i < n; i++)
-	{
-		Increment  *in = &increments[i];
-
-		if (s == NULL || s->id != in->series_id)
-		{
-			if (data->nseries == capacity)
-			{
-				capacity = Max(capacity * 2, 8);
-				data->series = data->series == NULL ?
-					palloc(capacity * sizeof(Series)) :
-					repalloc(data->series, capacity * sizeof(Series));
-			}
-			s = &data->series[data->nseries++];
-			*s = (Series) {.id = in->series_id,.kind = in->kind,.keep = in->keep,.cells = cells};
-		}
-		if (s->ncells > 0 && compare_cells(&s->cells[s->ncells - 1], &in->cell) == 0)
-			add_cell(&s->cells[s->ncells - 1], &in->cell, s->kind);
-		else
-		{
-			s->cells[s->ncells++] = in->cell;
-			cells++;
-		}
-	}
-	for (int i = 0; i < data->nseries; i++)
-	{
-		series_prune(&data->series[i], day);
-		series_cap_distinct(&data->series[i]);
-	}
-	return data;
+	if (series->kind == SERIES_DISTINCT)
+		count_distinct(series, from, to, &w);
+	else
+		total_run(series, from, to, &w);
+	return w;
 }
 
 /* ---------------------------------------------------- the aggregate's state */
@@ -1044,8 +1103,8 @@ activity_from_bytes(const char *bytes, Size size, int sqlerrcode)
 	/* what it could not have kept makes it another one */
 	for (int i = 0; i < data->nseries; i++)
 	{
-		series_prune(&data->series[i], data->day);
-		series_cap_distinct(&data->series[i]);
+		chs_activity_prune_series(&data->series[i], data->day);
+		chs_activity_cap_distinct(&data->series[i]);
 	}
 	canonical = chs_activity_encode(data);
 	if (VARSIZE(canonical) != VARSIZE(activity) ||

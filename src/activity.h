@@ -6,8 +6,9 @@
  * type (a count, a sum or distinct values) and consists of cells, one per UTC
  * day, or per distinct value and block of days.  Days count from 2000-01-01.
  *
- * In memory it is an ActivityData; in tables and between processes a flat
- * varlena, Activity, whose bytes only activity.c knows.
+ * In tables and between processes it is a flat varlena, Activity, whose bytes only
+ * activity.c knows.  To be scored it is looked at where it lies, by an ActivityView;
+ * to be merged it is an ActivityData.
  */
 #ifndef CHS_ACTIVITY_H
 #define CHS_ACTIVITY_H
@@ -41,6 +42,9 @@ typedef struct Cell
 	int128		total;			/* sum in millionths; a bit per day where distinct; else 0 */
 	int32		day;			/* the first of a block where distinct */
 } Cell;
+
+/* Two bits of a total's 128 are needed for its sign and its unit. */
+#define TOTAL_IN_RANGE(t) ((t) < (int128) 1 << 125 && (t) > -((int128) 1 << 125))
 
 /* A cell of distinct values covers so many days, from a multiple of it on. */
 #define DISTINCT_BLOCK 128
@@ -82,6 +86,43 @@ typedef struct ActivityData
 
 typedef struct Activity Activity;
 
+/* A series as it lies in the bytes of an activity, where only activity.c reads it. */
+typedef struct SeriesView
+{
+	uint64		id;
+	SeriesKind	kind;
+	int			keep;			/* days that are kept */
+	int			n;				/* cells; or distinct values */
+	int32		first;			/* day */
+	int			gap_width;		/* bytes of a number */
+	int			count_width;
+	int			total_width;
+	int			unit;			/* of totals, in millionths */
+	const char *gaps;
+	const char *counts;
+	const char *totals;
+	const char *values;			/* distinct ones */
+	const char *end;			/* of all bytes that may be read */
+} SeriesView;
+
+typedef struct ActivityView
+{
+	int32		day;			/* as of which it was pruned, or DAY_NEVER */
+	int			nseries;
+	SeriesView *series;			/* ascending by id */
+} ActivityView;
+
+/* What a series amounts to in a window. */
+typedef struct WindowTotal
+{
+	int64		n;				/* events or values; days of values where distinct */
+	int128		total;			/* sum in millionths */
+	int			days;			/* with any, but for distinct */
+	int32		last;			/* day of the last one, if there are days */
+	double		distinct;
+	bool		estimated;
+} WindowTotal;
+
 #define DatumGetActivity(d) ((Activity *) PG_DETOAST_DATUM(d))
 #define PG_GETARG_ACTIVITY(n) DatumGetActivity(PG_GETARG_DATUM(n))
 
@@ -95,14 +136,23 @@ typedef struct Increment
 	Cell		cell;
 } Increment;
 
+extern ActivityView *chs_activity_view(const Activity *activity);
+extern ActivityView *chs_activity_try_view(const Activity *activity, char **damage);
+extern ActivityView *chs_activity_view_of(const ActivityData *data);
+extern WindowTotal chs_activity_window(const SeriesView *series, int32 from, int32 to);
 extern ActivityData *chs_activity_decode(const Activity *activity);
-extern ActivityData *chs_activity_try_decode(const Activity *activity, char **damage);
 extern Activity *chs_activity_encode(const ActivityData *data);
+
+/* In activity_merge.c. */
 extern ActivityData *chs_activity_empty(int32 day);
 extern ActivityData *chs_activity_from_increments(Increment *increments, int n, int32 day);
+extern int	chs_activity_compare_increments(const void *a, const void *b);
 extern ActivityData *chs_activity_merge_two(const ActivityData *a, const ActivityData *b);
 extern ActivityData *chs_activity_merge_many(ActivityData **inputs, int n);
 extern void chs_activity_prune_to(ActivityData *data, int32 day);
+extern void chs_activity_prune_series(Series *s, int32 day);
+extern void chs_activity_cap_distinct(Series *s);
+extern int32 chs_activity_first_day(const Series *s);
 
 /* The state of the aggregate: an activity that increments can be added to. */
 extern Activity *chs_activity_open_state(void);

@@ -305,23 +305,33 @@ chs_customer_lock_one(int64 customer_id, bool wait, Snapshot snapshot, Customer 
 StoredActivity
 chs_customer_read_activity(HeapTuple row, TupleDesc desc)
 {
-	StoredActivity stored = {.row = row};
+	static const ActivityView no_events = {.day = DAY_NEVER};
+	StoredActivity stored = {.row = row,.view = &no_events};
 
 	if (row != NULL)
 	{
 		bool		isnull;
 
-		stored.activity = chs_activity_try_decode(DatumGetActivity(heap_getattr(row, ACTIVITY_ACTIVITY, desc, &isnull)),
-												  &stored.damage);
+		stored.activity = DatumGetActivity(heap_getattr(row, ACTIVITY_ACTIVITY, desc, &isnull));
+		stored.view = chs_activity_try_view(stored.activity, &stored.damage);
 		stored.series_version = DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION, desc, &isnull));
 		stored.folded_to = DatumGetFullTransactionId(heap_getattr(row, ACTIVITY_FOLDED_TO, desc, &isnull));
 	}
 	/* whoever needs it makes it again from the raw events, as one of an earlier version */
 	if (stored.damage != NULL)
+	{
 		stored.series_version = 0;
-	if (stored.activity == NULL)
-		stored.activity = chs_activity_empty(DAY_NEVER);
+		stored.activity = NULL;
+		stored.view = &no_events;
+	}
 	return stored;
+}
+
+/* chs_customer_decode returns a copy of a stored activity that can be merged and changed. */
+ActivityData *
+chs_customer_decode(const StoredActivity *stored)
+{
+	return stored->activity == NULL ? chs_activity_empty(DAY_NEVER) : chs_activity_decode(stored->activity);
 }
 
 /* chs_customer_stored finds the row of chs.activity, and reads it. */

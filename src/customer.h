@@ -33,7 +33,8 @@ typedef struct Customer
 typedef struct StoredActivity
 {
 	HeapTuple	row;			/* NULL where there is none */
-	ActivityData *activity;		/* empty where there is none */
+	const Activity *activity;	/* NULL where there is none, or it is damaged */
+	const ActivityView *view;	/* of it, or of no events */
 	char	   *damage;			/* what is wrong with it, or NULL; it is not current then */
 	int			series_version;
 	FullTransactionId folded_to;
@@ -47,9 +48,9 @@ extern bool chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *cu
 extern bool chs_customer_row_is_seen(TransactionId xmin, Snapshot snapshot);
 extern void chs_customer_find_as_caller(int64 customer_id, Customer *customer);
 extern const Live *chs_customer_version(const Live *live, int32 as_of_day);
-extern ActivityData *chs_customer_from_past(const Customer *customer, const Live *live, const Live *version,
+extern ActivityView *chs_customer_from_past(const Customer *customer, const Live *live, const Live *version,
 											const Scorecard *scorecard, int32 as_of_day);
-extern ActivityData *chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
+extern const ActivityView *chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
 										   const Scorecard *scorecard, int32 as_of_day);
 
 /* chs.customers, open to lock some of them. */
@@ -80,6 +81,7 @@ extern void chs_customer_close(CustomerTable *table);
 extern CustomerLock chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
 extern CustomerLock chs_customer_lock_one(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
 extern StoredActivity chs_customer_read_activity(HeapTuple row, TupleDesc desc);
+extern ActivityData *chs_customer_decode(const StoredActivity *stored);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,
 											  int32 as_of_day, int32 last_day);

@@ -31,7 +31,7 @@ typedef struct Comparison
 
 /* Scores the customer as of a day. */
 static Score *
-score_on(const Comparison *c, const Live *version, const Scorecard *scorecard, const ActivityData *activity,
+score_on(const Comparison *c, const Live *version, const Scorecard *scorecard, const ActivityView *activity,
 		 int32 as_of_day, bool with_plugins)
 {
 	ScoreInput *input = chs_score_prepare(version->published, activity);
@@ -58,8 +58,8 @@ change_under_earlier(Comparison *c)
 	const Scorecard *scorecard = chs_scorecard_of_segment(version->published, c->customer.segment);
 	int32		since = Min(c->since, c->customer.last_day);
 	int32		until = Min(c->until, c->customer.last_day);
-	ActivityData *earlier = chs_customer_from_past(&c->customer, c->live, version, scorecard, since);
-	ActivityData *later = chs_customer_activity(&c->customer, c->live, version, scorecard, until);
+	const ActivityView *earlier = chs_customer_from_past(&c->customer, c->live, version, scorecard, since);
+	const ActivityView *later = chs_customer_activity(&c->customer, c->live, version, scorecard, until);
 
 	c->version_since = version->version;
 	return chs_change_under(scorecard,
@@ -74,7 +74,7 @@ change_version(Comparison *c, Change *change)
 {
 	const Live *version = chs_customer_version(c->live, c->until);
 	const Scorecard *scorecard;
-	ActivityData *later;
+	const ActivityView *later;
 
 	c->version_until = version->version;
 	if (c->version_until == c->version_since)

@@ -35,7 +35,7 @@ typedef struct CustomerScore
 	int64		customer_id;
 	const Live *version;		/* by which it is scored */
 	const Scorecard *scorecard;
-	ActivityData *activity;
+	const ActivityView *activity;
 	ScoreSubject subject;
 } CustomerScore;
 
@@ -105,7 +105,7 @@ chs_customer_find_as_caller(int64 customer_id, Customer *customer)
  * events, or raises an error where some that are needed have been deleted; those
  * of the current score are kept.
  */
-ActivityData *
+ActivityView *
 chs_customer_from_past(const Customer *customer, const Live *live, const Live *version,
 					   const Scorecard *scorecard, int32 as_of_day)
 {
@@ -113,7 +113,7 @@ chs_customer_from_past(const Customer *customer, const Live *live, const Live *v
 	if ((version != live && version->version != UNPUBLISHED) ||
 		as_of_day != Min(chs_customer_today(), customer->last_day))
 		chs_retention_check_past(version, scorecard, as_of_day);
-	return chs_customer_from_events(customer->customer_id, version, as_of_day, as_of_day);
+	return chs_activity_view_of(chs_customer_from_events(customer->customer_id, version, as_of_day, as_of_day));
 }
 
 /*
@@ -121,14 +121,14 @@ chs_customer_from_past(const Customer *customer, const Live *live, const Live *v
  * a day, as the active snapshot sees it: what is folded, merged with what is
  * queued; or, where those cannot tell, made from the raw events.
  */
-ActivityData *
+const ActivityView *
 chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
 					  const Scorecard *scorecard, int32 as_of_day)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
 	StoredActivity stored;
 	QueuedDeltas queued;
-	ActivityData *data;
+	const ActivityView *view;
 
 	/* the snapshot may see events that are neither folded nor queued */
 	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, version->published) ||
@@ -136,13 +136,14 @@ chs_customer_activity(const Customer *customer, const Live *live, const Live *ve
 		return chs_customer_from_past(customer, live, version, scorecard, as_of_day);
 	stored = chs_customer_stored(customer->customer_id, snapshot);
 	queued = chs_queue_of_customer(customer->customer_id, stored.folded_to, live->series_version, snapshot);
-	data = stored.activity;
+	view = stored.view;
 	if (!queued.rebuild && chs_customer_is_current(&stored, live))
 	{
 		if (queued.ndeltas > 0)
-			data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
-		if (data->day <= as_of_day)
-			return data;
+			view = chs_activity_view_of(chs_activity_merge_two(chs_customer_decode(&stored),
+															   chs_activity_merge_many(queued.deltas, queued.ndeltas)));
+		if (view->day <= as_of_day)
+			return view;
 	}
 	return chs_customer_from_past(customer, live, version, scorecard, as_of_day);
 }

@@ -333,14 +333,14 @@ static const ScoreInput *
 pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
 {
 	const Published *published;
-	ActivityData *activity;
+	const ActivityView *activity;
 	ScoreInput *input;
 
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
 		return NULL;
 	published = chs_scorecard_compiled(PG_GETARG_DATUM(1));
-	activity = PG_ARGISNULL(0) ? chs_activity_empty(DAY_NEVER) :
-		chs_activity_decode(PG_GETARG_ACTIVITY(0));
+	activity = PG_ARGISNULL(0) ? chs_activity_view_of(chs_activity_empty(DAY_NEVER)) :
+		chs_activity_view(PG_GETARG_ACTIVITY(0));
 	subject->segment = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	subject->created_day = chs_count_day(PG_GETARG_TIMESTAMPTZ(3));
 	subject->as_of_day = chs_count_day(PG_GETARG_TIMESTAMPTZ(4));

@@ -111,7 +111,7 @@ is_active(const Customer *customer, int32 today)
 
 /* Scores a customer's activity, with what plug-ins say. */
 static Score *
-calculate(Fold *fold, int64 customer_id, const ActivityData *activity,
+calculate(Fold *fold, int64 customer_id, const ActivityView *activity,
 		  const Scorecard *scorecard, const ScoreSubject *subject)
 {
 	ScoreInput *input = chs_score_prepare(fold->live->published, activity);
@@ -162,7 +162,8 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	Customer	customer;
 	ScoreSubject subject;
 	const Scorecard *scorecard;
-	ActivityData *data = stored.activity;
+	ActivityData *data;
+	Activity   *activity;
 	Score	   *score;
 	Snapshot	folded = fold->snapshot;
 	bool		found;
@@ -191,6 +192,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the activity of customer %lld was damaged: %s", (long long) customer_id, stored.damage),
 				 errdetail("It is made again from the raw events.")));
+	data = chs_customer_decode(&stored);
 	if (!rebuild && queued.ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
 	/* of a churned customer the last day is scored, which may be gone */
@@ -213,12 +215,14 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	{
 		chs_scorecard_project(data, live->published);
 		chs_activity_prune_to(data, subject.as_of_day);
-		chs_health_store_activity(&fold->tables, customer_id, &stored, chs_activity_encode(data),
-								  live->series_version, chs_catalog_snapshot_horizon(folded));
 	}
+	activity = chs_activity_encode(data);
+	if (queued.any || rebuild || stored.row == NULL)
+		chs_health_store_activity(&fold->tables, customer_id, &stored, activity,
+								  live->series_version, chs_catalog_snapshot_horizon(folded));
 	if (rebuild && live->nsources > 1)
 		chs_retry_customer_came(live, customer_id);
-	score = calculate(fold, customer_id, data, scorecard, &subject);
+	score = calculate(fold, customer_id, chs_activity_view(activity), scorecard, &subject);
 	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
 						  is_active(&customer, fold->today), fold->snapshot))
 		elog(ERROR, "health of customer %lld was written concurrently", (long long) customer_id);
@@ -243,9 +247,9 @@ rescore_in_scratch(Fold *fold, const Customer *customer)
 	subject.segment = customer->segment;
 	subject.created_day = customer->created_day;
 	subject.as_of_day = Min(fold->today, customer->last_day);
-	if (stored.row == NULL || !chs_customer_is_current(&stored, live) || stored.activity->day > subject.as_of_day)
+	if (stored.row == NULL || !chs_customer_is_current(&stored, live) || stored.view->day > subject.as_of_day)
 		return false;
-	score = calculate(fold, customer->customer_id, stored.activity, scorecard, &subject);
+	score = calculate(fold, customer->customer_id, stored.view, scorecard, &subject);
 	return chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
 							is_active(customer, fold->today), fold->snapshot);
 }

@@ -153,6 +153,7 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 	{
 		bool		isnull;
 		Datum		delta;
+		Activity   *activity;
 		char	   *damage;
 
 		CHECK_FOR_INTERRUPTS();
@@ -177,15 +178,15 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 		if (result.deltas == NULL)
 			result.deltas = palloc(MERGE_AT * sizeof(ActivityData *));
 		MemoryContextSwitchTo(scratch);
-		result.deltas[result.ndeltas] = chs_activity_try_decode(DatumGetActivity(delta), &damage);
-		result.ndeltas++;
+		activity = DatumGetActivity(delta);
 		/* what a damaged one would add the raw events tell */
-		if (damage != NULL)
+		if (chs_activity_try_view(activity, &damage) == NULL)
 		{
 			MemoryContextSwitchTo(caller);
 			result.rebuild = true;
 			continue;
 		}
+		result.deltas[result.ndeltas++] = chs_activity_decode(activity);
 		if (result.ndeltas == MERGE_AT)
 		{
 			ActivityData *merged = chs_activity_merge_many(result.deltas, MERGE_AT);

@@ -10,108 +10,20 @@
 
 #include <math.h>
 
-#include "port/pg_bitutils.h"
 #include "utils/float.h"
-
-/* What the cells of a series amount to in a window. */
-typedef struct WindowTotal
-{
-	int64		n;				/* events or values; days of values where distinct */
-	int128		total;			/* sum in millionths */
-	int			days;			/* with any */
-	int32		last;			/* day of the last one */
-	double		distinct;
-	bool		estimated;
-} WindowTotal;
-
-/* The days of a distinct value's cell that lie in a window. */
-static uint128
-days_in_window(const Cell *c, int32 from, int32 to)
-{
-	uint128		days = c->total;
-
-	if (c->day + DISTINCT_BLOCK <= from || c->day > to)
-		return 0;
-	if (from > c->day)
-		days &= ~(uint128) 0 << (from - c->day);
-	if (to - c->day < DISTINCT_BLOCK - 1)
-		days &= ((uint128) 1 << (to - c->day + 1)) - 1;
-	return days;
-}
-
-/*
- * Finds theta, the hash below which the distinct values of a window are complete;
- * false where all are.  A day that has more values than are kept has all of those
- * below its largest hash kept; theta is the smallest such hash.
- */
-static bool
-find_theta(const Series *s, int32 from, int32 to, uint64 *theta)
-{
-	int		   *per_day;
-	bool		found = false;
-
-	if (s->ncells <= MAX_DISTINCT_PER_DAY)
-		return false;
-	per_day = palloc0((to - from + 1) * sizeof(int));
-	for (int i = 0; i < s->ncells; i++)
-		for (uint128 days = days_in_window(&s->cells[i], from, to); days != 0; days &= days - 1)
-			if (++per_day[s->cells[i].day + chs_activity_lowest_bit(days) - from] > MAX_DISTINCT_PER_DAY)
-			{
-				*theta = found ? Min(*theta, s->cells[i].key) : s->cells[i].key;
-				found = true;
-			}
-	pfree(per_day);
-	return found;
-}
-
-/*
- * Counts the distinct values of a window, or, where not all were kept, estimates
- * them from the share of all hashes that lies below theta.
- */
-static void
-count_distinct(const Series *s, int32 from, int32 to, WindowTotal *w)
-{
-	uint64		theta = 0;
-	bool		first = true;
-	uint64		last_key = 0;
-	int64		values = 0;
-	int64		below = 0;
-
-	w->estimated = find_theta(s, from, to, &theta);
-	for (int i = 0; i < s->ncells; i++)
-	{
-		const Cell *c = &s->cells[i];
-		uint128		days = days_in_window(c, from, to);
-
-		if (days == 0)
-			continue;
-		w->n += pg_popcount64((uint64) days) + pg_popcount64((uint64) (days >> 64));
-		/* the cells of a value follow each other */
-		if (first || c->key != last_key)
-		{
-			values++;
-			below += c->key < theta;
-		}
-		first = false;
-		last_key = c->key;
-	}
-	w->distinct = values;
-	if (w->estimated)
-		w->distinct = Max(w->distinct, rint(below * (18446744073709551616.0 / theta)));
-}
 
 /*
  * chs_score_prepare returns an activity ready to be scored, without values of
  * plug-ins, which the caller may add.  Refers to both arguments.
  */
 ScoreInput *
-chs_score_prepare(const Published *published, const ActivityData *activity)
+chs_score_prepare(const Published *published, const ActivityView *activity)
 {
 	ScoreInput *input = palloc0(sizeof(ScoreInput));
 	int			j = 0;
 
 	input->published = published;
-	input->series = palloc0(Max(published->nseries, 1) * sizeof(Series *));
+	input->series = palloc0(Max(published->nseries, 1) * sizeof(SeriesView *));
 	/* both ascend by identifier */
 	for (int i = 0; i < published->nseries; i++)
 	{
@@ -124,29 +36,9 @@ chs_score_prepare(const Published *published, const ActivityData *activity)
 }
 
 static WindowTotal
-window_total(const Series *s, int32 from, int32 to)
+window_total(const SeriesView *series, int32 from, int32 to)
 {
-	WindowTotal w = {.last = DAY_NEVER};
-
-	if (s == NULL)
-		return w;
-	if (s->kind == SERIES_DISTINCT)
-	{
-		count_distinct(s, from, to, &w);
-		return w;
-	}
-	for (int i = 0; i < s->ncells; i++)
-	{
-		const Cell *c = &s->cells[i];
-
-		if (c->day < from || c->day > to)
-			continue;
-		w.n += c->n;
-		w.total += c->total;
-		w.days++;
-		w.last = c->day;
-	}
-	return w;
+	return series == NULL ? (WindowTotal) {.last = DAY_NEVER} : chs_activity_window(series, from, to);
 }
 
 /* What ratio and growth compare. */
@@ -173,7 +65,7 @@ metric_value(const ScoreInput *input,
 			 const Metric *m, int32 day, int window, MetricScore *result)
 {
 	int32		from = day - window + 1;
-	const Series *s = input->series[m->series];
+	const SeriesView *s = input->series[m->series];
 	WindowTotal w = window_total(s, from, day);
 	WindowTotal base;
 	double		divisor;

@@ -83,12 +83,12 @@ typedef struct FunctionValue
 typedef struct ScoreInput
 {
 	const Published *published;
-	const Series **series;
+	const SeriesView **series;
 	int			nvalues;
 	const FunctionValue *values;
 } ScoreInput;
 
-extern ScoreInput *chs_score_prepare(const Published *published, const ActivityData *activity);
+extern ScoreInput *chs_score_prepare(const Published *published, const ActivityView *activity);
 extern Score *chs_score_of_day(const ScoreInput *input, const Scorecard *scorecard,
 							   const ScoreSubject *subject);
 extern Score *chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard,

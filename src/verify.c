@@ -149,8 +149,7 @@ static void
 verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, Reading *reading,
 				const StoredActivity *stored, QueuedDeltas *queued)
 {
-	/* a copy to prune: the health may be of an earlier day */
-	ActivityData *data = chs_activity_decode(chs_activity_encode(stored->activity));
+	ActivityData *data = chs_customer_decode(stored);
 	ActivityData *expected;
 	char	   *found_text;
 	char	   *expected_text;
@@ -213,14 +212,14 @@ verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *liv
 	const char *trend;
 	char	   *factor_scores;
 
-	if (stored->activity->day > health->as_of)
+	if (stored->view->day > health->as_of)
 	{
 		report(fcinfo, &customer->customer_id, "as_of",
 			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(health->as_of))),
-			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(stored->activity->day))));
+			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(stored->view->day))));
 		return;
 	}
-	score = chs_score_calculate(chs_score_prepare(live->published, stored->activity), scorecard, &subject);
+	score = chs_score_calculate(chs_score_prepare(live->published, stored->view), scorecard, &subject);
 	if (scorecard->has_functions)
 		take_plugin_factors(scorecard, health, score);
 	status = chs_score_status_name(score->status);
