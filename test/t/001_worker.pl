@@ -112,5 +112,6 @@ is($rescored, 20, 'a published version rescores everyone by itself, each time');
 wait_right($node, 'postgres', 'rightly');
 
 $node->stop;
+is_quiet($node, qr/(LOG|INFO|NOTICE): +chs/, 'nothing that happens every day is a line in the log');
 is_quiet($node, qr/(ERROR|PANIC|WARNING|FATAL): (?!.*administrator command)|terminated by signal/, 'the log is quiet');
 done_testing();

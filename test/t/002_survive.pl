@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 # fsync matters where a crash is meant to lose nothing, though not for a crash of the server alone.
-my $node = new_node('survive', 'restart_after_crash = on');
+my $node = new_node('survive', "restart_after_crash = on\ntest.sleep = 0");
 $node->start;
 add_chs($node, 'postgres');
 log_in($node, 'postgres', 1, 3);
@@ -115,6 +115,23 @@ wait_right($node, 'postgres', 'and does what waited for it');
 	cmp_ok(time - $start, '<', 5, 'smart shutdown does not wait for the worker');
 	$node->start;
 	wait_right($node, 'postgres', 'after the start');
+
+	# ... nor for one that would be at work for ten minutes.
+	$node->safe_psql('postgres', q(
+		ALTER SYSTEM SET test.sleep = 600;
+		SELECT pg_reload_conf();
+		CREATE FUNCTION slow(bigint, timestamptz) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+			$$ BEGIN PERFORM pg_sleep(current_setting('test.sleep')::float) WHERE $1 = 12; RETURN $1; END $$;
+		CREATE INDEX slow ON chs.customer_health (slow(customer_id, calculated_at))));
+	$node->poll_query_until('postgres', "SELECT current_setting('test.sleep') = '600'") or die;
+	$node->safe_psql('postgres', "INSERT INTO chs.customers (customer_id, created_at) VALUES (12, '2020-01-01')");
+	worker_pid($node, 'chs worker', "wait_event = 'PgSleep'");
+	$node->safe_psql('postgres', 'ALTER SYSTEM RESET test.sleep');
+	$start = time;
+	$node->stop('smart');
+	cmp_ok(time - $start, '<', 5, 'smart shutdown ends a worker that is busy');
+	$node->start;
+	wait_right($node, 'postgres', 'after the start it takes up its work');
 }
 
 # Crashes under load, several times.

@@ -26,7 +26,7 @@ my %scripts = (
 	insert => q(
 \set c random(1, :customers)
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)
-VALUES (:c, 'login', jsonb_build_object('ip_address', :c, 'user_id', random()::text));
+VALUES (:c, 'login', jsonb_build_object('ip_address', :c, 'user_id', (random() * 100)::integer));
 ),
 	several => q(
 \set c random(1, :customers)
