@@ -182,8 +182,8 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 	if (!has_curve)
 		return;
 	result->has_score = true;
-	result->score = chs_scorecard_curve(&m->curve, isnan(result->target) ? result->value :
-										result->value / result->target);
+	result->score = chs_curve_score(&m->curve, isnan(result->target) ? result->value :
+									result->value / result->target);
 }
 
 /*

@@ -6,6 +6,7 @@
 #define CHS_SCORECARD_H
 
 #include "activity.h"
+#include "curve.h"
 #include "filter.h"
 
 /* Of all scorecards together, so many series at most. */
@@ -30,16 +31,6 @@ typedef enum MissingRule
 	MISSING_IS_ZERO,			/* unless the customer is too new */
 	MISSING_HAS_SCORE
 } MissingRule;
-
-typedef struct Curve
-{
-	int			npoints;
-	struct
-	{
-		double		x;
-		double		y;
-	}		   *points;			/* ascending by x */
-} Curve;
 
 /* Numbers that hold for one segment each. */
 typedef struct SegmentNumbers
@@ -147,7 +138,6 @@ extern const Scorecard *chs_scorecard_of_segment(const Published *published, con
 extern double chs_scorecard_number(const SegmentNumbers *numbers, const char *segment, double otherwise);
 extern int	chs_scorecard_reach(const Scorecard *scorecard);
 extern bool chs_scorecard_serves(const Published *counted, const Published *needed);
-extern double chs_scorecard_curve(const Curve *curve, double x);
 extern void chs_scorecard_project(ActivityData *data, const Published *published);
 
 #endif							/* CHS_SCORECARD_H */
