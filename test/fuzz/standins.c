@@ -17,10 +17,29 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port.h"
+#include "port/pg_bitutils.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #undef qsort
+
+/* ------------------------------------------------------------------ bits */
+
+#if defined(TRY_POPCNT_FAST) || defined(TRY_POPCNT_X86_64)
+static int
+popcount64(uint64 word)
+{
+	return __builtin_popcountll(word);
+}
+
+int			(*pg_popcount64) (uint64 word) = popcount64;
+#else
+int
+pg_popcount64(uint64 word)
+{
+	return __builtin_popcountll(word);
+}
+#endif
 
 /* ---------------------------------------------------------------- memory */
 
