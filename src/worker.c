@@ -160,7 +160,7 @@ fold_queue(Work *work)
 		TimestampTz start = GetCurrentTimestamp();
 		int64		deltas;
 
-		if (ConfigReloadPending)
+		if (ConfigReloadPending || chs_worker_is_passed_over())
 			break;
 		take_part(work);
 		(void) chs_worker_begin_batch(WORKER_FOLDING);

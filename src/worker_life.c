@@ -196,6 +196,13 @@ database_is_for_workers(void)
 	return result;
 }
 
+/* chs_worker_is_passed_over tells whether the launcher has seen that the database is not to be connected to any more. */
+bool
+chs_worker_is_passed_over(void)
+{
+	return chs_worker_database->state == DATABASE_PASSED_OVER;
+}
+
 /* chs_worker_leave_if_unwanted leaves if workers are switched off, or this one is not to be there any more. */
 void
 chs_worker_leave_if_unwanted(bool settings_changed)
@@ -206,6 +213,8 @@ chs_worker_leave_if_unwanted(bool settings_changed)
 		pg_atomic_write_u32(&chs_worker_database->dirty, 1);
 		proc_exit(0);
 	}
+	if (chs_worker_is_passed_over())
+		proc_exit(0);
 	if (settings_changed && !database_is_for_workers())
 		leave(DATABASE_PASSED_OVER);
 	if (chs_worker_self - chs_worker_database->workers >= chs_max_workers)

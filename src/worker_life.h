@@ -14,6 +14,7 @@ extern NameData chs_worker_database_name;
 
 extern void chs_worker_come(Datum arg);
 extern bool chs_worker_is_first(void);
+extern bool chs_worker_is_passed_over(void);
 extern void chs_worker_set_state(DatabaseState state);
 extern void chs_worker_error_context(void *arg);
 extern void chs_worker_leave_if_unwanted(bool settings_changed);

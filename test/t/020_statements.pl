@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $node = new_node('statements');
+my $node = new_node('statements', 'chs.batch_size = 5');
 $node->start;
 
 # stuck_worker(DATABASE): a worker that is at work for ten minutes, unless somebody ends it.
@@ -75,6 +75,48 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_database WHERE datname 
 $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'original' AND backend_type = 'chs worker'");
 goes_through('DROP DATABASE original', 'and with one that was terminated a moment ago');
 
+# A statement that is cancelled, or whose session is ended, lets workers in again.
+$node->safe_psql('postgres', 'CREATE DATABASE kept');
+add_chs($node, 'kept');
+wait_right($node, 'kept', 'before');
+for my $how ('pg_cancel_backend', 'pg_terminate_backend')
+{
+	my $guest = $node->background_psql('kept');
+	my $dropper = $node->background_psql('postgres', on_error_stop => 0, on_error_die => 0);
+	$dropper->query_until(qr/dropping/, "\\echo dropping\nDROP DATABASE kept;\n");
+	my $pid = "SELECT pid FROM pg_stat_activity WHERE query = 'DROP DATABASE kept;' AND state = 'active'";
+	$node->poll_query_until('postgres', "SELECT EXISTS ($pid)") or die 'nobody drops';
+	$node->safe_psql('postgres', "SELECT $how(pid) FROM ($pid) p");
+	$node->poll_query_until('postgres', "SELECT NOT EXISTS ($pid)") or die 'still dropping';
+	eval { $dropper->quit };
+	$guest->quit;
+	log_in($node, 'kept', 1, 1);
+	wait_right($node, 'kept', "after $how of DROP DATABASE a worker comes again");
+}
+
+# A worker with a backlog leaves a database that becomes a template.
+$node->safe_psql('kept', q(
+	CREATE FUNCTION gate(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711) WHERE $1 = 20; RETURN $1; END $$;
+	CREATE INDEX gate ON chs.customer_health (gate(customer_id))));
+{
+	my $gate = $node->background_psql('kept');
+	$gate->query_safe('BEGIN; SELECT pg_advisory_xact_lock(4711)');
+	$node->safe_psql('kept', q(INSERT INTO chs.customers (customer_id, created_at) SELECT i, '2020-01-01' FROM generate_series(11, 60) i));
+	worker_pid($node, 'chs worker', "datname = 'kept' AND wait_event = 'advisory'");
+	$node->safe_psql('postgres', 'ALTER DATABASE kept IS_TEMPLATE true');
+	# the launcher has looked once it knows of a database that came later
+	$node->safe_psql('postgres', 'CREATE DATABASE later');
+	add_chs($node, 'later');
+	wait_right($node, 'later', 'a database that comes later is served');
+	$gate->query_safe('COMMIT');
+	$gate->quit;
+	ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker' AND datname = 'kept')"), 'a busy worker leaves what became a template');
+	is($node->safe_psql('kept', 'SELECT count(*) > 20 FROM chs.queue'), 't', 'with most of the work left');
+	$node->safe_psql('postgres', 'ALTER DATABASE kept IS_TEMPLATE false');
+	wait_right($node, 'kept', 'which is done when it is none any more');
+}
+
 # A prepared transaction wakes the worker when it is committed, by whatever session.
 $node->safe_psql('postgres', 'CREATE DATABASE two_phase');
 add_chs($node, 'two_phase');
@@ -128,5 +170,5 @@ ok($node->wait_for_log(qr/invalid value for parameter "chs.databases"/), 'a list
 
 $node->stop;
 # No line about a database that is no more, and none about workers that were ended.
-is_quiet($node, qr/(ERROR|PANIC|WARNING|FATAL): (?!.*(must be owner|permission denied to copy|already exists|administrator command))|terminated by signal/, 'the log is quiet otherwise');
+is_quiet($node, qr/(ERROR|PANIC|WARNING|FATAL): (?!.*(must be owner|permission denied to copy|already exists|administrator command|canceling statement))|terminated by signal/, 'the log is quiet otherwise');
 done_testing();
