@@ -70,6 +70,7 @@ sub heard
 
 # A session that listens and has a transaction open.
 my $listener = $node->background_psql('postgres');
+$listener->set_query_timer_restart;
 $listener->query_safe('LISTEN chs_status');
 change(1, 'the queue is empty: scored');
 is(heard($listener), '1', 'and announced');
