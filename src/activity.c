@@ -893,12 +893,15 @@ total_run(const SeriesView *s, int32 from, int32 to, WindowTotal *w)
 	{
 		int64		day = s->first;
 
-		while (start < s->n && day < from)
-			day += get_gap(s, start++);
+		/* there is no gap after the last cell */
+		for (; start < s->n && day < from; start++)
+			if (start + 1 < s->n)
+				day += get_gap(s, start);
 		for (end = start; end < s->n && day <= to; end++)
 		{
 			w->last = (int32) day;
-			day += get_gap(s, end);
+			if (end + 1 < s->n)
+				day += get_gap(s, end);
 		}
 	}
 	w->days = end - start;
