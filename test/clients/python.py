@@ -102,10 +102,10 @@ class SqlAlchemy(Psycopg2):
 
     def __init__(self):
         self.engine = sqlalchemy.create_engine(f"postgresql+psycopg2://bi@/{DATABASE}?host={HOST}&port={PORT}")
-        self.session = self.engine.connect()
+        self.session = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def query(self, sql):
-        result = self.session.execution_options(isolation_level="AUTOCOMMIT").execute(sqlalchemy.text(sql))
+        result = self.session.execute(sqlalchemy.text(sql))
         return list(result.keys()), [tuple(row) for row in result.fetchall()]
 
     def stream(self, sql):
