@@ -8,7 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('dump', 'log_statement = none');
+my $node = new_node('dump', "log_statement = none\nchs.naptime = 1");
 $node->start;
 my $directory = PostgreSQL::Test::Utils::tempdir;
 
@@ -42,7 +42,7 @@ sub wait_folded
 	my ($database) = @_;
 
 	$node->poll_query_until($database, q(
-		SELECT NOT EXISTS (SELECT FROM chs.queue)
+		SELECT NOT EXISTS (SELECT FROM chs.queue) AND NOT EXISTS (SELECT FROM chs.source_backlog)
 		   AND (SELECT count(*) FROM chs.customers) = (SELECT count(*) FROM chs.customer_health)))
 	  or die "the worker does not fold in $database";
 }
