@@ -538,7 +538,7 @@ typedef struct DistinctValue
 	const char *days;
 } DistinctValue;
 
-static inline void
+static pg_attribute_always_inline void
 get_value(Reader *r, const SeriesView *s, DistinctValue *v)
 {
 	int64		first;
@@ -926,19 +926,21 @@ days_in_window(uint64 days, int64 first, int32 from, int32 to)
 	return days;
 }
 
-/* The same of a distinct value, whose days are in words: the first day, and 64 each. */
+/* The days of a distinct value are in so many words, of which the first begins with its first day. */
+#define VALUE_WORDS(v) (1 + (v)->nbytes / 8)
+
+/* The days of a word that lie in a window, and the day of its lowest bit. */
 static inline uint64
-value_in_window(const SeriesView *s, const DistinctValue *v, int word, int32 from, int32 to)
+value_in_window(const SeriesView *s, const DistinctValue *v, int word, int32 from, int32 to, int64 *first)
 {
-	int			byte = (word - 1) * 8;
+	int			byte = word * 8 - 1;
 
-	if (word == 0)
-		return days_in_window(1, v->first, from, to);
-	return days_in_window(get_fixed(v->days + byte, s->end, Min(v->nbytes - byte, 8)),
-						  (int64) v->first + 1 + byte * 8, from, to);
+	*first = (int64) v->first + 1 + byte * 8;
+	if (word > 0)
+		return days_in_window(get_fixed(v->days + byte, s->end, Min(v->nbytes - byte, 8)), *first, from, to);
+	*first = v->first;
+	return days_in_window(get_fixed(v->days, s->end, Min(v->nbytes, 7)) << 1 | 1, *first, from, to);
 }
-
-#define VALUE_WORDS(v) (1 + ((v)->nbytes + 7) / 8)
 
 /*
  * Finds theta, the hash below which the distinct values of a window are complete;
@@ -962,9 +964,9 @@ find_theta(const SeriesView *s, int32 from, int32 to, uint64 *theta)
 		*theta = v.key;
 		for (int word = 0; word < VALUE_WORDS(&v); word++)
 		{
-			int64		first = word == 0 ? v.first : (int64) v.first + 1 + (word - 1) * 64;
+			int64		first;
 
-			for (uint64 days = value_in_window(s, &v, word, from, to); days != 0; days &= days - 1)
+			for (uint64 days = value_in_window(s, &v, word, from, to, &first); days != 0; days &= days - 1)
 				if (++per_day[first + pg_rightmost_one_pos64(days) - from] > MAX_DISTINCT_PER_DAY)
 				{
 					pfree(per_day);
@@ -993,10 +995,11 @@ count_distinct(const SeriesView *s, int32 from, int32 to, WindowTotal *w)
 	for (int i = 0; i < s->n; i++)
 	{
 		int64		days = 0;
+		int64		first;
 
 		get_value(&r, s, &v);
 		for (int word = 0; word < VALUE_WORDS(&v); word++)
-			days += pg_popcount64(value_in_window(s, &v, word, from, to));
+			days += pg_popcount64(value_in_window(s, &v, word, from, to, &first));
 		w->n += days;
 		values += days > 0;
 		below += days > 0 && v.key < theta;

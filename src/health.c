@@ -67,7 +67,20 @@ static const int count_columns[] = {
 };
 
 /* So many rows of chs.health_counts, and twice as many as there are segments, are replaced by their sums. */
-#define MAX_COUNT_ROWS 32
+#define MAX_COUNT_ROWS 128
+
+/*
+ * What this session knows of chs.health_counts.  It is read once a second, and not for
+ * each batch, since an old snapshot may keep rows that are gone from being removed.
+ */
+typedef struct KnownCounts
+{
+	TimestampTz inspected_at;
+	TimestampTz last_updated;
+	int			nrows;
+} KnownCounts;
+
+static KnownCounts known_counts;
 
 /* chs_health_open opens the tables. */
 void
@@ -77,6 +90,7 @@ chs_health_open(HealthTables *tables)
 	chs_table_open(&tables->health, chs_catalog_relation(CHS_CUSTOMER_HEALTH), true);
 	chs_table_open(&tables->history, chs_catalog_relation(CHS_HEALTH_SCORES), false);
 	tables->context = CurrentMemoryContext;
+	tables->calculated_at = GetCurrentTimestamp();
 	tables->ncounts = 0;
 	tables->nbackfilled = 0;
 	tables->scanning = false;
@@ -84,43 +98,41 @@ chs_health_open(HealthTables *tables)
 	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
 }
 
-/* Returns how many rows chs.health_counts has, and when the latest was written. */
-static int
-inspect_counts(Relation rel, Snapshot snapshot, TimestampTz *last_updated)
+/* Looks how many rows chs.health_counts has, and when the latest was written. */
+static void
+inspect_counts(Relation rel, Snapshot snapshot, TimestampTz now)
 {
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
-	int			nrows = 0;
 
-	*last_updated = DT_NOBEGIN;
+	known_counts = (KnownCounts) {.inspected_at = now,.last_updated = DT_NOBEGIN};
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
 		Datum		datum = heap_getattr(tuple, COUNTS_LAST_UPDATED, RelationGetDescr(rel), &isnull);
 
 		if (!isnull)
-			*last_updated = Max(*last_updated, DatumGetTimestampTz(datum));
-		nrows++;
+			known_counts.last_updated = Max(known_counts.last_updated, DatumGetTimestampTz(datum));
+		known_counts.nrows++;
 	}
 	systable_endscan(scan);
-	return nrows;
 }
 
 /*
  * Appends what was counted to chs.health_counts, one row per segment; where
- * nothing changed only the time, and that once a second.  Returns how many rows
- * there were.
+ * nothing changed only the time, and that once a second.
  */
-static int
+static void
 append_counts(HealthTables *tables, Snapshot snapshot)
 {
 	OwnTable	table;
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz last_updated;
-	int			nrows;
 
 	chs_table_open(&table, chs_catalog_relation(CHS_HEALTH_COUNTS), false);
-	nrows = inspect_counts(table.rel, snapshot, &last_updated);
+	if (now < known_counts.inspected_at || now - known_counts.inspected_at >= USECS_PER_SEC)
+		inspect_counts(table.rel, snapshot, now);
+	last_updated = known_counts.last_updated;
 	for (int i = 0; i < tables->ncounts; i++)
 	{
 		const HealthCount *count = &tables->counts[i];
@@ -137,12 +149,14 @@ append_counts(HealthTables *tables, Snapshot snapshot)
 		}
 		values[COUNTS_SCORE_HUNDREDTHS] = Int64GetDatum(count->score_hundredths);
 		values[COUNTS_LAST_UPDATED] = TimestampTzGetDatum(now);
-		if (changed || last_updated == DT_NOBEGIN || now - last_updated >= USECS_PER_SEC)
-			(void) chs_table_store(&table, NULL, values + 1, nulls + 1, COUNTS_COLUMNS);
+		if (!changed && last_updated != DT_NOBEGIN && now - last_updated < USECS_PER_SEC)
+			continue;
+		(void) chs_table_store(&table, NULL, values + 1, nulls + 1, COUNTS_COLUMNS);
+		known_counts.last_updated = now;
+		known_counts.nrows++;
 	}
 	chs_table_close(&table);
 	tables->ncounts = 0;
-	return nrows;
 }
 
 /* Replaces the rows of chs.health_counts by one per segment; not if somebody else is at it. */
@@ -164,6 +178,7 @@ sum_counts(const Claim *claim)
 		elog(ERROR, "could not sum chs.health_counts");
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
+	known_counts.nrows = 0;
 }
 
 /* Returns what is counted for a segment. */
@@ -180,7 +195,7 @@ count_of_segment(HealthTables *tables, const char *segment, Snapshot snapshot)
 			return &tables->counts[i];
 	}
 	if (tables->ncounts == MAX_COUNTED_SEGMENTS)
-		(void) append_counts(tables, snapshot);
+		append_counts(tables, snapshot);
 	count = &tables->counts[tables->ncounts++];
 	memset(count, 0, sizeof(*count));
 	if (segment != NULL)
@@ -192,8 +207,9 @@ count_of_segment(HealthTables *tables, const char *segment, Snapshot snapshot)
 void
 chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Snapshot snapshot)
 {
-	if (tables->ncounts > 0 &&
-		append_counts(tables, snapshot) >= Max(MAX_COUNT_ROWS, 2 * live->published->nsegments))
+	if (tables->ncounts > 0)
+		append_counts(tables, snapshot);
+	if (known_counts.nrows >= Max(MAX_COUNT_ROWS, 2 * live->published->nsegments))
 		sum_counts(claim);
 	if (tables->nbackfilled > 0)
 		chs_progress_backfill(live->series_version, tables->nbackfilled);
@@ -356,8 +372,8 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 {
 	StoredHealth stored = {0};
 	TupleDesc	desc = RelationGetDescr(tables->health.rel);
-	bool		isnull;
-	Datum		datum;
+	Datum	   *values;
+	bool	   *nulls;
 
 	stored.row = find_health_row(tables, customer_id, snapshot);
 	if (stored.row == NULL)
@@ -365,18 +381,18 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 		find_history(tables, customer_id, snapshot, &stored);
 		return stored;
 	}
+	values = palloc(desc->natts * sizeof(Datum));
+	nulls = palloc(desc->natts * sizeof(bool));
+	heap_deform_tuple(stored.row, desc, values, nulls);
 	stored.has_history = true;
-	stored.known.status = status_of_name(TextDatumGetCString(heap_getattr(stored.row, HEALTH_STATUS, desc, &isnull)));
-	datum = heap_getattr(stored.row, HEALTH_SCORE, desc, &isnull);
-	stored.known.score = isnull ? 0 : DatumGetFloat8(datum);
-	stored.active = DatumGetBool(heap_getattr(stored.row, HEALTH_ACTIVE, desc, &isnull));
-	stored.as_of = DatumGetDateADT(heap_getattr(stored.row, HEALTH_AS_OF, desc, &isnull));
-	stored.version = DatumGetInt32(heap_getattr(stored.row, HEALTH_VERSION, desc, &isnull));
-	datum = heap_getattr(stored.row, HEALTH_RECORDED_SCORE, desc, &isnull);
-	stored.recorded = !isnull;
-	stored.recorded_score = isnull ? 0 : DatumGetFloat8(datum);
-	datum = heap_getattr(stored.row, HEALTH_SEGMENT, desc, &isnull);
-	stored.segment = isnull ? NULL : TextDatumGetCString(datum);
+	stored.known.status = status_of_name(TextDatumGetCString(values[HEALTH_STATUS - 1]));
+	stored.known.score = nulls[HEALTH_SCORE - 1] ? 0 : DatumGetFloat8(values[HEALTH_SCORE - 1]);
+	stored.active = DatumGetBool(values[HEALTH_ACTIVE - 1]);
+	stored.as_of = DatumGetDateADT(values[HEALTH_AS_OF - 1]);
+	stored.version = DatumGetInt32(values[HEALTH_VERSION - 1]);
+	stored.recorded = !nulls[HEALTH_RECORDED_SCORE - 1];
+	stored.recorded_score = stored.recorded ? DatumGetFloat8(values[HEALTH_RECORDED_SCORE - 1]) : 0;
+	stored.segment = nulls[HEALTH_SEGMENT - 1] ? NULL : TextDatumGetCString(values[HEALTH_SEGMENT - 1]);
 	return stored;
 }
 
@@ -417,7 +433,6 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	bool		nulls[1 + HEALTH_COLUMNS] = {0};
 	StoredHealth stored = find_health(tables, customer->customer_id, snapshot);
 	bool		record = is_worth_recording(&stored, score, live, as_of_day);
-	TimestampTz now = GetCurrentTimestamp();
 
 	values[HEALTH_CUSTOMER_ID] = Int64GetDatum(customer->customer_id);
 	values[HEALTH_SCORE] = Float8GetDatum(score->score);
@@ -431,7 +446,7 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_SCORECARD] = CStringGetTextDatum(scorecard->name);
 	values[HEALTH_VERSION] = Int32GetDatum(live->version);
 	values[HEALTH_AS_OF] = DateADTGetDatum(as_of_day);
-	values[HEALTH_CALCULATED_AT] = TimestampTzGetDatum(now);
+	values[HEALTH_CALCULATED_AT] = TimestampTzGetDatum(tables->calculated_at);
 	values[HEALTH_RECORDED_SCORE] = Float8GetDatum(record ? score->score : stored.recorded_score);
 	nulls[HEALTH_RECORDED_SCORE] = record ? nulls[HEALTH_SCORE] : !stored.recorded;
 	values[HEALTH_ACTIVE] = BoolGetDatum(active);
@@ -446,7 +461,7 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	/* the first score of a customer is no change */
 	if (stored.has_history && active && stored.known.status != score->status)
 		chs_announce_status(customer->customer_id, stored.known,
-							(KnownScore) {.status = score->status,.score = score->score}, now);
+							(KnownScore) {.status = score->status,.score = score->score}, tables->calculated_at);
 	if (!record)
 		return true;
 	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));

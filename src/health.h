@@ -30,6 +30,7 @@ typedef struct HealthTables
 	OwnTable	history;
 	Oid			history_sequence;
 	MemoryContext context;
+	TimestampTz calculated_at;	/* of a whole batch, so that a BRIN index is rarely changed */
 	bool		scanning;		/* activity and health are read by customer, one after the other */
 	CustomerScan activity_scan;
 	CustomerScan health_scan;

@@ -155,10 +155,11 @@ insert_index_entries(OwnTable *table, TupleTableSlot *slot, ChsUpdateIndexes whi
 /*
  * The same for a row of a customer that was updated.  Its key is as it was, so that
  * it is unique needs no check, which would read all versions of the row, also those
- * that an old snapshot keeps from being removed.
+ * that an old snapshot keeps from being removed.  Nor is it worthwhile then to look
+ * for entries of dead versions to make room.
  */
 static void
-insert_updated_entries(OwnTable *table, TupleTableSlot *slot, ChsUpdateIndexes which)
+insert_updated_entries(OwnTable *table, HeapTuple old, TupleTableSlot *slot, ChsUpdateIndexes which)
 {
 	IndexInfo  *info = table->primary_key_info;
 	Datum		values[INDEX_MAX_KEYS];
@@ -166,8 +167,12 @@ insert_updated_entries(OwnTable *table, TupleTableSlot *slot, ChsUpdateIndexes w
 
 	if (which == CHS_ALL_INDEXES)
 	{
+		TransactionId xmin = HeapTupleHeaderGetXmin(old->t_data);
+		bool		earlier_are_dead = !TransactionIdIsNormal(xmin) || GlobalVisCheckRemovableXid(table->rel, xmin);
+
 		FormIndexDatum(info, slot, table->estate, values, nulls);
-		(void) index_insert(table->primary_key, values, nulls, &slot->tts_tid, table->rel, UNIQUE_CHECK_NO, true, info);
+		(void) index_insert(table->primary_key, values, nulls, &slot->tts_tid, table->rel,
+							UNIQUE_CHECK_NO, earlier_are_dead, info);
 	}
 	if (table->others->ri_NumIndices > 0)
 		list_free(chs_insert_index_tuples(table->others, slot, table->estate, which));
@@ -198,7 +203,7 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 			return false;
 	}
 	if (which != CHS_NO_INDEXES && old != NULL && table->by_customer)
-		insert_updated_entries(table, table->slot, which);
+		insert_updated_entries(table, old, table->slot, which);
 	else if (which != CHS_NO_INDEXES)
 		insert_index_entries(table, table->slot, which);
 	end_index_entries(table, false);
