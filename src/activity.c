@@ -17,8 +17,8 @@
  *			var		number of cells (of distinct values)
  *			var		first day (signed)
  *			counts and sums:
- *				1		width of the gaps: so many bytes each, as the largest needs
- *				1		width of the counts, 1 or more
+ *				1		widths, of so many bytes as the largest number needs: of the
+ *						gaps (high half), of the counts (low half), 1 or more
  *				1		of sums: width of the totals; high bit set where all are whole
  *						units, else they are millionths
  *				gaps	days between each cell and the one before it
@@ -288,8 +288,7 @@ put_run(Writer *w, const Series *s)
 	count_width = Max(width_of(counts), 1);
 	total_width = width_of_total(totals);
 	writer_reserve(w, 3 + (Size) s->ncells * (gap_width + count_width + total_width) + sizeof(uint64));
-	*w->next++ = (char) gap_width;
-	*w->next++ = (char) count_width;
+	*w->next++ = (char) (gap_width << 4 | count_width);
 	if (s->kind == SERIES_SUM)
 		*w->next++ = (char) (total_width | (whole ? WHOLE_UNITS : 0));
 	for (int i = 1; i < s->ncells; i++)
@@ -504,10 +503,11 @@ check_run(const SeriesView *s)
 static void
 view_run(Reader *r, SeriesView *s)
 {
+	uint8		widths = get_byte(r);
 	int64		size;
 
-	s->gap_width = get_byte(r);
-	s->count_width = get_byte(r);
+	s->gap_width = widths >> 4;
+	s->count_width = widths & 0xf;
 	s->total_width = 0;
 	s->unit = 1;
 	if (s->kind == SERIES_SUM)
@@ -857,11 +857,13 @@ chs_activity_try_view(const Activity *activity, char **damage)
 static inline int64
 sum_fixed(const char *from, const char *end, int width, int n, bool zigzag)
 {
+	const char *stop = from + (Size) n * width;
+	const char *words = Min(stop, end - sizeof(uint64) + 1);
 	int64		sum = 0;
 
-	for (; n > 0 && end - from >= (ptrdiff_t) sizeof(uint64); n--, from += width)
+	for (; from < words; from += width)
 		sum += zigzag ? unzigzag(get_word(from, width)) : (int64) get_word(from, width);
-	for (; n > 0; n--, from += width)
+	for (; from < stop; from += width)
 		sum += zigzag ? unzigzag(get_fixed(from, end, width)) : (int64) get_fixed(from, end, width);
 	return sum;
 }

@@ -40,6 +40,18 @@ $node->safe_psql('postgres', 'VACUUM FULL chs.queue');
 release($next);
 wait_right($node, 'postgres', 'VACUUM FULL in the middle of a pass');
 
+# How many blocks it takes to fold a delta, in a session that has folded before.
+sub blocks_of_fold
+{
+	my $fold = q(BEGIN;
+		INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (%d, 'login', '{"ip_address": "::1"}');
+		EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) SELECT chs_recalculate(%d);
+		COMMIT;);
+	my @hits = $node->safe_psql('postgres', sprintf($fold x 2, 5, 5, 4, 4)) =~ /^Result .*\n  Buffers: shared hit=(\d+)/mg;
+	return $hits[1];
+}
+my $blocks = blocks_of_fold();
+
 # The same rows are read again and again no more, once a summary of their pages has been made.
 my $old = $node->background_psql('postgres');
 $old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM chs.queue');
@@ -53,6 +65,20 @@ is($node->safe_psql('postgres', q(
 	't', 'the dead rows are still there');
 log_in($node, 'postgres', 3, 1);
 wait_right($node, 'postgres', 'a new delta behind them');
+
+# Nor are the versions of a customer's activity and health that nobody sees but the old snapshot.
+$node->safe_psql('postgres', q(
+	DO $$
+	BEGIN
+		FOR i IN 1..200 LOOP
+			INSERT INTO chs.customer_events (customer_id, event_type, event_data) SELECT c, 'login', '{"ip_address": "::1"}' FROM generate_series(1, 40) c;
+			COMMIT;
+			PERFORM chs_process_queue();
+			COMMIT;
+		END LOOP;
+	END $$));
+wait_right($node, 'postgres', 'many folds of the same customers');
+cmp_ok(blocks_of_fold(), '<', $blocks + 50, 'folding one of them once more reads few blocks');
 $node->safe_psql('postgres', 'CREATE EXTENSION pageinspect');
 is($node->safe_psql('postgres', q(
 	SELECT max(i.blknum) > 100 FROM generate_series(1, pg_relation_size('chs.queue_xid_idx') / 8192 - 1) p
