@@ -32,7 +32,7 @@ INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (3,
 SELECT * FROM regress_chs_change(3, 1);
 -- Nothing happened to customer 4 but a new scorecard; as if it had been published two days ago.
 ALTER TABLE chs.scorecard_versions DISABLE TRIGGER scorecard_versions_guard;
-UPDATE chs.scorecard_versions SET published_at = regress_chs_ago(200);
+UPDATE chs.scorecard_versions SET live_at = regress_chs_ago(200);
 ALTER TABLE chs.scorecard_versions ENABLE TRIGGER scorecard_versions_guard;
 UPDATE chs.factors SET weight = 0.5 WHERE (scorecard, factor) = ('default', 'support_tickets');
 SELECT chs_drop_factor('feature_adoption');

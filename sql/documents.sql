@@ -22,6 +22,8 @@ UPDATE chs.recommendations SET priority = 2 WHERE recommendation = 'whole_critic
 DELETE FROM chs.recommendations WHERE recommendation = 'whole_low';
 UPDATE chs.scorecards SET min_coverage = 0.25, description = NULL WHERE scorecard = 'default';
 SELECT what, change, left(old_value::text, 60) AS old, left(new_value::text, 60) AS new FROM chs.draft_changes;
+-- Whether one waits depends on how far workers are.
+SET client_min_messages = warning;
 SELECT chs_publish('all kinds of changes');
 SELECT count(*) AS unpublished FROM chs.draft_changes;
 SELECT version, published_by = session_user AS by_us, note, jsonb_array_length(changes) AS changes,
@@ -41,6 +43,7 @@ SELECT what, change, old_value, new_value FROM chs.document_changes(chs_scorecar
     array_to_string(c.path, '.') what;
 SELECT version, note FROM chs.scorecard_versions ORDER BY 1;
 SELECT chs_rollback(2, 'forward again');
+RESET client_min_messages;
 SELECT chs_scorecard_export() = chs_scorecard_export(2) AS as_it_was, chs_scorecard_export(4) = chs_scorecard_export(2) AS live_too, note
 FROM chs.scorecard_versions v WHERE version = 4;
 SELECT count(*) AS differences FROM chs_verify();

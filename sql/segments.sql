@@ -17,6 +17,7 @@ INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, windo
 VALUES ('default', 'login_frequency', 'visits', 'visit', 'count', 30, '0:0 20:100', 1, 'zero');
 UPDATE chs.scorecards SET min_coverage = 0;
 SELECT chs_publish('visits, and segments');
+CALL chs_recalculate_all();
 SELECT customer_id, scorecard, score, coverage FROM chs.customers, chs.health_now(customer_id) ORDER BY 1;
 
 -- smb: logins matter more to the score, and visits less to logins.

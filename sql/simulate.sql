@@ -31,6 +31,7 @@ SELECT customer_id, draft_score IS DISTINCT FROM live_score AS differs FROM simu
 BEGIN;
 CREATE TEMP TABLE said AS SELECT * FROM chs_simulate();
 SELECT FROM chs_publish('dear');
+CALL chs_recalculate_all();
 SELECT count(*) AS customers, bool_and(h.score IS NOT DISTINCT FROM s.draft_score AND h.status = s.draft_status AND h.scorecard = s.draft_scorecard) AS came_true
 FROM said s, chs.health_now(customer_id) h;
 -- Back again, as a document.

@@ -13,7 +13,7 @@ SELECT chs_score(1) AS now, chs_score(1, now() - interval '5 days') AS before_al
 
 -- As if the first two had been published three days ago.
 ALTER TABLE chs.scorecard_versions DISABLE TRIGGER scorecard_versions_guard;
-UPDATE chs.scorecard_versions SET published_at = now() - interval '3 days' WHERE version <= 2;
+UPDATE chs.scorecard_versions SET live_at = now() - interval '3 days' WHERE version <= 2;
 ALTER TABLE chs.scorecard_versions ENABLE TRIGGER scorecard_versions_guard;
 SELECT chs_publish('the same again');
 SELECT days_ago, chs_score(1, now() - days_ago * interval '1 day') AS score,

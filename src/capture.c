@@ -56,7 +56,8 @@ typedef struct Record
 #define HIGH_PART 0x8000
 #define HIGH_PART_SHIFT 62
 
-StaticAssertDecl(MAX_SERIES <= HIGH_PART, "indexes of series need a bit less");
+/* of the live version and one that waits to become live */
+StaticAssertDecl(2 * MAX_SERIES <= HIGH_PART, "indexes of series need a bit less");
 
 /* A customer with something to queue, or that is known to exist. */
 typedef struct Touched
@@ -94,7 +95,8 @@ typedef struct Gathering
 	SubTransactionId subid;
 	MemoryContext context;		/* holds all of it */
 	int32		today;
-	int			version;		/* whose series it counts */
+	int			version;		/* the live one, and */
+	int			newest;			/* the one that was published last: whose series it counts */
 	int			series_version;
 	SeriesDefinition *series;	/* copied, since the live version may change */
 	touched_hash *customers;
@@ -356,29 +358,32 @@ capturing_version(void)
 
 /*
  * Returns what the current subtransaction gathers, with room for an event,
- * counted as the live version says.
+ * counted as the live version, and the one that waits, need.
  */
 static Gathering *
 gathering_for(const Live *live)
 {
 	Gathering  *g = current_gathering();
-	uint32		room = live->published->max_increments * 2;
+	const Published *counted = live->counting->published;
+	uint32		room = counted->max_increments * 2;
+	bool		is_other = g->version != live->version || g->newest != live->newest;
 
-	/* another version was published meanwhile */
-	if (g->npending > 0 && g->version != live->version)
+	/* another version was published meanwhile, or became live */
+	if (g->npending > 0 && is_other)
 	{
 		/* kept rows stay: evaluating them could have the live version read again */
 		flush_gathering();
 		g = current_gathering();
 	}
-	if (g->version != live->version)
+	if (is_other)
 	{
-		Size		size = live->published->nseries * sizeof(SeriesDefinition);
+		Size		size = counted->nseries * sizeof(SeriesDefinition);
 
 		g->version = live->version;
-		g->series_version = live->series_version;
+		g->newest = live->newest;
+		g->series_version = live->counting->series_version;
 		g->series = MemoryContextAlloc(g->context, Max(size, 1));
-		memcpy(g->series, live->published->series, size);
+		memcpy(g->series, counted->series, size);
 	}
 	if (g->capacity - g->nrecords < room ||
 		MemoryContextMemAllocated(g->context, true) > get_hash_memory_limit())
@@ -522,8 +527,8 @@ count_event(const Live *live, Gathering *g, const Event *event, bool must_exist)
 	/* a rebuild counts every event anyway */
 	if (customer->rebuild)
 		return;
-	increments = palloc(Max(live->published->max_increments, 1) * sizeof(Increment));
-	n = chs_count_event(live->published, event->event_type, event->event_type_length,
+	increments = palloc(Max(live->counting->published->max_increments, 1) * sizeof(Increment));
+	n = chs_count_event(live->counting->published, event->event_type, event->event_type_length,
 						event->event_data, day, increments);
 	for (int i = 0; i < n; i++)
 		add_increment(g, customer, day, &increments[i]);

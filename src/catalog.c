@@ -271,6 +271,17 @@ chs_catalog_check_path(Oid function)
 	ReleaseSysCache(tuple);
 }
 
+/*
+ * chs_catalog_stop_triggers keeps ordinary triggers and foreign keys from firing, until
+ * chs_catalog_become_caller.
+ */
+void
+chs_catalog_stop_triggers(void)
+{
+	(void) set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* chs_catalog_become_caller switches back. */
 void
 chs_catalog_become_caller(const OwnerRights *saved)
@@ -446,45 +457,70 @@ read_rules(Live *l)
 	}
 }
 
-/* Reads which versions the active snapshot sees. */
+/* Raises the error for a version that a snapshot does not see. */
+pg_noreturn static void
+no_such_version(int version)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("scorecard version %d does not exist", version),
+			 errhint("chs.scorecard_versions has the published ones.")));
+}
+
+/* Reads which versions the active snapshot sees, and which of them is live: the highest that ever was. */
 static void
 read_version_times(Live *l)
 {
-	if (SPI_execute("SELECT version, published_at FROM chs.scorecard_versions ORDER BY version", true, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT version, live_at, changed_by_xid FROM chs.scorecard_versions ORDER BY version", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.scorecard_versions");
-	if (SPI_processed == 0)
+	l->nversions = SPI_processed;
+	l->versions = MemoryContextAlloc(l->context, Max(l->nversions, 1) * sizeof(VersionTime));
+	for (int i = 0; i < l->nversions; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		VersionTime *v = &l->versions[i];
+		bool		isnull;
+		Datum		live_at;
+
+		v->version = l->newest = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
+		live_at = SPI_getbinval(tuple, desc, 2, &isnull);
+		v->live_at = isnull ? DT_NOEND : DatumGetTimestampTz(live_at);
+		if (!isnull)
+			l->version = v->version;
+		l->changed_by = DatumGetFullTransactionId(SPI_getbinval(tuple, desc, 3, &isnull));
+	}
+	if (l->version == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no scorecard version is published"),
 				 errhint("Publish one with chs_publish().")));
-	l->nversions = SPI_processed;
-	l->versions = MemoryContextAlloc(l->context, l->nversions * sizeof(VersionTime));
-	for (int i = 0; i < l->nversions; i++)
-	{
-		bool		isnull;
-
-		l->versions[i].version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		l->versions[i].published_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
-	}
 }
 
-/* Reads a version that the active snapshot sees. */
+/*
+ * Reads a version that the active snapshot sees, or, for another one that waits, it
+ * with what the waiting one needs beyond.
+ */
 static void
-read_version(Live *l, int version)
+read_version(Live *l, int version, int waiting)
 {
 	bool		isnull;
 	MemoryContext caller;
-	Oid			types[] = {INT4OID};
-	Datum		args[] = {Int32GetDatum(version)};
+	Oid			types[] = {INT4OID, INT4OID};
+	Datum		args[] = {Int32GetDatum(version), Int32GetDatum(waiting)};
 
-	if (SPI_execute_with_args("SELECT version, series_version, document, published_by_xid FROM chs.scorecard_versions"
-							  " WHERE version = $1", 1, types, args, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+	if (SPI_execute_with_args("SELECT w.series_version, CASE WHEN v.version = w.version THEN v.document"
+							  " ELSE v.document || jsonb_build_object('next', w.document) END"
+							  " FROM chs.scorecard_versions v, chs.scorecard_versions w"
+							  " WHERE v.version = $1 AND w.version = $2",
+							  lengthof(types), types, args, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.scorecard_versions");
-	l->version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	l->series_version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	l->published_by = DatumGetFullTransactionId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
+	if (SPI_processed == 0)
+		no_such_version(version);
+	l->version = version;
+	l->series_version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	caller = MemoryContextSwitchTo(l->context);
-	l->document = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	l->document = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	l->published = chs_scorecard_compile(l->document);
 	MemoryContextSwitchTo(caller);
 }
@@ -505,6 +541,7 @@ read_live(Snapshot snapshot, int version)
 	l = MemoryContextAllocZero(context, sizeof(Live));
 	l->context = context;
 	l->serial = ++nread;
+	l->counting = l;
 	l->events = chs_catalog_relation(CHS_CUSTOMER_EVENTS);
 	live_relations[0] = chs_catalog_relation(CHS_SCORECARD_VERSIONS);
 	live_relations[1] = chs_catalog_relation(CHS_EVENT_TYPES);
@@ -516,17 +553,41 @@ read_live(Snapshot snapshot, int version)
 	if (version == 0)
 	{
 		read_version_times(l);
-		read_version(l, l->versions[l->nversions - 1].version);
+		version = l->version;
 	}
-	else
-		read_version(l, version);
+	read_version(l, version, version);
 	read_rules(l);
 	l->sources = chs_source_list(l->context, false, &l->nsources);
 	l->customer_sources = chs_source_list(l->context, true, &l->ncustomer_sources);
+	if (l->newest > l->version)
+	{
+		Live	   *counting = MemoryContextAlloc(l->context, sizeof(Live));
+
+		*counting = *l;
+		read_version(counting, l->version, l->newest);
+		l->counting = counting->counting = counting;
+	}
 	PopActiveSnapshot();
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	return l;
+}
+
+/*
+ * chs_catalog_variant returns a copy, in the current memory context, of what is
+ * live with something else published.
+ */
+const Live *
+chs_catalog_variant(const Live *live, int version, const Published *published)
+{
+	Live	   *variant = palloc(sizeof(Live));
+
+	*variant = *live;
+	variant->version = version;
+	variant->document = NULL;
+	variant->published = published;
+	variant->counting = variant;
+	return variant;
 }
 
 /*
@@ -566,35 +627,39 @@ chs_catalog_live(void)
 	return live;
 }
 
-/* Returns the number of the newest version that a snapshot, or for NULL the latest one, sees; 0 for none. */
-static int
-newest_version(Snapshot snapshot)
+/* Whether a snapshot, or for NULL the latest one, sees another newest version than the cache has, or sees it live. */
+static bool
+is_outdated(const Live *cached, Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS), AccessShareLock);
 	Relation	index = index_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS_PKEY), AccessShareLock);
 	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
 	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
-	bool		isnull;
-	int			version = HeapTupleIsValid(tuple) ?
-		DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull)) : 0;
+	bool		outdated = false;
 
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		int			version = DatumGetInt32(heap_getattr(tuple, VERSIONS_VERSION, RelationGetDescr(rel), &isnull));
+
+		(void) heap_getattr(tuple, VERSIONS_LIVE_AT, RelationGetDescr(rel), &isnull);
+		outdated = version > cached->newest || (version == cached->newest && !isnull && cached->version < version);
+	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
-	return version;
+	return outdated;
 }
 
 /*
- * chs_catalog_recheck_live has the live version read again if there is a newer
- * one.  For whoever is woken by the commit that published it, because that comes
- * before the message that invalidates the cache.
+ * chs_catalog_recheck_live has the live version read again if another one is live,
+ * or waits to be.  For whoever is woken by the commit that made it so, because that
+ * comes before the message that invalidates the cache.
  */
 void
 chs_catalog_recheck_live(void)
 {
-	int			version = newest_version(NULL);
-
-	if (live != NULL && version != 0 && version != live->version)
+	if (live != NULL && is_outdated(live, NULL))
 		live_is_stale = true;
 }
 
@@ -614,7 +679,7 @@ live_not_before(Snapshot snapshot)
 	if (checked_serial == latest->serial && checked.xmin == snapshot->xmin && checked.xmax == snapshot->xmax &&
 		checked.xcnt == snapshot->xcnt && checked.subxcnt == snapshot->subxcnt && !snapshot->suboverflowed)
 		return latest;
-	if (newest_version(snapshot) > latest->version)
+	if (is_outdated(latest, snapshot))
 	{
 		live_is_stale = true;
 		latest = chs_catalog_live();
@@ -638,11 +703,11 @@ chs_catalog_live_at(Snapshot snapshot)
 	const Live *latest = live_not_before(snapshot);
 	Live	   *fresh;
 
-	if (FullTransactionIdPrecedes(latest->published_by, chs_catalog_snapshot_horizon(snapshot)) ||
-		TransactionIdIsCurrentTransactionId(XidFromFullTransactionId(latest->published_by)) ||
-		!XidInMVCCSnapshot(XidFromFullTransactionId(latest->published_by), snapshot))
+	if (FullTransactionIdPrecedes(latest->changed_by, chs_catalog_snapshot_horizon(snapshot)) ||
+		TransactionIdIsCurrentTransactionId(XidFromFullTransactionId(latest->changed_by)) ||
+		!XidInMVCCSnapshot(XidFromFullTransactionId(latest->changed_by), snapshot))
 		return latest;
-	if (earlier != NULL && FullTransactionIdEquals(earlier_than, latest->published_by) && seen.xmin == snapshot->xmin &&
+	if (earlier != NULL && FullTransactionIdEquals(earlier_than, latest->changed_by) && seen.xmin == snapshot->xmin &&
 		seen.xmax == snapshot->xmax && seen.xcnt == snapshot->xcnt)
 		return earlier;
 	fresh = read_live(snapshot, 0);
@@ -650,14 +715,14 @@ chs_catalog_live_at(Snapshot snapshot)
 		MemoryContextDelete(earlier->context);
 	MemoryContextSetParent(fresh->context, TopMemoryContext);
 	earlier = fresh;
-	earlier_than = latest->published_by;
+	earlier_than = latest->changed_by;
 	seen = *snapshot;
 	return earlier;
 }
 
 /*
- * chs_catalog_version returns a version of those up to the live one, by its
- * number, or raises an error.  Valid until the next call.
+ * chs_catalog_version returns a published version, live or not, by its number, or
+ * raises an error.  Valid until the next call.
  */
 const Live *
 chs_catalog_version(const Live *latest, int version)
@@ -670,10 +735,7 @@ chs_catalog_version(const Live *latest, int version)
 	while (i < latest->nversions && latest->versions[i].version != version)
 		i++;
 	if (i == latest->nversions)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("scorecard version %d does not exist", version),
-				 errhint("chs.scorecard_versions has the published ones.")));
+		no_such_version(version);
 	if (named != NULL && named->version == version)
 		return named;
 	fresh = read_live(GetActiveSnapshot(), version);
@@ -686,13 +748,13 @@ chs_catalog_version(const Live *latest, int version)
 
 /*
  * chs_catalog_version_of_day returns the version that was live when a day ended.
- * For days before the first was published, when none was, that is the live one.
+ * For days before the first one was, that is the live one.
  */
 const Live *
 chs_catalog_version_of_day(const Live *latest, TimestampTz end_of_day)
 {
 	for (int i = latest->nversions - 1; i >= 0; i--)
-		if (latest->versions[i].published_at < end_of_day)
+		if (latest->versions[i].live_at < end_of_day)
 			return chs_catalog_version(latest, latest->versions[i].version);
 	return latest;
 }

@@ -42,6 +42,10 @@ typedef enum ChsRelation
 	CHS_SOURCES
 } ChsRelation;
 
+/* Columns of chs.scorecard_versions. */
+#define VERSIONS_VERSION 1
+#define VERSIONS_LIVE_AT 3
+
 /* What an event type demands of event_data. */
 typedef struct EventRule
 {
@@ -53,11 +57,11 @@ typedef struct EventRule
 	char	  **positive;		/* keys that must be numbers above 0 */
 } EventRule;
 
-/* When a version was published. */
+/* Since when a version was live. */
 typedef struct VersionTime
 {
 	int			version;
-	TimestampTz published_at;
+	TimestampTz live_at;		/* DT_NOEND: it waits, or never was */
 } VersionTime;
 
 /* The live version; or another one that is used in its place. */
@@ -66,10 +70,12 @@ typedef struct Live
 	MemoryContext context;
 	uint64		serial;			/* another one each time that it is read */
 	int			version;
-	FullTransactionId published_by;
-	int			series_version;
-	Jsonb	   *document;
+	int			newest;			/* the version that was published last: this one, or one that waits to become live */
+	FullTransactionId changed_by;	/* the transaction that published that one, or made it live */
+	int			series_version; /* activities of this one or a later one count all that is needed */
+	Jsonb	   *document;		/* NULL in a variant */
 	const Published *published;
+	const struct Live *counting;	/* the same with what activities are to count: also what the waiting version needs */
 	Oid			events;			/* chs.customer_events */
 	int			nrules;
 	EventRule  *rules;
@@ -77,7 +83,7 @@ typedef struct Live
 	struct Source *sources;		/* of events; the first is chs.customer_events */
 	int			ncustomer_sources;
 	struct Source *customer_sources;
-	int			nversions;		/* up to the live one, ascending */
+	int			nversions;		/* all of them, ascending */
 	VersionTime *versions;
 } Live;
 
@@ -96,6 +102,7 @@ extern Oid	chs_catalog_relation(ChsRelation relation);
 extern void chs_catalog_become_owner(OwnerRights *saved);
 extern void chs_catalog_become_role(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_registrar(Oid role, OwnerRights *saved);
+extern void chs_catalog_stop_triggers(void);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern void chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, const char *nulls);
 extern void chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement, int nargs, Oid *types, Datum *args, const char *nulls);
@@ -104,6 +111,7 @@ extern void chs_catalog_check_path(Oid function);
 
 extern const Live *chs_catalog_live(void);
 extern void chs_catalog_recheck_live(void);
+extern const Live *chs_catalog_variant(const Live *live, int version, const Published *published);
 extern const Live *chs_catalog_live_at(Snapshot snapshot);
 extern const Live *chs_catalog_version(const Live *live, int version);
 extern const Live *chs_catalog_version_of_day(const Live *live, TimestampTz end_of_day);

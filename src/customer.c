@@ -23,11 +23,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* Columns of chs.activity. */
-#define ACTIVITY_ACTIVITY 2
-#define ACTIVITY_SERIES_VERSION 3
-#define ACTIVITY_FOLDED_TO 4
-
 /* chs_customer_today returns the UTC day of the transaction. */
 int32
 chs_customer_today(void)
@@ -348,12 +343,13 @@ chs_customer_stored(int64 customer_id, Snapshot snapshot)
 
 /*
  * chs_customer_is_current tells whether a stored activity, or that there is none,
- * can be trusted.  Attached tables may have had rows before their customer came.
+ * can be trusted to hold all that a version counts.  Attached tables may have had
+ * rows before their customer came.
  */
 bool
 chs_customer_is_current(const StoredActivity *stored, const Live *live)
 {
-	return stored->row == NULL ? live->nsources <= 1 : stored->series_version == live->series_version;
+	return stored->row == NULL ? live->nsources <= 1 : stored->series_version >= live->series_version;
 }
 
 /*

@@ -19,6 +19,11 @@
 #define CUSTOMERS_CREATED_AT 7
 #define CUSTOMERS_CHURNED_AT 8
 
+/* Columns of chs.activity. */
+#define ACTIVITY_ACTIVITY 2
+#define ACTIVITY_SERIES_VERSION 3
+#define ACTIVITY_FOLDED_TO 4
+
 typedef struct Customer
 {
 	int64		customer_id;

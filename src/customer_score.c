@@ -202,7 +202,7 @@ document_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 {
 	Customer	customer;
 	const Live *live;
-	Live	   *version;
+	const Live *version;
 	int32		as_of_day;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -210,11 +210,7 @@ document_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 	as_of_day = PG_ARGISNULL(2) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(2));
 	chs_customer_find_as_caller(PG_GETARG_INT64(1), &customer);
 	live = chs_catalog_live_at(GetActiveSnapshot());
-	version = palloc(sizeof(Live));
-	*version = *live;
-	version->version = UNPUBLISHED;
-	version->document = PG_GETARG_JSONB_P(0);
-	version->published = chs_scorecard_compiled(JsonbPGetDatum(version->document));
+	version = chs_catalog_variant(live, UNPUBLISHED, chs_scorecard_compiled(PG_GETARG_DATUM(0)));
 	cs->version = version;
 	read_activity(cs, &customer, as_of_day, live);
 	return true;

@@ -60,7 +60,7 @@ chs_daily_activity(PG_FUNCTION_ARGS)
 	int			days = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
 	int32		today = chs_customer_today();
 	Customer	customer;
-	Live		live;
+	const Live *live;
 	const Published *published;
 	ActivityData *data;
 
@@ -72,9 +72,10 @@ chs_daily_activity(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" must be from 1 to 730: %d", "days", days)));
 	chs_customer_find_as_caller(PG_GETARG_INT64(0), &customer);
-	live = *chs_catalog_live_at(GetActiveSnapshot());
-	live.published = published = counts_of_types(&live, days);
-	data = chs_customer_from_events(customer.customer_id, &live, today, today);
+	live = chs_catalog_live_at(GetActiveSnapshot());
+	published = counts_of_types(live, days);
+	live = chs_catalog_variant(live, live->version, published);
+	data = chs_customer_from_events(customer.customer_id, live, today, today);
 	for (int i = 0; i < data->nseries; i++)
 	{
 		const Series *series = &data->series[i];

@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "progress.h"
+#include "publish.h"
 #include "raw.h"
 #include "settings.h"
 #include "utils/builtins.h"
@@ -87,12 +88,13 @@ list_customers(Fold *fold, FoldList *list, int64 *last, int limit, bool only_sta
 }
 
 /*
- * Scores the next customers after *last, at most so many, or only the stale ones
- * among them, and moves *last.  Returns how many customers it looked at, and in
- * *nscored how many there were to be scored.
+ * Scores the next customers of a pass, at most so many, or only the stale ones among
+ * them; while a version waits, their activities count what it needs from then on.
+ * Returns how many customers it looked at, and in *nscored how many there were to be
+ * scored.
  */
 static int
-rescore_slice(const ClaimRequest *request, int64 *last, int limit, bool only_stale, int *nscored, bool *skipped)
+rescore_slice(const ClaimRequest *request, EveryonePass *pass, int limit, bool only_stale, int *nscored)
 {
 	MemoryContext slice = AllocSetContextCreate(CurrentMemoryContext, "chs customers to score", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(slice);
@@ -101,10 +103,11 @@ rescore_slice(const ClaimRequest *request, int64 *last, int limit, bool only_sta
 	int			n;
 
 	chs_fold_begin(&fold, request);
-	n = list_customers(&fold, &list, last, limit, only_stale);
+	n = list_customers(&fold, &list, &pass->last_customer_id, limit, only_stale);
 	chs_fold_list(&fold, &list);
 	*nscored = list.n;
-	*skipped |= list.nskipped > 0;
+	pass->skipped |= list.nskipped > 0 || list.nunclaimed > 0;
+	pass->unclaimed |= list.nunclaimed > 0;
 	chs_fold_end(&fold);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(slice);
@@ -113,16 +116,15 @@ rescore_slice(const ClaimRequest *request, int64 *last, int limit, bool only_sta
 
 /*
  * chs_everyone_rescore_stale looks, within the current transaction, at the next
- * customers after *last_customer_id, scores those whose health is of an earlier day
- * or version or missing, and sets *nscored to their number.  Returns how many it
- * looked at: fewer than the limit at the end.  *skipped tells that some were busy
- * and stay stale.
+ * customers of a pass, scores those whose health is of an earlier day or version or
+ * missing, or whose activity does not count what a waiting version needs, and sets
+ * *nscored to their number.  Returns how many it looked at: fewer than the limit at
+ * the end.
  */
 int
-chs_everyone_rescore_stale(const ClaimRequest *request, int64 *last_customer_id, int limit,
-						   int *nscored, bool *skipped)
+chs_everyone_rescore_stale(const ClaimRequest *request, EveryonePass *pass, int limit, int *nscored)
 {
-	return rescore_slice(request, last_customer_id, limit, true, nscored, skipped);
+	return rescore_slice(request, pass, limit, true, nscored);
 }
 
 /*
@@ -135,7 +137,7 @@ read_activities(const Live *live, int64 after, int limit, int64 *last, int *n)
 {
 	Tuplestorestate *activities = tuplestore_begin_heap(false, false, work_mem);
 	SPIExecuteOptions options = {.read_only = true};
-	int64		first = (int64) chs_customer_today() - live->published->max_keep + 1;
+	int64		first = (int64) chs_customer_today() - live->counting->published->max_keep + 1;
 	bool		isnull;
 
 	if (SPI_execute(psprintf("SELECT max(customer_id), count(*) FROM (SELECT customer_id FROM chs.customers"
@@ -149,7 +151,7 @@ read_activities(const Live *live, int64 after, int limit, int64 *last, int *n)
 
 	options.params = makeParamList(2);
 	options.params->params[0] = (ParamExternData) {
-		.value = JsonbPGetDatum(live->document),.pflags = PARAM_FLAG_CONST,.ptype = JSONBOID
+		.value = JsonbPGetDatum(live->counting->document),.pflags = PARAM_FLAG_CONST,.ptype = JSONBOID
 	};
 	options.params->params[1] = (ParamExternData) {
 		.value = TimestampTzGetDatum(Max(first * USECS_PER_DAY, MIN_TIMESTAMP)),
@@ -174,7 +176,7 @@ static RawActivities *
 read_attached(const Live *live, int64 after, int64 last)
 {
 	RawRequest	request = {
-		.live = live,.first_day = chs_customer_today() - live->published->max_keep + 1,.last_day = DAY_NO_END,
+		.live = live->counting,.first_day = chs_customer_today() - live->counting->published->max_keep + 1,.last_day = DAY_NO_END,
 		.attached_only = true
 	};
 	int64	   *customer_ids;
@@ -197,11 +199,11 @@ read_attached(const Live *live, int64 after, int64 last)
 }
 
 /*
- * Stores what read_activities returned, as of a snapshot and counted for a
- * version.  Returns how many customers were left for later.
+ * Stores what read_activities returned, as of a snapshot and counted as of a
+ * series_version.  Returns how many customers were left for later.
  */
 static int
-store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot snapshot, int version)
+store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot snapshot, int series_version)
 {
 	Fold		fold;
 	TupleDesc	desc = CreateTemplateTupleDesc(2);
@@ -222,7 +224,7 @@ store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot 
 		FoldList	list = {.rebuild = true,.customer_ids = customer_ids,.events_snapshot = snapshot};
 
 		/* another version may have been published meanwhile, which counts other things */
-		if (fold.live->version == version)
+		if (fold.live->counting->series_version == series_version)
 			list.from_events = from_events;
 		while (list.n < REBUILD_LIST && (more = tuplestore_gettupleslot(activities, true, true, slot)))
 		{
@@ -265,7 +267,7 @@ rebuild_slice(int64 *last, int limit, int *nskipped)
 	Snapshot	snapshot;
 	const Live *live;
 	int64		after = *last;
-	int			version;
+	int			series_version;
 	int			n;
 
 	chs_capture_flush_pending();
@@ -273,14 +275,14 @@ rebuild_slice(int64 *last, int limit, int *nskipped)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	snapshot = GetActiveSnapshot();
 	live = chs_catalog_live_at(snapshot);
-	version = live->version;
+	series_version = live->counting->series_version;
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (live->nsources > 1)
 		limit = Min(limit, MAX_ATTACHED_SLICE);
 	activities = read_activities(live, after, limit, last, &n);
-	*nskipped += store_activities(activities, n > 0 ? read_attached(live, after, *last) : NULL, snapshot, version);
+	*nskipped += store_activities(activities, n > 0 ? read_attached(live, after, *last) : NULL, snapshot, series_version);
 	tuplestore_end(activities);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
@@ -302,6 +304,67 @@ fold_queue(Job *job)
 	}
 }
 
+static void score_everyone(Job *job);
+
+/*
+ * Makes a version live that waits no longer than for this, and scores everyone by it;
+ * or by another one that is live or waits in its place.
+ */
+static void
+make_live(Job *job, int version)
+{
+	if (!chs_publish_make_live(version, true) && chs_publish_waiting() == version)
+	{
+		ereport(NOTICE,
+				(errmsg("version %d cannot become live, since events of a source cannot be read", version),
+				 errhint("See chs.source_status.")));
+		return;
+	}
+	job->done = 0;
+	job->last_customer_id = PG_INT64_MIN;
+	chs_progress_store(job, "scoring");
+	score_everyone(job);
+}
+
+/*
+ * Scores everyone; first, while a version waits, those whose activities do not count
+ * what it needs, whereupon it is live.
+ */
+static void
+score_everyone(Job *job)
+{
+	EveryonePass pass = {.last_customer_id = job->last_customer_id};
+	int			waiting = chs_publish_waiting();
+	int			nscored;
+	int			n;
+
+	do
+	{
+		n = rescore_slice(&everyone, &pass, chs_batch_size, waiting > 0, &nscored);
+		job->done += n;
+		job->last_customer_id = pass.last_customer_id;
+		chs_progress_store(job, waiting > 0 ? "counting" : "scoring");
+	} while (n == chs_batch_size);
+	if (waiting > 0)
+		make_live(job, waiting);
+	else if (pass.skipped)
+		ereport(NOTICE,
+				(errmsg("customers that other transactions have locked, or that failed, were left out"),
+				 errhint("See chs.failures, or run it again when those have ended.")));
+	else
+		chs_progress_end_backfill();
+}
+
+/* The version that is live, and the one that waits to be, if any. */
+static char *
+versions_text(void)
+{
+	int			waiting = chs_publish_waiting();
+	int			version = chs_catalog_live()->version;
+
+	return waiting == 0 ? psprintf("version %d", version) : psprintf("version %d before %d", version, waiting);
+}
+
 /*
  * chs_recalculate_all is a procedure: it folds the queue and scores everyone.
  * What it did is of no use any more once another version or day is current.
@@ -311,25 +374,12 @@ Datum
 chs_recalculate_all(PG_FUNCTION_ARGS)
 {
 	Job			job;
-	bool		skipped = false;
-	int			nscored;
-	int			n;
 
 	chs_progress_begin(&job, JOB_RECALCULATE, fcinfo,
-					   psprintf("version %d, %s", chs_catalog_live()->version,
+					   psprintf("%s, %s", versions_text(),
 								DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(chs_customer_today())))));
 	fold_queue(&job);
-	do
-	{
-		job.done += n = rescore_slice(&everyone, &job.last_customer_id, chs_batch_size, false, &nscored, &skipped);
-		chs_progress_store(&job, "scoring");
-	} while (n == chs_batch_size);
-	if (skipped)
-		ereport(NOTICE,
-				(errmsg("customers that other transactions have locked, or that failed, were left out"),
-				 errhint("See chs.failures, or run it again when those have ended.")));
-	else
-		chs_progress_end_backfill();
+	score_everyone(&job);
 	chs_progress_end(&job);
 	PG_RETURN_VOID();
 }
@@ -357,9 +407,10 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 	Job			job;
 	int			size = FIRST_REBUILD_SLICE;
 	int			nskipped = 0;
+	int			waiting = chs_publish_waiting();
 	int			n;
 
-	chs_progress_begin(&job, JOB_REBUILD, fcinfo, psprintf("version %d", chs_catalog_live()->version));
+	chs_progress_begin(&job, JOB_REBUILD, fcinfo, versions_text());
 	do
 	{
 		instr_time	start;
@@ -388,7 +439,9 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 							   "the rebuilds of %d customers, which other transactions had locked or which failed, are queued",
 							   nskipped, nskipped),
 				 errhint("See chs.failures.")));
-	else
+	if (waiting > 0)
+		make_live(&job, waiting);
+	else if (nskipped == 0)
 		chs_progress_end_backfill();
 	chs_progress_end(&job);
 	PG_RETURN_VOID();

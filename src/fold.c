@@ -129,6 +129,7 @@ calculate(Fold *fold, int64 customer_id, const ActivityView *activity,
 typedef struct FoldOrder
 {
 	bool		rebuild;		/* from the raw events, in any case */
+	bool		count;			/* likewise, where its activity does not count what the waiting version needs */
 	bool		wait;			/* for whoever has it locked */
 	/* what the raw events give, as far as a score for today needs them, or NULL */
 	const Activity *from_events;
@@ -145,6 +146,20 @@ events_are_fresh(const Fold *fold, const FoldOrder *order, const StoredActivity 
 	return order->from_events != NULL && customer->last_day >= fold->today &&
 		(stored->row == NULL ||
 		 chs_customer_row_is_seen(HeapTupleHeaderGetXmin(stored->row->t_data), order->events_snapshot));
+}
+
+/*
+ * Whether the activity has to be made from the raw events.  One that counts what
+ * the live version needs is let alone until it is its turn to count what the waiting
+ * one does; but one that counts that, too, goes on doing so.
+ */
+static bool
+must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *stored, const QueuedDeltas *queued)
+{
+	bool		is_counting = chs_customer_is_current(stored, live->counting);
+
+	return order->rebuild || queued->rebuild || !chs_customer_is_current(stored, live) ||
+		(is_counting ? queued->series_version < live->counting->series_version : order->count);
 }
 
 /*
@@ -166,6 +181,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	Activity   *activity;
 	Score	   *score;
 	Snapshot	folded = fold->snapshot;
+	const Live *counted;
 	bool		found;
 	bool		rebuild;
 
@@ -186,7 +202,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	subject.created_day = customer.created_day;
 	subject.as_of_day = Min(fold->today, customer.last_day);
 
-	rebuild = order->rebuild || queued.rebuild || !chs_customer_is_current(&stored, live);
+	rebuild = must_rebuild(live, order, &stored, &queued);
 	if (stored.damage != NULL)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -210,16 +226,17 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		chs_activity_prune_to(data, fold->today);
 	}
 	else if (rebuild || data->day > subject.as_of_day)
-		data = chs_customer_from_events(customer_id, live, subject.as_of_day, DAY_NO_END);
+		data = chs_customer_from_events(customer_id, live->counting, subject.as_of_day, DAY_NO_END);
+	counted = rebuild || chs_customer_is_current(&stored, live->counting) ? live->counting : live;
 	if (queued.any || rebuild || stored.row == NULL)
 	{
-		chs_scorecard_project(data, live->published);
+		chs_scorecard_project(data, counted->published);
 		chs_activity_prune_to(data, subject.as_of_day);
 	}
 	activity = chs_activity_encode(data);
 	if (queued.any || rebuild || stored.row == NULL)
 		chs_health_store_activity(&fold->tables, customer_id, &stored, activity,
-								  live->series_version, chs_catalog_snapshot_horizon(folded));
+								  counted->series_version, chs_catalog_snapshot_horizon(folded));
 	if (rebuild && live->nsources > 1)
 		chs_retry_customer_came(live, customer_id);
 	score = calculate(fold, customer_id, chs_activity_view(activity), scorecard, &subject);
@@ -247,7 +264,7 @@ rescore_in_scratch(Fold *fold, const Customer *customer)
 	subject.segment = customer->segment;
 	subject.created_day = customer->created_day;
 	subject.as_of_day = Min(fold->today, customer->last_day);
-	if (stored.row == NULL || !chs_customer_is_current(&stored, live) || stored.view->day > subject.as_of_day)
+	if (stored.row == NULL || !chs_customer_is_current(&stored, live->counting) || stored.view->day > subject.as_of_day)
 		return false;
 	score = calculate(fold, customer->customer_id, stored.view, scorecard, &subject);
 	return chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
@@ -317,12 +334,12 @@ skip_customer(const Fold *fold, FoldList *list, int64 customer_id)
 static void
 fold_listed(Fold *fold, FoldList *list, int i)
 {
-	FoldOrder	order = {.rebuild = list->rebuild};
+	FoldOrder	order = {.rebuild = list->rebuild,.count = list->rescore != NULL};
 	int64		customer_id = list->customer_ids[i];
 
 	if (!chs_claim_has(&fold->claim, customer_id))
 	{
-		list->nskipped += chs_claim_wants(&fold->claim, customer_id);
+		list->nunclaimed += chs_claim_wants(&fold->claim, customer_id);
 		return;
 	}
 	/* whoever asks for a rebuild may have removed the cause */
@@ -379,7 +396,7 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	HealthTables before = fold->tables;
-	int			skipped_before = list->nskipped;
+	FoldList	list_before = *list;
 	ErrorData  *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
@@ -401,7 +418,7 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 		RollbackAndReleaseCurrentSubTransaction();
 		/* what had been counted is undone, too */
 		fold->tables = before;
-		list->nskipped = skipped_before;
+		*list = list_before;
 		forget_plugins(fold);
 	}
 	PG_END_TRY();
@@ -423,10 +440,10 @@ find_rebuilds(const Fold *fold, const FoldList *list, int64 *customer_ids)
 	for (int i = 0; i < list->n; i++)
 		elements[i] = Int64GetDatum(list->customer_ids[i]);
 	args[0] = PointerGetDatum(construct_array(elements, list->n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
-	args[1] = Int32GetDatum(fold->live->series_version);
+	args[1] = Int32GetDatum((list->rescore != NULL ? fold->live->counting : fold->live)->series_version);
 	if (SPI_execute_with_args("SELECT i FROM unnest($1) i LEFT JOIN chs.activity a ON a.customer_id = i"
-							  " WHERE a.series_version IS DISTINCT FROM $2"
-							  " OR EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = i AND (q.rebuild OR q.series_version <> $2))",
+							  " WHERE a.series_version IS NULL OR a.series_version < $2"
+							  " OR EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = i AND (q.rebuild OR q.series_version < $2))",
 							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.activity");
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -447,7 +464,8 @@ read_raw_events(Fold *fold, const FoldList *list)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	RawRequest	request = {
-		.live = fold->live,.first_day = fold->today - fold->live->published->max_keep + 1,.last_day = DAY_NO_END
+		.live = fold->live->counting,.last_day = DAY_NO_END,
+		.first_day = fold->today - fold->live->counting->published->max_keep + 1
 	};
 	OwnerRights saved;
 	int64	   *customer_ids = palloc(list->n * sizeof(int64));
@@ -540,7 +558,7 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 		progress->in_pass = false;
 	list.customer_ids = customer_ids;
 	chs_fold_list(&fold, &list);
-	progress->skipped |= list.nskipped > 0;
+	progress->skipped |= list.nskipped > 0 || list.nunclaimed > 0;
 	progress->ncustomers = list.n;
 	pfree(customer_ids);
 	if (*complete)
@@ -567,7 +585,7 @@ static Folded
 fold_one(int64 customer_id, bool rebuild)
 {
 	Fold		fold;
-	FoldOrder	order = {.rebuild = rebuild,.wait = true};
+	FoldOrder	order = {.rebuild = rebuild,.count = true,.wait = true};
 	Folded		folded;
 
 	chs_fold_begin(&fold, &(ClaimRequest) {.kind = CLAIM_CUSTOMER,.customer_id = customer_id});

@@ -42,11 +42,12 @@ typedef struct FoldList
 {
 	int			n;
 	const int64 *customer_ids;	/* each once; faster if they ascend */
-	const Customer *rescore;	/* the same ones, to be scored if that is enough; or NULL */
+	const Customer *rescore;	/* the same ones, to be scored, if their activities count all that they are to; or NULL */
 	bool		rebuild;		/* from the raw events */
 	Activity  **from_events;	/* what those give, where it is known; or NULL */
 	Snapshot	events_snapshot;	/* that saw those, taken before the claim */
 	int			nskipped;		/* were busy or failed; a rebuild of them is queued, or they stay as they are */
+	int			nunclaimed;		/* somebody else has, so they stay as they are */
 } FoldList;
 
 extern void chs_fold_check_transaction(void);

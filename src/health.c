@@ -212,7 +212,7 @@ chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Sna
 	if (known_counts.nrows >= Max(MAX_COUNT_ROWS, 2 * live->published->nsegments))
 		sum_counts(claim);
 	if (tables->nbackfilled > 0)
-		chs_progress_backfill(live->series_version, tables->nbackfilled);
+		chs_progress_backfill(live->counting->series_version, tables->nbackfilled);
 	chs_table_close(&tables->history);
 	chs_table_close(&tables->health);
 	chs_table_close(&tables->activity);
@@ -277,9 +277,22 @@ find_health_row(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 	return find_row(tables, &tables->health, &tables->health_scan, CHS_CUSTOMER_HEALTH_PKEY, customer_id, snapshot);
 }
 
+/* Whether a version waits, and the activity of a customer does not count what it needs. */
+static bool
+is_to_be_counted(HealthTables *tables, int64 customer_id, const Live *live, Snapshot snapshot)
+{
+	HeapTuple	row = live->newest == live->version ? NULL :
+		find_row(tables, &tables->activity, &tables->activity_scan, CHS_ACTIVITY_PKEY, customer_id, snapshot);
+	bool		isnull;
+
+	return row != NULL && DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION, RelationGetDescr(tables->activity.rel), &isnull)) <
+		live->counting->series_version;
+}
+
 /*
  * chs_health_is_stale tells whether the health of a customer is missing, of an earlier
- * day or of another version.
+ * day or of another version, or its activity does not count what a waiting version
+ * needs.
  */
 bool
 chs_health_is_stale(HealthTables *tables, const Customer *customer, const Live *live, int32 today, Snapshot snapshot)
@@ -291,7 +304,8 @@ chs_health_is_stale(HealthTables *tables, const Customer *customer, const Live *
 	return row == NULL ||
 		DatumGetInt32(heap_getattr(row, HEALTH_VERSION, desc, &isnull)) != live->version ||
 		DatumGetDateADT(heap_getattr(row, HEALTH_AS_OF, desc, &isnull)) < Min(today, customer->last_day) ||
-		DatumGetBool(heap_getattr(row, HEALTH_ACTIVE, desc, &isnull)) != (customer->last_day > today);
+		DatumGetBool(heap_getattr(row, HEALTH_ACTIVE, desc, &isnull)) != (customer->last_day > today) ||
+		is_to_be_counted(tables, customer->customer_id, live, snapshot);
 }
 
 /* chs_health_store_activity writes the row of chs.activity. */

@@ -129,14 +129,14 @@ column_int32(HeapTuple tuple, int column, TupleDesc desc)
 
 /*
  * chs_queue_of_customer returns what a snapshot sees queued for a customer by
- * transactions from the given one on.  Rows that count other series than those
- * of series_version make it a rebuild, which needs no deltas.
+ * transactions from the given one on.  Rows of an earlier series_version than is
+ * needed make it a rebuild, which needs no deltas.
  */
 QueuedDeltas
 chs_queue_of_customer(int64 customer_id, FullTransactionId from,
-					  int series_version, Snapshot snapshot)
+					  int needed, Snapshot snapshot)
 {
-	QueuedDeltas result = {0};
+	QueuedDeltas result = {.series_version = PG_INT32_MAX};
 	Relation	rel = table_open(chs_catalog_relation(CHS_QUEUE), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
 	ScanKeyData keys[2];
@@ -171,7 +171,8 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 		delta = heap_getattr(tuple, QUEUE_DELTA, desc, &isnull);
 		if (isnull)
 			continue;
-		if (column_int32(tuple, QUEUE_SERIES_VERSION, desc) != series_version)
+		result.series_version = Min(result.series_version, column_int32(tuple, QUEUE_SERIES_VERSION, desc));
+		if (result.series_version < needed)
 			result.rebuild = true;
 		if (result.rebuild)
 			continue;

@@ -31,6 +31,7 @@ typedef struct QueuedDeltas
 {
 	bool		any;
 	bool		rebuild;		/* by request, or since series are missing */
+	int			series_version; /* the earliest of its deltas; PG_INT32_MAX: it has none */
 	int			ndeltas;
 	ActivityData **deltas;
 	int			nrows;
@@ -71,7 +72,7 @@ extern void chs_queue_append(QueueAppender *appender, int64 customer_id, Activit
 							 bool rebuild, int series_version);
 extern void chs_queue_end_append(QueueAppender *appender);
 extern QueuedDeltas chs_queue_of_customer(int64 customer_id, FullTransactionId from,
-										  int series_version, Snapshot snapshot);
+										  int needed, Snapshot snapshot);
 extern void chs_queue_delete(const QueuedDeltas *deltas);
 extern void chs_queue_begin_pass(QueuePass *pass, FullTransactionId from, Snapshot snapshot);
 extern QueueState chs_queue_state(Snapshot snapshot);

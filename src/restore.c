@@ -108,10 +108,10 @@ trigger_relation(FunctionCallInfo fcinfo, const char *name)
 }
 
 static void
-set_replication_role(const char *role, GucAction action)
+set_replication_role(const char *role)
 {
 	(void) set_config_option("session_replication_role", role, PGC_SUSET, PGC_S_SESSION,
-							 action, true, 0, false);
+							 GUC_ACTION_LOCAL, true, 0, false);
 }
 
 /*
@@ -128,7 +128,7 @@ delete_shipped(Relation rel)
 	Datum		arg = CStringGetTextDatum(RelationGetRelationName(rel));
 
 	chs_catalog_become_owner(&saved);
-	set_replication_role("replica", GUC_ACTION_SAVE);
+	chs_catalog_stop_triggers();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args(psprintf("WITH gone AS (DELETE FROM chs.shipped WHERE table_name = $1 RETURNING written_by)"
@@ -169,7 +169,7 @@ chs_restore_begin(PG_FUNCTION_ARGS)
 	delete_shipped(rel);
 	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA && may_set_replication_role())
 	{
-		set_replication_role("replica", GUC_ACTION_LOCAL);
+		set_replication_role("replica");
 		is_replica = true;
 	}
 	PG_RETURN_POINTER(NULL);
@@ -182,7 +182,7 @@ chs_restore_end(PG_FUNCTION_ARGS)
 {
 	(void) trigger_relation(fcinfo, "chs.restore_end");
 	if (is_replica)
-		set_replication_role("origin", GUC_ACTION_LOCAL);
+		set_replication_role("origin");
 	is_replica = false;
 	PG_RETURN_POINTER(NULL);
 }

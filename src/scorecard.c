@@ -520,25 +520,54 @@ compare_definitions(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Gives every series its identifier, and sorts them by it. */
+/* The identifier of a series: of the same definition always the same. */
+static uint64
+series_identifier(const SeriesDefinition *s)
+{
+	uint64		id = UINT64CONST(0xcbf29ce484222325);
+
+	id = hash_text(id, s->event_type);
+	id = hash_text(id, s->kind == SERIES_COUNT ? "count" : s->kind == SERIES_SUM ? "sum" : "distinct");
+	id = hash_text(id, s->field);
+	id = hash_text(id, s->filter);
+	/* a series that keeps more days is another one: it needs other events */
+	return hash_text(id, psprintf("%d", s->keep));
+}
+
+/* Adds the series of another document, which are identified, that p does not have. */
 static void
-identify_series(Published *p)
+add_series(Published *p, const Published *other)
+{
+	int			nown = p->nseries;
+	Size		size = (nown + other->nseries) * sizeof(SeriesDefinition);
+
+	p->series = p->series == NULL ? palloc(Max(size, 1)) : repalloc(p->series, size);
+	for (int i = 0; i < other->nseries; i++)
+	{
+		int			j = 0;
+
+		while (j < nown && p->series[j].id != other->series[i].id)
+			j++;
+		if (j == nown)
+			p->series[p->nseries++] = other->series[i];
+	}
+}
+
+/*
+ * Gives every series its identifier, adds those of another document, if there is
+ * one, and sorts them by it.
+ */
+static void
+identify_series(Published *p, const Published *other)
 {
 	uint64	   *ids = palloc(Max(p->nseries, 1) * sizeof(uint64));
 
 	for (int i = 0; i < p->nseries; i++)
-	{
-		SeriesDefinition *s = &p->series[i];
-		uint64		id = UINT64CONST(0xcbf29ce484222325);
-
-		id = hash_text(id, s->event_type);
-		id = hash_text(id, s->kind == SERIES_COUNT ? "count" : s->kind == SERIES_SUM ? "sum" : "distinct");
-		id = hash_text(id, s->field);
-		id = hash_text(id, s->filter);
-		/* a series that keeps more days is another one: it needs other events */
-		ids[i] = s->id = hash_text(id, psprintf("%d", s->keep));
-		p->max_keep = Max(p->max_keep, s->keep);
-	}
+		ids[i] = p->series[i].id = series_identifier(&p->series[i]);
+	if (other != NULL)
+		add_series(p, other);
+	for (int i = 0; i < p->nseries; i++)
+		p->max_keep = Max(p->max_keep, p->series[i].keep);
 	if (p->nseries > 0)
 		qsort(p->series, p->nseries, sizeof(SeriesDefinition), compare_definitions);
 	for (int i = 1; i < p->nseries; i++)
@@ -598,22 +627,40 @@ group_by_event_type(Published *p)
 	}
 }
 
+/* The document of a version that waits to become live, whose series are to be counted, too; or NULL. */
+static const Published *
+read_next(JsonbContainer *root)
+{
+	Published  *next;
+	JsonbValue	v;
+
+	if (!get_key(root, "next", &v))
+		return NULL;
+	next = palloc0(sizeof(Published));
+	read_scorecards(next, get_container(root, "next", "the document"));
+	identify_series(next, NULL);
+	return next;
+}
+
 /*
  * chs_scorecard_compile returns the compiled document in a memory context of
  * its own, a child of the current one.  Raises an error that names the key if
- * the document is not one that was published.
+ * the document is not one that was published.  Under "next" it may have another
+ * document: then it scores as without, but counts what either needs.
  */
 const Published *
 chs_scorecard_compile(Jsonb *document)
 {
+	static uint64 ncompiled = 0;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "chs scorecard",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Published *p = palloc0(sizeof(Published));
 
 	p->context = context;
+	p->serial = ++ncompiled;
 	read_scorecards(p, &document->root);
-	identify_series(p);
+	identify_series(p, read_next(&document->root));
 	read_segments(p, &document->root);
 	group_by_event_type(p);
 	MemoryContextSwitchTo(caller);

@@ -9,7 +9,7 @@
 #include "curve.h"
 #include "filter.h"
 
-/* Of all scorecards together, so many series at most. */
+/* Of all scorecards of a version together, so many series at most. */
 #define MAX_SERIES 4096
 
 typedef enum MetricAggregate
@@ -117,6 +117,7 @@ typedef struct EventCounting
 typedef struct Published
 {
 	MemoryContext context;		/* holds all of it */
+	uint64		serial;			/* another one each time that any is compiled */
 	int			nscorecards;
 	Scorecard  *scorecards;
 	const Scorecard *by_default;	/* for customers without a segment; or NULL */

@@ -152,7 +152,7 @@ need_column(Bitmapset **columns, Oid relation, const char *field)
 static bool
 find_needed_columns(const Live *live, Oid relation, const char *event_type, Bitmapset **columns)
 {
-	const Published *published = live->published;
+	const Published *published = live->counting->published;
 
 	for (int i = 0; i < live->nrules; i++)
 	{
@@ -214,6 +214,7 @@ bool
 chs_source_reads_field(const char *name)
 {
 	const Live *live = chs_catalog_live();
+	const Published *published = live->counting->published;
 
 	for (int i = 0; i < live->nrules; i++)
 	{
@@ -226,12 +227,12 @@ chs_source_reads_field(const char *name)
 			if (strcmp(rule->positive[j], name) == 0)
 				return true;
 	}
-	for (int i = 0; i < live->published->nseries; i++)
-		if (live->published->series[i].field != NULL && strcmp(live->published->series[i].field, name) == 0)
+	for (int i = 0; i < published->nseries; i++)
+		if (published->series[i].field != NULL && strcmp(published->series[i].field, name) == 0)
 			return true;
-	for (int i = 0; i < live->published->ntypes; i++)
+	for (int i = 0; i < published->ntypes; i++)
 	{
-		const EventCounting *type = &live->published->types[i];
+		const EventCounting *type = &published->types[i];
 
 		for (int j = 0; j < type->nfilters; j++)
 			if (filter_may_read(&type->filters[j], name))
@@ -418,12 +419,14 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 	compiled = hash_search(compiled_sources, &key, HASH_ENTER, &found);
 	if (!found)
 		memset((char *) compiled + sizeof(CompiledKey), 0, sizeof(CompiledSource) - sizeof(CompiledKey));
-	if (compiled->mapping != NULL && !compiled->stale && compiled->live_serial == live->serial)
+	if (compiled->mapping != NULL && !compiled->stale && compiled->live_serial == live->serial &&
+		compiled->counted_serial == live->counting->published->serial)
 		return compiled;
 	discard(compiled);
 	/* first unmark, so that a change meanwhile is not lost */
 	compiled->stale = false;
 	compiled->live_serial = live->serial;
+	compiled->counted_serial = live->counting->published->serial;
 	compiled->stranger = !chs_source_has_table(source, relation);
 	compiled->mapping = compile_mapping(live, source, relation);
 	return compiled;

@@ -36,7 +36,8 @@ typedef struct CompiledSource
 {
 	int			source_id;		/* the key: with the relation */
 	Oid			relation;
-	uint64		live_serial;	/* of the version that it was compiled for */
+	uint64		live_serial;	/* of what it was compiled for, */
+	uint64		counted_serial; /* and of what that counts */
 	bool		stale;
 	bool		stranger;		/* the table is neither */
 	Mapping    *mapping;

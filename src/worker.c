@@ -20,6 +20,7 @@
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "progress.h"
+#include "publish.h"
 #include "settings.h"
 #include "storage/ipc.h"
 #include "utils/timestamp.h"
@@ -63,9 +64,9 @@ typedef struct Rescoring
 	Oid			extension;
 	int32		day;
 	int			version;
-	int64		last_customer_id;
+	int			waiting;		/* the version that waits to become live, or 0 */
+	EveryonePass pass;
 	int			slice;			/* the size of the next one */
-	bool		skipped;
 	int64		ncustomers;		/* scored so far */
 	TimestampTz started_at;
 } Rescoring;
@@ -188,11 +189,11 @@ note_rescored(const Rescoring *rescoring)
 				 errhidecontext(true)));
 }
 
-/* Whether everyone's health is known to be of the day and version already. */
+/* Whether everyone's health is known to be of the day and version already, and no version waits. */
 static bool
 is_rescored(const Rescoring *rescoring)
 {
-	return chs_worker_database->rescored_extension == rescoring->extension &&
+	return rescoring->waiting == 0 && chs_worker_database->rescored_extension == rescoring->extension &&
 		chs_worker_database->rescored_day == rescoring->day &&
 		chs_worker_database->rescored_version == rescoring->version;
 }
@@ -212,12 +213,29 @@ next_slice(int limit, int nscored, long milliseconds)
 	return Min(limit * 2, MAX_RESCORE_SLICE);
 }
 
+/*
+ * At the end of a pass over everyone: what waited for it is live, or there will be
+ * another pass; else everyone's health is of the day and version.
+ */
+static bool
+end_pass(const Work *work, Rescoring *rescoring)
+{
+	if (work->folding.claim.parts > 1)
+		return false;			/* the last worker that is left passes over everyone again */
+	if (rescoring->waiting > 0 && (rescoring->pass.unclaimed || !chs_publish_make_live(rescoring->waiting, false)))
+		rescoring->pass.skipped = true;
+	if (rescoring->waiting > 0 || rescoring->pass.skipped)
+		return false;
+	chs_progress_end_backfill();
+	return true;
+}
+
 /* Rescores the next slice of the customers whose health is stale. */
 static void
 rescore_slice(Work *work)
 {
 	Rescoring  *rescoring = &work->rescoring;
-	Rescoring	now = {.last_customer_id = PG_INT64_MIN,.slice = RESCORE_SLICE};
+	Rescoring	now = {.pass.last_customer_id = PG_INT64_MIN,.slice = RESCORE_SLICE};
 	bool		is_everyone;
 	int			limit;
 	int			nscored;
@@ -227,9 +245,10 @@ rescore_slice(Work *work)
 	now.extension = chs_worker_begin_batch(WORKER_RESCORING);
 	now.started_at = GetCurrentTimestamp();
 	now.day = chs_customer_today();
-	chs_catalog_recheck_live();
+	now.waiting = chs_publish_waiting();
 	now.version = chs_catalog_live()->version;
-	if (now.extension != rescoring->extension || now.day != rescoring->day || now.version != rescoring->version)
+	if (now.extension != rescoring->extension || now.day != rescoring->day || now.version != rescoring->version ||
+		now.waiting != rescoring->waiting)
 	{
 		*rescoring = now;
 		rescoring->done = is_rescored(rescoring);
@@ -240,12 +259,9 @@ rescore_slice(Work *work)
 		return;
 	}
 	limit = Min(rescoring->slice, chs_batch_size);
-	n = chs_everyone_rescore_stale(&work->folding.claim, &rescoring->last_customer_id, limit,
-								   &nscored, &rescoring->skipped);
+	n = chs_everyone_rescore_stale(&work->folding.claim, &rescoring->pass, limit, &nscored);
 	rescoring->done = n < limit;
-	is_everyone = rescoring->done && !rescoring->skipped && work->folding.claim.parts == 1;
-	if (is_everyone)
-		chs_progress_end_backfill();
+	is_everyone = rescoring->done && end_pass(work, rescoring);
 	chs_worker_end_batch();
 	rescoring->ncustomers += nscored;
 	rescoring->slice = next_slice(limit, nscored, TimestampDifferenceMilliseconds(now.started_at, GetCurrentTimestamp()));
@@ -350,7 +366,7 @@ work_on(void)
 		if (keep_house(&work))
 			continue;
 		chs_worker_status_state(chs_worker_self, WORKER_WAITING);
-		if (!work.folding.skipped && !work.rescoring.skipped)
+		if (!work.folding.skipped && !work.rescoring.pass.skipped)
 			linger = LINGER_MS;
 		if (wait_for_work(linger))
 		{
@@ -358,10 +374,10 @@ work_on(void)
 			continue;
 		}
 		/* customers that were busy are tried again, less and less often */
-		if (!work.folding.skipped && !work.rescoring.skipped)
+		if (!work.folding.skipped && !work.rescoring.pass.skipped)
 			return;				/* whoever marks it dirty now wakes the launcher */
 		linger = Min(linger * 2, MAX_LINGER_MS);
-		if (work.rescoring.skipped)
+		if (work.rescoring.pass.skipped)
 			work.rescoring = (Rescoring) {0};
 	}
 }

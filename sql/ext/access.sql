@@ -67,10 +67,9 @@ BEGIN ATOMIC
         ('administer', '{SELECT,INSERT,UPDATE,DELETE}', ARRAY[
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.event_types', 'chs.recommendations', 'chs.plugins']),
-        ('administer', '{SELECT,INSERT}', ARRAY['chs.scorecard_versions', 'chs.scorecard_version_factors']),
         ('administer', '{SELECT}', ARRAY[
-            'chs.scorecard_changes', 'chs.draft_changes', 'chs.simulation_summary', 'chs.retention', 'chs.sources',
-            'chs.source_status', 'chs.source_backlog', 'chs.rejected_events']),
+            'chs.scorecard_versions', 'chs.scorecard_version_factors', 'chs.scorecard_changes', 'chs.draft_changes',
+            'chs.simulation_summary', 'chs.retention', 'chs.sources', 'chs.source_status', 'chs.source_backlog', 'chs.rejected_events']),
         ('administer', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
@@ -79,7 +78,6 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_drop_factor(text, text, boolean)',
             'ROUTINE chs.add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',
             'ROUTINE chs.add_metrics(text, text, jsonb)', 'ROUTINE chs.register_plugin(text)',
-            'ROUTINE chs.warn_of_deleted_events(jsonb)',
             'ROUTINE @extschema@.chs_attach(regclass, text, text, text, text, text)', 'ROUTINE @extschema@.chs_detach(regclass)',
             'ROUTINE @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text)',
             'ROUTINE chs.scale_weights(text, text, double precision)']),

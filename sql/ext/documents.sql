@@ -227,7 +227,8 @@ DECLARE
     gone text;
 BEGIN
     PERFORM chs.check_document(document);
-    PERFORM pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0);
+    -- One at a time.
+    LOCK TABLE chs.scorecards IN SHARE ROW EXCLUSIVE MODE;
 
     UPDATE chs.scorecards SET is_default = false WHERE is_default;
     INSERT INTO chs.scorecards (scorecard, description, is_default, min_coverage, healthy_from, at_risk_from, grace, trend_days, trend_band)
@@ -289,5 +290,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_scorecard_import(jsonb)
-    IS 'replaces the draft by a document, wholly or, where that has an error, not at all, and returns in how much it differs from what is live (chs.draft_changes)';
+    IS 'replaces the draft by a document, wholly or, where that has an error, not at all, and returns in how much it differs from the version that was published last (chs.draft_changes)';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_scorecard_import(jsonb) FROM PUBLIC;

@@ -25,7 +25,7 @@ CREATE FUNCTION chs.restore_version() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM chs.document_series(NEW.document);
-    NEW.published_by_xid := pg_current_xact_id();
+    NEW.changed_by_xid := pg_current_xact_id();
     RETURN NEW;
 END
 $$;

@@ -120,14 +120,14 @@ COMMENT ON COLUMN chs.queue_status.pause_reason IS 'why';
 CREATE VIEW chs.stale_health WITH (security_invoker) AS
 SELECT c.customer_id, c.name, r.reason, h.version, h.as_of, h.calculated_at
 FROM (SELECT v.version, v.series_version, (now() AT TIME ZONE 'UTC')::date AS today
-      FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1) live
+      FROM chs.scorecard_versions v WHERE v.live_at IS NOT NULL ORDER BY v.version DESC LIMIT 1) live
 CROSS JOIN chs.customers c
 LEFT JOIN chs.customer_health h USING (customer_id)
 LEFT JOIN chs.activity a USING (customer_id)
 CROSS JOIN LATERAL (
     SELECT CASE WHEN h.customer_id IS NULL THEN 'new'
                 WHEN h.version <> live.version THEN 'version'
-                WHEN a.series_version <> live.series_version THEN 'activity'
+                WHEN a.series_version < live.series_version THEN 'activity'
                 WHEN h.as_of < least(live.today, (c.churned_at AT TIME ZONE 'UTC')::date)
                      OR h.active <> COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > live.today, true) THEN 'day'
            END AS reason) r

@@ -3,26 +3,28 @@
 CREATE TABLE chs.scorecard_versions (
     version        integer PRIMARY KEY,
     published_at   timestamptz NOT NULL DEFAULT now(),
+    live_at        timestamptz,
+    changed_by_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     published_by   text NOT NULL DEFAULT current_user,
     note           text,
     changes        jsonb NOT NULL DEFAULT '[]',
     document       jsonb NOT NULL,
     series_version integer NOT NULL,
-    recommendations jsonb NOT NULL DEFAULT chs.draft_recommendations(),
-    published_by_xid xid8 NOT NULL DEFAULT pg_current_xact_id()
+    recommendations jsonb NOT NULL DEFAULT chs.draft_recommendations()
 );
 -- In the row if it fits, where queries that score with it find it at once.
 ALTER TABLE chs.scorecard_versions ALTER COLUMN document SET STORAGE MAIN;
-COMMENT ON TABLE chs.scorecard_versions IS 'every published version, whole; the highest one is live';
+COMMENT ON TABLE chs.scorecard_versions IS 'every published version, whole; the highest one with live_at is live';
 COMMENT ON COLUMN chs.scorecard_versions.recommendations IS 'the recommendations of that version; not in the document, which is handed to a function for every score';
-COMMENT ON COLUMN chs.scorecard_versions.published_at IS 'since when it was live, until the next one was';
+COMMENT ON COLUMN chs.scorecard_versions.published_at IS 'when it was published';
+COMMENT ON COLUMN chs.scorecard_versions.live_at IS 'since when it was live, until a later one was; NULL: it waits until activities count what it needs, or never was, because another one was published meanwhile';
+COMMENT ON COLUMN chs.scorecard_versions.changed_by_xid IS 'the transaction that published it or made it live: snapshots that do not see it go by what was before';
 COMMENT ON COLUMN chs.scorecard_versions.published_by IS 'who published it';
 COMMENT ON COLUMN chs.scorecard_versions.note IS 'why, as its publisher said';
 COMMENT ON COLUMN chs.scorecard_versions.changes IS 'what is different from the version before, an object per difference; chs.scorecard_changes has them as rows';
 COMMENT ON COLUMN chs.scorecard_versions.document IS 'all of it: scorecards, factors, metrics, targets, segments';
 COMMENT ON COLUMN chs.scorecard_versions.version IS '1, 2, 3, ...';
-COMMENT ON COLUMN chs.scorecard_versions.published_by_xid IS 'the transaction that published it: snapshots that do not see it go by the version before';
-COMMENT ON COLUMN chs.scorecard_versions.series_version IS 'version since which activities count all the series that this one needs';
+COMMENT ON COLUMN chs.scorecard_versions.series_version IS 'activities with this series_version, or a later one, count all that this version needs while it is live';
 
 CREATE TABLE chs.scorecard_version_factors (
     version    integer NOT NULL REFERENCES chs.scorecard_versions ON DELETE CASCADE,
@@ -41,7 +43,8 @@ COMMENT ON COLUMN chs.scorecard_version_factors.ordinal IS 'place in factor_scor
 COMMENT ON COLUMN chs.scorecard_version_factors.factor IS 'the factor';
 COMMENT ON COLUMN chs.scorecard_version_factors.weight IS 'relative to the other factors of the scorecard';
 
--- A published version never changes: history rests on it.
+-- A published version never changes: history rests on it.  Only the engine, for which
+-- no trigger fires, notes once that it is live.
 CREATE FUNCTION chs.scorecard_versions_guard() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -75,89 +78,97 @@ CREATE FUNCTION chs.document_series_definitions(document jsonb, OUT series bigin
 COMMENT ON FUNCTION chs.document_series_definitions(jsonb)
     IS 'what the series that a published document counts are made of, and how many days each keeps; chs_activity_cells() shows what an activity has of them';
 
-CREATE FUNCTION @extschema@.chs_publish(note text DEFAULT NULL) RETURNS integer
+-- The version after the latest one.  It is live at once if activities count what it
+-- needs: those of the live version, and there are none to be made again where there
+-- is nothing to count.  Else it waits, and whatever waited until now never is live;
+-- what has been counted for that is of use if this one needs nothing beyond.
+CREATE FUNCTION chs.publish(note text) RETURNS integer
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     draft   jsonb;
+    needed  bigint[];
+    latest  chs.scorecard_versions;
     live    chs.scorecard_versions;
     series  integer;
     number  integer;
+    waits   boolean := false;
 BEGIN
     -- One publisher at a time; scoring only reads and does not wait.
-    PERFORM pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0);
+    LOCK TABLE chs.scorecard_versions IN SHARE ROW EXCLUSIVE MODE;
     draft := chs.draft_document();
     IF draft -> 'default' = 'null' OR 1 < (SELECT count(*) FROM chs.scorecards s WHERE s.is_default) THEN
         RAISE EXCEPTION '% scorecard is the default', CASE draft -> 'default' WHEN 'null' THEN 'no' ELSE 'more than one' END
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Set is_default of one row of chs.scorecards: it scores the customers without a segment.';
     END IF;
-    SELECT v.* INTO live FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1;
-    number := COALESCE(live.version, 0) + 1;
-    -- Activities count what is live.  They serve the draft as they are when it
-    -- needs no series beyond those, else they are made again from the events.
-    IF live.version IS NOT NULL
-       AND chs.document_series(draft) <@ chs.document_series(live.document) THEN
+    SELECT v.* INTO latest FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1;
+    SELECT v.* INTO live FROM chs.scorecard_versions v WHERE v.live_at IS NOT NULL ORDER BY v.version DESC LIMIT 1;
+    number := COALESCE(latest.version, 0) + 1;
+    needed := chs.document_series(draft);
+    IF live.version IS NOT NULL AND needed <@ chs.document_series(live.document) THEN
         series := live.series_version;
     ELSE
-        series := number;
+        waits := live.version IS NOT NULL AND (EXISTS (SELECT FROM chs.activity) OR EXISTS (SELECT FROM chs.queue));
+        series := CASE WHEN waits AND latest.live_at IS NULL
+                            AND needed <@ (chs.document_series(live.document) || chs.document_series(latest.document))
+                       THEN latest.series_version ELSE number END;
     END IF;
-    INSERT INTO chs.scorecard_versions (version, published_by, note, changes, document, series_version)
-    VALUES (number, session_user, note,
+    INSERT INTO chs.scorecard_versions (version, live_at, published_by, note, changes, document, series_version)
+    VALUES (number, CASE WHEN NOT waits THEN now() END, session_user, note,
             (SELECT COALESCE(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                  'path', c.path, 'change', c.change, 'old', c.old_value, 'new', c.new_value))), '[]')
-             FROM chs.document_changes(@extschema@.chs_scorecard_export(live.version), @extschema@.chs_scorecard_export()) c
-             WHERE live.version IS NOT NULL),
+             FROM chs.document_changes(@extschema@.chs_scorecard_export(latest.version), @extschema@.chs_scorecard_export()) c
+             WHERE latest.version IS NOT NULL),
             draft, series);
     INSERT INTO chs.scorecard_version_factors
     SELECT number, s.key, f.ordinality, f.value ->> 'factor', (f.value ->> 'weight')::double precision, f.value -> 'weights'
     FROM jsonb_each(draft -> 'scorecards') s,
          jsonb_array_elements(s.value -> 'factors') WITH ORDINALITY f;
     PERFORM chs.warn_of_deleted_events(draft);
+    IF waits THEN
+        RAISE NOTICE 'version % becomes live when the activities of all customers count what it needs', number
+            USING DETAIL = format('Until then version %s stays live.', live.version),
+                  HINT = 'Workers count it in the background, see chs.progress; CALL chs_recalculate_all() does it now.';
+    END IF;
     RETURN number;
 EXCEPTION WHEN unique_violation THEN
     RAISE EXCEPTION 'another version was published at the same time'
         USING ERRCODE = 'serialization_failure', HINT = 'Publish again, in a new transaction.';
 END
 $$;
-COMMENT ON FUNCTION @extschema@.chs_publish(text) IS 'freezes the draft as a new version, makes it live for everyone, and returns its number';
+COMMENT ON FUNCTION chs.publish(text) IS 'what chs_publish() does, with the rights of the extension''s owner';
+REVOKE EXECUTE ON FUNCTION chs.publish(text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.chs_publish(note text DEFAULT NULL) RETURNS integer
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_publish';
+COMMENT ON FUNCTION @extschema@.chs_publish(text) IS 'freezes the draft as a new version and returns its number; it is live for everyone at once, or, if activities do not count what it needs, as soon as they do';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_publish(text) FROM PUBLIC;
 
 CREATE VIEW chs.scorecard_changes WITH (security_invoker) AS
-SELECT v.version, v.published_at, v.published_by, v.note,
+SELECT v.version, v.published_at, v.live_at, v.published_by, v.note,
        array_to_string(c.path, '.') AS what, c.change, c.old AS old_value, c.new AS new_value
 FROM chs.scorecard_versions v
 CROSS JOIN LATERAL jsonb_to_recordset(v.changes) c(path text[], change text, old jsonb, new jsonb);
 COMMENT ON VIEW chs.scorecard_changes IS 'what each published version changed: a row per difference from the version before';
 COMMENT ON COLUMN chs.scorecard_changes.version IS 'the published version';
 COMMENT ON COLUMN chs.scorecard_changes.published_at IS 'when it was published';
+COMMENT ON COLUMN chs.scorecard_changes.live_at IS 'since when it was live; NULL: it is not yet, or never was';
 COMMENT ON COLUMN chs.scorecard_changes.published_by IS 'by whom';
 COMMENT ON COLUMN chs.scorecard_changes.note IS 'why, as its publisher said';
 COMMENT ON COLUMN chs.scorecard_changes.what IS 'path of what differs from the version before';
-COMMENT ON COLUMN chs.scorecard_changes.change IS 'added, removed or changed';
+COMMENT ON COLUMN chs.scorecard_changes.change IS 'added, removed, changed or reordered';
 COMMENT ON COLUMN chs.scorecard_changes.old_value IS 'what it was; NULL where added';
 COMMENT ON COLUMN chs.scorecard_changes.new_value IS 'what it became; NULL where removed';
 
 CREATE VIEW chs.draft_changes WITH (security_invoker) AS
 SELECT array_to_string(c.path, '.') AS what, c.change, c.old_value, c.new_value
-FROM (SELECT max(v.version) AS version FROM chs.scorecard_versions v) live
-CROSS JOIN LATERAL chs.document_changes(@extschema@.chs_scorecard_export(live.version), @extschema@.chs_scorecard_export()) c;
-COMMENT ON COLUMN chs.scorecard_changes.version IS 'the published version';
-COMMENT ON COLUMN chs.scorecard_changes.published_at IS 'when';
-COMMENT ON COLUMN chs.scorecard_changes.published_by IS 'by whom';
-COMMENT ON COLUMN chs.scorecard_changes.note IS 'why, as its publisher said';
-COMMENT ON COLUMN chs.scorecard_changes.what IS 'what is different: the place in the document';
-COMMENT ON COLUMN chs.scorecard_changes.change IS 'added, removed, changed, or reordered';
-COMMENT ON COLUMN chs.scorecard_changes.old_value IS 'what it was in the version before';
-COMMENT ON COLUMN chs.scorecard_changes.new_value IS 'what it is in this one';
-COMMENT ON COLUMN chs.draft_changes.what IS 'what is different: the place in the document';
-COMMENT ON COLUMN chs.draft_changes.change IS 'added, removed, changed, or reordered';
-COMMENT ON COLUMN chs.draft_changes.old_value IS 'what is live';
-COMMENT ON COLUMN chs.draft_changes.new_value IS 'what is in the draft';
-COMMENT ON VIEW chs.draft_changes IS 'what publishing the draft would change: a row per difference from what is live';
+FROM (SELECT max(v.version) AS version FROM chs.scorecard_versions v) latest
+CROSS JOIN LATERAL chs.document_changes(@extschema@.chs_scorecard_export(latest.version), @extschema@.chs_scorecard_export()) c;
+COMMENT ON VIEW chs.draft_changes IS 'what publishing the draft would change: a row per difference from the version that was published last';
 COMMENT ON COLUMN chs.draft_changes.what IS 'path of what differs';
-COMMENT ON COLUMN chs.draft_changes.change IS 'added, removed or changed';
-COMMENT ON COLUMN chs.draft_changes.old_value IS 'what is live; NULL where added';
+COMMENT ON COLUMN chs.draft_changes.change IS 'added, removed, changed or reordered';
+COMMENT ON COLUMN chs.draft_changes.old_value IS 'what was published; NULL where added';
 COMMENT ON COLUMN chs.draft_changes.new_value IS 'what the draft has; NULL where removed';
 
 CREATE FUNCTION @extschema@.chs_rollback(version integer, note text DEFAULT NULL, discard boolean DEFAULT false)
@@ -168,7 +179,7 @@ DECLARE
     document CONSTANT jsonb := @extschema@.chs_scorecard_export(COALESCE(chs_rollback.version, 0));
     unpublished bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock('chs'::regnamespace::oid::integer, 0);
+    LOCK TABLE chs.scorecards IN SHARE ROW EXCLUSIVE MODE;
     SELECT count(*) INTO unpublished FROM chs.draft_changes;
     IF unpublished > 0 AND discard IS NOT TRUE THEN
         RAISE EXCEPTION 'the draft has changes that are not published'

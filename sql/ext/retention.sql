@@ -49,7 +49,8 @@ BEGIN
     IF kind = 'events' THEN
         SELECT greatest(chs.document_reach(chs.draft_document()), max(chs.document_reach(v.document)))
         INTO needed_days
-        FROM (SELECT document FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1) v;
+        FROM chs.scorecard_versions v
+        WHERE v.version >= (SELECT max(l.version) FROM chs.scorecard_versions l WHERE l.live_at IS NOT NULL);
         -- one day more than today's windows reach, for transactions that began yesterday
         IF asked_before > today - needed_days THEN
             before := today - needed_days;

@@ -25,7 +25,7 @@ yesterday() {
 # per_second SQL...: customers a second.
 per_second() { timed "$@" | rate "$customers"; }
 
-document="(SELECT document FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1)"
+document="(SELECT document FROM chs.scorecard_versions WHERE live_at IS NOT NULL ORDER BY version DESC LIMIT 1)"
 group everyone /s "customers a second, $(grouped "$customers") customers with $(grouped "$events") events" 'one GROUP BY of raw events'
 for _ in $(rounds 2); do
 	settle

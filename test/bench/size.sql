@@ -3,7 +3,7 @@ SET search_path = bench, public;
 \ir queue.sql
 
 CREATE FUNCTION document() RETURNS jsonb LANGUAGE sql STABLE
-    RETURN (SELECT document FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1);
+    RETURN (SELECT document FROM chs.scorecard_versions WHERE live_at IS NOT NULL ORDER BY version DESC LIMIT 1);
 
 -- Bytes of the activity of a customer who never does the same twice.
 CREATE FUNCTION extreme_size(events bigint) RETURNS integer LANGUAGE sql STABLE AS $$

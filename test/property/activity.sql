@@ -19,7 +19,7 @@ SET jit = off;
 
 DROP SCHEMA IF EXISTS prop CASCADE;
 CREATE SCHEMA prop;
-CREATE TABLE prop.doc AS SELECT document AS doc FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1;
+CREATE TABLE prop.doc AS SELECT document AS doc FROM chs.scorecard_versions WHERE live_at IS NOT NULL ORDER BY version DESC LIMIT 1;
 
 -- The value of the only metric of a document, as of the day of a moment.
 CREATE FUNCTION prop.value(activity chs_activity, doc jsonb, as_of timestamptz) RETURNS double precision LANGUAGE sql AS $$

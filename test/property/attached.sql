@@ -31,7 +31,7 @@ CREATE FUNCTION attached.fresh(id bigint) RETURNS double precision LANGUAGE sql 
     SELECT (chs_activity_score(
         (SELECT chs_activity_agg(v.document, e.event_type, e.event_data, e.occurred_at) FROM attached.event e WHERE e.customer_id = c.customer_id),
         v.document, c.segment, c.created_at, now())).score
-    FROM chs.customers c, (SELECT document FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1) v
+    FROM chs.customers c, (SELECT document FROM chs.scorecard_versions WHERE live_at IS NOT NULL ORDER BY version DESC LIMIT 1) v
     WHERE c.customer_id = id
 $$;
 

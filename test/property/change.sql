@@ -34,8 +34,8 @@ UPDATE chs.metrics SET window_days = rnd.pick('{7,14,30}') WHERE scorecard = 'de
 SELECT chs_add_factor('opinion', 0.3, 'moved.opinion', missing => ('{missing,zero}'::text[])[rnd.whole(1, 2)]) \g /dev/null
 SELECT chs_publish('20 days ago') \g /dev/null
 ALTER TABLE chs.scorecard_versions DISABLE TRIGGER scorecard_versions_guard;
-UPDATE chs.scorecard_versions SET published_at = now() - interval '100 days' WHERE version < (SELECT max(version) FROM chs.scorecard_versions);
-UPDATE chs.scorecard_versions SET published_at = now() - interval '20 days' WHERE version = (SELECT max(version) FROM chs.scorecard_versions);
+UPDATE chs.scorecard_versions SET live_at = now() - interval '100 days' WHERE version < (SELECT max(version) FROM chs.scorecard_versions);
+UPDATE chs.scorecard_versions SET live_at = now() - interval '20 days' WHERE version = (SELECT max(version) FROM chs.scorecard_versions);
 ALTER TABLE chs.scorecard_versions ENABLE TRIGGER scorecard_versions_guard;
 SELECT rnd.scorecard('default') \g /dev/null
 UPDATE chs.scorecards SET min_coverage = rnd.whole(0, 3) / 10.0, trend_days = 3 WHERE scorecard = 'default';

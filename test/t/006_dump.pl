@@ -60,7 +60,7 @@ sub dump_of
 		{
 			my @columns = split /, /, $2;
 			$table = $1;
-			($xid) = grep { $columns[$_] eq 'published_by_xid' } 0 .. $#columns;
+			($xid) = grep { $columns[$_] eq 'changed_by_xid' } 0 .. $#columns;
 		}
 		elsif ($table eq 'chs.scorecard_versions' && $line ne '\.')
 		{
@@ -199,6 +199,20 @@ is($node->safe_psql('company', q(
 	FROM pg_class c JOIN pg_extension e ON e.extname = 'chs' AND c.oid <> ALL (e.extconfig)
 	WHERE c.relnamespace = 'chs'::regnamespace AND c.relkind IN ('r', 'p', 'S'))),
 	'activity customer_health failures health_counts jobs pause queue shipped', 'and no other one is left out of dumps by mistake');
+
+# A version that waits at the dump becomes live in what is restored.
+$node->safe_psql('company', q(
+	SELECT chs_pause();
+	INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, field, window_days, curve, weight, missing)
+	VALUES ('default', 'login_frequency', 'addresses', 'login', 'distinct', 'ip_address', 21, '0:0 3:100', 1, 'zero')));
+my $waits = $node->safe_psql('company', 'SELECT chs_publish()');
+is($node->safe_psql('company', "SELECT live_at FROM chs.scorecard_versions WHERE version = $waits"), '', 'a version waits');
+$node->command_ok([ 'pg_dump', '-Fc', '-f', "$directory/waiting", 'company' ], 'dump while a version waits');
+$node->safe_psql('postgres', 'CREATE DATABASE from_waiting');
+$node->command_ok([ 'pg_restore', '-e', '-j', '2', '-d', 'from_waiting', "$directory/waiting" ], 'restored while a version waits');
+ok($node->poll_query_until('from_waiting', "SELECT live_at IS NOT NULL AND NOT EXISTS (SELECT FROM chs.customers LEFT JOIN chs.customer_health h USING (customer_id)"
+	  . " WHERE h.version IS DISTINCT FROM $waits) FROM chs.scorecard_versions WHERE version = $waits"), 'the version that waited is live');
+is($node->safe_psql('from_waiting', 'SELECT * FROM chs_verify()'), '', 'and everything is right');
 
 $node->stop;
 done_testing;

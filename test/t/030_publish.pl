@@ -1,5 +1,5 @@
-# Publishing while others score, insert and fold: every session scores by the version of its own snapshot, and never by
-# half of one; activities that a version needs more of are made again in the background, and scores are exact meanwhile.
+# Publishing while others score, insert and fold: every session scores by the version that is live in its own snapshot, and
+# never by half of one; where a version needs more of activities, the one before goes on until they are made again.
 use strict;
 use warnings;
 use FindBin;
@@ -25,11 +25,12 @@ $node->safe_psql('postgres', q(
 	       h.score IS NOT DISTINCT FROM s.score AND h.status = s.status AND h.coverage = s.coverage
 	       AND h.factor_scores IS NOT DISTINCT FROM s.factor_scores AND h.version = v.version AS exact
 	FROM chs.customers c
-	CROSS JOIN (SELECT version, document FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1) v
+	CROSS JOIN (SELECT version, document FROM chs.scorecard_versions WHERE live_at IS NOT NULL ORDER BY version DESC LIMIT 1) v
 	CROSS JOIN LATERAL chs.health_now(c.customer_id) h
 	CROSS JOIN LATERAL (SELECT chs_activity_agg(v.document, e.event_type, e.event_data, e.occurred_at) AS activity
 	                    FROM chs.customer_events e WHERE e.customer_id = c.customer_id) a
 	CROSS JOIN LATERAL chs_activity_score(a.activity, v.document, c.segment, c.created_at, now()) s;
+	CREATE VIEW latest AS SELECT version, live_at IS NOT NULL AS live FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1;
 	CREATE FUNCTION check_exact() RETURNS void LANGUAGE plpgsql AS $$
 	DECLARE
 		wrong exact;
@@ -62,9 +63,19 @@ sub settled
 	my ($what) = @_;
 
 	ok($node->poll_query_until('postgres', q(
-		SELECT NOT EXISTS (SELECT FROM chs.queue) AND NOT EXISTS (SELECT FROM chs_verify())
+		SELECT live AND NOT EXISTS (SELECT FROM chs.queue) AND NOT EXISTS (SELECT FROM chs_verify())
 		   AND NOT EXISTS (SELECT FROM exact JOIN chs.customer_health h USING (customer_id)
-		                   WHERE NOT exact OR h.version <> exact.version OR h.score IS DISTINCT FROM exact.score))), $what);
+		                   WHERE NOT exact OR h.version <> exact.version OR h.score IS DISTINCT FROM exact.score)
+		FROM latest)), $what);
+}
+
+# refused(SQL, WHAT): for want of a privilege.
+sub refused
+{
+	my ($sql, $what) = @_;
+	my (undef, undef, $error) = $node->psql('postgres', $sql);
+
+	like($error, qr/permission denied/, $what);
 }
 
 # Each kind of client has a script.
@@ -75,6 +86,11 @@ my %scripts = (
 		SELECT 1 + (random() * 9)::integer, 'login', jsonb_build_object('ip_address', (random() * 9)::integer), now() - random() * interval '50 days'
 		FROM generate_series(1, 3);),
 	snapshot => 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT check_exact(); SELECT pg_sleep(0.005); SELECT check_exact(); COMMIT;',
+	# what waits is counted by whoever folds, and a customer at a time
+	fold => 'SELECT chs_process_queue(); SELECT chs_recalculate(1 + (random() * 9)::integer);',
+	# a version becomes live within its transaction
+	whole => q(BEGIN; SELECT change_and_publish(); SELECT check_exact(); CALL chs_recalculate_all();
+		SELECT 1 / live::integer FROM latest; SELECT check_exact(); COMMIT;),
 	own => q(BEGIN; SELECT check_exact();
 		INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (1 + (random() * 9)::integer, 'login', '{"ip_address": 1}');
 		SELECT check_exact(); SELECT change_and_publish(); SELECT check_exact(); ROLLBACK;));
@@ -92,6 +108,7 @@ ok($good && $err !~ /ERROR|aborted/, 'under constant publishing every session sc
 my $versions = $node->safe_psql('postgres', 'SELECT count(*) FROM chs.scorecard_versions');
 cmp_ok($versions, '>', 30, 'versions were published all the time');
 cmp_ok($node->safe_psql('postgres', 'SELECT count(DISTINCT series_version) FROM chs.scorecard_versions'), '>', 3, 'some needed other series');
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM chs.scorecard_versions WHERE live_at > published_at'), '>', 3, 'and became live later');
 settled('in the end all is folded and right, by the last version');
 is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT state, ',') FROM chs.progress WHERE job = 'backfill')), 'finished', 'no backfill is left');
 is($node->safe_psql('postgres', q(
@@ -99,31 +116,61 @@ is($node->safe_psql('postgres', q(
 		(SELECT document FROM chs.scorecard_versions w WHERE w.version = v.version - 1) AND v.changes = '[]')),
 	'0', 'each version says what it changed');
 
-# Nobody works: what activities do not count comes from the raw events, customer by customer.
+# Nobody works: a version that needs more waits, and the one before goes on.
 $node->append_conf('postgresql.conf', 'chs.enabled = off');
 $node->reload;
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'the worker has left');
 my $backfill = "SELECT state, done, total FROM chs.progress WHERE job = 'backfill'";
+my $wrong = 'SELECT count(*) FROM exact WHERE NOT exact';
+my $live = 'SELECT max(version) FROM chs.scorecard_versions WHERE live_at IS NOT NULL';
+my $before = $node->safe_psql('postgres', $live);
 $node->safe_psql('postgres', q(
 	INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, filter, window_days, curve, weight, missing)
 	VALUES ('default', 'payment_timeliness', 'large', 'payment', 'count', '$.amount > 15', 40, '0:0 30:100', 1, 'zero');
 	SELECT chs_publish('large payments')));
-is($node->safe_psql('postgres', 'SELECT count(*) FROM exact WHERE NOT exact'), '0', 'exact at once');
-is($node->safe_psql('postgres', 'SELECT count(DISTINCT version) FROM chs.customer_health'), '1', 'the stored health is that of the version before');
+is($node->safe_psql('postgres', $live), $before, 'the version before is live');
+is($node->safe_psql('postgres', $wrong), '0', 'and exact');
 $node->safe_psql('postgres', 'SELECT chs_recalculate(3)');
 ok($node->poll_query_until('postgres', $backfill, 'waiting|1|10'), 'one customer after the other is counted again');
 log_in($node, 'postgres', 4, 2);
-is($node->safe_psql('postgres', 'SELECT count(*) FROM exact WHERE NOT exact'), '0', 'exact meanwhile');
+log_in($node, 'postgres', 3, 2);
+is($node->safe_psql('postgres', $wrong), '0', 'exact meanwhile');
 $node->safe_psql('postgres', 'SELECT chs_process_queue()');
-ok($node->poll_query_until('postgres', $backfill, 'waiting|2|10'), 'by folding, too');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM exact WHERE NOT exact'), '0', 'exact still');
+is($node->safe_psql('postgres', $backfill), 'waiting|1|10', 'folding adds to what there is');
+is($node->safe_psql('postgres', $wrong), '0', 'exact still');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs_verify()'), '0', 'nothing differs');
+my $held = $node->background_psql('postgres');
+$held->query_safe("BEGIN ISOLATION LEVEL REPEATABLE READ; $live");
 $node->append_conf('postgresql.conf', 'chs.enabled = on');
 $node->reload;
 ok($node->poll_query_until('postgres', "SELECT state = 'finished' AND done = 10 AND percent = 100 AND pid IS NULL FROM chs.progress WHERE job = 'backfill'"),
 	'the worker counts the rest in the background') or diag($node->safe_psql('postgres', $backfill));
-settled('rightly');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM exact WHERE NOT exact'), '0', 'exact in the end');
+ok($node->poll_query_until('postgres', "SELECT live AND version > $before FROM latest"), 'then the version is live');
+settled('and everyone is scored by it');
+is($node->safe_psql('postgres', $wrong), '0', 'exact in the end');
+is($held->query_safe($live), $before, 'a snapshot from before still has the old version');
+is($held->query_safe($wrong), '0', 'and is exact by it');
+$held->quit;
+
+# Whoever publishes, in a transaction that stays open, keeps a version waiting, but holds nobody up.
+$held = $node->background_psql('postgres');
+$held->query_safe('BEGIN; SELECT chs_publish()');
+log_in($node, 'postgres', 5, 2);
+ok($node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM chs.queue)'), 'an open transaction that has published holds up no worker');
+$held->query_safe('COMMIT');
+$held->quit;
+settled('all is right afterwards');
+
+# Nobody without the right to publish can hold up those who have it.
+$node->safe_psql('postgres', 'CREATE ROLE stranger LOGIN; CREATE ROLE publisher LOGIN');
+$node->safe_psql('postgres', "SELECT chs_grant('publisher', 'administer')");
+my $lock = 'LOCK TABLE chs.scorecard_versions IN SHARE ROW EXCLUSIVE MODE';
+refused("BEGIN; SET ROLE stranger; $lock", 'a stranger cannot take the lock of publishing');
+refused("BEGIN; SET ROLE publisher; $lock", 'nor can who may publish, to keep it');
+refused("SET ROLE publisher; INSERT INTO chs.scorecard_versions (version, document, series_version) SELECT version + 1, document, 1 FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1", 'nor make a version of his own');
+like($node->safe_psql('postgres', "SET ROLE publisher; SELECT chs_publish('by a publisher')"), qr/^\d+$/, 'but publish');
+settled('and it counts');
 
 $node->stop;
-is_quiet($node, qr/(ERROR|PANIC|WARNING|FATAL): (?!.*administrator command)|terminated by signal/, 'the log is quiet');
+is_quiet($node, qr/(ERROR|PANIC|WARNING|FATAL): (?!.*administrator command|.*permission denied)|terminated by signal/, 'the log is quiet');
 done_testing();

@@ -19,7 +19,7 @@ sub right
 	my $ok = $node->poll_query_until($database, qq(
 		SELECT NOT EXISTS (SELECT FROM chs.queue) AND NOT EXISTS (SELECT FROM chs_verify())
 		   AND (SELECT count(*) FROM chs.customers) = (SELECT count(*) FROM chs.customer_health)
-		   AND NOT EXISTS (SELECT FROM chs.activity WHERE series_version <> (SELECT series_version FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1))
+		   AND NOT EXISTS (SELECT FROM chs.activity WHERE series_version <> (SELECT series_version FROM chs.scorecard_versions WHERE live_at IS NOT NULL ORDER BY version DESC LIMIT 1))
 		   AND (SELECT value FROM chs_explain(1) WHERE metric = 'logins') = $logins));
 	ok($ok, $what);
 	diag($node->safe_psql($database, 'SELECT * FROM chs_verify()') . $node->safe_psql($database, q(SELECT value FROM chs_explain(1) WHERE metric = 'logins')))
