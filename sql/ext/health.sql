@@ -33,7 +33,7 @@ COMMENT ON COLUMN chs.customer_health.segment IS 'the segment of the customer th
 COMMENT ON COLUMN chs.customer_health.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.customer_health.version IS 'the published version that was used';
 COMMENT ON COLUMN chs.customer_health.as_of IS 'the UTC day that the score is for';
-COMMENT ON COLUMN chs.customer_health.calculated_at IS 'when the worker calculated it';
+COMMENT ON COLUMN chs.customer_health.calculated_at IS 'when it was calculated, the same for all of a batch';
 COMMENT ON COLUMN chs.customer_health.active IS 'false from the UTC day of churned_at on: dashboards do not count the customer';
 COMMENT ON COLUMN chs.customer_health.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.customer_health.risk_score IS 'the score of an active customer that is at_risk or critical, else NULL';
@@ -119,5 +119,5 @@ COMMENT ON COLUMN chs.health_scores.trend IS 'improving, stable or declining; NU
 COMMENT ON COLUMN chs.health_scores.factor_scores IS 'score of each factor, in the order of chs.scorecard_version_factors; NULL without data';
 COMMENT ON COLUMN chs.health_scores.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.health_scores.as_of IS 'the UTC day that the score is for; its last row is how the day ended';
-COMMENT ON COLUMN chs.health_scores.calculated_at IS 'when it was calculated';
+COMMENT ON COLUMN chs.health_scores.calculated_at IS 'when it was calculated, the same for all of a batch';
 COMMENT ON COLUMN chs.health_scores.version IS 'the published version that made the score, with which it can be recomputed';

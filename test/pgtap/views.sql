@@ -62,6 +62,7 @@ UPDATE chs.customers SET segment = 'segment ' || 1 + customer_id % 70 WHERE cust
 SELECT pg_temp.agree('with many segments');
 UPDATE chs.customers SET created_at = created_at + interval '1 day' WHERE customer_id BETWEEN 200 AND 1000;
 SELECT pg_temp.agree('and again');
+SELECT is((SELECT count(DISTINCT calculated_at) FROM chs.customer_health WHERE customer_id BETWEEN 200 AND 1000), 1::bigint, 'a batch has one time');
 DO $$ BEGIN FOR i IN 1 .. 60 LOOP
     UPDATE chs.customers SET churned_at = CASE WHEN i % 2 = 0 THEN now() END WHERE customer_id = 1001 + i % 5;
     PERFORM public.chs_process_queue();
