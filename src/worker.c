@@ -316,7 +316,11 @@ keep_house(Work *work)
 	return true;
 }
 
-/* Waits to be woken; returns false if that did not happen within the time. */
+/*
+ * Waits to be woken; returns false if that did not happen within the time.  A
+ * commit's setting of the latch may be gone, since whoever waits for a lock resets
+ * it, too; that the database is dirty stays.
+ */
 static bool
 wait_for_work(int milliseconds)
 {
@@ -324,9 +328,11 @@ wait_for_work(int milliseconds)
 	static uint32 pace_wait_event = 0;
 	TimestampTz since = GetCurrentTimestamp();
 	long		passed;
-	int			rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							   milliseconds, chs_wait_event(wait_event, "ChsWorkerMain"));
+	int			rc = 0;
 
+	if (pg_atomic_read_u32(&chs_worker_database->dirty) == 0)
+		rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					   milliseconds, chs_wait_event(wait_event, "ChsWorkerMain"));
 	if ((rc & WL_TIMEOUT) && pg_atomic_read_u32(&chs_worker_database->dirty) == 0)
 		return false;
 	passed = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
