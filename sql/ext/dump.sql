@@ -24,6 +24,8 @@ COMMENT ON FUNCTION chs.restore_end() IS 'trigger: after rows of a dump, turns f
 CREATE FUNCTION chs.restore_version() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- Sessions that score rely on it.
+    LOCK TABLE chs.scorecard_versions IN SHARE ROW EXCLUSIVE MODE;
     PERFORM chs.document_series(NEW.document);
     NEW.changed_by_xid := pg_current_xact_id();
     RETURN NEW;
