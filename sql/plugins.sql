@@ -251,6 +251,34 @@ RESET chs.plugin_timeout;
 SET statement_timeout = '200ms';
 SELECT chs_score(3);
 RESET statement_timeout;
+-- The time is that of one call: two functions, neither of which is too slow, may take longer together.
+CALL regress_chs_crm.misbehave('');
+BEGIN;
+CREATE FUNCTION regress_chs_crm.patient(customer_id bigint, as_of timestamptz) RETURNS double precision LANGUAGE sql STABLE AS 'SELECT 50::double precision FROM pg_sleep(1.1)';
+CREATE FUNCTION regress_chs_crm.calm(customer_id bigint, as_of timestamptz) RETURNS double precision LANGUAGE sql STABLE AS 'SELECT 60::double precision FROM pg_sleep(1.1)';
+SELECT chs_add_factor('patient', 0.1, 'regress_chs_crm.patient'), chs_add_factor('calm', 0.1, 'regress_chs_crm.calm');
+SELECT FROM chs_publish('slow ones');
+SET chs.plugin_timeout = '2s';
+SELECT chs_score(4) > 0 AS scored;
+ROLLBACK;
+-- In a parallel query it is the leader that calls them, and can start no subtransaction there.
+CREATE TABLE regress_chs_crm.many WITH (parallel_workers = 2) AS SELECT n FROM generate_series(1, 10) n;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT count(*), chs_score(3) > 0 AS scored FROM regress_chs_crm.many;
+CALL regress_chs_crm.misbehave('BEGIN PERFORM 1 / (customer_id - 3); EXCEPTION WHEN division_by_zero THEN RETURN 9; END;');
+SELECT count(*), chs_score(4) > 0 AS scored FROM regress_chs_crm.many;
+\set VERBOSITY default
+SELECT count(*), chs_score(3) > 0 AS scored FROM regress_chs_crm.many;
+\set VERBOSITY terse
+SET max_parallel_workers_per_gather = 0;
+SELECT count(*), chs_score(3) > 0 AS scored FROM regress_chs_crm.many;
+RESET max_parallel_workers_per_gather;
+RESET min_parallel_table_scan_size;
+RESET parallel_tuple_cost;
+RESET parallel_setup_cost;
+DROP TABLE regress_chs_crm.many;
 
 -- Dropped, taken back, renamed, without its rights, without its role: each is said.
 SELECT chs.plugin_value('regress_chs_crm.satisfied(bigint,timestamp with time zone)', 1);
