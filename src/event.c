@@ -25,7 +25,7 @@ chs_event_trouble(int sqlerrcode, char *message, char *detail, char *hint)
 	Trouble    *trouble = palloc(sizeof(Trouble));
 
 	*trouble = (Trouble) {
-		sqlerrcode, message, detail, hint
+		.sqlerrcode = sqlerrcode,.message = message,.detail = detail,.hint = hint
 	};
 	return trouble;
 }

@@ -26,6 +26,7 @@ typedef struct Trouble
 	char	   *message;
 	char	   *detail;			/* or NULL */
 	char	   *hint;			/* or NULL */
+	bool		too_slow;		/* nothing is wrong with the row itself */
 } Trouble;
 
 extern Trouble *chs_event_trouble(int sqlerrcode, char *message, char *detail, char *hint);

@@ -18,6 +18,8 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -30,6 +32,9 @@
 #include "parser/parser.h"
 #include "pgtime.h"
 #include "rewrite/rewriteManip.h"
+#include "settings.h"
+#include "storage/proc.h"
+#include "time_limit.h"
 #include "utils/builtins.h"
 #include "utils/bytea.h"
 #include "utils/datum.h"
@@ -42,6 +47,8 @@
 #include "utils/numeric.h"
 #include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 /* What the row is called in an expression. */
 #define ROW_ALIAS "event_row"
@@ -346,6 +353,138 @@ check_paths(Node *node, void *context)
 	return expression_tree_walker(node, check_paths, context);
 }
 
+/* Whether a function, which is not PostgreSQL's own, may take as long as it likes. */
+static bool
+may_loop(Oid function, void *context pg_attribute_unused())
+{
+	HeapTuple	tuple;
+	Oid			language;
+
+	if (function < FirstNormalObjectId)
+		return false;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	language = ((Form_pg_proc) GETSTRUCT(tuple))->prolang;
+	ReleaseSysCache(tuple);
+	return language != INTERNALlanguageId && language != ClanguageId;
+}
+
+/* Finds what may take long: such functions, and queries, which may wait for locks. */
+static bool
+has_slow_parts(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query) || check_functions_in_node(node, may_loop, NULL))
+		return true;
+	return expression_tree_walker(node, has_slow_parts, context);
+}
+
+/* ---------------------------------------------------------- taking too long */
+
+/* A mapping that was too slow for so many rows in a row is let rest, ... */
+#define MAX_SLOW_ROWS 3
+/* ... for so many times as long as a row may take. */
+#define REST_FACTOR 10
+
+/* What is to be done in limited time. */
+typedef struct TimedWork
+{
+	Mapping    *mapping;
+	void		(*work) (void *arg);
+	void	   *arg;
+	bool		by_row;			/* so the mapping is let rest if row after row takes too long */
+	bool		too_slow;
+} TimedWork;
+
+/*
+ * How long a row may take: not so long that the statement of an application that has a
+ * limit of its own fails for it.
+ */
+static int
+time_for_row(void)
+{
+	return StatementTimeout > 0 && chs_plugin_timeout > 0 ? Min(chs_plugin_timeout, Max(StatementTimeout / 8, 1)) : chs_plugin_timeout;
+}
+
+static void
+let_rest(Mapping *m)
+{
+	m->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) time_for_row() * REST_FACTOR);
+}
+
+pg_noreturn static void
+fail_as_slow(TimedWork *timed)
+{
+	Mapping    *m = timed->mapping;
+
+	timed->too_slow = true;
+	if (timed->by_row && ++m->nslow >= MAX_SLOW_ROWS)
+		let_rest(m);
+	ereport(ERROR,
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+			 errmsg("expressions of table %s took too long",
+					quote_qualified_identifier(get_namespace_name(get_rel_namespace(m->relation)), get_rel_name(m->relation))),
+			 errdetail("They took longer than \"%s\" for a row.", "chs.plugin_timeout")));
+	pg_unreachable();
+}
+
+static void
+work_in_time(void *arg)
+{
+	TimedWork  *timed = arg;
+	bool		was_up = false;
+
+	/* no abort ends the limit */
+	PG_TRY();
+	{
+		chs_time_limit_begin(time_for_row());
+		timed->work(timed->arg);
+		was_up = chs_time_limit_end();
+	}
+	PG_CATCH();
+	{
+		if (!chs_time_limit_end())
+			PG_RE_THROW();
+		FlushErrorState();
+		was_up = true;
+	}
+	PG_END_TRY();
+	if (was_up)
+		fail_as_slow(timed);
+	if (timed->by_row)
+		timed->mapping->nslow = 0;
+}
+
+/*
+ * chs_mapping_try_timed does the same with the expressions of a mapping.  If these may
+ * take long, they are limited in time, as long as each row, told by
+ * chs_time_limit_step, does not take too long.  After some that did, by_row, they are
+ * not tried for a while.
+ */
+Trouble *
+chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row)
+{
+	TimedWork	timed = {mapping, work, arg, by_row, false};
+	Trouble    *trouble;
+
+	if (!mapping->may_be_slow)
+		return chs_mapping_try(work, arg);
+	if (by_row && mapping->rests_until > GetCurrentTimestamp())
+	{
+		trouble = chs_event_trouble(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+									psprintf("expressions are not evaluated before %s, since they took too long",
+											 timestamptz_to_str(mapping->rests_until)), NULL, NULL);
+		timed.too_slow = true;
+	}
+	else
+		trouble = chs_mapping_try(work_in_time, &timed);
+	if (trouble != NULL)
+		trouble->too_slow = timed.too_slow;
+	return trouble;
+}
+
 /* ---------------------------------------------------------------- compiling */
 
 /* Types of which the value in a document can be made without their output function. */
@@ -393,6 +532,7 @@ compile_sql(Mapping *m, Relation rel, MappedAs as, const char *sql)
 	Node	   *node = analyze_text(rel, sql, ROW_ALIAS);
 
 	(void) check_paths(node, NULL);
+	m->may_be_slow |= has_slow_parts(node, NULL);
 	if (checkExprHasSubLink(node))
 	{
 		m->by_query = true;
@@ -423,6 +563,7 @@ compile_columns(void *arg)
 	m->slot = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)), &TTSOpsHeapTuple);
 	m->direct = true;
 	m->by_query = false;
+	m->may_be_slow = false;
 	for (int i = 0; i < m->ncolumns; i++)
 	{
 		m->given_type[i] = exprType(analyze_text(rel, m->given_sql[i], ROW_ALIAS));
@@ -460,8 +601,11 @@ compile_columns(void *arg)
 static Trouble *
 copy_trouble(const Trouble *t)
 {
-	return chs_event_trouble(t->sqlerrcode, pstrdup(t->message), t->detail ? pstrdup(t->detail) : NULL,
-							 t->hint ? pstrdup(t->hint) : NULL);
+	Trouble    *copy = chs_event_trouble(t->sqlerrcode, pstrdup(t->message), t->detail ? pstrdup(t->detail) : NULL,
+										 t->hint ? pstrdup(t->hint) : NULL);
+
+	copy->too_slow = t->too_slow;
+	return copy;
 }
 
 /*
@@ -490,12 +634,25 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 	}
 	MemoryContextSwitchTo(caller);
 	if (broken == NULL)
-		broken = chs_mapping_try(compile_columns, m);
+	{
+		/* it may have to wait for locks */
+		m->may_be_slow = true;
+		broken = chs_mapping_try_timed(m, compile_columns, m, false);
+		if (broken != NULL && broken->too_slow)
+			let_rest(m);
+	}
 	MemoryContextSwitchTo(context);
 	m->broken = broken ? copy_trouble(broken) : NULL;
 	m->direct &= !broken;
 	MemoryContextSwitchTo(caller);
 	return m;
+}
+
+/* chs_mapping_is_to_be_tried_again tells whether compiling one only took too long, some time ago. */
+bool
+chs_mapping_is_to_be_tried_again(const Mapping *mapping)
+{
+	return mapping->broken && mapping->broken->too_slow && mapping->rests_until <= GetCurrentTimestamp();
 }
 
 /* chs_mapping_free releases a mapping. */
@@ -572,6 +729,8 @@ chs_mapping_try(void (*work) (void *arg), void *arg)
 	CurrentResourceOwner = owner;
 	return trouble;
 }
+
+/* ----------------------------------------------------------- whole documents */
 
 /* Settings on which texts of values depend, at less cost than by SET. */
 typedef struct TextSettings
@@ -726,6 +885,7 @@ typedef struct Batch
 	int			n;
 	MappedRow  *rows;
 	MemoryContext context;		/* of the values */
+	int			at;				/* the row that is being evaluated, where that is known; or -1 */
 } Batch;
 
 /* chs_mapping_copy_value copies a value of a column into the current memory context. */
@@ -757,7 +917,9 @@ evaluate_expressions(Batch *b)
 	{
 		MappedRow  *row = &b->rows[i];
 
+		b->at = i;
 		CHECK_FOR_INTERRUPTS();
+		chs_time_limit_step();
 		ExecForceStoreHeapTuple(b->tuples[i], m->slot, false);
 		ResetExprContext(m->econtext);
 		m->econtext->ecxt_scantuple = m->slot;
@@ -819,20 +981,26 @@ evaluate_batch(void *arg)
 void
 chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows)
 {
-	Batch		batch = {mapping, tuples, n, rows, CurrentMemoryContext};
-	Trouble    *trouble = mapping->broken;
+	int			done = 0;
+	int			at_once = n;
 
 	for (int i = 0; i < n; i++)
-		rows[i].trouble = NULL;
-	if (trouble == NULL)
-		trouble = chs_mapping_try(evaluate_batch, &batch);
-	if (trouble == NULL)
-		return;
-	for (int i = 0; i < n; i++)
+		rows[i].trouble = mapping->broken;
+	while (done < n && !mapping->broken)
 	{
-		Batch		one = {mapping, &tuples[i], 1, &rows[i], CurrentMemoryContext};
+		Batch		batch = {mapping, &tuples[done], Min(at_once, n - done), &rows[done], CurrentMemoryContext, -1};
+		Trouble    *trouble = chs_mapping_try_timed(mapping, evaluate_batch, &batch, true);
 
-		rows[i].trouble = mapping->broken || n == 1 ? trouble : chs_mapping_try(evaluate_batch, &one);
+		if (trouble == NULL)
+			done += batch.n;
+		else if (batch.at >= 0 || batch.n == 1)
+		{
+			/* those before it are evaluated */
+			done += Max(batch.at, 0);
+			rows[done++].trouble = trouble;
+		}
+		else
+			at_once = 1;		/* which row it was is not known */
 	}
 }
 

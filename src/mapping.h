@@ -69,6 +69,9 @@ typedef struct Mapping
 	RowField   *fields;			/* of the jsonb column, instead of its expression; or NULL */
 	bool		direct;			/* cannot fail, and needs nobody's rights */
 	bool		by_query;		/* has a subquery */
+	bool		may_be_slow;	/* that, or functions of somebody's own */
+	int			nslow;			/* so many rows in a row took too long */
+	TimestampTz rests_until;	/* is not evaluated before, since they did */
 	ExprContext *econtext;
 	TupleTableSlot *slot;
 	struct _SPI_plan *plan;		/* of the query */
@@ -86,6 +89,7 @@ extern char *chs_mapping_canonical(Relation rel, const MappedColumn *column);
 extern Mapping *chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns,
 									 int guard, Trouble *broken);
 extern void chs_mapping_free(Mapping *mapping);
+extern bool chs_mapping_is_to_be_tried_again(const Mapping *mapping);
 extern void chs_mapping_evaluate_directly(Mapping *mapping, TupleTableSlot *slot, Datum *values, bool *nulls);
 extern void chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows);
 extern Datum chs_mapping_copy_value(const Mapping *mapping, int column, Datum value, bool isnull);
@@ -94,5 +98,6 @@ extern HeapTuple chs_mapping_row_of_result(const Mapping *mapping, HeapTuple res
 extern void chs_mapping_rows_as_jsonb(Mapping *mapping, HeapTuple *tuples, int n, Jsonb **documents);
 extern Jsonb *chs_mapping_row_as_jsonb(Mapping *mapping, HeapTuple tuple);
 extern Trouble *chs_mapping_try(void (*work) (void *arg), void *arg);
+extern Trouble *chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row);
 
 #endif							/* CHS_MAPPING_H */

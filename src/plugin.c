@@ -28,14 +28,13 @@
 #include "function_value.h"
 #include "miscadmin.h"
 #include "settings.h"
-#include "storage/latch.h"
+#include "time_limit.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 /* Columns of chs.plugins. */
@@ -243,10 +242,6 @@ chs_plugin_end(PluginCalls *calls)
 
 /* ------------------------------------------------------------- taking time */
 
-static bool timer_is_ready = false; /* in this process */
-static TimeoutId timer;
-static volatile sig_atomic_t out_of_time = false;
-
 /* Functions that were too slow lately, each of them once. */
 typedef struct SlowFunction
 {
@@ -257,60 +252,6 @@ typedef struct SlowFunction
 } SlowFunction;
 
 static SlowFunction slow[16];
-
-/* Called by the timer's signal: has the function cancelled. */
-static void
-time_is_up(void)
-{
-	out_of_time = true;
-	InterruptPending = true;
-	QueryCancelPending = true;
-	SetLatch(MyLatch);
-}
-
-/*
- * A function could catch the cancellation, and go on.  Each time it has caught
- * one it is cancelled again, outside the block that did, until there is none left.
- */
-static void
-cancel_again(SubXactEvent event, SubTransactionId my_subid pg_attribute_unused(),
-			 SubTransactionId parent_subid pg_attribute_unused(), void *arg pg_attribute_unused())
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB && out_of_time)
-	{
-		InterruptPending = true;
-		QueryCancelPending = true;
-	}
-}
-
-static void
-start_timer(void)
-{
-	if (!timer_is_ready)
-	{
-		timer = RegisterTimeout(USER_TIMEOUT, time_is_up);
-		RegisterSubXactCallback(cancel_again, NULL);
-		timer_is_ready = true;
-	}
-	out_of_time = false;
-	if (chs_plugin_timeout > 0)
-		enable_timeout_after(timer, chs_plugin_timeout);
-}
-
-/* Returns whether the time was up. */
-static bool
-stop_timer(void)
-{
-	bool		was_up;
-
-	disable_timeout(timer, false);
-	was_up = out_of_time;
-	out_of_time = false;
-	/* its own cancellation must not hit anybody else */
-	if (was_up)
-		QueryCancelPending = false;
-	return was_up;
-}
 
 /* Finds the entry of a function; or, to add it, a free one, or the one that rests least; or NULL. */
 static SlowFunction *
@@ -432,15 +373,15 @@ call_as_registrar(PluginCall *call, int64 customer_id, TimestampTz as_of, bool *
 	{
 		chs_catalog_become_registrar(call->role, &saved);
 		InvokeFunctionExecuteHook(call->function.fn_oid);
-		start_timer();
+		chs_time_limit_begin(chs_plugin_timeout);
 		result = FunctionCallInvoke(fcinfo);
-		too_slow = stop_timer();
+		too_slow = chs_time_limit_end();
 		note_time(call, customer_id, too_slow);
 		chs_catalog_become_caller(&saved);
 	}
 	PG_CATCH();
 	{
-		too_slow = stop_timer();
+		too_slow = chs_time_limit_end();
 		note_time(call, customer_id, too_slow);
 		if (!too_slow)
 			fail(call, customer_id, caller);

@@ -13,17 +13,24 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "count.h"
 #include "customer.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_param.h"
+#include "parser/parse_relation.h"
 #include "storage/lmgr.h"
+#include "time_limit.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -130,6 +137,15 @@ compare_external(const void *a, const void *b)
 	return strcmp(((const ExternalId *) a)->external_id, ((const ExternalId *) b)->external_id);
 }
 
+pg_noreturn static void
+fail_to_read(const Source *source, const Trouble *trouble)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("events of table %s cannot be read: %s", chs_source_name(source), trouble->message),
+			 trouble->too_slow ? 0 : errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
+}
+
 /* Evaluates the rows that have been collected, each by itself if need be. */
 static void
 evaluate_rows(RawReader *reader)
@@ -144,6 +160,8 @@ evaluate_rows(RawReader *reader)
 		ExternalId	key;
 		ExternalId *found;
 
+		if (mapped[i].trouble != NULL && mapped[i].trouble->too_slow)
+			fail_to_read(reader->source, mapped[i].trouble);
 		if (mapped[i].trouble != NULL || mapped[i].nulls[EVENT_CUSTOMER] ||
 			!chs_source_event(mapped[i].values, mapped[i].nulls, &event))
 			continue;
@@ -239,14 +257,23 @@ time_sql(const Mapping *m)
 	return psprintf("%s >= %s AND %s < %s", time, psprintf(as, "$2"), time, psprintf(as, "$3"));
 }
 
+/* The column that chs_reads_on is called for, where expressions may take long. */
+#define READS_ON "chs reads on"
+
+static const char *
+reads_on_sql(const Mapping *m)
+{
+	return m->may_be_slow ? "\"" READS_ON "\" AND " : "";
+}
+
 /* The query of the events of the customer whose key is $1, and who has the number $4. */
 static char *
 query_of_one(const Source *source, const Mapping *m)
 {
 	return psprintf("SELECT $4, %s, %s, %s FROM %s AS event_row"
-					" WHERE %s OPERATOR(pg_catalog.=) $1 AND %s",
+					" WHERE %s%s OPERATOR(pg_catalog.=) $1 AND %s",
 					m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT], m->sql[EVENT_DATA], from_sql(source),
-					key_sql(m), time_sql(m));
+					reads_on_sql(m), key_sql(m), time_sql(m));
 }
 
 /* The query of those of the customers whose keys are $1 and numbers $4. */
@@ -256,9 +283,9 @@ query_of_many(const Source *source, const Mapping *m)
 	return psprintf("SELECT k.customer_id, e.event_type, e.occurred_at, e.event_data"
 					" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4)) k(key, customer_id)"
 					" JOIN (SELECT %s AS key, %s AS event_type, %s AS occurred_at, %s AS event_data"
-					"       FROM %s AS event_row WHERE %s) e ON e.key OPERATOR(pg_catalog.=) k.key",
+					"       FROM %s AS event_row WHERE %s%s) e ON e.key OPERATOR(pg_catalog.=) k.key",
 					key_sql(m), m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT],
-					m->sql[EVENT_DATA], from_sql(source), time_sql(m));
+					m->sql[EVENT_DATA], from_sql(source), reads_on_sql(m), time_sql(m));
 }
 
 /* Reads an external_id as a key of the expression's type; false where it is none. */
@@ -335,20 +362,76 @@ query_arguments(RawReader *reader, bool many, Datum *args)
 	return n;
 }
 
+/* A number that nobody else knows, without which chs.reads_on does nothing. */
+static int64
+token(void)
+{
+	static int64 random = 0;
+
+	while (random == 0)
+		if (!pg_strong_random(&random, sizeof(random)))
+			elog(ERROR, "could not generate a random number");
+	return random;
+}
+
+/*
+ * chs_reads_on tells, for each row that a query reads, that it has come a step further,
+ * so that expressions are limited in time, and reading a large table is not.
+ */
+PG_FUNCTION_INFO_V1(chs_reads_on);
+Datum
+chs_reads_on(PG_FUNCTION_ARGS)
+{
+	if (PG_GETARG_INT64(1) == token())
+		chs_time_limit_step();
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * Makes a call of it of the column of that name: not everyone whose table is attached
+ * may look up functions in schema chs.
+ */
+static Node *
+call_reads_on(ParseState *pstate, ColumnRef *column, Node *found)
+{
+	Oid			types[] = {OIDOID, INT8OID};
+	Oid			function;
+
+	if (found != NULL || strcmp(strVal(linitial(column->fields)), READS_ON) != 0)
+		return NULL;
+	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("reads_on"),
+							   PointerGetDatum(buildoidvector(types, lengthof(types))),
+							   ObjectIdGetDatum(get_namespace_oid("chs", false)));
+	return (Node *) makeFuncExpr(function, BOOLOID,
+								 list_make2(colNameToVar(pstate, "tableoid", false, -1),
+											makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(token()), false, FLOAT8PASSBYVAL)),
+								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
+static void
+set_up_parser(ParseState *pstate, void *parameters)
+{
+	setup_parse_fixed_parameters(pstate, parameters, 4);
+	pstate->p_post_columnref_hook = call_reads_on;
+}
+
 static SPIPlanPtr
 query_plan(RawReader *reader, bool many)
 {
 	CompiledSource *compiled = reader->compiled;
 	SPIPlanPtr *plan = many ? &compiled->plan_of_many : &compiled->plan_of_one;
+	Oid		   *types = compiled->parameters[many];
 	Oid			key = key_type(compiled->mapping);
-	Oid			types[] = {many ? get_array_type(key) : key, TIMESTAMPTZOID, TIMESTAMPTZOID,
-	many ? INT8ARRAYOID : INT8OID};
 
 	if (*plan == NULL)
 	{
-		SPIPlanPtr	fresh = SPI_prepare(many ? query_of_many(reader->source, compiled->mapping) :
-										query_of_one(reader->source, compiled->mapping), lengthof(types), types);
+		SPIPlanPtr	fresh;
 
+		types[0] = many ? get_array_type(key) : key;
+		types[1] = types[2] = TIMESTAMPTZOID;
+		types[3] = many ? INT8ARRAYOID : INT8OID;
+		fresh = SPI_prepare_params(many ? query_of_many(reader->source, compiled->mapping) :
+								   query_of_one(reader->source, compiled->mapping), set_up_parser, types, 0);
 		if (fresh == NULL || SPI_keepplan(fresh) != 0)
 			elog(ERROR, "could not prepare the query of raw events");
 		*plan = fresh;
@@ -357,7 +440,7 @@ query_plan(RawReader *reader, bool many)
 }
 
 static void
-run_plan(RawReader *reader, SPIPlanPtr plan, Datum *args, int nargs)
+run_plan(RawReader *reader, SPIPlanPtr plan, const Oid *types, Datum *args, int nargs)
 {
 	SPIExecuteOptions options = {.read_only = true,.dest = &reader->receiver};
 
@@ -366,7 +449,7 @@ run_plan(RawReader *reader, SPIPlanPtr plan, Datum *args, int nargs)
 		options.params = makeParamList(nargs);
 		for (int i = 0; i < nargs; i++)
 			options.params->params[i] = (ParamExternData) {
-			.value = args[i],.pflags = PARAM_FLAG_CONST,.ptype = SPI_getargtypeid(plan, i)
+			.value = args[i],.pflags = PARAM_FLAG_CONST,.ptype = types[i]
 		};
 	}
 	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
@@ -387,7 +470,7 @@ read_by_query(void *arg)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (query_arguments(reader, many, args) > 0)
-		run_plan(reader, query_plan(reader, many), args, lengthof(args));
+		run_plan(reader, query_plan(reader, many), reader->compiled->parameters[many], args, lengthof(args));
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 }
@@ -407,7 +490,7 @@ read_whole(RawReader *reader)
 	plan = SPI_prepare(psprintf("SELECT * FROM %s", from_sql(reader->source)), 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare the query of raw events");
-	run_plan(reader, plan, NULL, 0);
+	run_plan(reader, plan, NULL, NULL, 0);
 	evaluate_rows(reader);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
@@ -435,22 +518,23 @@ read_source(RawReader *reader)
 	RawActivities *total = reader->activities;
 	RawCustomer *customer;
 	raw_iterator it;
+	Trouble    *trouble;
 
 	/* a table that was dropped has no rows */
 	if (get_rel_name(reader->source->relation) == NULL)
 		return;
 	if (m->broken)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("events of table %s cannot be read: %s", chs_source_name(reader->source), m->broken->message),
-				 errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
+		fail_to_read(reader->source, m->broken);
 	if (m->direct)
 	{
 		read_by_query(reader);
 		return;
 	}
 	reader->activities = no_activities(total->context, reader->request);
-	if (chs_mapping_try(read_by_query, reader) != NULL)
+	trouble = chs_mapping_try_timed(m, read_by_query, reader, false);
+	if (trouble != NULL && trouble->too_slow)
+		fail_to_read(reader->source, trouble);
+	if (trouble != NULL)
 	{
 		reader->activities = no_activities(total->context, reader->request);
 		read_whole(reader);

@@ -161,6 +161,9 @@ retry_slice(const Live *live, int source_id, const char *customer_key, int64 *la
 	r->live = live;
 	r->source = &source;
 	r->mapping = chs_source_compile(live, &source, source.relation)->mapping;
+	/* whoever asks for it may have removed the cause */
+	if (customer_key == NULL && args[1] == Int64GetDatum(0))
+		r->mapping->rests_until = 0;
 	r->context = CurrentMemoryContext;
 	r->n = (int) SPI_processed;
 	for (int i = 0; i < r->n; i++)

@@ -122,8 +122,8 @@ chs_settings_define(void)
 							 "From 0 to 100.  A change of status, and the first score of a UTC day, are recorded always.",
 							 &chs_history_threshold, 1.0, 0, 100, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.plugin_timeout",
-							"How long the function of a plug-in factor may take for one customer and day.",
-							"One that takes longer is cancelled, and the customer's score fails.  0 turns this off.",
+							"How long a plug-in factor may take for one customer and day, or the expressions of an attached table for a row.",
+							"What takes longer is cancelled: the customer's score fails, or the row is put aside.  0 turns this off.",
 							&chs_plugin_timeout, 5000, 0, 600000, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.event_retention",
 							"How long events are kept in chs.customer_events.",

@@ -420,7 +420,8 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 	if (!found)
 		memset((char *) compiled + sizeof(CompiledKey), 0, sizeof(CompiledSource) - sizeof(CompiledKey));
 	if (compiled->mapping != NULL && !compiled->stale && compiled->live_serial == live->serial &&
-		compiled->counted_serial == live->counting->published->serial)
+		compiled->counted_serial == live->counting->published->serial &&
+		(compiled->mapping->broken == NULL || !chs_mapping_is_to_be_tried_again(compiled->mapping)))
 		return compiled;
 	discard(compiled);
 	/* first unmark, so that a change meanwhile is not lost */

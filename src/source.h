@@ -41,6 +41,7 @@ typedef struct CompiledSource
 	bool		stale;
 	bool		stranger;		/* the table is neither */
 	Mapping    *mapping;
+	Oid			parameters[2][4];	/* types of these of the plans */
 	struct _SPI_plan *plan_of_one;	/* reads the events of a customer */
 	struct _SPI_plan *plan_of_many;
 } CompiledSource;

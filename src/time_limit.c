@@ -1,0 +1,84 @@
+/*
+ * time_limit.c
+ *	  A limit on the time that code of somebody else may take.
+ *
+ * There is one timer, so a limit must not begin within another.
+ */
+#include "time_limit.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+uint64		chs_time_limit_steps = 0;
+
+static bool timer_is_ready = false; /* in this process */
+static TimeoutId timer;
+static volatile sig_atomic_t out_of_time = false;
+static volatile uint64 steps_seen;
+
+/* Called by the timer's signal: has what did not come further cancelled. */
+static void
+time_is_up(void)
+{
+	if (steps_seen != chs_time_limit_steps)
+	{
+		steps_seen = chs_time_limit_steps;
+		return;
+	}
+	out_of_time = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/*
+ * A function could catch the cancellation, and go on.  Each time it has caught
+ * one it is cancelled again, outside the block that did, until there is none left.
+ */
+static void
+cancel_again(SubXactEvent event, SubTransactionId my_subid pg_attribute_unused(),
+			 SubTransactionId parent_subid pg_attribute_unused(), void *arg pg_attribute_unused())
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && out_of_time)
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
+}
+
+/*
+ * chs_time_limit_begin begins a limit, 0 for none.  Every use ends with
+ * chs_time_limit_end, also after an error.
+ */
+void
+chs_time_limit_begin(int milliseconds)
+{
+	if (!timer_is_ready)
+	{
+		timer = RegisterTimeout(USER_TIMEOUT, time_is_up);
+		RegisterSubXactCallback(cancel_again, NULL);
+		timer_is_ready = true;
+	}
+	out_of_time = false;
+	steps_seen = chs_time_limit_steps;
+	if (milliseconds > 0)
+		enable_timeout_every(timer, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds), milliseconds);
+}
+
+/* chs_time_limit_end ends it, and returns whether the time was up. */
+bool
+chs_time_limit_end(void)
+{
+	bool		was_up;
+
+	disable_timeout(timer, false);
+	was_up = out_of_time;
+	out_of_time = false;
+	/* its own cancellation must not hit anybody else */
+	if (was_up)
+		QueryCancelPending = false;
+	return was_up;
+}
