@@ -121,3 +121,17 @@ SELECT FROM chs_publish('as it was');
 SELECT FROM chs_process_queue();
 DROP TABLE before;
 DROP FUNCTION ago(date), error_of(text);
+
+-- Rows that were put aside; the rows themselves stay.
+CREATE TABLE mine (customer bigint, ip_address text, at timestamptz);
+CREATE INDEX ON mine (customer);
+SELECT chs_attach('mine', 'customer', 'login', 'at') > 1 AS attached;
+INSERT INTO mine SELECT n, NULL, now() FROM generate_series(1, 5) n;
+UPDATE chs.rejected_events SET rejected_at = now() - interval '40 days' WHERE rejected_id IN (SELECT rejected_id FROM chs.rejected_events ORDER BY 1 LIMIT 3);
+SET chs.rejected_retention = '30d';
+SELECT * FROM chs_apply_retention(2);
+SELECT * FROM chs_apply_retention();
+SELECT kind, setting, kept_from IS NOT NULL AS deleted_some, deleted, complete FROM chs.retention_status WHERE kind = 'rejected';
+SELECT (SELECT count(*) FROM chs.rejected_events) AS listed, (SELECT count(*) FROM mine) AS there;
+RESET chs.rejected_retention;
+DROP TABLE mine;

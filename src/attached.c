@@ -15,6 +15,7 @@
 #include "catalog/pg_class.h"
 #include "customer.h"
 #include "executor/nodeHash.h"
+#include "message.h"
 #include "miscadmin.h"
 #include "restore.h"
 #include "source.h"
@@ -28,6 +29,9 @@
 
 /* So many rows are evaluated at once, at most. */
 #define ROWS_AT_ONCE 256
+
+/* Of values that are this large together a document might not be possible. */
+#define LARGE_VALUES (100 * 1024 * 1024)
 
 /* A row that was inserted (no old one), updated, or deleted (no new one). */
 typedef struct KeptRow
@@ -67,6 +71,7 @@ typedef struct Kept
 	MemoryContext row_context;	/* and these the tuples */
 	MemoryContext bad_context;
 	int			nrows;
+	Size		large;			/* bytes of their large values */
 	KeptRow		rows[ROWS_AT_ONCE];
 	int			nbad;
 	BadRow		bad[ROWS_AT_ONCE];
@@ -97,6 +102,7 @@ current_kept(void)
 	kept->row_context = AllocSetContextCreate(context, "chs kept rows", ALLOCSET_DEFAULT_SIZES);
 	kept->bad_context = AllocSetContextCreate(context, "chs bad rows", ALLOCSET_SMALL_SIZES);
 	kept->nrows = kept->nbad = 0;
+	kept->large = 0;
 	kept->external = NULL;
 	kept->outer = innermost;
 	innermost = kept;
@@ -188,6 +194,7 @@ chs_attached_pass_on(SubTransactionId subid, SubTransactionId parent)
 			keep_row(innermost, &kept->rows[i]);
 		for (int i = 0; i < kept->nbad; i++)
 			keep_bad_row(innermost, &kept->bad[i]);
+		innermost->large += kept->large;
 		MemoryContextDelete(kept->context);
 	}
 }
@@ -208,6 +215,9 @@ put_aside(const Live *live, const Source *source, Oid relation, HeapTuple tuple,
 	if (kept->nbad == ROWS_AT_ONCE)
 		write_bad(live, kept);
 	keep_bad_row(kept, &row);
+	/* not many large documents at once */
+	if (HeapTupleHasExternal(tuple))
+		write_bad(live, kept);
 }
 
 /* ---------------------------------------------------------------- customers */
@@ -293,7 +303,8 @@ find_customer(const Live *live, const Source *source, Datum key, bool to_count, 
 		return;
 	if (source->by_external_id)
 		found->trouble = chs_event_trouble(ERRCODE_FOREIGN_KEY_VIOLATION,
-										   psprintf("event has an unknown external_id: \"%s\"", found->customer_key),
+										   psprintf("event has an unknown external_id: \"%s\"",
+													chs_message_value(found->customer_key, strlen(found->customer_key))),
 										   NULL, NULL);
 	else
 		found->trouble = chs_event_unknown_customer(found->event.customer_id);
@@ -569,6 +580,7 @@ flush_kept(Kept *kept)
 	int			nrows = kept->nrows;
 
 	kept->nrows = 0;
+	kept->large = 0;
 	for (int from = 0, to; from < nrows; from = to)
 	{
 		for (to = from + 1; to < nrows; to++)
@@ -675,6 +687,7 @@ chs_capture_source(PG_FUNCTION_ARGS)
 	CompiledSource *compiled;
 	KeptRow		row;
 	Kept	   *kept;
+	Size		large;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		ereport(ERROR,
@@ -696,14 +709,17 @@ chs_capture_source(PG_FUNCTION_ARGS)
 	compiled = chs_source_compile(live, source, row.relation);
 	if (compiled->stranger)
 		PG_RETURN_POINTER(NULL);
-	if (compiled->mapping->direct)
+	large = chs_mapping_large_values(RelationGetDescr(trigdata->tg_relation), row.new) +
+		chs_mapping_large_values(RelationGetDescr(trigdata->tg_relation), row.old);
+	if (compiled->mapping->direct && large < LARGE_VALUES)
 	{
 		take_directly(live, source, compiled->mapping, trigdata, &row);
 		PG_RETURN_POINTER(NULL);
 	}
 	kept = current_kept();
-	if (kept->nrows == ROWS_AT_ONCE)
+	if (kept->nrows == ROWS_AT_ONCE || (kept->nrows > 0 && kept->large + large > get_hash_memory_limit()))
 		chs_attached_flush();
 	keep_row(kept, &row);
+	kept->large += large;
 	PG_RETURN_POINTER(NULL);
 }

@@ -365,12 +365,14 @@ list_slice(Backlog *b, Relation rel)
 	int			n = 0;
 	int			nlisted = 0;
 	bool		more = true;
+	Size		large;
 
 	ItemPointerSet(&last, b->blocks > 0 ? b->blocks - 1 : 0, MaxOffsetNumber);
 	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &b->next_row, &last);
 	while (more && nlisted < MAX_LISTED && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), SLICE_MS))
 	{
-		for (n = 0; n < ROWS_AT_ONCE && (more = table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot));)
+		large = 0;
+		for (n = 0; n < ROWS_AT_ONCE && large < work_mem * (Size) 1024 && (more = table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot));)
 		{
 			bool		isnull;
 
@@ -379,10 +381,9 @@ list_slice(Backlog *b, Relation rel)
 			if (!is_from_before(b, DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull))))
 				continue;
 			MemoryContextSwitchTo(scratch);
-			tuples[n++] = ExecCopySlotHeapTuple(slot);
+			tuples[n] = ExecCopySlotHeapTuple(slot);
+			large += chs_mapping_large_values(RelationGetDescr(rel), tuples[n++]);
 			MemoryContextSwitchTo(caller);
-			if (MemoryContextMemAllocated(scratch, false) > work_mem * (Size) 1024)
-				break;
 		}
 		MemoryContextSwitchTo(scratch);
 		nlisted += list_rows(b, tuples, n);

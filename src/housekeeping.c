@@ -21,6 +21,7 @@ const HousekeepingStep chs_housekeeping_steps[] = {
 	{CHORE_LIST_REJECTED, chs_backlog_keep_house},
 	{CHORE_DELETE_EVENTS, chs_retention_delete_events},
 	{CHORE_DELETE_HISTORY, chs_retention_delete_history},
+	{CHORE_DELETE_REJECTED, chs_retention_delete_rejected},
 	{0, NULL}
 };
 
@@ -28,6 +29,7 @@ static const char *const chore_names[CHORES] = {
 	[CHORE_LIST_REJECTED] = "listing rows that cannot be used",
 	[CHORE_DELETE_EVENTS] = "deleting old events",
 	[CHORE_DELETE_HISTORY] = "deleting old history",
+	[CHORE_DELETE_REJECTED] = "deleting old rejected rows",
 	[CHORE_SHOW_BACKFILL] = "noting the progress of a backfill",
 	[CHORE_CHECK_REJECTED] = "looking for customers of rows that were put aside"
 };

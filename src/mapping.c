@@ -13,6 +13,7 @@
  */
 #include "mapping.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -1043,6 +1044,32 @@ chs_mapping_row_of_result(const Mapping *mapping, HeapTuple result, TupleDesc de
 	pfree(values);
 	pfree(nulls);
 	return row;
+}
+
+/*
+ * chs_mapping_large_values returns how large the values of a row are that are stored out
+ * of line: a row has a few thousand bytes else.
+ */
+Size
+chs_mapping_large_values(TupleDesc desc, HeapTuple tuple)
+{
+	Size		size = 0;
+
+	if (tuple == NULL || !HeapTupleHasExternal(tuple))
+		return 0;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		bool		isnull;
+		Datum		value;
+
+		if (attribute->attisdropped || attribute->attlen != -1)
+			continue;
+		value = heap_getattr(tuple, i + 1, desc, &isnull);
+		if (!isnull && VARATT_IS_EXTERNAL(DatumGetPointer(value)))
+			size += toast_raw_datum_size(value);
+	}
+	return size;
 }
 
 /* Rows to be shown. */

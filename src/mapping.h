@@ -95,6 +95,7 @@ extern void chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, Map
 extern Datum chs_mapping_copy_value(const Mapping *mapping, int column, Datum value, bool isnull);
 extern HeapTuple chs_mapping_form_row(const Mapping *mapping, const Datum *values, const bool *nulls);
 extern HeapTuple chs_mapping_row_of_result(const Mapping *mapping, HeapTuple result, TupleDesc desc);
+extern Size chs_mapping_large_values(TupleDesc desc, HeapTuple tuple);
 extern void chs_mapping_rows_as_jsonb(Mapping *mapping, HeapTuple *tuples, int n, Jsonb **documents);
 extern Jsonb *chs_mapping_row_as_jsonb(Mapping *mapping, HeapTuple tuple);
 extern Trouble *chs_mapping_try(void (*work) (void *arg), void *arg);

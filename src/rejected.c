@@ -23,6 +23,9 @@
 #include "utils/xid8.h"
 #include "worker.h"
 
+/* Longer keys cannot be looked for by an index. */
+#define MAX_CUSTOMER_KEY 512
+
 /* Columns of chs.rejected_events. */
 #define REJECTED_SOURCE_ID 2
 #define REJECTED_CUSTOMER_KEY 4
@@ -77,9 +80,9 @@ chs_rejected_add(const RejectedRow *rows, int n)
 
 		values[0][i] = Int32GetDatum(rows[i].source->source_id);
 		values[1][i] = ObjectIdGetDatum(rows[i].relation);
-		nulls[2][i] = rows[i].customer_key == NULL;
+		nulls[2][i] = rows[i].customer_key == NULL || strlen(rows[i].customer_key) > MAX_CUSTOMER_KEY;
 		values[2][i] = nulls[2][i] ? (Datum) 0 : CStringGetTextDatum(rows[i].customer_key);
-		values[3][i] = BoolGetDatum(rows[i].no_customer);
+		values[3][i] = BoolGetDatum(rows[i].no_customer && !nulls[2][i]);
 		values[4][i] = CStringGetTextDatum(unpack_sql_state(t->sqlerrcode));
 		values[5][i] = CStringGetTextDatum(t->message);
 		nulls[6][i] = rows[i].row == NULL;

@@ -35,7 +35,8 @@ Datum
 chs_retention_setting(PG_FUNCTION_ARGS)
 {
 	const char *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	int			minutes = strcmp(kind, "events") == 0 ? chs_event_retention : chs_history_retention;
+	int			minutes = strcmp(kind, "events") == 0 ? chs_event_retention :
+		strcmp(kind, "history") == 0 ? chs_history_retention : chs_rejected_retention;
 	Interval   *result = palloc0(sizeof(Interval));
 
 	if (minutes == 0)
@@ -200,15 +201,15 @@ chs_apply_retention(PG_FUNCTION_ARGS)
 	Oid			types[] = {INT8OID};
 	Datum		args[] = {PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0)};
 	TupleDesc	desc;
-	Datum		values[2];
-	bool		nulls[2];
+	Datum		values[3];
+	bool		nulls[3];
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	chs_catalog_execute("SELECT * FROM chs.apply_retention($1)", 1, types, args, PG_ARGISNULL(0) ? "n" : NULL);
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
 	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
@@ -226,4 +227,11 @@ bool
 chs_retention_delete_history(void)
 {
 	return chs_history_retention != 0 && delete_slice("history");
+}
+
+/* chs_retention_delete_rejected is a step of housekeeping. */
+bool
+chs_retention_delete_rejected(void)
+{
+	return chs_rejected_retention != 0 && delete_slice("rejected");
 }

@@ -10,5 +10,6 @@
 extern void chs_retention_check_past(const Live *version, const Scorecard *scorecard, int32 as_of_day);
 extern bool chs_retention_delete_events(void);
 extern bool chs_retention_delete_history(void);
+extern bool chs_retention_delete_rejected(void);
 
 #endif							/* CHS_RETENTION_H */

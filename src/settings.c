@@ -32,8 +32,9 @@ int			chs_max_workers = 2;
 /* How many queue rows one transaction of the worker looks at. */
 int			chs_batch_size = 1000;
 
-/* How long events and history are kept, in minutes; 0: for ever. */
+/* How long events, history and rows that were put aside are kept, in minutes; 0: for ever. */
 int			chs_event_retention = 0;
+int			chs_rejected_retention = 0;
 int			chs_history_retention = 0;
 
 /* From how many points on a change of the score is a row of the history. */
@@ -133,5 +134,9 @@ chs_settings_define(void)
 							"How long rows are kept in chs.health_scores.",
 							"Those of older UTC days are deleted.  0 keeps all.",
 							&chs_history_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
+	DefineCustomIntVariable("chs.rejected_retention",
+							"How long rows are kept in chs.rejected_events.",
+							"Those of older UTC days are deleted; the rows that they are copies of stay in their tables.  0 keeps all.",
+							&chs_rejected_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("chs");
 }

@@ -13,6 +13,7 @@ extern int	chs_max_workers;
 extern int	chs_naptime;
 extern int	chs_batch_size;
 extern int	chs_event_retention;
+extern int	chs_rejected_retention;
 extern int	chs_history_retention;
 extern double chs_history_threshold;
 

@@ -1,8 +1,8 @@
--- Retention: events and history that are older than they have to be kept.
+-- Retention: events, history and rows that were put aside that are older than they have to be kept.
 
 -- Dumped, because it tells what is missing.
 CREATE TABLE chs.retention (
-    kind             text PRIMARY KEY CHECK (kind IN ('events', 'history')),
+    kind             text PRIMARY KEY CHECK (kind IN ('events', 'history', 'rejected')),
     kept_from        date,
     deleted          bigint NOT NULL,
     pass_before      date NOT NULL,
@@ -10,8 +10,8 @@ CREATE TABLE chs.retention (
     complete         boolean NOT NULL,
     updated_at       timestamptz NOT NULL
 );
-COMMENT ON TABLE chs.retention IS 'what chs.event_retention and chs.history_retention have had deleted';
-COMMENT ON COLUMN chs.retention.kind IS 'events: rows of chs.customer_events; history: rows of chs.health_scores';
+COMMENT ON TABLE chs.retention IS 'what chs.event_retention, chs.history_retention and chs.rejected_retention have had deleted';
+COMMENT ON COLUMN chs.retention.kind IS 'events: rows of chs.customer_events; history: rows of chs.health_scores; rejected: rows of chs.rejected_events';
 COMMENT ON COLUMN chs.retention.kept_from IS 'rows of earlier UTC days have been deleted; NULL: none have';
 COMMENT ON COLUMN chs.retention.deleted IS 'rows deleted so far';
 COMMENT ON COLUMN chs.retention.pass_before IS 'the latest pass deletes rows of earlier UTC days';
@@ -21,7 +21,7 @@ COMMENT ON COLUMN chs.retention.updated_at IS 'when rows were deleted last';
 
 CREATE FUNCTION chs.retention_setting(kind text) RETURNS interval
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_retention_setting';
-COMMENT ON FUNCTION chs.retention_setting(text) IS 'chs.event_retention (of kind events) or chs.history_retention; NULL where it is off';
+COMMENT ON FUNCTION chs.retention_setting(text) IS 'chs.event_retention (of kind events), chs.history_retention or chs.rejected_retention; NULL where it is off';
 CREATE FUNCTION chs.document_reach(document jsonb) RETURNS integer
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_document_reach';
 COMMENT ON FUNCTION chs.document_reach(jsonb) IS 'how many days of events, today included, the scores of a published document and their trends need';
@@ -43,7 +43,7 @@ DECLARE
 BEGIN
     setting := CASE WHEN age IS NULL THEN NULL
                     WHEN kind = 'events' THEN current_setting('chs.event_retention')
-                    ELSE current_setting('chs.history_retention') END;
+                    ELSE current_setting('chs.' || kind || '_retention') END;
     asked_before := ((now() - age) AT TIME ZONE 'UTC')::date;
     before := asked_before;
     IF kind = 'events' THEN
@@ -97,6 +97,14 @@ BEGIN
         FROM chs.delete_old_events(COALESCE(state.last_customer_id, -9223372036854775808), max_rows,
                                    state.pass_before, plan.needed_days) d;
         more := state.last_customer_id IS NOT NULL;
+    ELSIF kind = 'rejected' THEN
+        -- numbered in about the order of time
+        DELETE FROM chs.rejected_events WHERE ctid = ANY (ARRAY(
+            SELECT o.ctid FROM (SELECT r.ctid, r.rejected_at FROM chs.rejected_events r ORDER BY r.rejected_id
+                                LIMIT max_rows FOR UPDATE SKIP LOCKED) o
+            WHERE o.rejected_at < state.pass_before::timestamp AT TIME ZONE 'UTC'));
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        more := deleted = max_rows;
     ELSE
         DELETE FROM chs.health_scores WHERE ctid = ANY (ARRAY(
             SELECT o.ctid FROM chs.health_scores o WHERE o.as_of < state.pass_before
@@ -119,7 +127,7 @@ END
 $$;
 COMMENT ON FUNCTION chs.delete_old(text, bigint, boolean) IS 'deletes the next rows of a kind that need not be kept, at most so many, and tells whether there may be more';
 
-CREATE FUNCTION chs.apply_retention(max_rows bigint, OUT events_deleted bigint, OUT history_deleted bigint)
+CREATE FUNCTION chs.apply_retention(max_rows bigint, OUT events_deleted bigint, OUT history_deleted bigint, OUT rejected_deleted bigint)
     RETURNS record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
@@ -135,15 +143,16 @@ BEGIN
     END IF;
     events_deleted := 0;
     history_deleted := 0;
-    IF chs.retention_setting('events') IS NULL AND chs.retention_setting('history') IS NULL THEN
-        RAISE NOTICE 'neither "chs.event_retention" nor "chs.history_retention" is set, so everything is kept';
+    rejected_deleted := 0;
+    IF COALESCE(chs.retention_setting('events'), chs.retention_setting('history'), chs.retention_setting('rejected')) IS NULL THEN
+        RAISE NOTICE 'neither "chs.event_retention" nor "chs.history_retention" nor "chs.rejected_retention" is set, so everything is kept';
         RETURN;
     END IF;
     IF NOT pg_try_advisory_xact_lock('chs'::regnamespace::oid::integer, 1) THEN
         RAISE EXCEPTION 'old rows are being deleted by another session'
             USING ERRCODE = 'object_in_use', HINT = 'Try again later.';
     END IF;
-    FOREACH which IN ARRAY '{events,history}'::text[] LOOP
+    FOREACH which IN ARRAY '{events,history,rejected}'::text[] LOOP
         again := true;
         LOOP
             EXIT WHEN remaining = 0;
@@ -152,8 +161,10 @@ BEGIN
             remaining := remaining - slice.deleted;
             IF which = 'events' THEN
                 events_deleted := events_deleted + slice.deleted;
-            ELSE
+            ELSIF which = 'history' THEN
                 history_deleted := history_deleted + slice.deleted;
+            ELSE
+                rejected_deleted := rejected_deleted + slice.deleted;
             END IF;
             EXIT WHEN NOT slice.more;
         END LOOP;
@@ -162,11 +173,11 @@ END
 $$;
 COMMENT ON FUNCTION chs.apply_retention(bigint) IS 'what chs_apply_retention() does, with the rights of the extension''s owner';
 
-CREATE FUNCTION @extschema@.chs_apply_retention(max_rows bigint DEFAULT NULL, OUT events_deleted bigint, OUT history_deleted bigint)
+CREATE FUNCTION @extschema@.chs_apply_retention(max_rows bigint DEFAULT NULL, OUT events_deleted bigint, OUT history_deleted bigint, OUT rejected_deleted bigint)
     RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_apply_retention';
 COMMENT ON FUNCTION @extschema@.chs_apply_retention(bigint)
-    IS 'deletes what chs.event_retention and chs.history_retention do not have kept, all or at most so many rows, and returns how many';
+    IS 'deletes what chs.event_retention, chs.history_retention and chs.rejected_retention do not have kept, all or at most so many rows, and returns how many';
 
 -- Told at publishing, because scores then count what is still there.
 CREATE FUNCTION chs.warn_of_deleted_events(document jsonb) RETURNS void
@@ -193,13 +204,13 @@ SELECT k.kind, p.setting, p.needed_days, p.asked_before, p.before AS delete_befo
        CASE WHEN p.asked_before > p.before
             THEN format('chs.event_retention is %s, but scores need the events of %s days', p.setting, p.needed_days)
        END AS warning
-FROM (VALUES ('events'), ('history')) k (kind)
+FROM (VALUES ('events'), ('history'), ('rejected')) k (kind)
 CROSS JOIN LATERAL chs.retention_plan(k.kind) p
 LEFT JOIN chs.retention r USING (kind);
-COMMENT ON VIEW chs.retention_status IS 'what is kept how long, and what has been deleted: a row for events and one for the history';
-COMMENT ON COLUMN chs.retention_status.kind IS 'events (chs.event_retention) or history (chs.history_retention)';
+COMMENT ON VIEW chs.retention_status IS 'what is kept how long, and what has been deleted: a row for events, one for the history, and one for rows that were put aside';
+COMMENT ON COLUMN chs.retention_status.kind IS 'events (chs.event_retention), history (chs.history_retention) or rejected (chs.rejected_retention)';
 COMMENT ON COLUMN chs.retention_status.setting IS 'how long it is to be kept; NULL: for ever';
-COMMENT ON COLUMN chs.retention_status.needed_days IS 'days of events, today included, that scores of the live version or the draft need; NULL for the history';
+COMMENT ON COLUMN chs.retention_status.needed_days IS 'days of events, today included, that scores of the live version or the draft need; NULL for the others';
 COMMENT ON COLUMN chs.retention_status.asked_before IS 'rows of earlier UTC days would be deleted by the setting alone';
 COMMENT ON COLUMN chs.retention_status.delete_before IS 'rows of earlier UTC days are deleted; of churned customers what their last score needs is kept beyond that';
 COMMENT ON COLUMN chs.retention_status.kept_from IS 'rows of earlier UTC days have been deleted, so that scores of the past that need them can no longer be calculated; NULL: none have';

@@ -323,6 +323,27 @@ SELECT is((SELECT reason FROM chs.rejected_events WHERE relation = 'att.contract
 SELECT chs_detach('att.contracts') \g /dev/null
 SELECT is((SELECT count(*) FROM chs.rejected_events WHERE relation = 'att.contracts'::regclass), 0::bigint, 'which detaching forgets');
 
+-- Large values ---------------------------------------------------------------------
+
+CREATE TABLE att.large (id int, who text, a text, b text, at timestamptz DEFAULT now());
+ALTER TABLE att.large ALTER who SET STORAGE EXTERNAL, ALTER a SET STORAGE EXTERNAL;
+SELECT chs_attach('att.large', 'who', 'feature_use', 'at', 'jsonb_build_object(''feature_name'', a, ''b'', b)', customer_key => 'external_id') > 1 \g /dev/null
+SELECT lives_ok($$INSERT INTO att.large SELECT 1, string_agg(md5(n::text), ''), 'f' FROM generate_series(1, 1000) n$$, 'a key longer than an index can hold');
+SELECT is((SELECT reason FROM chs.rejected_events WHERE relation = 'att.large'::regclass), 'event has an unknown external_id: "' || left((SELECT who FROM att.large), 64) || '..."', 'is put aside');
+DELETE FROM att.large;
+SELECT is((SELECT count(*) FROM chs.rejected_events WHERE relation = 'att.large'::regclass), 0::bigint, 'and removed again');
+INSERT INTO att.large SELECT n, '40', repeat('f', 300000) || n FROM generate_series(1, 300) n;
+SELECT * FROM agree('large values');
+INSERT INTO att.large SELECT n, 'nobody', repeat('f', 300000) || n FROM generate_series(1, 50) n;
+SELECT is((SELECT count(DISTINCT event_row) FROM chs.rejected_events WHERE relation = 'att.large'::regclass), 50::bigint, 'rows with large values that cannot be used');
+\getenv full CHS_FULL
+\if :{?full}
+SELECT lives_ok($$INSERT INTO att.large VALUES (1000, '40', repeat('x', 150000000), repeat('y', 150000000))$$, 'values of which no document can be made');
+SELECT is((SELECT sqlstate || ': ' || reason FROM chs.rejected_events WHERE event_row IS NULL), '54000: total size of jsonb object elements exceeds the maximum of 268435455 bytes', 'are put aside');
+SELECT lives_ok('DELETE FROM att.large WHERE id = 1000', 'and deleted');
+\endif
+SELECT chs_detach('att.large') \g /dev/null
+
 -- Detaching and dropping -----------------------------------------------------------
 
 SELECT lives_ok($$SELECT chs_detach('"att''s"."Calls"')$$, 'detached');
