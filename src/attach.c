@@ -163,7 +163,8 @@ static const struct
 	{false, "00_chs_capture", "INSERT OR UPDATE OR DELETE", "ROW", "capture_source"},
 	{false, "00_chs_capture_flush", "INSERT OR UPDATE OR DELETE", "STATEMENT", "capture_flush"},
 	{false, "00_chs_capture_truncate", "TRUNCATE", "STATEMENT", "capture_truncate"},
-	{true, "00_chs_customers", "INSERT OR UPDATE OR DELETE", "ROW", "sync_customer"}
+	{true, "00_chs_customers", "INSERT OR UPDATE OR DELETE", "ROW", "sync_customer"},
+	{true, "00_chs_customers_truncate", "TRUNCATE", "STATEMENT", "sync_truncate"}
 };
 
 static void
@@ -247,11 +248,24 @@ attributes_document(const Source *source)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
+/* The names of the functions that the expressions call. */
+static Datum
+functions_array(const Source *source)
+{
+	Datum	   *names = palloc((list_length(source->functions) + 1) * sizeof(Datum));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, source->functions)
+		names[n++] = CStringGetTextDatum(lfirst(lc));
+	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
 /* Writes the row of chs.sources, and returns its number and whether there was one. */
 static int
 store_source(const Source *source, bool *again)
 {
-	Oid			types[] = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID};
+	Oid			types[] = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTARRAYOID};
 	Datum		args[lengthof(types)];
 	char		nulls[lengthof(types) + 1];
 	bool		isnull;
@@ -270,11 +284,12 @@ store_source(const Source *source, bool *again)
 	nulls[7] = source->of_customers ? ' ' : 'n';
 	args[7] = source->of_customers ? attributes_document(source) : (Datum) 0;
 	args[8] = CStringGetTextDatum(source->owner);
+	args[9] = functions_array(source);
 	if (SPI_execute_with_args("INSERT INTO chs.sources AS s"
-							  " (relation, kind, customer_key, customer, event_type, occurred_at, event_data, attributes, owner)"
-							  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (relation, kind) DO UPDATE SET"
+							  " (relation, kind, customer_key, customer, event_type, occurred_at, event_data, attributes, owner, functions)"
+							  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (relation, kind) DO UPDATE SET"
 							  " customer_key = $3, customer = $4, event_type = $5, occurred_at = $6, event_data = $7,"
-							  " attributes = $8, owner = $9, attached_at = now() RETURNING source_id, xmax <> 0",
+							  " attributes = $8, owner = $9, functions = $10, attached_at = now() RETURNING source_id, xmax <> 0",
 							  lengthof(types), types, args, nulls, false, 0) != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not write chs.sources");
 	*again = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
@@ -413,6 +428,8 @@ chs_attach(PG_FUNCTION_ARGS)
 	was_counted = again || has_rows(rel);
 	if (again)
 		chs_rejected_remove_all(source.source_id, InvalidOid);
+	if (was_counted && !again)
+		chs_source_check_readable(chs_catalog_live());
 	if (was_counted)
 	{
 		chs_backlog_add(source.source_id, source.relation);

@@ -46,6 +46,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
+#include "utils/regproc.h"
 #include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -354,6 +355,50 @@ check_paths(Node *node, void *context)
 	return expression_tree_walker(node, check_paths, context);
 }
 
+/*
+ * Takes note of a function that is not PostgreSQL's own, and raises an error unless it
+ * may be called.  Expressions are kept as text, so whoever may create functions where
+ * it looks for one could have his own called, with the owner's rights.
+ */
+static bool
+note_function(Oid function, void *context)
+{
+	Mapping    *m = context;
+	char	   *name;
+	ListCell   *lc;
+
+	if (function < FirstNormalObjectId)
+		return false;
+	name = format_procedure_qualified(function);
+	foreach(lc, m->functions)
+		if (strcmp(lfirst(lc), name) == 0)
+			return false;
+	if (m->allowed != NULL)
+	{
+		foreach(lc, *m->allowed)
+			if (strcmp(lfirst(lc), name) == 0)
+				break;
+		if (lc == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("expression calls function %s, which it did not when the table was attached", name),
+					 errhint("If it is to be called, attach the table again.")));
+	}
+	m->functions = lappend(m->functions, name);
+	return false;
+}
+
+static bool
+note_functions(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	(void) check_functions_in_node(node, note_function, context);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, note_functions, context, 0);
+	return expression_tree_walker(node, note_functions, context);
+}
+
 /* Whether a function, which is not PostgreSQL's own, may take as long as it likes. */
 static bool
 may_loop(Oid function, void *context pg_attribute_unused())
@@ -532,6 +577,8 @@ compile_sql(Mapping *m, Relation rel, MappedAs as, const char *sql)
 {
 	Node	   *node = analyze_text(rel, sql, ROW_ALIAS);
 
+	/* before anything is evaluated */
+	(void) note_functions(node, m);
 	(void) check_paths(node, NULL);
 	m->may_be_slow |= has_slow_parts(node, NULL);
 	if (checkExprHasSubLink(node))
@@ -612,11 +659,13 @@ copy_trouble(const Trouble *t)
 /*
  * chs_mapping_compile compiles the expressions of a table, in a memory context of
  * its own below CacheMemoryContext.  Where the one with the number guard, if there
- * is one, is NULL, the others are, too.  If compiling fails, or is known to be of no
+ * is one, is NULL, the others are, too.  No functions but the allowed ones, given by
+ * name, may be called, besides PostgreSQL's own.  If compiling fails, or is known to be of no
  * use, broken says so.
  */
 Mapping *
-chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns, int guard, Trouble *broken)
+chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns, int guard,
+					List *const *allowed, Trouble *broken)
 {
 	MemoryContext context = AllocSetContextCreate(CacheMemoryContext, "chs mapping", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
@@ -628,6 +677,7 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 	m->owner = owner;
 	m->ncolumns = ncolumns;
 	m->guard = guard;
+	m->allowed = allowed;
 	for (int i = 0; i < ncolumns; i++)
 	{
 		m->as[i] = columns[i].as;

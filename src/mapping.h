@@ -65,6 +65,8 @@ typedef struct Mapping
 	Oid			given_type[MAX_MAPPED_COLUMNS];	/* before it was converted */
 	char	   *given_sql[MAX_MAPPED_COLUMNS];
 	ExprState  *states[MAX_MAPPED_COLUMNS]; /* NULL where a query is needed */
+	List	   *functions;		/* that are called, by name, but for PostgreSQL's own */
+	List	  *const *allowed;	/* while it is compiled, those that may be; or NULL: any */
 	int			nfields;
 	RowField   *fields;			/* of the jsonb column, instead of its expression; or NULL */
 	bool		direct;			/* cannot fail, and needs nobody's rights */
@@ -87,7 +89,7 @@ typedef struct MappedRow
 
 extern char *chs_mapping_canonical(Relation rel, const MappedColumn *column);
 extern Mapping *chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns,
-									 int guard, Trouble *broken);
+									 int guard, List *const *allowed, Trouble *broken);
 extern void chs_mapping_free(Mapping *mapping);
 extern bool chs_mapping_is_to_be_tried_again(const Mapping *mapping);
 extern void chs_mapping_evaluate_directly(Mapping *mapping, TupleTableSlot *slot, Datum *values, bool *nulls);

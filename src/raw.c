@@ -332,10 +332,9 @@ array_of(Oid type, Datum *elements, int n)
 
 /* The arguments of the queries; returns how many customers they are for. */
 static int
-query_arguments(RawReader *reader, bool many, Datum *args)
+query_arguments(RawReader *reader, const Mapping *m, bool many, Datum *args)
 {
 	const RawRequest *request = reader->request;
-	const Mapping *m = reader->compiled->mapping;
 	int			max = reader->source->by_external_id ? reader->nexternal : request->n;
 	Datum	   *keys = palloc(Max(max, 1) * sizeof(Datum));
 	Datum	   *numbers = palloc(Max(max, 1) * sizeof(Datum));
@@ -469,10 +468,57 @@ read_by_query(void *arg)
 	chs_catalog_become_role(reader->compiled->mapping->owner, &saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (query_arguments(reader, many, args) > 0)
+	if (query_arguments(reader, reader->compiled->mapping, many, args) > 0)
 		run_plan(reader, query_plan(reader, many), reader->compiled->parameters[many], args, lengthof(args));
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
+}
+
+/* Looking for rows of the customers in a table of which nothing but whose they are can be evaluated. */
+typedef struct Probe
+{
+	RawReader  *reader;
+	const Mapping *key;
+	bool		found;
+} Probe;
+
+static void
+probe_table(void *arg)
+{
+	Probe	   *p = arg;
+	Datum		args[4];
+	Oid			type = get_array_type(key_type(p->key));
+	OwnerRights saved;
+
+	chs_catalog_become_role(p->key->owner, &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	p->found = false;
+	if (query_arguments(p->reader, p->key, true, args) > 0)
+	{
+		if (SPI_execute_with_args(psprintf("SELECT FROM %s AS event_row WHERE %s OPERATOR(pg_catalog.=) ANY ($1) LIMIT 1",
+										   from_sql(p->reader->source), key_sql(p->key)), 1, &type, args, NULL, true, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not read raw events");
+		p->found = SPI_processed > 0;
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+/*
+ * Whether customers may have rows in a table whose events cannot be read; false only
+ * if that is certain.
+ */
+static bool
+may_have_rows(RawReader *reader)
+{
+	Mapping    *key = chs_source_compile_key(reader->source);
+	Probe		probe = {reader, key, true};
+
+	if (!key->broken && chs_mapping_try_timed(key, probe_table, &probe, false) != NULL)
+		probe.found = true;
+	chs_mapping_free(key);
+	return probe.found;
 }
 
 /* Reads the table whole. */
@@ -524,7 +570,11 @@ read_source(RawReader *reader)
 	if (get_rel_name(reader->source->relation) == NULL)
 		return;
 	if (m->broken)
+	{
+		if (!may_have_rows(reader))
+			return;
 		fail_to_read(reader->source, m->broken);
+	}
 	if (m->direct)
 	{
 		read_by_query(reader);

@@ -13,8 +13,10 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
@@ -36,6 +38,20 @@
 
 const char *const chs_customer_attributes[] = {"name", "email", "segment", "created_at", "churned_at"};
 
+/* Reads the names of functions. */
+static List *
+read_functions(Datum array)
+{
+	List	   *functions = NIL;
+	Datum	   *names;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &n);
+	for (int i = 0; i < n; i++)
+		functions = lappend(functions, TextDatumGetCString(names[i]));
+	return functions;
+}
+
 /*
  * chs_source_list reads from chs.sources, as the active snapshot sees it and within
  * SPI, the sources of events, or those of customers.
@@ -48,7 +64,7 @@ chs_source_list(MemoryContext context, bool of_customers, int *n)
 
 	if (SPI_execute(psprintf("SELECT source_id, relation, customer_key, customer, event_type, occurred_at, event_data, owner,"
 							 " attributes ->> 'name', attributes ->> 'email', attributes ->> 'segment',"
-							 " attributes ->> 'created_at', attributes ->> 'churned_at'"
+							 " attributes ->> 'created_at', attributes ->> 'churned_at', functions"
 							 " FROM chs.sources WHERE %s ORDER BY source_id",
 							 of_customers ? "kind = 'customers'" : "kind = 'events'"), true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.sources");
@@ -61,6 +77,7 @@ chs_source_list(MemoryContext context, bool of_customers, int *n)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 		char	   *texts[9 + CUSTOMER_ATTRIBUTES];
+		Datum		functions;
 
 		for (int j = 3; j <= 8 + CUSTOMER_ATTRIBUTES; j++)
 		{
@@ -76,6 +93,10 @@ chs_source_list(MemoryContext context, bool of_customers, int *n)
 			.owner = texts[8],.of_customers = of_customers
 		};
 		memcpy(sources[i].attributes, &texts[9], sizeof(sources[i].attributes));
+		functions = SPI_getbinval(row, desc, 9 + CUSTOMER_ATTRIBUTES, &isnull);
+		sources[i].any_function = isnull;
+		if (!isnull)
+			sources[i].functions = read_functions(functions);
 	}
 	MemoryContextSwitchTo(caller);
 	return sources;
@@ -363,7 +384,7 @@ compile_customers(const Source *source, Oid relation, Oid owner, Trouble *troubl
 		columns[1 + i] = (MappedColumn) {
 		chs_customer_attributes[i], chs_source_attribute_type(i), source->attributes[i] ? source->attributes[i] : "NULL"
 	};
-	return chs_mapping_compile(relation, owner, columns, lengthof(columns), -1, trouble);
+	return chs_mapping_compile(relation, owner, columns, lengthof(columns), -1, source->any_function ? NULL : &source->functions, trouble);
 }
 
 static Mapping *
@@ -382,7 +403,8 @@ compile_mapping(const Live *live, const Source *source, Oid relation)
 		return compile_customers(source, relation, owner, trouble);
 	if (source->event_data == NULL && trouble == NULL)
 		columns[EVENT_DATA].text = whole_row_sql(live, relation, literal_event_type(source->event_type));
-	return chs_mapping_compile(relation, owner, columns, EVENT_COLUMNS, EVENT_TYPE, trouble);
+	return chs_mapping_compile(relation, owner, columns, EVENT_COLUMNS, EVENT_TYPE,
+							   source->any_function ? NULL : &source->functions, trouble);
 }
 
 static void
@@ -433,13 +455,69 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 	return compiled;
 }
 
-/* chs_source_try tells why a source that is not attached yet could not be evaluated, or NULL. */
-Trouble *
-chs_source_try(const Source *source)
+/*
+ * chs_source_compile_key compiles nothing but the expression that gives the customer, of
+ * a source that may be broken otherwise.  To be freed.
+ */
+Mapping *
+chs_source_compile_key(const Source *source)
 {
-	Mapping    *m = compile_mapping(chs_catalog_live(), source, source->relation);
-	Trouble    *broken = m->broken ? chs_event_trouble(m->broken->sqlerrcode, pstrdup(m->broken->message), NULL, NULL) : NULL;
+	Oid			owner = InvalidOid;
+	Trouble    *trouble = check_owner(source, source->relation, &owner);
+	MappedColumn column = {"customer", source->by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID, source->customer};
 
+	return chs_mapping_compile(source->relation, owner, &column, 1, -1, source->any_function ? NULL : &source->functions, trouble);
+}
+
+/*
+ * chs_source_check_readable raises an error if the events of a source cannot be read,
+ * before all activities are to be made again from them.
+ */
+void
+chs_source_check_readable(const Live *live)
+{
+	for (int i = 0; i < live->nsources; i++)
+	{
+		const Source *source = &live->sources[i];
+		Trouble    *trouble = chs_source_is_builtin(source) || get_rel_name(source->relation) == NULL ? NULL :
+			chs_source_trouble(live, source);
+
+		if (trouble != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("events of table %s cannot be read: %s", chs_source_name(source), trouble->message),
+					 errdetail("All activities would have to be made again from the events, and those of who has some in it could not."),
+					 errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
+	}
+}
+
+/* chs_check_sources does so for a function in SQL. */
+PG_FUNCTION_INFO_V1(chs_check_sources);
+Datum
+chs_check_sources(PG_FUNCTION_ARGS)
+{
+	chs_source_check_readable(chs_catalog_live());
+	PG_RETURN_VOID();
+}
+
+/*
+ * chs_source_try tells why a source that is not attached yet could not be evaluated, or
+ * NULL; and sets the functions that it calls.
+ */
+Trouble *
+chs_source_try(Source *source)
+{
+	Mapping    *m;
+	Trouble    *broken;
+	ListCell   *lc;
+
+	source->any_function = true;
+	m = compile_mapping(chs_catalog_live(), source, source->relation);
+	broken = m->broken ? chs_event_trouble(m->broken->sqlerrcode, pstrdup(m->broken->message), NULL, NULL) : NULL;
+	source->any_function = false;
+	source->functions = NIL;
+	foreach(lc, m->functions)
+		source->functions = lappend(source->functions, pstrdup(lfirst(lc)));
 	chs_mapping_free(m);
 	return broken;
 }

@@ -27,6 +27,8 @@ typedef struct Source
 	char	   *occurred_at;
 	char	   *event_data;		/* or NULL: the whole row */
 	char	   *owner;			/* whose rights they are evaluated with */
+	List	   *functions;		/* that they may call, by name */
+	bool		any_function;
 	bool		of_customers;	/* its rows are customers, with external_ids, instead of events */
 	char	   *attributes[CUSTOMER_ATTRIBUTES];	/* of these; or NULL */
 } Source;
@@ -52,10 +54,12 @@ extern const Source *chs_source_find(const Live *live, int source_id);
 extern const Source *chs_source_of_trigger(const Live *live, TriggerData *trigdata, const char *name);
 extern bool chs_source_has_table(const Source *source, Oid relation);
 extern CompiledSource *chs_source_compile(const Live *live, const Source *source, Oid relation);
+extern Mapping *chs_source_compile_key(const Source *source);
+extern void chs_source_check_readable(const Live *live);
 extern bool chs_source_reads_field(const char *name);
 extern void chs_source_watch_partitions(Oid relation, int source_id);
 extern void chs_source_count_anew(const char *note);
-extern Trouble *chs_source_try(const Source *source);
+extern Trouble *chs_source_try(Source *source);
 extern char *chs_source_name(const Source *source);
 extern char *chs_source_problem_text(const Live *live, const Source *source);
 extern Trouble *chs_source_trouble(const Live *live, const Source *source);

@@ -190,6 +190,32 @@ chs_sync_customer(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
+/*
+ * chs_sync_truncate is the trigger of a table of customers for TRUNCATE, which is often
+ * followed by loading the table anew.  So it deletes nobody, and says so.
+ */
+PG_FUNCTION_INFO_V1(chs_sync_truncate);
+Datum
+chs_sync_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	const Source *source;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired for TRUNCATE", "chs.sync_truncate")));
+	source = chs_source_of_trigger(chs_catalog_live(), trigdata, "00_chs_customers_truncate");
+	if (source == NULL || !source->of_customers || !chs_source_has_table(source, RelationGetRelid(trigdata->tg_relation)))
+		PG_RETURN_POINTER(NULL);
+	chs_rejected_remove_all(source->source_id, InvalidOid);
+	ereport(WARNING,
+			(errmsg("the customers of table %s stay", chs_source_name(source)),
+			 errdetail("TRUNCATE deletes no customers; rows that are loaded now update them."),
+			 errhint("DELETE FROM chs.customers, or from the table before it is truncated, deletes them with all that is known of them.")));
+	PG_RETURN_POINTER(NULL);
+}
+
 /* chs_synced_take_all takes all rows that a table of customers has now. */
 void
 chs_synced_take_all(int source_id)

@@ -10,6 +10,7 @@ CREATE TABLE chs.sources (
     occurred_at  text,
     event_data   text,
     attributes   jsonb,
+    functions    text[],
     owner        text NOT NULL,
     attached_at  timestamptz NOT NULL DEFAULT now(),
     UNIQUE (relation, kind),
@@ -27,6 +28,7 @@ COMMENT ON COLUMN chs.sources.event_type IS 'likewise: its type; NULL where the 
 COMMENT ON COLUMN chs.sources.occurred_at IS 'likewise: when it happened; without a time zone it is UTC';
 COMMENT ON COLUMN chs.sources.event_data IS 'likewise: its data; where there is no expression, the whole row';
 COMMENT ON COLUMN chs.sources.attributes IS 'of customers: the expression for each column of chs.customers that it gives';
+COMMENT ON COLUMN chs.sources.functions IS 'functions that the expressions call, but for PostgreSQL''s own; they call no others; NULL: any';
 COMMENT ON COLUMN chs.sources.owner IS 'whose rights the expressions are evaluated with: the table''s owner, who alone may attach it';
 COMMENT ON COLUMN chs.sources.attached_at IS 'since when';
 
@@ -103,6 +105,10 @@ COMMENT ON FUNCTION chs.restore_backlog() IS 'trigger: what is inserted, also fr
 CREATE TRIGGER restore_backlog BEFORE INSERT ON chs.source_backlog FOR EACH ROW EXECUTE FUNCTION chs.restore_backlog();
 ALTER TABLE chs.source_backlog ENABLE ALWAYS TRIGGER restore_backlog;
 
+CREATE FUNCTION chs.check_sources() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_check_sources';
+COMMENT ON FUNCTION chs.check_sources() IS 'raises an error if the events of a source cannot be read, before all activities are made again from them';
+
 CREATE FUNCTION chs.capture_source() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_source';
 COMMENT ON FUNCTION chs.capture_source() IS 'trigger: adds the rows of an attached table to the queue, and puts those aside that cannot be used';
@@ -137,6 +143,10 @@ COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities made again if row
 CREATE FUNCTION chs.sync_customer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_sync_customer';
 COMMENT ON FUNCTION chs.sync_customer() IS 'trigger: does in chs.customers what was done in an attached table of customers';
+
+CREATE FUNCTION chs.sync_truncate() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_sync_truncate';
+COMMENT ON FUNCTION chs.sync_truncate() IS 'trigger: warns that TRUNCATE of an attached table of customers deletes nobody';
 
 CREATE FUNCTION @extschema@.chs_attach_customers(
         relation regclass, external_id text, name text DEFAULT NULL, email text DEFAULT NULL,

@@ -291,10 +291,32 @@ FROM chs.source_status WHERE relation = 'att.logins';
 SELECT is((SELECT string_agg(difference || ': ' || stored, ', ') FROM chs_verify()), 'source att.logins: column "at" does not exist', 'and chs_verify');
 SELECT throws_ok($$SELECT chs_score(1, now() - interval '10 days')$$, '55000', 'events of table att.logins cannot be read: column "at" does not exist');
 SELECT isnt(chs_score(1), NULL, 'what is known can be scored');
+-- Only who has rows in it cannot be read again.
+INSERT INTO chs.customers (customer_id, external_id, created_at) VALUES (88, '88', now() - interval '300 days');
+INSERT INTO att.tickets (ticket_id, who, opened) VALUES (7000, '88', now() AT TIME ZONE 'UTC');
+:settle
+SELECT is((SELECT value FROM chs_explain(88) WHERE metric = 'ticket_volume'), 1::float8, 'a customer who has no rows there can come');
+SELECT is((SELECT count(*) FROM chs.failures), 0::bigint, 'without a failure');
+UPDATE att.tickets SET opened = opened - interval '1 day' WHERE who IN ('88', '40');
+:settle
+SELECT is((SELECT array_agg(customer_id) FROM chs.failures), '{4}', 'and who has some there fails by himself');
+BEGIN;
+UPDATE chs.metrics SET window_days = 145 WHERE (scorecard, metric) = ('default', 'logins');
+SELECT throws_ok('SELECT chs_publish()', '55000', 'events of table att.logins cannot be read: column "at" does not exist', 'what everyone would have to be read again for is refused');
+SELECT throws_ok($$SELECT chs_attach('att.contracts', 'who', 'support_ticket', 'date ''2026-01-01''', customer_key => 'external_id')$$, '55000',
+                 'events of table att.logins cannot be read: column "at" does not exist', 'also attaching another table');
+ROLLBACK;
+SELECT lives_ok('SELECT chs_publish()', 'publishing what is counted already is not');
 SELECT lives_ok($$SELECT chs_attach('att.logins', 'account', 'login', 'login_at')$$, 'it is attached again');
 ALTER TABLE att.logins RENAME login_at TO at;
 SELECT chs_attach('att.logins', 'account', 'login', 'at') \g /dev/null
+SELECT ok(next_attempt <= now(), 'who failed is tried at once') FROM chs.failures;
 SELECT * FROM agree('attached again');
+:settle
+SELECT is((SELECT count(*) FROM chs.failures), 0::bigint, 'and succeeds');
+DELETE FROM att.tickets WHERE who = '88';
+DELETE FROM chs.customers WHERE customer_id = 88;
+:settle
 CALL chs_recalculate_all();
 SELECT * FROM agree('attached again, folded');
 ALTER TABLE att.logins DROP notes, ADD more int DEFAULT 7;
@@ -437,6 +459,25 @@ SELECT is((SELECT problem FROM chs.source_status WHERE relation = 'att.forced'),
           'a new owner does not run the old one''s expressions');
 DROP TABLE att.forced;
 
+-- Whoever may create functions where the expressions look for them does not get the owner's rights.
+CREATE TABLE att.over (account int, at timestamptz);
+CREATE INDEX ON att.over (account);
+CREATE FUNCTION att.known(account anyelement) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT account::bigint';
+SELECT chs_attach('att.over', 'att.known(account)', 'support_ticket', 'at', 'jsonb_build_object(''priority'', att.known(7))') > 1 \g /dev/null
+SELECT is(functions, '{att.known(pg_catalog.anyelement)}', 'the functions that expressions call are kept') FROM chs.sources WHERE relation = 'att.over'::regclass;
+GRANT CREATE ON SCHEMA att TO chs_tap_other;
+SET ROLE chs_tap_other;
+CREATE FUNCTION att.known(account integer) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RAISE EXCEPTION 'runs as %', current_user; END$$;
+RESET ROLE;
+INSERT INTO att.over VALUES (5, now());
+SELECT is((SELECT reason FROM chs.rejected_events WHERE relation = 'att.over'::regclass), 'expression calls function att.known(integer), which it did not when the table was attached', 'another one is not called');
+SELECT is((SELECT problem FROM chs.source_status WHERE relation = 'att.over'), 'expression calls function att.known(integer), which it did not when the table was attached', 'and the status says so');
+DROP FUNCTION att.known(integer);
+SELECT is(chs_retry_rejected('att.over'), 1::bigint, 'without it all is as before');
+SELECT chs_detach('att.over') \g /dev/null
+DROP TABLE att.over;
+REVOKE CREATE ON SCHEMA att FROM chs_tap_other;
+
 -- A table of customers ------------------------------------------------------------
 
 CREATE TABLE att.accounts (account_id text PRIMARY KEY, title text, plan text, since date, ended timestamptz, mail text);
@@ -463,6 +504,52 @@ SELECT is((SELECT string_agg(external_id, ' ' ORDER BY external_id COLLATE "C") 
 SELECT lives_ok($$SELECT chs_detach('att.accounts')$$, 'detached');
 DELETE FROM att.accounts;
 SELECT is((SELECT count(*) FROM chs.customers WHERE external_id = 'newer'), 1::bigint, 'nothing follows any more');
+
+-- What happens to such a table otherwise.
+CREATE TABLE att.firms (firm_id text, title varchar(20), mail text) PARTITION BY LIST (firm_id);
+CREATE TABLE att.firm_a PARTITION OF att.firms FOR VALUES IN ('a', 'aa');
+CREATE TABLE att.firm_b (mail text, title varchar(20), firm_id text);
+INSERT INTO att.firms VALUES ('a', 'A');
+INSERT INTO att.firm_b VALUES (NULL, 'B', 'b'), ('a@b.c', 'C', 'c'), ('a@b.c', 'D', 'd');
+CREATE FUNCTION tap.firms() RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(external_id || ' ' || name, ', ' ORDER BY external_id) FROM chs.customers WHERE external_id ~ '^.$'
+$$;
+CREATE FUNCTION tap.firms_aside() RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(COALESCE(r.customer_key, '-') || ' ' || r.sqlstate, ', ' ORDER BY r.customer_key, r.sqlstate) FROM chs.rejected_events r JOIN chs.sources s USING (source_id) WHERE s.relation = 'att.firms'::regclass
+$$;
+DELETE FROM chs.customers WHERE email = 'a@b.c' OR external_id ~ '^.$';
+SELECT chs_attach_customers('att.firms', 'firm_id', name => 'title', email => 'mail') > 1 \g /dev/null
+SELECT is(firms(), 'a A', 'a partitioned table of customers');
+ALTER TABLE att.firms ATTACH PARTITION att.firm_b DEFAULT;
+SELECT is(firms(), 'a A, b B, c C', 'customers of a partition that comes are taken');
+SELECT is(firms_aside(), 'd 23505', 'and put aside if they cannot be');
+ALTER TABLE att.firms ALTER title TYPE varchar(2) USING lower(title);
+SELECT is(firms(), 'a a, b b, c c', 'another type may make other values');
+SELECT is(firms_aside(), 'd 23505', 'still put aside, once');
+ALTER TABLE att.firms RENAME title TO name;
+INSERT INTO att.firms VALUES ('e', 'E');
+SELECT is(firms_aside(), 'd 23505, - 42703', 'the application goes on when a column is renamed');
+SELECT is((SELECT problem FROM chs.source_status WHERE relation = 'att.firms'), 'column "title" does not exist', 'and the status says what is wrong');
+SELECT chs_attach_customers('att.firms', 'firm_id', name => 'name', email => 'mail') > 1 \g /dev/null
+SELECT is(firms() || '; ' || firms_aside(), 'a a, b b, c c, e E; d 23505', 'attached again');
+ALTER TABLE att.firm_b DISABLE TRIGGER ALL;
+INSERT INTO att.firms VALUES ('f', 'F');
+ALTER TABLE att.firm_b ENABLE ALWAYS TRIGGER "00_chs_customers";
+SELECT is(firms() || '; ' || firms_aside(), 'a a, b b, c c, e E, f F; d 23505', 'triggers were off and are on again');
+ALTER TABLE att.firms ADD more int;
+DELETE FROM att.firms WHERE firm_id IN ('c', 'd');
+SELECT is(firms(), 'a a, b b, e E, f F', 'deletes follow');
+SELECT is(firms_aside(), NULL, 'also of a row that was put aside and looked otherwise');
+ALTER TABLE att.firms DETACH PARTITION att.firm_a;
+SET client_min_messages = error;
+TRUNCATE att.firms;
+SET client_min_messages = warning;
+SELECT is(firms(), 'a a, b b, e E, f F', 'detached partitions and TRUNCATE delete nobody');
+INSERT INTO att.firms VALUES ('b', 'b2');
+SELECT is(firms(), 'a a, b b2, e E, f F', 'what is loaded again updates');
+DROP TABLE att.firms;
+SELECT is((SELECT count(*) FROM chs.sources WHERE kind = 'customers'), 0::bigint, 'a dropped table is detached');
+DELETE FROM chs.customers WHERE external_id ~ '^.$';
 
 -- Events in bulk ------------------------------------------------------------------
 
