@@ -262,13 +262,16 @@ may_fail(Oid function, void *context pg_attribute_unused())
 	}
 }
 
+/* Whether a node is a text, if it is to be a certain one that; a literal may not be of any type yet. */
 static bool
 is_known_text(Node *node, const char *wanted)
 {
 	Const	   *c = (Const *) node;
 
-	return IsA(node, Const) && !c->constisnull && c->consttype == TEXTOID &&
-		(wanted == NULL || strcmp(TextDatumGetCString(c->constvalue), wanted) == 0);
+	if (!IsA(node, Const) || c->constisnull || (c->consttype != TEXTOID && c->consttype != UNKNOWNOID))
+		return false;
+	return wanted == NULL ||
+		strcmp(c->consttype == TEXTOID ? TextDatumGetCString(c->constvalue) : DatumGetCString(c->constvalue), wanted) == 0;
 }
 
 /* Whether a function of those above fails with some arguments, and these could be such. */

@@ -16,9 +16,14 @@ CREATE TABLE attached.use_pq PARTITION OF attached.use FOR VALUES IN ('p', 'q');
 CREATE TABLE attached.use_other PARTITION OF attached.use DEFAULT;
 CREATE TABLE attached.contract (k text, x text);
 INSERT INTO attached.contract SELECT 'm' || n, 'x' || n FROM generate_series(1, 8) n;
-SELECT chs_attach('attached.login', 'c', 'login', 'at') \g /dev/null
-SELECT chs_attach('attached.use', '(SELECT x FROM attached.contract m WHERE m.k = use.k)', 'feature_use',
-                  $$(day || ' UTC')::timestamptz$$, $$jsonb_build_object('feature_name', f)$$, 'external_id') \g /dev/null
+CREATE PROCEDURE attached.attach() LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM chs_attach('attached.login', 'c', 'login', 'at');
+    PERFORM chs_attach('attached.use', '(SELECT x FROM attached.contract m WHERE m.k = use.k)', 'feature_use',
+                       $x$(day || ' UTC')::timestamptz$x$, $x$jsonb_build_object('feature_name', f)$x$, 'external_id');
+END
+$$;
+CALL attached.attach();
 CREATE VIEW attached.event AS
 SELECT c::bigint AS customer_id, 'login' AS event_type,
        jsonb_build_object('ip_address', ip_address, 'user_id', user_id) AS event_data, at AS occurred_at
@@ -102,6 +107,22 @@ BEGIN
     IF wrong IS NOT NULL THEN RAISE SQLSTATE 'XX000' USING MESSAGE = format('after%s: %s', after, wrong); END IF;
 END
 $$;
+-- What is put aside is in its table, as often; and what can never be used is put aside, once all has been looked through.
+CREATE PROCEDURE attached.check_listed(after text) LANGUAGE plpgsql SET timezone = 'UTC' AS $$
+DECLARE
+    wrong text;
+BEGIN
+    SELECT string_agg(x::text, '; ') INTO wrong FROM (
+        (SELECT 'not there: ' || event_row::text FROM chs.rejected_events
+         EXCEPT ALL (SELECT 'not there: ' || to_jsonb(l)::text FROM attached.login l UNION ALL SELECT 'not there: ' || to_jsonb(u)::text FROM attached.use u))
+        UNION ALL
+        ((SELECT 'missing: ' || to_jsonb(l)::text FROM attached.login l WHERE ip_address IS NULL OR at IS NULL
+          UNION ALL SELECT 'missing: ' || to_jsonb(u)::text FROM attached.use u WHERE f IS NULL OR day !~ '^20\d\d-\d\d-\d\d$')
+         EXCEPT ALL SELECT 'missing: ' || event_row::text FROM chs.rejected_events)) x(x)
+    WHERE x !~ '^missing' OR NOT EXISTS (SELECT FROM chs.source_backlog);
+    IF wrong IS NOT NULL THEN RAISE SQLSTATE 'XX000' USING MESSAGE = format('after%s: %s', after, wrong); END IF;
+END
+$$;
 CREATE PROCEDURE attached.run(rounds integer) LANGUAGE plpgsql AS $$
 DECLARE
     done text := '';
@@ -114,8 +135,15 @@ BEGIN
         END LOOP;
         IF random() < 0.3 THEN ROLLBACK; done := done || ' rollback'; ELSE COMMIT; done := done || ' commit'; END IF;
         IF random() < 0.4 THEN PERFORM chs_process_queue(); COMMIT; done := done || ' fold'; END IF;
-        IF random() < 0.1 THEN PERFORM chs_retry_rejected(); COMMIT; done := done || ' retry'; END IF;
+        IF random() < 0.2 THEN PERFORM chs_retry_rejected(); COMMIT; done := done || ' retry'; END IF;
+        IF random() < 0.05 THEN
+            CALL attached.attach();
+            COMMIT;
+            done := done || ' attach';
+        END IF;
         CALL attached.check_scores(done);
+        CALL attached.check_listed(done);
+        COMMIT;
         SELECT string_agg(v::text, '; ') INTO wrong FROM chs_verify() v;
         IF wrong IS NOT NULL THEN RAISE SQLSTATE 'XX000' USING MESSAGE = format('after%s: chs_verify: %s', done, wrong); END IF;
         COMMIT;
