@@ -13,7 +13,6 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -471,7 +470,7 @@ chs_source_compile_key(const Source *source)
 
 /*
  * chs_source_check_readable raises an error if the events of a source cannot be read,
- * before all activities are to be made again from them.
+ * before all activities are made again for another one.
  */
 void
 chs_source_check_readable(const Live *live)
@@ -489,15 +488,6 @@ chs_source_check_readable(const Live *live)
 					 errdetail("All activities would have to be made again from the events, and those of who has some in it could not."),
 					 errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
 	}
-}
-
-/* chs_check_sources does so for a function in SQL. */
-PG_FUNCTION_INFO_V1(chs_check_sources);
-Datum
-chs_check_sources(PG_FUNCTION_ARGS)
-{
-	chs_source_check_readable(chs_catalog_live());
-	PG_RETURN_VOID();
 }
 
 /*

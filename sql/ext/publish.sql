@@ -113,9 +113,6 @@ BEGIN
         series := CASE WHEN waits AND latest.live_at IS NULL
                             AND needed <@ (chs.document_series(live.document) || chs.document_series(latest.document))
                        THEN latest.series_version ELSE number END;
-        IF live.version IS NOT NULL THEN
-            PERFORM chs.check_sources();
-        END IF;
     END IF;
     INSERT INTO chs.scorecard_versions (version, live_at, published_by, note, changes, document, series_version)
     VALUES (number, CASE WHEN NOT waits THEN now() END, session_user, note,

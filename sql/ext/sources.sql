@@ -105,10 +105,6 @@ COMMENT ON FUNCTION chs.restore_backlog() IS 'trigger: what is inserted, also fr
 CREATE TRIGGER restore_backlog BEFORE INSERT ON chs.source_backlog FOR EACH ROW EXECUTE FUNCTION chs.restore_backlog();
 ALTER TABLE chs.source_backlog ENABLE ALWAYS TRIGGER restore_backlog;
 
-CREATE FUNCTION chs.check_sources() RETURNS void
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_check_sources';
-COMMENT ON FUNCTION chs.check_sources() IS 'raises an error if the events of a source cannot be read, before all activities are made again from them';
-
 CREATE FUNCTION chs.capture_source() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_source';
 COMMENT ON FUNCTION chs.capture_source() IS 'trigger: adds the rows of an attached table to the queue, and puts those aside that cannot be used';
