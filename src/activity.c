@@ -118,7 +118,7 @@ writer_reserve(Writer *w, Size more)
 	if ((Size) (w->end - w->next) < more)
 	{
 		Size		used = w->next - w->start;
-		Size		size = Max((w->end - w->start) * 2, used + more);
+		Size		size = Max((Size) (w->end - w->start) * 2, used + more);
 
 		w->start = repalloc(w->start, size);
 		w->next = w->start + used;
