@@ -212,6 +212,7 @@ chs_customer_open(CustomerTable *table)
 {
 	table->rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), RowShareLock);
 	table->index = index_open(chs_catalog_relation(CHS_CUSTOMERS_PKEY), AccessShareLock);
+	table->context = CurrentMemoryContext;
 	/* a snapshot that also sees what the current command inserted */
 	table->scan = chs_index_beginscan(table->rel, table->index, SnapshotSelf, 1);
 	table->found = table_slot_create(table->rel, NULL);
@@ -236,11 +237,17 @@ lock_row(CustomerTable *table, int64 customer_id, bool wait)
 	ScanKeyData key;
 	TM_FailureData failure;
 	TM_Result	result = TM_Deleted;
+	MemoryContext caller;
+	bool		found;
 	bool		isnull;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	/* the scan keeps something from one customer to the next, such as what it found to be dead */
+	caller = MemoryContextSwitchTo(table->context);
 	index_rescan(table->scan, &key, 1, NULL, 0);
-	if (index_getnext_slot(table->scan, ForwardScanDirection, table->found))
+	found = index_getnext_slot(table->scan, ForwardScanDirection, table->found);
+	MemoryContextSwitchTo(caller);
+	if (found)
 	{
 		/* the highest command number: own changes are known already */
 		result = table_tuple_lock(table->rel, &table->found->tts_tid, SnapshotSelf, table->locked, InvalidCommandId - 1,

@@ -64,6 +64,7 @@ typedef struct CustomerTable
 	Relation	rel;
 	Relation	index;
 	IndexScanDesc scan;
+	MemoryContext context;		/* of the scan */
 	TupleTableSlot *found;
 	TupleTableSlot *locked;
 } CustomerTable;
