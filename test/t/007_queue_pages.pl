@@ -78,7 +78,7 @@ $node->safe_psql('postgres', q(
 		END LOOP;
 	END $$));
 wait_right($node, 'postgres', 'many folds of the same customers');
-cmp_ok(blocks_of_fold(), '<', $blocks + 50, 'folding one of them once more reads few blocks');
+cmp_ok(blocks_of_fold(), '<', $blocks + 150, 'folding one of them once more reads few blocks');
 $node->safe_psql('postgres', 'CREATE EXTENSION pageinspect');
 is($node->safe_psql('postgres', q(
 	SELECT max(i.blknum) > 100 FROM generate_series(1, pg_relation_size('chs.queue_xid_idx') / 8192 - 1) p
