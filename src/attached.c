@@ -351,6 +351,17 @@ take_inserted(const Live *live, const Source *source, Oid relation, const Found 
 		chs_capture_event(live, &found->event);
 }
 
+/*
+ * Whether an event that can be used may have been put aside for want of its customer,
+ * who came meanwhile and has not been made from the raw events yet.
+ */
+static bool
+may_be_put_aside(const Source *source, const Found *found)
+{
+	return chs_rejected_any_of(source->source_id, source->by_external_id ? found->customer_key :
+							   psprintf("%lld", (long long) found->event.customer_id));
+}
+
 /* A row is gone that was counted, or put aside. */
 static void
 take_deleted(const Live *live, const Source *source, Oid relation, const Found *found, HeapTuple tuple)
@@ -359,7 +370,7 @@ take_deleted(const Live *live, const Source *source, Oid relation, const Found *
 		return;
 	if (found->usable)
 		chs_capture_rebuild(live, found->event.customer_id);
-	else
+	if (!found->usable || may_be_put_aside(source, found))
 		put_aside(live, source, relation, tuple, NULL, false, NULL);
 }
 

@@ -242,7 +242,7 @@ chs_rejected_check(const Live *live)
 bool
 chs_rejected_any_of(int source_id, const char *customer_key)
 {
-	return find_rows(CHS_REJECTED_EVENTS_KEY_IDX, source_id, customer_key, GetActiveSnapshot());
+	return find_rows(CHS_REJECTED_EVENTS_KEY_IDX, source_id, customer_key, SnapshotSelf);
 }
 
 /* chs_rejected_any tells whether a source has any. */

@@ -579,6 +579,15 @@ SELECT no_events('[{"customer_id": 3, "event_type": "support_ticket"}, {"custome
 SELECT throws_ok($$INSERT INTO chs.customer_events (customer_id, event_type, idempotency_key) VALUES (3, 'support_ticket', 'k')$$, '23505', NULL, 'a key is unique for INSERT, too');
 SELECT lives_ok($$INSERT INTO chs.customer_events (customer_id, event_type, idempotency_key) VALUES (3, 'support_ticket', 'k') ON CONFLICT DO NOTHING$$, 'which can pass it over');
 
+-- A row that was put aside goes while its customer, who came meanwhile, has not been folded; and the customer goes, too.
+INSERT INTO att.logins (account, ip_address, at) VALUES (888, '::1', now()), (888, '::2', now());
+SELECT is((SELECT count(*) FROM chs.rejected_events WHERE customer_key = '888'), 2::bigint, 'rows before their customer');
+INSERT INTO chs.customers (customer_id, name) VALUES (888, 'late');
+DELETE FROM att.logins WHERE ip_address = '::1' AND account = 888;
+UPDATE att.logins SET account = 3 WHERE account = 888;
+DELETE FROM chs.customers WHERE customer_id = 888;
+SELECT is((SELECT count(*) FROM chs.rejected_events WHERE customer_key = '888'), 0::bigint, 'are put aside no more once they are gone');
+
 CALL chs_recalculate_all();
 SELECT is((SELECT count(*) FROM chs_verify()), 0::bigint, 'chs_verify finds nothing in the end');
 DROP EXTENSION chs CASCADE;
