@@ -30,7 +30,7 @@ value "COPY (SELECT * FROM bench.calls($rows, $customers, 80)) TO '$CHS_WORK/cal
 group copy s "COPY of $(grouped "$rows") rows of ten columns, three indexes" bare
 group on /s "single rows, synchronous_commit on" bare
 group off /s "single rows, synchronous_commit off" bare
-for round in $(rounds "$(size 2 3)"); do
+for round in $(rounds "$(size 1 3)"); do
 	settle
 	while read -r variant; do
 		sample copy "$variant" "$(copy "$(table_of "$variant")")"

@@ -63,7 +63,7 @@ value "COPY (SELECT 'INSERT INTO :table (customer_id, event_type, event_data, oc
 group copy s "COPY of $(grouped "$rows") events" bare
 group fold s "until the worker has folded them"
 group multi s "$(grouped "$inserts") events by INSERT of 100 rows each, synchronous_commit off" bare
-for round in $(rounds "$(size 2 3)"); do
+for round in $(rounds "$(size 1 3)"); do
 	settle
 	# The alternatives are measured once: there it is not a few percent that matter.
 	chosen=("${variants[@]}")
@@ -83,7 +83,7 @@ if [ -n "$quick" ]; then variants=("${variants[@]:0:3}"); else settings+=('2 on'
 for setting in "${settings[@]}"; do
 	group "$setting" /s "single rows, ${setting% *} client(s), synchronous_commit ${setting#* }" bare
 done
-for round in $(rounds "$(size 2 3)"); do
+for round in $(rounds "$(size 1 3)"); do
 	settle
 	for setting in "${settings[@]}"; do
 		# Of the alternatives the two extremes of the full run are enough.
