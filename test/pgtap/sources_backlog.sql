@@ -3,18 +3,8 @@
 -- written down a second time, as the view old.unusable.  Commits, and makes the
 -- extension anew.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
-SET client_min_messages = warning;
-
-DROP EXTENSION IF EXISTS chs CASCADE;
-DROP SCHEMA IF EXISTS tap, old CASCADE;
-CREATE SCHEMA tap;
-CREATE SCHEMA old;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
-SET search_path = tap, public;
+\set own_schema old
+\ir anew.psql
 
 SELECT no_plan();
 

@@ -1,18 +1,8 @@
 -- Functions in the expressions of attached tables that take too long: the application goes
 -- on, and so do the customers who have no such rows.  Commits, and makes the extension anew.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
-SET client_min_messages = warning;
-
-DROP EXTENSION IF EXISTS chs CASCADE;
-DROP SCHEMA IF EXISTS tap, slow CASCADE;
-CREATE SCHEMA tap;
-CREATE SCHEMA slow;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
-SET search_path = tap, public;
+\set own_schema slow
+\ir anew.psql
 SELECT no_plan();
 
 INSERT INTO chs.customers (external_id, created_at) SELECT 'c' || n, now() - interval '1 year' FROM generate_series(1, 3) n;
