@@ -341,7 +341,7 @@ canonical(Relation rel, const char *argument, MappedAs as, const char *text)
 {
 	MappedColumn column = {argument, as, text};
 
-	return chs_mapping_canonical(rel, &column);
+	return chs_expression_canonical(rel, &column);
 }
 
 /* Only the owner of a table may attach or detach it. */

@@ -9,27 +9,10 @@
 #include "access/htup.h"
 #include "event.h"
 #include "executor/tuptable.h"
+#include "expression.h"
 #include "nodes/execnodes.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
-
-/* What an expression is to give. */
-typedef enum MappedAs
-{
-	MAPPED_CUSTOMER_ID,			/* bigint */
-	MAPPED_EXTERNAL_ID,			/* text */
-	MAPPED_TEXT,
-	MAPPED_TIME,				/* timestamptz; without a time zone it is UTC */
-	MAPPED_JSONB
-} MappedAs;
-
-/* An argument of chs_attach. */
-typedef struct MappedColumn
-{
-	const char *argument;		/* its name, for messages */
-	MappedAs	as;
-	const char *text;			/* the expression */
-} MappedColumn;
 
 #define MAX_MAPPED_COLUMNS 6
 
@@ -87,20 +70,27 @@ typedef struct MappedRow
 	bool		nulls[MAX_MAPPED_COLUMNS];
 } MappedRow;
 
-extern char *chs_mapping_canonical(Relation rel, const MappedColumn *column);
 extern Mapping *chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns,
 									 int guard, List *const *allowed, Trouble *broken);
 extern void chs_mapping_free(Mapping *mapping);
 extern bool chs_mapping_is_to_be_tried_again(const Mapping *mapping);
-extern void chs_mapping_evaluate_directly(Mapping *mapping, TupleTableSlot *slot, Datum *values, bool *nulls);
 extern void chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows);
 extern Datum chs_mapping_copy_value(const Mapping *mapping, int column, Datum value, bool isnull);
+
+/* mapping_direct.c */
+extern void chs_mapping_find_fields(Mapping *m, Node *node);
+extern void chs_mapping_evaluate_directly(Mapping *mapping, TupleTableSlot *slot, Datum *values, bool *nulls);
+
+/* mapping_rows.c */
 extern HeapTuple chs_mapping_form_row(const Mapping *mapping, const Datum *values, const bool *nulls);
 extern HeapTuple chs_mapping_row_of_result(const Mapping *mapping, HeapTuple result, TupleDesc desc);
 extern Size chs_mapping_large_values(TupleDesc desc, HeapTuple tuple);
 extern void chs_mapping_rows_as_jsonb(Mapping *mapping, HeapTuple *tuples, int n, Jsonb **documents);
 extern Jsonb *chs_mapping_row_as_jsonb(Mapping *mapping, HeapTuple tuple);
+
+/* mapping_try.c */
 extern Trouble *chs_mapping_try(void (*work) (void *arg), void *arg);
 extern Trouble *chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row);
+extern void chs_mapping_let_rest(Mapping *mapping);
 
 #endif							/* CHS_MAPPING_H */
