@@ -198,11 +198,18 @@ make_delta(const Gathering *g, const Touched *customer)
 	return chs_activity_encode(chs_activity_from_increments(increments, n, g->today));
 }
 
+/* Whether a customer has new events and is not known to exist. */
+static bool
+must_be_checked(const Touched *customer)
+{
+	return customer->must_exist && !customer->exists;
+}
+
 /* Makes sure that a customer of new events exists, as a foreign key would. */
 static void
 check_exists(CustomerTable *customers, Touched *customer)
 {
-	if (!customer->must_exist || customer->exists)
+	if (!must_be_checked(customer))
 		return;
 	if (chs_customer_lock(customers, customer->customer_id, true, NULL, NULL) != CUSTOMER_LOCKED)
 		chs_event_refuse(chs_event_unknown_customer(customer->customer_id));
@@ -224,15 +231,22 @@ append_gathering(Gathering *g)
 	CustomerTable customers;
 	touched_iterator it;
 	Touched    *customer;
+	bool		any_must_exist = false;
 	uint32		n = 0;
 
 	touched_start_iterate(g->customers, &it);
 	while ((customer = touched_iterate(g->customers, &it)) != NULL)
-		if (customer->pending)
-			ids[n++] = customer->customer_id;
+	{
+		if (!customer->pending)
+			continue;
+		ids[n++] = customer->customer_id;
+		any_must_exist |= must_be_checked(customer);
+	}
 	qsort(ids, n, sizeof(int64), compare_int64);
 
-	chs_customer_open(&customers);
+	/* not for attached tables, whose rows have been looked up */
+	if (any_must_exist)
+		chs_customer_open(&customers);
 	chs_queue_begin_append(&appender);
 	for (uint32 i = 0; i < n; i++)
 	{
@@ -250,7 +264,8 @@ append_gathering(Gathering *g)
 		customer->pending = customer->rebuild = customer->counted = customer->must_exist = false;
 	}
 	chs_queue_end_append(&appender);
-	chs_customer_close(&customers);
+	if (any_must_exist)
+		chs_customer_close(&customers);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(scratch);
 	g->nrecords = 0;
