@@ -43,8 +43,34 @@ enum
 	QUEUE_COLUMNS = QUEUE_ENQUEUED_AT
 };
 
+/* To a multiple of this many transactions the index by transaction is rounded; a power of two. */
+#define XIDS_ROUNDED UINT64CONST(256)
+
 /* So many deltas of a customer are merged as they are read, to bound memory. */
 #define MERGE_AT 256
+
+/*
+ * chs_xid8_add_value widens what a BRIN index knows of a range of pages to hold a
+ * transaction, and says whether it did.  The maximum is rounded up: transactions
+ * come in ascending order, so each would else have to change the index, and wait
+ * for others that do so.  Folding reads some pages more for it.
+ */
+PG_FUNCTION_INFO_V1(chs_xid8_add_value);
+Datum
+chs_xid8_add_value(PG_FUNCTION_ARGS)
+{
+	Datum		range = PG_GETARG_DATUM(0);
+	Datum		column = PG_GETARG_DATUM(1);
+	Datum		xid = PG_GETARG_DATUM(2);
+	Datum		is_null = PG_GETARG_DATUM(3);
+	uint64		rounded = U64FromFullTransactionId(DatumGetFullTransactionId(xid)) | (XIDS_ROUNDED - 1);
+
+	if (!DatumGetBool(DirectFunctionCall4(brin_minmax_add_value, range, column, xid, is_null)))
+		PG_RETURN_BOOL(false);
+	(void) DirectFunctionCall4(brin_minmax_add_value, range, column,
+							   FullTransactionIdGetDatum(FullTransactionIdFromU64(rounded)), is_null);
+	PG_RETURN_BOOL(true);
+}
 
 /*
  * chs_queue_begin_append opens the queue for chs_queue_append.  Allocates in the

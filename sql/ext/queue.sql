@@ -11,11 +11,15 @@ CREATE TABLE chs.queue (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
         autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
         autovacuum_analyze_threshold = 100000);
--- What min and max of ranges of pages need to know of the type.
+-- Minimum and maximum of transactions in ranges of pages, the maximum rounded up.
+CREATE FUNCTION chs.xid8_add_value(internal, internal, internal, internal) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_xid8_add_value';
+COMMENT ON FUNCTION chs.xid8_add_value(internal, internal, internal, internal) IS
+    'BRIN support: widens a range of pages to hold a transaction, the maximum rounded up';
 CREATE OPERATOR CLASS chs.xid8_minmax_ops FOR TYPE xid8 USING brin AS
     OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
     FUNCTION 1 pg_catalog.brin_minmax_opcinfo(internal),
-    FUNCTION 2 pg_catalog.brin_minmax_add_value(internal, internal, internal, internal),
+    FUNCTION 2 chs.xid8_add_value(internal, internal, internal, internal),
     FUNCTION 3 pg_catalog.brin_minmax_consistent(internal, internal, internal),
     FUNCTION 4 pg_catalog.brin_minmax_union(internal, internal, internal);
 COMMENT ON OPERATOR CLASS chs.xid8_minmax_ops USING brin IS 'minimum and maximum of transactions in ranges of pages';

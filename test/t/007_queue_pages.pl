@@ -85,6 +85,11 @@ is($node->safe_psql('postgres', q(
 		 , brin_page_items(get_raw_page('chs.queue_xid_idx', p::integer), 'chs.queue_xid_idx') i
 	WHERE brin_page_type(get_raw_page('chs.queue_xid_idx', p::integer)) = 'regular' AND NOT i.allnulls)),
 	't', 'the worker has had summaries made');
+is($node->safe_psql('postgres', q(
+	SELECT DISTINCT (regexp_match(i.value, '\.\. ?(\d+)'))[1]::bigint % 256 FROM generate_series(1, pg_relation_size('chs.queue_xid_idx') / 8192 - 1) p
+		 , brin_page_items(get_raw_page('chs.queue_xid_idx', p::integer), 'chs.queue_xid_idx') i
+	WHERE brin_page_type(get_raw_page('chs.queue_xid_idx', p::integer)) = 'regular' AND NOT i.allnulls)),
+	'255', 'of which the next transactions need change none');
 $old->query_safe('COMMIT');
 $old->quit;
 
