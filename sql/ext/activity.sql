@@ -71,7 +71,7 @@ CREATE AGGREGATE @extschema@.chs_activity_agg(scorecard jsonb, event_type text, 
 COMMENT ON AGGREGATE @extschema@.chs_activity_agg(jsonb, text, jsonb, timestamptz)
     IS 'the activity of a set of events, counted as the published scorecard document says';
 
-CREATE AGGREGATE @extschema@.chs_activity_merge_agg(@extschema@.chs_activity) (
+CREATE AGGREGATE @extschema@.chs_activity_merge_agg(activity @extschema@.chs_activity) (
     SFUNC = chs.activity_combine,
     STYPE = @extschema@.chs_activity,
     COMBINEFUNC = chs.activity_combine,
