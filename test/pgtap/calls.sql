@@ -5,7 +5,7 @@
 
 \ir begin.psql
 SET client_min_messages = error;
-SET LOCAL statement_timeout = '60s';
+SET LOCAL statement_timeout = '20min';   -- a call that never ends
 
 INSERT INTO chs.customers (customer_id, name, segment, created_at) VALUES (1, 'One', 'smb', '2020-01-01'), (2, 'Two', NULL, '2020-01-01');
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)
