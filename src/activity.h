@@ -6,9 +6,9 @@
  * type (a count, a sum or distinct values) and consists of cells, one per UTC
  * day, or per distinct value and block of days.  Days count from 2000-01-01.
  *
- * In tables and between processes it is a flat varlena, Activity, whose bytes only
- * activity.c knows.  To be scored it is looked at where it lies, by an ActivityView;
- * to be merged it is an ActivityData.
+ * In tables and between processes it is a flat varlena, Activity, whose bytes are
+ * described in activity_bytes.h.  Scoring looks at it in place, through an
+ * ActivityView; merging works on an ActivityData.
  */
 #ifndef CHS_ACTIVITY_H
 #define CHS_ACTIVITY_H
@@ -24,11 +24,11 @@ typedef enum SeriesKind
 } SeriesKind;
 
 /*
- * Up to how many distinct values a day the count is exact.  A series keeps those
- * with the smallest hashes, and one more to tell that there are others: what is
- * kept so depends on nothing but the day's own events, which makes it the same
- * whatever the order of merging and pruning.  Beyond the bound the count is an
- * estimate from how densely the kept hashes lie.
+ * The number of distinct values per day up to which the count is exact.  A series
+ * keeps those with the smallest hashes, and one more to show that there are others.
+ * What is kept depends only on the day's own events, and is therefore the same
+ * for any order of merging and pruning.  Beyond the bound, the count is estimated
+ * from the density of the hashes that were kept.
  */
 #define MAX_DISTINCT_PER_DAY 256
 
@@ -43,10 +43,10 @@ typedef struct Cell
 	int32		day;			/* the first of a block where distinct */
 } Cell;
 
-/* Two bits of a total's 128 are needed for its sign and its unit. */
+/* Of the 128 bits of a total, two are needed for its sign and its unit. */
 #define TOTAL_IN_RANGE(t) ((t) < (int128) 1 << 125 && (t) > -((int128) 1 << 125))
 
-/* A cell of distinct values covers so many days, from a multiple of it on. */
+/* Days that a cell of distinct values covers, starting at a multiple of them. */
 #define DISTINCT_BLOCK 128
 
 /* The cell of a distinct value that was seen on a day. */
@@ -59,7 +59,7 @@ chs_activity_distinct_cell(uint64 key, int32 day)
 	};
 }
 
-/* The lowest day, counted from the block's first, of a cell that has any. */
+/* The first day of a cell of distinct values, counted from the start of its block. */
 static inline int
 chs_activity_lowest_bit(uint128 days)
 {
@@ -86,7 +86,7 @@ typedef struct ActivityData
 
 typedef struct Activity Activity;
 
-/* A series as it lies in the bytes of an activity, where only activity.c reads it. */
+/* A series in the bytes of an activity; see activity_bytes.h. */
 typedef struct SeriesView
 {
 	uint64		id;
@@ -112,13 +112,13 @@ typedef struct ActivityView
 	SeriesView *series;			/* ascending by id */
 } ActivityView;
 
-/* What a series amounts to in a window. */
+/* A series summed up over a window. */
 typedef struct WindowTotal
 {
-	int64		n;				/* events or values; days of values where distinct */
+	int64		n;				/* events or values; if distinct, days of values */
 	int128		total;			/* sum in millionths */
-	int			days;			/* with any, but for distinct */
-	int32		last;			/* day of the last one, if there are days */
+	int			days;			/* days with any; not for distinct */
+	int32		last;			/* the last of these days */
 	double		distinct;
 	bool		estimated;
 } WindowTotal;
@@ -136,11 +136,12 @@ typedef struct Increment
 	Cell		cell;
 } Increment;
 
+/* In activity_read.c, activity_window.c and activity_write.c. */
 extern ActivityView *chs_activity_view(const Activity *activity);
 extern ActivityView *chs_activity_try_view(const Activity *activity, char **damage);
 extern ActivityView *chs_activity_view_of(const ActivityData *data);
-extern WindowTotal chs_activity_window(const SeriesView *series, int32 from, int32 to);
 extern ActivityData *chs_activity_decode(const Activity *activity);
+extern WindowTotal chs_activity_window(const SeriesView *series, int32 from, int32 to);
 extern Activity *chs_activity_encode(const ActivityData *data);
 
 /* In activity_merge.c. */
