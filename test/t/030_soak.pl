@@ -8,7 +8,7 @@ use Chs;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use List::Util qw(max);
+use List::Util qw(max min);
 use Time::HiRes qw(time usleep);
 
 my $seconds = $ENV{CHS_SOAK} || ($ENV{CHS_FULL} ? 600 : 8);
@@ -74,10 +74,22 @@ sub memory
 	return $kilobytes // 0;
 }
 
+# allocated(PID): what a process has allocated and uses, in kilobytes, as it says itself when it next looks for interrupts:
+# the memory that it needs, where memory() is also what malloc keeps for it to use again.
+sub allocated
+{
+	my ($session, $pid) = @_;
+	my $offset = -s $node->logfile;
+	return if $session->query_safe("SELECT pg_log_backend_memory_contexts($pid)") ne 't';
+	$node->wait_for_log(qr/\[$pid\] .*Grand total: .* used/, $offset);
+	my ($bytes) = slurp_file($node->logfile, $offset) =~ /\[$pid\] .*Grand total: .* (\d+) used/;
+	return $bytes / 1024;
+}
+
 # median(NUMBER...)
 sub median { my @sorted = sort { $a <=> $b } @_; return $sorted[ @sorted / 2 ] // 0; }
 
-my (@memory, @lag);
+my (@memory, @allocated, @lag);
 my $session = $node->background_psql('postgres');
 $session->set_query_timer_restart;
 my $began = time;
@@ -87,6 +99,7 @@ while (time - $began < $seconds)
 		'SELECT q.lag_seconds, w.pid FROM chs.queue_status q, chs.worker_status w WHERE w.worker = 1');
 	push @lag, $lag;
 	push @memory, memory($pid) if $pid;
+	push @allocated, allocated($session, $pid) if $pid && time - $began >= @allocated * $seconds / 40;
 	usleep(100_000);
 }
 $load->finish;
@@ -115,6 +128,10 @@ SKIP:
 	($early, $late) = (max(@memory[ $quarter .. 2 * $quarter ]), max(@memory[ -$quarter .. -1 ]));
 	cmp_ok($late, '<=', 1.2 * $early + 2048, "nor does the worker's memory: $early kB, then $late kB");
 }
+# In the middle of a batch it is more, so the least is what stays.
+$quarter = int(@allocated / 4);
+($early, $late) = (min(@allocated[ $quarter .. 2 * $quarter ]), min(@allocated[ -$quarter .. -1 ]));
+cmp_ok($late, '<=', $early + 16, sprintf('nothing that the worker allocates stays: %.0f kB, then %.0f kB', $early, $late));
 ok($node->poll_query_until('postgres', 'SELECT depth = 0 FROM chs.queue_status'), 'the queue is drained');
 is($node->safe_psql('postgres', 'SELECT * FROM chs_verify()'), '', 'chs_verify finds nothing');
 is($node->safe_psql('postgres', q(
