@@ -59,10 +59,10 @@ has_room(double used)
 	if (!room && !*had_no_room)
 		ereport(LOG,
 				(errmsg("chs does not announce changes of status while the notification queue is nearly full"),
-				 errhint("A session that listens has a transaction open that is long; see pg_stat_activity.")));
+				 errhint("A listening session has kept a transaction open for a long time; see pg_stat_activity.")));
 	if (room && *had_no_room)
 		ereport(LOG,
-				(errmsg("chs announces changes of status again")));
+				(errmsg("chs has resumed announcing changes of status")));
 	*had_no_room = !room;
 	return room;
 }
@@ -96,8 +96,8 @@ there_is_room(int length)
 	too_many = bytes > (uint64) chs_notification_pages * BLCKSZ * TRANSACTION_SHARE;
 	if (too_many)
 		ereport(LOG,
-				(errmsg("chs announces only some of many changes of status"),
-				 errdetail("One transaction has so many that they might not fit into the notification queue.")));
+				(errmsg("chs announces only some of the changes of status"),
+				 errdetail("The transaction has so many that they might not fit into the notification queue.")));
 	return !too_many;
 }
 

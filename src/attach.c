@@ -67,22 +67,22 @@ check_relation(Relation rel)
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be attached, since it is not a table", qualified_name(rel)),
+				 errmsg("%s cannot be attached because it is not a table", qualified_name(rel)),
 				 errhint("%s", hint_for_kind(kind))));
 	if (IsCatalogRelation(rel) || RelationGetNamespace(rel) == get_namespace_oid("chs", false))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be attached, since it is a table of the system or of chs", qualified_name(rel))));
+				 errmsg("%s cannot be attached because it is a table of the system or of chs", qualified_name(rel))));
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be attached, since it is temporary", qualified_name(rel)),
+				 errmsg("%s cannot be attached because it is temporary", qualified_name(rel)),
 				 errdetail("Other sessions cannot read it."),
 				 errhint("Use chs_record_events(), or an ordinary table.")));
 	if (check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s cannot be attached, since its owner does not see all rows", qualified_name(rel)),
+				 errmsg("%s cannot be attached because its owner does not see all rows", qualified_name(rel)),
 				 errdetail("Row-level security is forced for the owner as well."),
 				 errhint("ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
 	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
@@ -90,7 +90,7 @@ check_relation(Relation rel)
 		if (kind == RELKIND_PARTITIONED_TABLE && get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
 			ereport(ERROR,
 					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("%s cannot be attached, since its partition %s is a foreign table",
+					 errmsg("%s cannot be attached because its partition %s is a foreign table",
 							qualified_name(rel), get_rel_name(lfirst_oid(lc))),
 					 errhint("%s", hint_for_kind(RELKIND_FOREIGN_TABLE))));
 	}
@@ -113,7 +113,7 @@ check_relatives(Relation rel)
 		if (list_member_oid(ancestors, other) || list_member_oid(get_partition_ancestors(other), relid))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("%s cannot be attached, since %s is", qualified_name(rel), chs_source_name(&live->sources[i])),
+					 errmsg("%s cannot be attached because %s is", qualified_name(rel), chs_source_name(&live->sources[i])),
 					 errdetail("Rows of a partition are rows of the partitioned table."),
 					 errhint("Detach that one first.")));
 	}
@@ -135,10 +135,10 @@ check_index(Relation rel, const char *customer)
 			return;
 	}
 	ereport(NOTICE,
-			(errmsg("%s has no index that leads to the rows of one customer", qualified_name(rel)),
-			 errdetail("It is read whole whenever events of customers have to be read again: after an update or delete, and for past days."),
+			(errmsg("%s has no index by which the rows of one customer can be found", qualified_name(rel)),
+			 errdetail("The whole table is read whenever events of customers must be read again: after an update or delete, and for past days."),
 			 strstr(customer, "SELECT") != NULL ?
-			 errhint("No index can serve an expression with a subquery; a column of the table's own that holds the customer could have one.") :
+			 errhint("An expression with a subquery cannot be indexed; a column that holds the customer could be.") :
 			 errhint("CREATE INDEX ON %s ((%s));", qualified_name(rel), customer)));
 }
 
@@ -332,7 +332,7 @@ customer_key_argument(FunctionCallInfo fcinfo, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for \"%s\": \"%s\"", "customer_key", key),
-				 errhint("Say customer_id or external_id.")));
+				 errhint("Use customer_id or external_id.")));
 	return strcmp(key, "external_id") == 0;
 }
 

@@ -166,7 +166,7 @@ chs_catalog_check_not_called_back(void)
 	if (lent_at > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a function that is called for scores, or for events, cannot ask for scores"),
+				 errmsg("functions that are called for scores or events cannot ask for scores"),
 				 errhint("It can read the stored ones in chs.customer_health.")));
 }
 
@@ -265,7 +265,7 @@ chs_catalog_check_path(Oid function)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("search_path of function %s does not end with pg_temp", format_procedure(function)),
-				 errdetail("Temporary tables of any session that it is called in would be found first."),
+				 errdetail("Temporary tables of the calling session would be found first."),
 				 errhint("ALTER FUNCTION %s SET search_path = %s%spg_temp;", format_procedure_qualified(function),
 						 strcmp(path, "\"\"") == 0 ? "" : path, strcmp(path, "\"\"") == 0 ? "" : ", ")));
 	}

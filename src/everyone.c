@@ -316,7 +316,7 @@ make_live(Job *job, int version)
 	if (!chs_publish_make_live(version, true) && chs_publish_waiting() == version)
 	{
 		ereport(NOTICE,
-				(errmsg("version %d cannot become live, since events of a source cannot be read", version),
+				(errmsg("version %d cannot become live because events of a source cannot be read", version),
 				 errhint("See chs.source_status.")));
 		return;
 	}
@@ -349,8 +349,8 @@ score_everyone(Job *job)
 		make_live(job, waiting);
 	else if (pass.skipped)
 		ereport(NOTICE,
-				(errmsg("customers that other transactions have locked, or that failed, were left out"),
-				 errhint("See chs.failures, or run it again when those have ended.")));
+				(errmsg("customers that other transactions have locked, or that failed, were skipped"),
+				 errhint("See chs.failures, or run it again when those transactions have ended.")));
 	else
 		chs_progress_end_backfill();
 }

@@ -50,13 +50,13 @@ parse_text(const char *text)
 		s->limitCount || s->lockingClause || s->withClause || s->distinctClause || s->op != SETOP_NONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("not one expression: %s", text),
+				 errmsg("not a single expression: %s", text),
 				 errhint("Put a query into parentheses.")));
 	target = linitial_node(ResTarget, s->targetList);
 	if (IsA(target->val, ColumnRef) && IsA(linitial(((ColumnRef *) target->val)->fields), A_Star))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("not one expression: %s", text)));
+				 errmsg("not a single expression: %s", text)));
 	return target->val;
 }
 
@@ -365,7 +365,7 @@ note_function(Oid function, void *context)
 		if (lc == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("expression calls function %s, which it did not when the table was attached", name),
+					 errmsg("expression calls function %s, which it did not call when the table was attached", name),
 					 errhint("If it is to be called, attach the table again.")));
 	}
 	f->called = lappend(f->called, name);

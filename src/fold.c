@@ -207,7 +207,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the activity of customer %lld was damaged: %s", (long long) customer_id, stored.damage),
-				 errdetail("It is made again from the raw events.")));
+				 errdetail("It will be rebuilt from the raw events.")));
 	data = chs_customer_decode(&stored);
 	if (!rebuild && queued.ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
@@ -217,7 +217,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("customer %lld cannot be rebuilt while events are being inserted in the same transaction",
 						(long long) customer_id),
-				 errhint("Do it after the statement, or in a transaction of its own.")));
+				 errhint("Rebuild the customer after the statement, or in a separate transaction.")));
 	if (folded != fold->snapshot)
 		data = chs_activity_decode(order->from_events);
 	else if (rebuild && subject.as_of_day == fold->today && chs_raw_has(fold->raw, customer_id))
@@ -242,7 +242,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	score = calculate(fold, customer_id, chs_activity_view(activity), scorecard, &subject);
 	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
 						  is_active(&customer, fold->today), fold->snapshot))
-		elog(ERROR, "health of customer %lld was written concurrently", (long long) customer_id);
+		elog(ERROR, "health of customer %lld was updated concurrently", (long long) customer_id);
 	return score;
 }
 

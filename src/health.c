@@ -321,7 +321,7 @@ chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredA
 	values[2] = Int32GetDatum(series_version);
 	values[3] = FullTransactionIdGetDatum(folded_to);
 	if (!chs_table_store(&tables->activity, stored->row, values, nulls, lengthof(values)))
-		elog(ERROR, "activity of customer %lld was written concurrently", (long long) customer_id);
+		elog(ERROR, "activity of customer %lld was updated concurrently", (long long) customer_id);
 	tables->nbackfilled += stored->row != NULL && stored->series_version < series_version;
 }
 

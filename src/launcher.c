@@ -73,8 +73,8 @@ complain_of_too_many(Form_pg_database database)
 
 	if (!complained)
 		ereport(LOG,
-				(errmsg("chs cannot look after database \"%s\" and perhaps others", NameStr(database->datname)),
-				 errdetail("It looks after %d databases at most.", MAX_DATABASES),
+				(errmsg("chs cannot serve database \"%s\", and possibly others", NameStr(database->datname)),
+				 errdetail("It serves at most %d databases.", MAX_DATABASES),
 				 errhint("Name those that need it in \"chs.databases\".")));
 	complained = true;
 }

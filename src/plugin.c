@@ -91,14 +91,14 @@ find_registrar(const char *function)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("function %s is not registered as a plug-in", function),
-				 errhint("Register it with chs_add_factor(), or take its metric out of the scorecard.")));
+				 errhint("Register it with chs_add_factor(), or remove its metric from the scorecard.")));
 	/* another role may have got the name meanwhile */
 	if (get_role_oid(registered_by, true) != role || !OidIsValid(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("function %s is not registered by the role \"%s\" that there is now", function, registered_by),
+				 errmsg("function %s was not registered by the present role \"%s\"", function, registered_by),
 				 errdetail("The role was dropped or renamed, or the registration was restored by somebody else."),
-				 errhint("Register it again: delete its row in chs.plugins, and insert it as the role that it is to be run as.")));
+				 errhint("Register it again: delete its row in chs.plugins, and insert it as the role that it is to run as.")));
 	return role;
 }
 
@@ -117,7 +117,7 @@ find_function(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("function %s does not exist", name),
-				 errhint("Create it again, or take its metric out of the scorecard and publish.")));
+				 errhint("Create it again, or remove its metric from the scorecard and publish.")));
 	return DatumGetObjectId(oid);
 }
 
@@ -161,7 +161,7 @@ check_rights(Oid function, const char *name, Oid owner, Oid role)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("function %s cannot be run as superuser \"%s\"", name, GetUserNameFromId(role, false)),
-				 errdetail("It belongs to role \"%s\", which is no superuser.", GetUserNameFromId(owner, false)),
+				 errdetail("It belongs to role \"%s\", which is not a superuser.", GetUserNameFromId(owner, false)),
 				 errhint("Have role \"%s\" register it.", GetUserNameFromId(owner, false))));
 }
 

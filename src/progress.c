@@ -87,9 +87,9 @@ resume(Job *job, const char *basis)
 	job->done = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	job->last_customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	ereport(NOTICE,
-			(errmsg("going on with the job \"%s\" that began at %s, after customer %lld", job_names[job->kind],
+			(errmsg("resuming the job \"%s\" that began at %s, after customer %lld", job_names[job->kind],
 					SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3), (long long) job->last_customer_id),
-			 errhint("To have it begin anew, delete its row in chs.jobs before.")));
+			 errhint("To make it start over, delete its row in chs.jobs first.")));
 	return true;
 }
 

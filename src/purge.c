@@ -62,7 +62,7 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("customers cannot be purged in a transaction of isolation level %s",
 						IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
-				 errdetail("Rows that have been added since the transaction began would stay."),
+				 errdetail("Rows that were added after the transaction began would remain."),
 				 errhint("Use a transaction of isolation level READ COMMITTED.")));
 	PreventCommandIfReadOnly("chs_purge_customer()");
 	if (SPI_connect() != SPI_OK_CONNECT)

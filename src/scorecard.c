@@ -338,7 +338,7 @@ find_scorecard(const Published *p, const char *name)
 			return &p->scorecards[i];
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid scorecard document: scorecard \"%s\" is used but not there", name)));
+			 errmsg("invalid scorecard document: scorecard \"%s\" is used but not defined", name)));
 }
 
 static void

@@ -485,7 +485,7 @@ chs_source_check_readable(const Live *live)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("events of table %s cannot be read: %s", chs_source_name(source), trouble->message),
-					 errdetail("All activities would have to be made again from the events, and those of who has some in it could not."),
+					 errdetail("All activities would have to be rebuilt from the events, which is impossible for customers with events in it."),
 					 errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
 	}
 }

@@ -212,7 +212,7 @@ chs_sync_truncate(PG_FUNCTION_ARGS)
 	ereport(WARNING,
 			(errmsg("the customers of table %s stay", chs_source_name(source)),
 			 errdetail("TRUNCATE deletes no customers; rows that are loaded now update them."),
-			 errhint("DELETE FROM chs.customers, or from the table before it is truncated, deletes them with all that is known of them.")));
+			 errhint("To delete customers with all that is known about them, use DELETE on chs.customers, or on the table before truncating it.")));
 	PG_RETURN_POINTER(NULL);
 }
 

@@ -39,7 +39,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION chs.follow_customers()
-    IS 'has row-level security of the tables about customers follow that of chs.customers';
+    IS 'makes row-level security of the tables about customers follow that of chs.customers';
 REVOKE EXECUTE ON FUNCTION chs.follow_customers() FROM PUBLIC;
 
 SELECT chs.follow_customers();
@@ -99,7 +99,7 @@ BEGIN ATOMIC
             'ROUTINE chs.worker_status_now()', 'ROUTINE chs.queue_status_now()'])
         ) AS g(may, privileges, objects), unnest(g.privileges) AS p(privilege), unnest(g.objects) AS o(object);
 END;
-COMMENT ON FUNCTION chs.grants() IS 'what chs_grant grants for each function that a role can have in the company';
+COMMENT ON FUNCTION chs.grants() IS 'what chs_grant grants for each function that a role can have';
 
 CREATE FUNCTION chs.granted(role_name name) RETURNS text[]
     LANGUAGE sql STABLE
@@ -119,7 +119,7 @@ BEGIN ATOMIC
           GROUP BY g.may
           HAVING bool_and(acl.object IS NOT NULL)) m;
 END;
-COMMENT ON FUNCTION chs.granted(name) IS 'for which functions a role has been granted all that chs_grant grants, the role itself, not others that it is a member of';
+COMMENT ON FUNCTION chs.granted(name) IS 'the functions for which a role itself, not one that it is a member of, has been granted everything that chs_grant grants';
 
 -- Grants or revokes what a function in the company takes, but for what others take too.
 CREATE FUNCTION chs.change_grants(statement text, role_name name, may text, others text[]) RETURNS void
@@ -138,7 +138,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION chs.change_grants(text, name, text, text[]) IS 'does what chs_grant and chs_revoke have in common';
+COMMENT ON FUNCTION chs.change_grants(text, name, text, text[]) IS 'common part of chs_grant and chs_revoke';
 REVOKE EXECUTE ON FUNCTION chs.change_grants(text, name, text, text[]) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.chs_grant(role_name name, may text) RETURNS void
@@ -161,5 +161,5 @@ BEGIN ATOMIC
     SELECT chs.change_grants('REVOKE %s ON %s FROM %I', $1, $2, chs.granted($1));
 END;
 COMMENT ON FUNCTION @extschema@.chs_revoke(name, text)
-    IS 'revokes what chs_grant granted, but for what another function that was granted to the role takes too';
+    IS 'revokes what chs_grant granted, except what another function granted to the role also needs';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_revoke(name, text) FROM PUBLIC;

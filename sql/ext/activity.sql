@@ -37,14 +37,14 @@ CREATE FUNCTION @extschema@.chs_activity_prune(activity @extschema@.chs_activity
     RETURNS @extschema@.chs_activity
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_activity_prune';
 COMMENT ON FUNCTION @extschema@.chs_activity_prune(@extschema@.chs_activity, jsonb, timestamptz)
-    IS 'the activity without what no window of the published scorecard can reach from the UTC day of as_of on';
+    IS 'the activity without what no window of the published scorecard can reach on or after the UTC day of as_of';
 
 CREATE FUNCTION @extschema@.chs_activity_cells(activity @extschema@.chs_activity,
         OUT series bigint, OUT aggregate text, OUT day date, OUT value_hash bigint, OUT n bigint, OUT total numeric)
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 100 AS 'MODULE_PATHNAME', 'chs_activity_cells';
 COMMENT ON FUNCTION @extschema@.chs_activity_cells(@extschema@.chs_activity)
-    IS 'what an activity holds, one row per series and UTC day (and per distinct value)';
+    IS 'the contents of an activity, one row per series and UTC day (and per distinct value)';
 
 CREATE FUNCTION chs.activity_transition(@extschema@.chs_activity, jsonb, text, jsonb, timestamptz)
     RETURNS @extschema@.chs_activity
@@ -69,7 +69,7 @@ CREATE AGGREGATE @extschema@.chs_activity_agg(scorecard jsonb, event_type text, 
     PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE @extschema@.chs_activity_agg(jsonb, text, jsonb, timestamptz)
-    IS 'the activity of a set of events, counted as the published scorecard document says';
+    IS 'the activity of a set of events, counted as the published scorecard document prescribes';
 
 CREATE AGGREGATE @extschema@.chs_activity_merge_agg(activity @extschema@.chs_activity) (
     SFUNC = chs.activity_combine,

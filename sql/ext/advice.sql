@@ -15,7 +15,7 @@ BEGIN ATOMIC
                 ELSE NOT (rule).no_data AND score >= (rule).score_from AND score < COALESCE((rule).score_below, 'infinity') END;
 END;
 COMMENT ON FUNCTION chs.recommendation_applies(chs.recommendations, double precision)
-    IS 'whether a recommendation is for a score, NULL being none';
+    IS 'whether a recommendation applies to a score; NULL means no score';
 
 CREATE FUNCTION @extschema@.chs_recommendations(customer_id bigint,
         OUT rank bigint, OUT recommendation text, OUT factor text, OUT action text, OUT priority integer,
@@ -58,7 +58,7 @@ BEGIN ATOMIC
     ORDER BY 1;
 END;
 COMMENT ON FUNCTION @extschema@.chs_recommendations(bigint)
-    IS 'what to do for a customer, what would gain the most first: points of the score to be had, and the metrics that they are lost by';
+    IS 'what to do for a customer, largest gain first, with the points to be gained and the metrics that lose them';
 
 CREATE VIEW chs.recommendations_current WITH (security_invoker) AS
 SELECT h.customer_id, c.name, h.segment, h.status,
@@ -83,17 +83,17 @@ WHERE h.active
   AND (r.segment IS NULL OR r.segment = h.segment)
   AND (r.factor IS NULL OR f.factor IS NOT NULL)
   AND chs.recommendation_applies(r, g.score);
-COMMENT ON VIEW chs.recommendations_current IS 'what to do for every customer, by its stored health';
+COMMENT ON VIEW chs.recommendations_current IS 'what to do for every customer, according to its stored health';
 COMMENT ON COLUMN chs.recommendations_current.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.recommendations_current.name IS 'its name';
 COMMENT ON COLUMN chs.recommendations_current.segment IS 'the segment by which it was scored, if any';
 COMMENT ON COLUMN chs.recommendations_current.status IS 'healthy, at_risk, critical or unknown';
 COMMENT ON COLUMN chs.recommendations_current.recommendation IS 'its name';
 COMMENT ON COLUMN chs.recommendations_current.action IS 'what to do';
-COMMENT ON COLUMN chs.recommendations_current.priority IS 'among those that would gain the same, lower ones come first';
+COMMENT ON COLUMN chs.recommendations_current.priority IS 'among those that would gain the same, lower values come first';
 COMMENT ON COLUMN chs.recommendations_current.as_of IS 'the UTC day that the score is for';
 COMMENT ON COLUMN chs.recommendations_current.calculated_at IS 'when it was calculated';
-COMMENT ON COLUMN chs.recommendations_current.rank IS '1 is what would gain this customer the most';
+COMMENT ON COLUMN chs.recommendations_current.rank IS '1 is what would gain the most for this customer';
 COMMENT ON COLUMN chs.recommendations_current.factor IS 'whose score it is about; NULL: the whole score';
 COMMENT ON COLUMN chs.recommendations_current.gain IS 'points that the score would rise if the factor, or the whole, were at 100';
 COMMENT ON COLUMN chs.recommendations_current.score IS 'of the factor, or the whole score';

@@ -14,10 +14,10 @@ CREATE INDEX customers_parent_id_idx ON chs.customers (parent_id) WHERE parent_i
 COMMENT ON TABLE chs.customers IS 'who is scored';
 COMMENT ON COLUMN chs.customers.customer_id IS 'identifies the customer everywhere';
 COMMENT ON COLUMN chs.customers.name IS 'its name';
-COMMENT ON COLUMN chs.customers.email IS 'its address';
+COMMENT ON COLUMN chs.customers.email IS 'its email address';
 COMMENT ON SEQUENCE chs.customers_customer_id_seq IS 'numbers chs.customers';
-COMMENT ON COLUMN chs.customers.external_id IS 'the company''s own key of the customer';
-COMMENT ON COLUMN chs.customers.segment IS 'chooses scorecard and targets; NULL: the default scorecard and the targets for everyone else';
+COMMENT ON COLUMN chs.customers.external_id IS 'the company''s own key for the customer';
+COMMENT ON COLUMN chs.customers.segment IS 'selects the scorecard and targets; NULL: the default scorecard, and the targets for everyone else';
 COMMENT ON COLUMN chs.customers.parent_id IS 'the customer that this one belongs to, if any';
-COMMENT ON COLUMN chs.customers.created_at IS 'since when; a customer too new to have filled a window is not blamed for having no data in it';
+COMMENT ON COLUMN chs.customers.created_at IS 'customer since; one too new to have filled a window loses no points for having no data in it';
 COMMENT ON COLUMN chs.customers.churned_at IS 'when the customer left; it is not scored past that UTC day';

@@ -71,7 +71,7 @@ BEGIN ATOMIC
             FROM jsonb_array_elements(CASE jsonb_typeof(p.value) WHEN 'array' THEN p.value ELSE '[]' END) WITH ORDINALITY a) c)
     SELECT p.path, p.value FROM part p;
 END;
-COMMENT ON FUNCTION chs.document_parts(jsonb) IS 'every part of a document of scorecards with its path';
+COMMENT ON FUNCTION chs.document_parts(jsonb) IS 'every part of a scorecard document with its path';
 
 -- Says what was added or removed as a whole, and which values changed.  Elements of
 -- an array that are in another order than before are one change of the array.
@@ -108,7 +108,7 @@ BEGIN ATOMIC
           SELECT n.path, 'reordered', n.old_order, n.new_order FROM named n WHERE n.old_order <> n.new_order) c
     ORDER BY c.path COLLATE "C", c.change;
 END;
-COMMENT ON FUNCTION chs.document_changes(jsonb, jsonb) IS 'what is different in the second of two documents of scorecards: a row per difference';
+COMMENT ON FUNCTION chs.document_changes(jsonb, jsonb) IS 'the differences between two scorecard documents, a row each';
 
 -- Which keys a document has, where, and of which type; * stands for a name.
 CREATE FUNCTION chs.document_keys(OUT key text, OUT type text)
@@ -142,7 +142,7 @@ BEGIN ATOMIC
         ('recommendations.*.no_data', 'boolean'), ('recommendations.*.score_from', 'number'), ('recommendations.*.score_below', 'number'),
         ('recommendations.*.priority', 'integer'), ('recommendations.*.action', 'string');
 END;
-COMMENT ON FUNCTION chs.document_keys() IS 'the keys that a document of scorecards can have, and of which type their values are';
+COMMENT ON FUNCTION chs.document_keys() IS 'the keys that a scorecard document can have, and the types of their values';
 
 -- Refuses what is not a document of scorecards.  Whether its values are sensible the
 -- guards of the draft say.
@@ -169,7 +169,7 @@ BEGIN
         RAISE EXCEPTION 'invalid scorecard document: %', CASE
                 WHEN wrong.path = '' THEN format('it is of type %s, not object', wrong.found)
                 WHEN wrong.type IS NULL THEN format('"%s" is not a known key', wrong.path)
-                WHEN wrong.times > 1 THEN format('"%s" is there %s times', wrong.path, wrong.times)
+                WHEN wrong.times > 1 THEN format('"%s" appears %s times', wrong.path, wrong.times)
                 ELSE format('"%s" is of type %s, not %s', wrong.path, wrong.found, wrong.type) END
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'chs_scorecard_export() shows what a document looks like.';
@@ -195,7 +195,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION chs.check_document(jsonb) IS 'raises an error that says what is wrong unless it is a document of scorecards';
+COMMENT ON FUNCTION chs.check_document(jsonb) IS 'raises an error that says what is wrong unless this is a scorecard document';
 
 CREATE FUNCTION @extschema@.chs_scorecard_export(version integer DEFAULT NULL) RETURNS jsonb
     LANGUAGE plpgsql STABLE
@@ -215,7 +215,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_scorecard_export(integer)
-    IS 'the draft, or a published version, as a document; jsonb_pretty() makes it fit for version control';
+    IS 'the draft, or a published version, as a document; use jsonb_pretty() for version control';
 
 -- All or nothing: what a guard refuses undoes the whole statement.  Segments that the
 -- document does not have but customers are in stay, with the default scorecard, by
@@ -290,5 +290,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_scorecard_import(jsonb)
-    IS 'replaces the draft by a document, wholly or, where that has an error, not at all, and returns in how much it differs from the version that was published last (chs.draft_changes)';
+    IS 'replaces the draft with a document, entirely or, if that has an error, not at all, and returns the number of differences from the version published last (chs.draft_changes)';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_scorecard_import(jsonb) FROM PUBLIC;

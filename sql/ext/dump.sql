@@ -14,10 +14,10 @@ COMMENT ON COLUMN chs.shipped.written_by IS 'transaction or subtransaction that 
 
 CREATE FUNCTION chs.restore_begin() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_restore_begin';
-COMMENT ON FUNCTION chs.restore_begin() IS 'trigger: before rows of a dump come, removes the shipped ones, and turns foreign keys off';
+COMMENT ON FUNCTION chs.restore_begin() IS 'trigger: removes the shipped rows and turns foreign keys off before rows of a dump arrive';
 CREATE FUNCTION chs.restore_end() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_restore_end';
-COMMENT ON FUNCTION chs.restore_end() IS 'trigger: after rows of a dump, turns foreign keys on again';
+COMMENT ON FUNCTION chs.restore_end() IS 'trigger: turns foreign keys on again after rows of a dump have arrived';
 
 -- A transaction of another cluster means nothing here.  And whoever may insert a
 -- version must not be able to stop all scoring with a document that is none.

@@ -6,10 +6,10 @@ CREATE TABLE chs.event_types (
     required    text[] NOT NULL DEFAULT '{}' CHECK (array_position(required, NULL) IS NULL),
     positive    text[] NOT NULL DEFAULT '{}' CHECK (array_position(positive, NULL) IS NULL)
 );
-COMMENT ON TABLE chs.event_types IS 'kinds of events and what their event_data must hold';
-COMMENT ON COLUMN chs.event_types.event_type IS 'the name that events give';
+COMMENT ON TABLE chs.event_types IS 'kinds of events, and what their event_data must contain';
+COMMENT ON COLUMN chs.event_types.event_type IS 'the name of the type';
 COMMENT ON COLUMN chs.event_types.description IS 'what such an event is';
-COMMENT ON COLUMN chs.event_types.required IS 'keys of event_data that must be there and not null';
+COMMENT ON COLUMN chs.event_types.required IS 'keys of event_data that must be present and not null';
 COMMENT ON COLUMN chs.event_types.positive IS 'keys of event_data that must be numbers above 0';
 
 INSERT INTO chs.event_types (event_type, description, required, positive) VALUES
@@ -26,7 +26,7 @@ ALTER TABLE chs.event_types ENABLE ALWAYS TRIGGER event_types_invalidate;
 
 CREATE FUNCTION chs.event_types_lock() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_event_types_lock';
-COMMENT ON FUNCTION chs.event_types_lock() IS 'trigger: waits for events that are being inserted before a type changes or goes';
+COMMENT ON FUNCTION chs.event_types_lock() IS 'trigger: waits for events that are being inserted before a type is changed or deleted';
 CREATE TRIGGER event_types_lock
     BEFORE UPDATE OR DELETE OR TRUNCATE ON chs.event_types
     FOR EACH STATEMENT EXECUTE FUNCTION chs.event_types_lock();
@@ -44,9 +44,9 @@ CREATE TABLE chs.customer_events (
 CREATE INDEX customer_events_occurred_at_idx ON chs.customer_events (customer_id, occurred_at);
 CREATE UNIQUE INDEX customer_events_idempotency_key ON chs.customer_events (customer_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
-COMMENT ON TABLE chs.customer_events IS 'what customers did; every row counts in the score of its customer';
+COMMENT ON TABLE chs.customer_events IS 'what customers did; every row counts towards the score of its customer';
 COMMENT ON SEQUENCE chs.customer_events_event_id_seq IS 'numbers chs.customer_events';
-COMMENT ON COLUMN chs.customer_events.event_data IS 'an object; chs.event_types says which keys must be there';
+COMMENT ON COLUMN chs.customer_events.event_data IS 'an object; chs.event_types says which keys must be present';
 COMMENT ON COLUMN chs.customer_events.occurred_at IS 'when it happened; its UTC day is what counts';
 COMMENT ON COLUMN chs.customer_events.recorded_at IS 'when the row was inserted';
 COMMENT ON COLUMN chs.customer_events.event_id IS 'identifies the event';
@@ -70,13 +70,13 @@ CREATE FUNCTION chs.capture() RETURNS trigger
 COMMENT ON FUNCTION chs.capture() IS 'trigger: checks events and adds them to the queue, as one delta per customer and statement';
 CREATE FUNCTION chs.capture_flush() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_flush';
-COMMENT ON FUNCTION chs.capture_flush() IS 'trigger: appends to the queue what the row triggers of the statement gathered';
+COMMENT ON FUNCTION chs.capture_flush() IS 'trigger: appends to the queue what the row triggers of the statement collected';
 CREATE FUNCTION chs.capture_truncate() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_truncate';
 COMMENT ON FUNCTION chs.capture_truncate() IS 'trigger: queues a rebuild of every customer';
 CREATE FUNCTION chs.capture_customer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_customer';
-COMMENT ON FUNCTION chs.capture_customer() IS 'trigger: queues what a changed customer needs, scoring or a rebuild';
+COMMENT ON FUNCTION chs.capture_customer() IS 'trigger: queues what a changed customer needs: scoring, or a rebuild';
 
 -- The names sort first, so that other triggers of the table find the deltas queued.
 CREATE TRIGGER "00_chs_capture"
@@ -134,7 +134,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_record_event(bigint, text, jsonb, timestamptz, text)
-    IS 'records one event and returns its event_id; with an idempotency_key seen before, the event_id of the first';
+    IS 'records one event and returns its event_id; with an idempotency_key that was used before, returns the event_id of the first';
 
 -- One INSERT for all; only if that fails each by itself, to say which it was.
 CREATE FUNCTION @extschema@.chs_record_events(events jsonb) RETURNS bigint
@@ -181,7 +181,7 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION '%', CASE
             WHEN broken.value IS NULL THEN format('events[%s] has no "%s"', broken.index, broken.field)
-            WHEN broken.field IS NULL THEN format('events[%s] is no object: %s', broken.index, left(broken.value::text, 64))
+            WHEN broken.field IS NULL THEN format('events[%s] is not an object: %s', broken.index, left(broken.value::text, 64))
             WHEN broken.wanted LIKE 'one of %' THEN format('events[%s] has an unknown field "%s"', broken.index, left(broken.field, 64))
             ELSE format('events[%s] has an invalid "%s": %s', broken.index, broken.field, left(broken.value::text, 64)) END
             USING ERRCODE = 'invalid_parameter_value',
@@ -222,4 +222,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_record_events(jsonb)
-    IS 'records an array of events, all or none, and returns how many are new; an error names the index and the field';
+    IS 'records an array of events, all or none, and returns how many were new; an error names the index and the field';

@@ -13,11 +13,11 @@ ALTER TABLE chs.failures ADD CONSTRAINT failures_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 -- Written by the fold alone, which has looked at the customer.
 ALTER TABLE chs.failures DISABLE TRIGGER ALL;
-COMMENT ON TABLE chs.failures IS 'customers whose score could not be calculated or stored; the others go on';
-COMMENT ON COLUMN chs.failures.attempts IS 'how often it has failed in a row';
+COMMENT ON TABLE chs.failures IS 'customers whose score could not be calculated or stored; the others are not affected';
+COMMENT ON COLUMN chs.failures.attempts IS 'the number of failures in a row';
 COMMENT ON COLUMN chs.failures.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.failures.sqlstate IS 'code of the error';
 COMMENT ON COLUMN chs.failures.message IS 'the error';
-COMMENT ON COLUMN chs.failures.detail IS 'what the error says in detail, if anything';
-COMMENT ON COLUMN chs.failures.failed_at IS 'when it failed last';
-COMMENT ON COLUMN chs.failures.next_attempt IS 'when it is tried again; the next success removes the row';
+COMMENT ON COLUMN chs.failures.detail IS 'the detail message of the error, if any';
+COMMENT ON COLUMN chs.failures.failed_at IS 'when it last failed';
+COMMENT ON COLUMN chs.failures.next_attempt IS 'when it will be retried; the next success removes the row';

@@ -100,7 +100,7 @@ BEGIN
     END IF;
     SELECT r.* INTO broken FROM (VALUES
         (NEW.metric <> '', 'metric', 'Give it a name.'),
-        (is_function OR NEW.event_type <> '', 'event_type', 'Name the kind of events that it counts, a row of chs.event_types.'),
+        (is_function OR NEW.event_type <> '', 'event_type', 'Name the type of the events that it counts, a row of chs.event_types.'),
         (NEW.aggregate IN ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth', 'function'), 'aggregate',
          'Use count, sum, avg, ratio, distinct, active_days, days_since_last, growth or function.'),
         (is_function OR NEW.function IS NULL, 'function', 'Only the aggregate function calls one: leave it NULL.'),
@@ -110,7 +110,7 @@ BEGIN
         (NOT is_function OR NEW.window_days IS NULL, 'window_days', 'A function has no window: leave it NULL.'),
         (NEW.measure IN ('count', 'sum', 'distinct'), 'measure', 'Use count, sum or distinct.'),
         (NEW.measure = 'count' OR NEW.aggregate IN ('ratio', 'growth'), 'measure',
-         'Only ratio and growth compare another measure than count.'),
+         'Only ratio and growth can have a measure other than count.'),
         (NOT reads_field OR NEW.field <> '', 'field',
          'sum, avg and distinct, also as the measure of ratio and growth, read a top-level key of event_data: name it.'),
         (reads_field OR NEW.field IS NULL, 'field',
@@ -128,11 +128,11 @@ BEGIN
         (is_penalty OR NEW.weight <= 1e6, 'weight', 'Weights are relative to each other, up to 1000000.'),
         (is_penalty OR NEW.curve IS NOT NULL, 'curve', 'Write points as value:score, as in ''0:0 1:100''.'),
         (is_penalty OR NEW.missing IN ('missing', 'zero', 'score'), 'missing',
-         'What does no data mean? Use missing (its weight moves to the others), zero, or score (missing_score).'),
+         'Say what no data means: missing (its weight moves to the others), zero, or score (missing_score).'),
         (NEW.missing_score IS NULL OR NEW.missing IS NOT DISTINCT FROM 'score', 'missing_score',
          'It is used where missing is score: leave it NULL, or set missing to score.'),
         (NEW.missing IS DISTINCT FROM 'score' OR NEW.missing_score BETWEEN 0 AND 100, 'missing_score',
-         'It is the score of no data, from 0 to 100.')) r(holds, field, hint)
+         'It is the score if there is no data, from 0 to 100.')) r(holds, field, hint)
     WHERE r.holds IS NOT TRUE LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'invalid "%" of metric "%" of factor "%" of scorecard "%": %',
@@ -158,7 +158,7 @@ BEGIN
     END;
     IF problem IS NULL AND (chs.filter_has_variable(NEW.filter) OR chs.filter_has_variable(NEW.base_filter)) THEN
         at := CASE WHEN chs.filter_has_variable(NEW.filter) THEN 'filter' ELSE 'base_filter' END;
-        problem := 'There are no variables here.';
+        problem := 'Variables are not supported.';
         hint := 'Write the constant itself, and keys of event_data as $.key.';
     END IF;
     IF problem IS NOT NULL THEN
@@ -248,7 +248,7 @@ BEGIN
         (NEW.score_from BETWEEN 0 AND 100, 'score_from', 'It is a score, from 0 to 100.'),
         (NEW.score_below IS NULL OR NEW.score_below BETWEEN 0 AND 100, 'score_below', 'It is a score, from 0 to 100, or NULL for no bound.'),
         (NEW.score_below IS NULL OR NEW.score_below > NEW.score_from, 'score_below',
-         format('It applies to scores from score_from (%s) up to below this.', NEW.score_from)),
+         format('It applies to scores from score_from (%s) to below this value.', NEW.score_from)),
         (NEW.no_data IS NOT TRUE OR NEW.score_from = 0 AND NEW.score_below IS NULL, 'no_data',
          'Without data there is no score: leave score_from and score_below alone, or set no_data to false.')) r(holds, field, hint)
     WHERE r.holds IS NOT TRUE LIMIT 1;

@@ -23,20 +23,20 @@ CREATE INDEX customer_health_risk_score_idx ON chs.customer_health (risk_score, 
 ALTER TABLE chs.customer_health ADD CONSTRAINT customer_health_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE chs.customer_health DISABLE TRIGGER ALL;
-COMMENT ON TABLE chs.customer_health IS 'the health of each customer, kept by the worker';
-COMMENT ON COLUMN chs.customer_health.score IS '0 to 100; NULL where the status is unknown';
+COMMENT ON TABLE chs.customer_health IS 'the current health of each customer, kept by the workers';
+COMMENT ON COLUMN chs.customer_health.score IS '0 to 100; NULL if the status is unknown';
 COMMENT ON COLUMN chs.customer_health.status IS 'healthy, at_risk, critical or unknown';
 COMMENT ON COLUMN chs.customer_health.coverage IS 'share of the factor weight that rests on data, 0 to 1';
-COMMENT ON COLUMN chs.customer_health.trend IS 'improving, stable or declining against some days ago (the scorecard''s trend_days); NULL where there was no score';
+COMMENT ON COLUMN chs.customer_health.trend IS 'improving, stable or declining, compared with some days ago (the scorecard''s trend_days); NULL if there was no score';
 COMMENT ON COLUMN chs.customer_health.factor_scores IS 'score of each factor, in the order of chs.scorecard_version_factors; NULL without data';
 COMMENT ON COLUMN chs.customer_health.segment IS 'the segment of the customer that was used';
 COMMENT ON COLUMN chs.customer_health.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.customer_health.version IS 'the published version that was used';
 COMMENT ON COLUMN chs.customer_health.as_of IS 'the UTC day that the score is for';
-COMMENT ON COLUMN chs.customer_health.calculated_at IS 'when it was calculated, the same for all of a batch';
+COMMENT ON COLUMN chs.customer_health.calculated_at IS 'when it was calculated; the same for a whole batch';
 COMMENT ON COLUMN chs.customer_health.active IS 'false from the UTC day of churned_at on: dashboards do not count the customer';
 COMMENT ON COLUMN chs.customer_health.customer_id IS 'the customer';
-COMMENT ON COLUMN chs.customer_health.risk_score IS 'the score of an active customer that is at_risk or critical, else NULL';
+COMMENT ON COLUMN chs.customer_health.risk_score IS 'the score of an active customer that is at_risk or critical, otherwise NULL';
 COMMENT ON COLUMN chs.customer_health.recorded_score IS 'score of the latest row of chs.health_scores';
 
 -- What dashboards ask all the time, so that it need not be counted each time.
@@ -53,12 +53,12 @@ CREATE TABLE chs.health_counts (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 COMMENT ON TABLE chs.health_counts IS 'the rows of a segment sum to the number of its active customers of each status';
 COMMENT ON COLUMN chs.health_counts.segment IS 'NULL: customers without a segment';
-COMMENT ON COLUMN chs.health_counts.healthy IS 'so many more of status healthy';
-COMMENT ON COLUMN chs.health_counts.at_risk IS 'so many more of status at_risk';
-COMMENT ON COLUMN chs.health_counts.critical IS 'so many more of status critical';
-COMMENT ON COLUMN chs.health_counts.unknown IS 'so many more of status unknown';
-COMMENT ON COLUMN chs.health_counts.score_hundredths IS 'so much more is the sum of their scores, in hundredths of a point, which add up exactly';
-COMMENT ON COLUMN chs.health_counts.last_updated IS 'when health was calculated; within a second';
+COMMENT ON COLUMN chs.health_counts.healthy IS 'to be added to the number of status healthy';
+COMMENT ON COLUMN chs.health_counts.at_risk IS 'to be added to the number of status at_risk';
+COMMENT ON COLUMN chs.health_counts.critical IS 'to be added to the number of status critical';
+COMMENT ON COLUMN chs.health_counts.unknown IS 'to be added to the number of status unknown';
+COMMENT ON COLUMN chs.health_counts.score_hundredths IS 'to be added to the sum of their scores, in hundredths of a point, which add up exactly';
+COMMENT ON COLUMN chs.health_counts.last_updated IS 'when health was last calculated, within a second';
 
 -- Folding counts what it writes itself; this counts what others do.
 CREATE FUNCTION chs.recount_health() RETURNS trigger
@@ -78,7 +78,7 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION chs.recount_health() IS 'trigger: takes deleted customers out of chs.health_counts';
+COMMENT ON FUNCTION chs.recount_health() IS 'trigger: removes deleted customers from chs.health_counts';
 CREATE TRIGGER recount_health AFTER UPDATE OR DELETE ON chs.customer_health
     FOR EACH ROW EXECUTE FUNCTION chs.recount_health();
 CREATE TRIGGER recount_all_health AFTER TRUNCATE ON chs.customer_health
@@ -107,17 +107,17 @@ CREATE INDEX health_scores_as_of_idx ON chs.health_scores (as_of);
 ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE chs.health_scores DISABLE TRIGGER ALL;
-COMMENT ON TABLE chs.health_scores IS 'history: one row per customer and UTC day, and one for each change that matters';
+COMMENT ON TABLE chs.health_scores IS 'history: one row per customer and UTC day, and one for each significant change';
 COMMENT ON SEQUENCE chs.health_scores_health_score_id_seq IS 'numbers chs.health_scores';
-COMMENT ON COLUMN chs.health_scores.segment IS 'the segment that the customer was in, by whose scorecard, weights and targets the score was made';
+COMMENT ON COLUMN chs.health_scores.segment IS 'the segment that the customer was in, whose scorecard, weights and targets gave the score';
 COMMENT ON COLUMN chs.health_scores.health_score_id IS 'identifies the row; later rows have higher ones';
 COMMENT ON COLUMN chs.health_scores.customer_id IS 'the customer';
-COMMENT ON COLUMN chs.health_scores.score IS '0 to 100; NULL where the status is unknown';
+COMMENT ON COLUMN chs.health_scores.score IS '0 to 100; NULL if the status is unknown';
 COMMENT ON COLUMN chs.health_scores.status IS 'healthy, at_risk, critical or unknown';
 COMMENT ON COLUMN chs.health_scores.coverage IS 'share of the factor weight that rests on data, 0 to 1';
-COMMENT ON COLUMN chs.health_scores.trend IS 'improving, stable or declining; NULL where there was no score to compare with';
+COMMENT ON COLUMN chs.health_scores.trend IS 'improving, stable or declining; NULL if there was no score to compare with';
 COMMENT ON COLUMN chs.health_scores.factor_scores IS 'score of each factor, in the order of chs.scorecard_version_factors; NULL without data';
 COMMENT ON COLUMN chs.health_scores.scorecard IS 'the scorecard that was used';
-COMMENT ON COLUMN chs.health_scores.as_of IS 'the UTC day that the score is for; its last row is how the day ended';
-COMMENT ON COLUMN chs.health_scores.calculated_at IS 'when it was calculated, the same for all of a batch';
-COMMENT ON COLUMN chs.health_scores.version IS 'the published version that made the score, with which it can be recomputed';
+COMMENT ON COLUMN chs.health_scores.as_of IS 'the UTC day that the score is for; the last row of a day shows how it ended';
+COMMENT ON COLUMN chs.health_scores.calculated_at IS 'when it was calculated; the same for a whole batch';
+COMMENT ON COLUMN chs.health_scores.version IS 'the published version that gave the score, and can reproduce it';

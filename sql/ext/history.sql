@@ -7,11 +7,11 @@ FROM chs.health_scores s
 ORDER BY s.customer_id, s.as_of, s.health_score_id DESC;
 COMMENT ON VIEW chs.daily_scores IS 'the last score of every customer on every UTC day, within chs.history_threshold';
 COMMENT ON COLUMN chs.daily_scores.customer_id IS 'the customer';
-COMMENT ON COLUMN chs.daily_scores.day IS 'the UTC day; today''s score is not its last yet';
-COMMENT ON COLUMN chs.daily_scores.score IS '0 to 100; NULL where the status is unknown';
+COMMENT ON COLUMN chs.daily_scores.day IS 'the UTC day; today''s score is not final yet';
+COMMENT ON COLUMN chs.daily_scores.score IS '0 to 100; NULL if the status is unknown';
 COMMENT ON COLUMN chs.daily_scores.status IS 'healthy, at_risk, critical or unknown';
 COMMENT ON COLUMN chs.daily_scores.coverage IS 'share of the factor weight that rests on data, 0 to 1';
-COMMENT ON COLUMN chs.daily_scores.trend IS 'improving, stable or declining; NULL where there was no score to compare with';
+COMMENT ON COLUMN chs.daily_scores.trend IS 'improving, stable or declining; NULL if there was no score to compare with';
 COMMENT ON COLUMN chs.daily_scores.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.daily_scores.version IS 'its published version';
 COMMENT ON COLUMN chs.daily_scores.health_score_id IS 'the row of chs.health_scores';
@@ -28,7 +28,7 @@ COMMENT ON COLUMN chs.daily_factor_scores.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.daily_factor_scores.day IS 'the UTC day';
 COMMENT ON COLUMN chs.daily_factor_scores.factor_name IS 'the factor';
 COMMENT ON COLUMN chs.daily_factor_scores.score IS '0 to 100; NULL without data';
-COMMENT ON COLUMN chs.daily_factor_scores.weight IS 'as the scorecard had it for the segment, relative to the other factors';
+COMMENT ON COLUMN chs.daily_factor_scores.weight IS 'as in the scorecard of the time for the segment, relative to the other factors';
 
 -- A row that was made afterwards is for the end of its day.
 CREATE VIEW chs.status_changes WITH (security_invoker) AS
@@ -45,7 +45,7 @@ COMMENT ON VIEW chs.status_changes IS 'every change of a customer''s status, and
 COMMENT ON COLUMN chs.status_changes.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.status_changes.previous_status IS 'the status before; NULL: it is the first one';
 COMMENT ON COLUMN chs.status_changes.status IS 'the status since';
-COMMENT ON COLUMN chs.status_changes.score IS 'the score that began it; NULL where the status is unknown';
+COMMENT ON COLUMN chs.status_changes.score IS 'the score that began it; NULL if the status is unknown';
 COMMENT ON COLUMN chs.status_changes.started_at IS 'since when';
 COMMENT ON COLUMN chs.status_changes.ended_at IS 'until when; NULL: it lasts';
 COMMENT ON COLUMN chs.status_changes.lasted_days IS 'days from its start to its end, or until now, or until the customer churned';
@@ -67,8 +67,8 @@ COMMENT ON COLUMN chs.health_trend.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.health_trend.first_day IS 'first of those days that has a score';
 COMMENT ON COLUMN chs.health_trend.last_day IS 'last of those days that has a score';
 COMMENT ON COLUMN chs.health_trend.days IS 'how many of those days have a score';
-COMMENT ON COLUMN chs.health_trend.slope IS 'points a day; NULL with fewer than 7 days';
-COMMENT ON COLUMN chs.health_trend.trend IS 'improving from a tenth of a point a day on, declining likewise, stable between';
+COMMENT ON COLUMN chs.health_trend.slope IS 'points per day; NULL with fewer than 7 days';
+COMMENT ON COLUMN chs.health_trend.trend IS 'improving if the slope is at least 0.1, declining if at most -0.1, otherwise stable';
 
 CREATE VIEW chs.score_changes WITH (security_invoker) AS
 SELECT c.customer_id, c.name, c.segment, h.score, h.status, p.score AS previous_score, p.status AS previous_status,
@@ -93,17 +93,17 @@ CROSS JOIN LATERAL (
     WHERE s.customer_id = h.customer_id AND s.as_of <= (now() AT TIME ZONE 'UTC')::date - 7
     ORDER BY s.as_of DESC, s.health_score_id DESC LIMIT 1) p
 WHERE h.active;
-COMMENT ON VIEW chs.score_changes IS 'what moved since last week: every active customer''s score now and at the end of the UTC day seven days ago';
+COMMENT ON VIEW chs.score_changes IS 'what moved since last week: the score of every active customer now and at the end of the UTC day seven days ago';
 COMMENT ON COLUMN chs.score_changes.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.score_changes.name IS 'its name';
 COMMENT ON COLUMN chs.score_changes.segment IS 'its segment, if any';
-COMMENT ON COLUMN chs.score_changes.score IS 'now; NULL where the status is unknown';
+COMMENT ON COLUMN chs.score_changes.score IS 'now; NULL if the status is unknown';
 COMMENT ON COLUMN chs.score_changes.status IS 'now';
-COMMENT ON COLUMN chs.score_changes.previous_score IS 'then; NULL where the status was unknown';
+COMMENT ON COLUMN chs.score_changes.previous_score IS 'then; NULL if the status was unknown';
 COMMENT ON COLUMN chs.score_changes.previous_status IS 'then';
-COMMENT ON COLUMN chs.score_changes.previous_day IS 'the UTC day of that score, the last one that has any up to seven days ago';
-COMMENT ON COLUMN chs.score_changes.change IS 'points gained, negative where lost; NULL unless both scores are known';
-COMMENT ON COLUMN chs.score_changes.moved_most IS 'the factor that had the largest part in it';
+COMMENT ON COLUMN chs.score_changes.previous_day IS 'the UTC day of that score, the latest that has one and is at least seven days ago';
+COMMENT ON COLUMN chs.score_changes.change IS 'points gained, negative if lost; NULL unless both scores are known';
+COMMENT ON COLUMN chs.score_changes.moved_most IS 'the factor that contributed most to the change';
 
 CREATE FUNCTION @extschema@.chs_status_movements(from_day date DEFAULT NULL, to_day date DEFAULT NULL,
         OUT from_status text, OUT to_status text, OUT customers bigint)
@@ -130,11 +130,11 @@ BEGIN ATOMIC
     GROUP BY m.from_status, m.to_status;
 END;
 COMMENT ON FUNCTION @extschema@.chs_status_movements(date, date)
-    IS 'how many customers went from which status to which, from the end of one UTC day (30 days ago) to that of another (today); none: no score yet, churned: the customer had left';
+    IS 'how many customers moved from which status to which, between the ends of two UTC days (by default 30 days ago and today); none: no score yet, churned: the customer had left';
 
 CREATE VIEW chs.status_movements WITH (security_invoker) AS
 SELECT m.from_status, m.to_status, m.customers FROM @extschema@.chs_status_movements() m;
-COMMENT ON VIEW chs.status_movements IS 'how many customers went from which status to which in the last 30 days; chs_status_movements tells it of any period';
+COMMENT ON VIEW chs.status_movements IS 'how many customers moved from which status to which in the last 30 days; chs_status_movements covers any period';
 COMMENT ON COLUMN chs.status_movements.from_status IS 'status 30 days ago; none: no score yet, churned: the customer had left';
 COMMENT ON COLUMN chs.status_movements.to_status IS 'status now, or churned';
 COMMENT ON COLUMN chs.status_movements.customers IS 'how many customers';
@@ -144,7 +144,7 @@ CREATE FUNCTION @extschema@.chs_daily_activity(customer_id bigint, days integer 
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000 ROWS 100 AS 'MODULE_PATHNAME', 'chs_daily_activity';
 COMMENT ON FUNCTION @extschema@.chs_daily_activity(bigint, integer)
-    IS 'how many events of which type a customer has on each of the last days, of all sources; no row for a day without';
+    IS 'the number of events of each type that a customer has on each of the last days, from all sources; no row for a day without';
 
 CREATE VIEW chs.daily_activity WITH (security_invoker) AS
 SELECT c.customer_id, d.day, d.event_type, d.events

@@ -43,18 +43,18 @@ BEGIN ATOMIC
                       WHERE f.scorecard = s.scorecard AND f.weight > 0 AND m.weight > 0)
     UNION ALL
     SELECT 'warning', 'scorecard ' || s.scorecard, 'trend_band is 0: a score that has not moved counts as improving',
-           'Set trend_band to the smallest difference that means something.'
+           'Set trend_band to the smallest difference that matters.'
     FROM chs.scorecards s WHERE s.trend_band = 0
     UNION ALL
-    SELECT 'notice', 'scorecard ' || s.scorecard, 'at_risk_from is healthy_from: nobody can be at risk',
+    SELECT 'notice', 'scorecard ' || s.scorecard, 'at_risk_from equals healthy_from: nobody can be at risk',
            'Lower at_risk_from for a status between critical and healthy.'
     FROM chs.scorecards s WHERE s.at_risk_from = s.healthy_from
     UNION ALL
     SELECT 'notice', 'scorecard ' || s.scorecard, 'min_coverage is 1: a customer without data in one factor has no score',
-           'Lower min_coverage if a score that rests on most of the factors is good enough.'
+           'Lower min_coverage if a score that rests on most of the factors suffices.'
     FROM chs.scorecards s WHERE s.min_coverage = 1;
 END;
-COMMENT ON FUNCTION chs.lint_scorecards() IS 'what is doubtful about the scorecards of the draft as a whole';
+COMMENT ON FUNCTION chs.lint_scorecards() IS 'what is questionable about the scorecards of the draft as a whole';
 
 CREATE FUNCTION chs.lint_factors(OUT severity text, OUT object text, OUT message text, OUT hint text)
     RETURNS SETOF record
@@ -100,17 +100,17 @@ BEGIN ATOMIC
     FROM metric m WHERE m.aggregate = 'ratio' AND m.filter IS NOT DISTINCT FROM m.base_filter
     UNION ALL
     SELECT 'warning', m.object,
-           format('a customer whose last event is older than %s days has no data here, and is no longer blamed for it', m.window_days),
+           format('a customer whose last event is older than %s days has no data here, and no longer loses points for it', m.window_days),
            'Set missing to score, with a low missing_score.'
     FROM metric m WHERE m.aggregate = 'days_since_last' AND m.missing = 'missing' AND m.weight > 0
     UNION ALL
     SELECT 'warning', m.object, format('no data counts as zero, which has the best score, %s', chs.best_score(m.curve)),
-           'Set missing to missing, or to score with the missing_score that no data deserves.'
+           'Set missing to missing, or to score with a suitable missing_score.'
     FROM metric m
     WHERE m.missing = 'zero' AND @extschema@.chs_curve(m.curve, 0) = chs.best_score(m.curve)
       AND EXISTS (SELECT FROM chs.curve_points(m.curve) p WHERE p.y < chs.best_score(m.curve))
     UNION ALL
-    SELECT 'warning', m.object, format('the %s is no condition, so it is true only where that field itself is true: %s', f.name, f.filter),
+    SELECT 'warning', m.object, format('the %s is not a condition, so it is true only where the field itself is true: %s', f.name, f.filter),
            'Compare it with something, as in ''$.status == "failed"'', or use exists().'
     FROM metric m CROSS JOIN LATERAL (VALUES ('filter', m.filter), ('base_filter', m.base_filter)) f(name, filter)
     WHERE f.filter IS NOT NULL
@@ -123,15 +123,15 @@ BEGIN ATOMIC
     WHERE f.filter ~ '!= (?!null)'
     UNION ALL
     SELECT 'notice', m.object, format('counts the same as metric %s.%s.%s', o.scorecard, o.factor, o.metric),
-           'If both are meant, the same behaviour counts twice.'
+           'If both are intended, the same behaviour counts twice.'
     FROM metric m
     JOIN metric o ON o.scorecard = m.scorecard AND (o.factor, o.metric) < (m.factor, m.metric)
          AND (o.event_type, o.aggregate, o.measure, o.window_days) = (m.event_type, m.aggregate, m.measure, m.window_days)
          AND (o.field, o.filter, o.base_filter) IS NOT DISTINCT FROM (m.field, m.filter, m.base_filter)
     WHERE m.penalty IS NULL AND o.penalty IS NULL
     UNION ALL
-    SELECT 'error', m.object, format('its function %s does not exist any more', m.function),
-           'Make the function again, or delete the metric.'
+    SELECT 'error', m.object, format('its function %s no longer exists', m.function),
+           'Create the function again, or delete the metric.'
     FROM metric m WHERE m.function IS NOT NULL AND to_regprocedure(m.function) IS NULL;
 END;
 COMMENT ON FUNCTION chs.lint_metrics() IS 'what is doubtful about the metrics of the draft, but for their curves';
@@ -156,7 +156,7 @@ BEGIN ATOMIC
             FROM (SELECT p.x, p.y, lag(p.y) OVER (ORDER BY p.n) AS before FROM chs.curve_points(m.curve) p) c) p
         WHERE m.penalty IS NULL)
     SELECT 'warning', c.object, 'the curve is not monotonic: ' || c.curve,
-           'Where more is better scores rise from point to point, where less is better they fall.'
+           'If more is better, scores should rise from point to point; if less is better, they should fall.'
     FROM curve c WHERE c.falls AND c.rises
     UNION ALL
     SELECT 'warning', c.object, 'the curve gives every value the same score: ' || c.curve, 'Add a point with another score.'
@@ -166,8 +166,8 @@ BEGIN ATOMIC
            'Add a target for everyone (chs.targets with segment NULL), or stretch the curve.'
     FROM curve c WHERE c.aggregate IN ('count', 'distinct', 'active_days') AND NOT c.targets AND c.last_x <= 1 AND c.rises
     UNION ALL
-    SELECT 'warning', c.object, format('the curve is over shares of the target, yet goes up to %s times the target', c.last_x),
-           'With a target a curve such as ''0:0 1:100'' reaches its end where the target is met; or delete the targets.'
+    SELECT 'warning', c.object, format('the curve is read at value/target, yet extends to %s times the target', c.last_x),
+           'With a target, end the curve where the target is met, as in ''0:0 1:100''; or delete the targets.'
     FROM curve c WHERE c.targets AND c.last_x >= 20
     UNION ALL
     SELECT 'warning', c.object, format('its best score is out of reach: the curve has it from %s on, but the value is %s at most', c.best_x, c.highest),
@@ -201,7 +201,7 @@ BEGIN ATOMIC
         SELECT NULL, d.scorecard, 'customers without a segment', false
         FROM chs.scorecards d WHERE d.is_default AND chs.segment_has_customers(NULL))
     SELECT 'notice', s.object, format('names no scorecard: its customers are scored by the default one, %s', s.scorecard),
-           'Set scorecard in chs.segments if that is not meant.'
+           'Set scorecard in chs.segments if that is not intended.'
     FROM segment s WHERE s.by_default
     UNION ALL
     SELECT 'warning', s.object, format('metric %s.%s.%s has targets for others, but none for it: it is missing there', m.scorecard, m.factor, m.metric),
@@ -256,7 +256,7 @@ BEGIN
     SELECT 'warning', n.object,
            CASE WHEN n.kept_days < n.days THEN format('needs the events of %s days, but chs.event_retention is %s: they are kept longer than it says',
                                                       n.days, current_setting('chs.event_retention'))
-                ELSE format('needs the events of %s days, but those before %s have been deleted: until %s its window is not whole',
+                ELSE format('needs the events of %s days, but those before %s have been deleted: until %s its window is incomplete',
                             n.days, n.kept_from, n.kept_from + n.days - 1) END,
            CASE WHEN n.kept_days < n.days THEN 'Use a shorter window, or raise chs.event_retention.' ELSE 'Use a shorter window, or wait.' END
     FROM (SELECT format('metric %s.%s.%s', m.scorecard, m.factor, m.metric) AS object,

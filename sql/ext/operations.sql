@@ -16,20 +16,20 @@ CREATE TABLE chs.jobs (
     updated_at       timestamptz NOT NULL,
     finished_at      timestamptz
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE chs.jobs IS 'the latest run of each long job, and where the next call goes on with one that was interrupted; delete its row to have it begin anew';
+COMMENT ON TABLE chs.jobs IS 'the latest run of each long job, and where the next call resumes if it was interrupted; delete its row to make it start over';
 COMMENT ON COLUMN chs.jobs.job IS 'rebuild, recalculate or backfill';
-COMMENT ON COLUMN chs.jobs.phase IS 'what it is at';
-COMMENT ON COLUMN chs.jobs.done IS 'customers that are done';
-COMMENT ON COLUMN chs.jobs.total IS 'customers that there are to do';
+COMMENT ON COLUMN chs.jobs.phase IS 'what it is doing';
+COMMENT ON COLUMN chs.jobs.done IS 'customers done so far';
+COMMENT ON COLUMN chs.jobs.total IS 'customers to be done in total';
 COMMENT ON COLUMN chs.jobs.last_customer_id IS 'customers up to this one are done; NULL: none';
-COMMENT ON COLUMN chs.jobs.basis IS 'what the results depend on; with another one the job begins anew';
+COMMENT ON COLUMN chs.jobs.basis IS 'what the results depend on; if this changes, the job starts over';
 COMMENT ON COLUMN chs.jobs.pid IS 'process of the session that runs it, or ran it when it was interrupted; NULL: finished';
 COMMENT ON COLUMN chs.jobs.lock_number IS 'objsubid of the lock on the extension that this session holds while it runs the job';
-COMMENT ON COLUMN chs.jobs.started_at IS 'when it was begun';
-COMMENT ON COLUMN chs.jobs.run_started_at IS 'when it was begun or gone on with last';
+COMMENT ON COLUMN chs.jobs.started_at IS 'when it was started';
+COMMENT ON COLUMN chs.jobs.run_started_at IS 'when it was last started or resumed';
 COMMENT ON COLUMN chs.jobs.run_started_done IS 'customers that were done then';
-COMMENT ON COLUMN chs.jobs.updated_at IS 'when the row was stored last';
-COMMENT ON COLUMN chs.jobs.finished_at IS 'when it was finished; NULL: it runs, or was interrupted';
+COMMENT ON COLUMN chs.jobs.updated_at IS 'when the row was last updated';
+COMMENT ON COLUMN chs.jobs.finished_at IS 'when it was finished; NULL: it is running, or was interrupted';
 
 CREATE VIEW chs.progress WITH (security_invoker) AS
 SELECT j.job,
@@ -53,17 +53,17 @@ CROSS JOIN LATERAL (
           AND l.objid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'chs')
           AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
           AND l.objsubid = j.lock_number AND l.pid = j.pid)) AS running) r;
-COMMENT ON VIEW chs.progress IS 'how far long jobs are; a job that commits as it goes can be watched from other sessions';
-COMMENT ON COLUMN chs.progress.job IS 'rebuild (CALL chs_rebuild()), recalculate (CALL chs_recalculate_all()), or backfill (workers, of activities that a published version needs more of)';
-COMMENT ON COLUMN chs.progress.state IS 'running, finished, interrupted (the next call goes on where it stopped), or, of a backfill, waiting for a worker';
-COMMENT ON COLUMN chs.progress.phase IS 'what it is at';
-COMMENT ON COLUMN chs.progress.done IS 'customers that are done';
-COMMENT ON COLUMN chs.progress.total IS 'customers that there are to do';
+COMMENT ON VIEW chs.progress IS 'the progress of long jobs; a job that commits as it goes can be watched from other sessions';
+COMMENT ON COLUMN chs.progress.job IS 'rebuild (CALL chs_rebuild()), recalculate (CALL chs_recalculate_all()), or backfill (by workers, for a published version that needs more than activities count)';
+COMMENT ON COLUMN chs.progress.state IS 'running, finished, interrupted (the next call resumes where it stopped), or, for a backfill, waiting for a worker';
+COMMENT ON COLUMN chs.progress.phase IS 'what it is doing';
+COMMENT ON COLUMN chs.progress.done IS 'customers done so far';
+COMMENT ON COLUMN chs.progress.total IS 'customers to be done in total';
 COMMENT ON COLUMN chs.progress.percent IS 'done of total';
-COMMENT ON COLUMN chs.progress.started_at IS 'when it was begun';
-COMMENT ON COLUMN chs.progress.updated_at IS 'when it stored its progress last';
+COMMENT ON COLUMN chs.progress.started_at IS 'when it was started';
+COMMENT ON COLUMN chs.progress.updated_at IS 'when it last stored its progress';
 COMMENT ON COLUMN chs.progress.finished_at IS 'when it was finished';
-COMMENT ON COLUMN chs.progress.rate IS 'customers a second, since it was begun or gone on with';
+COMMENT ON COLUMN chs.progress.rate IS 'customers per second since it was last started or resumed';
 COMMENT ON COLUMN chs.progress.estimated_end IS 'when it will be finished at this rate; NULL unless it is running';
 COMMENT ON COLUMN chs.progress.pid IS 'process of the session that runs it, for pg_cancel_backend(); NULL unless it is running';
 
@@ -75,16 +75,16 @@ CREATE TABLE chs.pause (
     paused_by text NOT NULL,
     paused_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE chs.pause IS 'a row while the workers of this database are paused, by chs_pause()';
-COMMENT ON COLUMN chs.pause.one IS 'there is one row at most';
-COMMENT ON COLUMN chs.pause.reason IS 'why, as whoever paused them wrote';
+COMMENT ON TABLE chs.pause IS 'holds a row while the workers of this database are paused by chs_pause()';
+COMMENT ON COLUMN chs.pause.one IS 'there is at most one row';
+COMMENT ON COLUMN chs.pause.reason IS 'why, in the words of whoever paused them';
 COMMENT ON COLUMN chs.pause.paused_by IS 'who paused them';
 COMMENT ON COLUMN chs.pause.paused_at IS 'since when';
 
 CREATE FUNCTION @extschema@.chs_pause(reason text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_pause';
 COMMENT ON FUNCTION @extschema@.chs_pause(text)
-    IS 'has the workers of this database do nothing, also after a restart, until chs_resume(); waits for what they are doing';
+    IS 'stops the workers of this database, even across restarts, until chs_resume(); waits for what they are doing';
 CREATE FUNCTION @extschema@.chs_resume() RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_resume';
 COMMENT ON FUNCTION @extschema@.chs_resume() IS 'lets the workers of this database work again; false if they were not paused';
@@ -101,13 +101,13 @@ SELECT q.depth, q.is_estimate, q.oldest_at, q.oldest_age_seconds, q.lag_seconds,
        pg_total_relation_size('chs.queue') AS total_bytes,
        p.paused_at IS NOT NULL AS paused, p.paused_at, p.paused_by, p.reason AS pause_reason
 FROM chs.queue_status_now() q LEFT JOIN chs.pause p ON true;
-COMMENT ON VIEW chs.queue_status IS 'one row: how much waits to be folded, and for how long';
+COMMENT ON VIEW chs.queue_status IS 'one row: how much is waiting to be folded, and for how long';
 COMMENT ON COLUMN chs.queue_status.depth IS 'queued deltas';
-COMMENT ON COLUMN chs.queue_status.is_estimate IS 'whether that and the ages are estimates, as they are where there is much';
+COMMENT ON COLUMN chs.queue_status.is_estimate IS 'whether depth and ages are estimates, as they are for a long queue';
 COMMENT ON COLUMN chs.queue_status.oldest_at IS 'when the transaction of the oldest one began; NULL if there is none';
 COMMENT ON COLUMN chs.queue_status.oldest_age_seconds IS 'how long ago that was';
-COMMENT ON COLUMN chs.queue_status.lag_seconds IS 'the same without those that are held back: how far stored health is behind the events; 0 if it is not';
-COMMENT ON COLUMN chs.queue_status.held_back IS 'deltas of customers whose score fails; they are tried again from time to time';
+COMMENT ON COLUMN chs.queue_status.lag_seconds IS 'the same without deltas that are held back: how far stored health lags behind the events; 0 if it does not';
+COMMENT ON COLUMN chs.queue_status.held_back IS 'deltas of customers whose score fails, which are retried from time to time';
 COMMENT ON COLUMN chs.queue_status.failing IS 'customers whose score fails, see chs.failures';
 COMMENT ON COLUMN chs.queue_status.total_bytes IS 'size of the queue with its indexes';
 COMMENT ON COLUMN chs.queue_status.paused IS 'whether the workers are paused';
@@ -132,10 +132,10 @@ CROSS JOIN LATERAL (
                      OR h.active <> COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > live.today, true) THEN 'day'
            END AS reason) r
 WHERE r.reason IS NOT NULL;
-COMMENT ON VIEW chs.stale_health IS 'customers whose stored health is not of the live version and today: some for a while after publishing and at the beginning of a UTC day, else none; reads everyone';
+COMMENT ON VIEW chs.stale_health IS 'customers whose stored health is not of the live version and today: normally none, except shortly after publishing and at the beginning of a UTC day; reads the health of all customers';
 COMMENT ON COLUMN chs.stale_health.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.stale_health.name IS 'its name';
-COMMENT ON COLUMN chs.stale_health.reason IS 'new (not scored yet), version (scored by another one than is live), activity (does not hold what the live version needs), or day (scored for an earlier day)';
+COMMENT ON COLUMN chs.stale_health.reason IS 'new (not scored yet), version (scored by a version other than the live one), activity (lacks what the live version needs), or day (scored for an earlier day)';
 COMMENT ON COLUMN chs.stale_health.version IS 'the version that it was scored by';
 COMMENT ON COLUMN chs.stale_health.as_of IS 'the UTC day that it was scored for';
 COMMENT ON COLUMN chs.stale_health.calculated_at IS 'when that was';

@@ -12,11 +12,11 @@ CREATE TABLE chs.plugins (
     role          oid NOT NULL,
     registered_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE chs.plugins IS 'functions that may give values to metrics, and as which role each is run; deleting a row takes that back at once, and takes it out of the draft';
+COMMENT ON TABLE chs.plugins IS 'functions that may supply values of metrics, and the role that each runs as; deleting a row withdraws a function at once, and removes it from the draft';
 COMMENT ON COLUMN chs.plugins.registered_at IS 'since when';
 COMMENT ON COLUMN chs.plugins.function IS 'with its schema and the types of its arguments';
-COMMENT ON COLUMN chs.plugins.registered_by IS 'the role that the function is run as: the one that inserted the row';
-COMMENT ON COLUMN chs.plugins.role IS 'the same role by its number: another role that gets the name later has registered nothing';
+COMMENT ON COLUMN chs.plugins.registered_by IS 'the role that the function runs as: the one that inserted the row';
+COMMENT ON COLUMN chs.plugins.role IS 'the OID of the same role: another role that gets the name later has registered nothing';
 
 -- A draft can name registered functions only.  Taking a registration back is
 -- never refused.
@@ -45,14 +45,14 @@ BEGIN
         RAISE EXCEPTION 'function % cannot be registered for role "%"', NEW.function, NEW.registered_by
             USING ERRCODE = 'insufficient_privilege',
                   DETAIL = format('The current role is "%s".', current_user),
-                  HINT = 'A role registers functions for itself only; the function is run with its rights.';
+                  HINT = 'A role can register functions only for itself; they run with its privileges.';
     END IF;
     NEW.role := (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user);
     NEW.function := chs.plugin_name(NEW.function);
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION chs.plugins_guard() IS 'trigger: lets a role register functions for nobody but itself';
+COMMENT ON FUNCTION chs.plugins_guard() IS 'trigger: lets a role register functions only for itself';
 CREATE TRIGGER plugins_guard BEFORE INSERT OR UPDATE ON chs.plugins
     FOR EACH ROW EXECUTE FUNCTION chs.plugins_guard();
 ALTER TABLE chs.plugins ENABLE ALWAYS TRIGGER plugins_guard;
@@ -147,7 +147,7 @@ BEGIN
     ELSIF registrar <> current_user THEN
         RAISE EXCEPTION 'function % is registered by role "%"', $1, registrar
             USING ERRCODE = 'object_in_use',
-                  HINT = 'It is run with the rights of that role. To have it run with yours, delete its row of chs.plugins first.';
+                  HINT = 'It runs with the privileges of that role. To have it run with yours, delete its row of chs.plugins first.';
     END IF;
     -- Tried once, so that what is wrong is known now.
     IF has_table_privilege('chs.customers', 'SELECT') THEN
@@ -156,7 +156,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION chs.register_plugin(text) IS 'registers a function as a plug-in of the current role, and tries it';
+COMMENT ON FUNCTION chs.register_plugin(text) IS 'registers a function as a plug-in of the current role, and tries it out';
 
 CREATE FUNCTION chs.add_factor(factor text, weight double precision, function text, metrics jsonb, scorecard text, scale boolean,
                                curve text, missing text, missing_score double precision, description text) RETURNS void
@@ -173,15 +173,15 @@ BEGIN
     END IF;
     PERFORM FROM chs.factors f WHERE f.scorecard = card AND f.factor = $1;
     IF FOUND THEN
-        RAISE EXCEPTION 'factor "%" of scorecard "%" exists already', factor, card
-            USING ERRCODE = 'duplicate_object', HINT = 'Take it out with chs_drop_factor(), or update chs.factors and chs.metrics.';
+        RAISE EXCEPTION 'factor "%" of scorecard "%" already exists', factor, card
+            USING ERRCODE = 'duplicate_object', HINT = 'Remove it with chs_drop_factor(), or update chs.factors and chs.metrics.';
     END IF;
     SELECT sum(f.weight) INTO others FROM chs.factors f WHERE f.scorecard = card;
     IF scale AND others > 0 AND NOT (weight >= 0 AND weight < 1) THEN
         RAISE EXCEPTION 'invalid weight of factor "%": %', factor, weight
             USING ERRCODE = 'invalid_parameter_value',
                   DETAIL = 'It is a share of the whole, from 0 to less than 1: the other weights are scaled to the rest.',
-                  HINT = 'With scale => false the weight is taken as it is, and the others stay.';
+                  HINT = 'With scale => false, the weight is used as given, and the others stay as they are.';
     END IF;
     INSERT INTO chs.factors (scorecard, factor, position, description, weight)
     SELECT card, $1, COALESCE(max(f.position), 0) + 1, $10, $2 FROM chs.factors f WHERE f.scorecard = card;
@@ -199,7 +199,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION chs.add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)
-    IS 'what chs_add_factor() does when it has found the function';
+    IS 'does what chs_add_factor() does once it has found the function';
 
 CREATE FUNCTION @extschema@.chs_add_factor(
         factor text, weight double precision, function text DEFAULT NULL, metrics jsonb DEFAULT NULL,
@@ -229,12 +229,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_drop_factor(text, text, boolean)
-    IS 'takes a factor out of the draft, with its metrics and targets; the other weights are scaled to what all had, unless scale is false';
+    IS 'removes a factor from the draft, with its metrics and targets; the other weights are scaled to the previous total, unless scale is false';
 
 CREATE FUNCTION @extschema@.chs_refresh(customer_id bigint) RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_refresh';
 COMMENT ON FUNCTION @extschema@.chs_refresh(bigint)
-    IS 'queues a customer to be scored again, because something that a plug-in reads has changed; false if there is no such customer';
+    IS 'queues a customer for scoring because something that a plug-in reads has changed; false if there is no such customer';
 
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_refresh(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text) FROM PUBLIC;

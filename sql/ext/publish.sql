@@ -14,17 +14,17 @@ CREATE TABLE chs.scorecard_versions (
 );
 -- In the row if it fits, where queries that score with it find it at once.
 ALTER TABLE chs.scorecard_versions ALTER COLUMN document SET STORAGE MAIN;
-COMMENT ON TABLE chs.scorecard_versions IS 'every published version, whole; the highest one with live_at is live';
-COMMENT ON COLUMN chs.scorecard_versions.recommendations IS 'the recommendations of that version; not in the document, which is handed to a function for every score';
+COMMENT ON TABLE chs.scorecard_versions IS 'every published version, complete; the highest one with live_at is live';
+COMMENT ON COLUMN chs.scorecard_versions.recommendations IS 'the recommendations of that version; not part of the document, which is passed to a function for every score';
 COMMENT ON COLUMN chs.scorecard_versions.published_at IS 'when it was published';
-COMMENT ON COLUMN chs.scorecard_versions.live_at IS 'since when it was live, until a later one was; NULL: it waits until activities count what it needs, or never was, because another one was published meanwhile';
-COMMENT ON COLUMN chs.scorecard_versions.changed_by_xid IS 'the transaction that published it or made it live: snapshots that do not see it go by what was before';
+COMMENT ON COLUMN chs.scorecard_versions.live_at IS 'when it went live; NULL: it waits until activities count what it needs, or never went live because another one was published meanwhile';
+COMMENT ON COLUMN chs.scorecard_versions.changed_by_xid IS 'the transaction that published it or made it live; snapshots that do not see that use the version before';
 COMMENT ON COLUMN chs.scorecard_versions.published_by IS 'who published it';
-COMMENT ON COLUMN chs.scorecard_versions.note IS 'why, as its publisher said';
-COMMENT ON COLUMN chs.scorecard_versions.changes IS 'what is different from the version before, an object per difference; chs.scorecard_changes has them as rows';
-COMMENT ON COLUMN chs.scorecard_versions.document IS 'all of it: scorecards, factors, metrics, targets, segments';
+COMMENT ON COLUMN chs.scorecard_versions.note IS 'why, in the publisher''s words';
+COMMENT ON COLUMN chs.scorecard_versions.changes IS 'the differences from the version before, an object each; chs.scorecard_changes has them as rows';
+COMMENT ON COLUMN chs.scorecard_versions.document IS 'the rules: scorecards, factors, metrics, targets, segments';
 COMMENT ON COLUMN chs.scorecard_versions.version IS '1, 2, 3, ...';
-COMMENT ON COLUMN chs.scorecard_versions.series_version IS 'activities with this series_version, or a later one, count all that this version needs while it is live';
+COMMENT ON COLUMN chs.scorecard_versions.series_version IS 'activities with this series_version or a later one count everything that this version needs while it is live';
 
 CREATE TABLE chs.scorecard_version_factors (
     version    integer NOT NULL REFERENCES chs.scorecard_versions ON DELETE CASCADE,
@@ -35,11 +35,11 @@ CREATE TABLE chs.scorecard_version_factors (
     segment_weights jsonb,
     PRIMARY KEY (version, scorecard, ordinal)
 );
-COMMENT ON TABLE chs.scorecard_version_factors IS 'which factor stands where in the factor_scores of a score, per published version';
-COMMENT ON COLUMN chs.scorecard_version_factors.segment_weights IS 'weights of segments that have one of their own, by segment';
+COMMENT ON TABLE chs.scorecard_version_factors IS 'the positions of factors in the factor_scores of a score, per published version';
+COMMENT ON COLUMN chs.scorecard_version_factors.segment_weights IS 'weights for segments that have their own, by segment';
 COMMENT ON COLUMN chs.scorecard_version_factors.version IS 'the published version';
 COMMENT ON COLUMN chs.scorecard_version_factors.scorecard IS 'the scorecard';
-COMMENT ON COLUMN chs.scorecard_version_factors.ordinal IS 'place in factor_scores, from 1';
+COMMENT ON COLUMN chs.scorecard_version_factors.ordinal IS 'position in factor_scores, from 1';
 COMMENT ON COLUMN chs.scorecard_version_factors.factor IS 'the factor';
 COMMENT ON COLUMN chs.scorecard_version_factors.weight IS 'relative to the other factors of the scorecard';
 
@@ -76,7 +76,7 @@ CREATE FUNCTION chs.document_series_definitions(document jsonb, OUT series bigin
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'chs_document_series_definitions';
 COMMENT ON FUNCTION chs.document_series_definitions(jsonb)
-    IS 'what the series that a published document counts are made of, and how many days each keeps; chs_activity_cells() shows what an activity has of them';
+    IS 'the definitions of the series that a published document counts, and the number of days that each keeps; chs_activity_cells() shows their contents in an activity';
 
 -- The version after the latest one.  It is live at once if activities count what it
 -- needs: those of the live version, and there are none to be made again where there
@@ -137,12 +137,12 @@ EXCEPTION WHEN unique_violation THEN
         USING ERRCODE = 'serialization_failure', HINT = 'Publish again, in a new transaction.';
 END
 $$;
-COMMENT ON FUNCTION chs.publish(text) IS 'what chs_publish() does, with the rights of the extension''s owner';
+COMMENT ON FUNCTION chs.publish(text) IS 'does what chs_publish() does, with the privileges of the extension''s owner';
 REVOKE EXECUTE ON FUNCTION chs.publish(text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.chs_publish(note text DEFAULT NULL) RETURNS integer
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_publish';
-COMMENT ON FUNCTION @extschema@.chs_publish(text) IS 'freezes the draft as a new version and returns its number; it is live for everyone at once, or, if activities do not count what it needs, as soon as they do';
+COMMENT ON FUNCTION @extschema@.chs_publish(text) IS 'freezes the draft as a new version and returns its number; the version is live for all customers at once, or as soon as activities count what it needs';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_publish(text) FROM PUBLIC;
 
 CREATE VIEW chs.scorecard_changes WITH (security_invoker) AS
@@ -153,13 +153,13 @@ CROSS JOIN LATERAL jsonb_to_recordset(v.changes) c(path text[], change text, old
 COMMENT ON VIEW chs.scorecard_changes IS 'what each published version changed: a row per difference from the version before';
 COMMENT ON COLUMN chs.scorecard_changes.version IS 'the published version';
 COMMENT ON COLUMN chs.scorecard_changes.published_at IS 'when it was published';
-COMMENT ON COLUMN chs.scorecard_changes.live_at IS 'since when it was live; NULL: it is not yet, or never was';
+COMMENT ON COLUMN chs.scorecard_changes.live_at IS 'when it went live; NULL: not yet, or never';
 COMMENT ON COLUMN chs.scorecard_changes.published_by IS 'by whom';
-COMMENT ON COLUMN chs.scorecard_changes.note IS 'why, as its publisher said';
+COMMENT ON COLUMN chs.scorecard_changes.note IS 'why, in the publisher''s words';
 COMMENT ON COLUMN chs.scorecard_changes.what IS 'path of what differs from the version before';
 COMMENT ON COLUMN chs.scorecard_changes.change IS 'added, removed, changed or reordered';
-COMMENT ON COLUMN chs.scorecard_changes.old_value IS 'what it was; NULL where added';
-COMMENT ON COLUMN chs.scorecard_changes.new_value IS 'what it became; NULL where removed';
+COMMENT ON COLUMN chs.scorecard_changes.old_value IS 'the value before; NULL if added';
+COMMENT ON COLUMN chs.scorecard_changes.new_value IS 'the value after; NULL if removed';
 
 CREATE VIEW chs.draft_changes WITH (security_invoker) AS
 SELECT array_to_string(c.path, '.') AS what, c.change, c.old_value, c.new_value
@@ -168,8 +168,8 @@ CROSS JOIN LATERAL chs.document_changes(@extschema@.chs_scorecard_export(latest.
 COMMENT ON VIEW chs.draft_changes IS 'what publishing the draft would change: a row per difference from the version that was published last';
 COMMENT ON COLUMN chs.draft_changes.what IS 'path of what differs';
 COMMENT ON COLUMN chs.draft_changes.change IS 'added, removed, changed or reordered';
-COMMENT ON COLUMN chs.draft_changes.old_value IS 'what was published; NULL where added';
-COMMENT ON COLUMN chs.draft_changes.new_value IS 'what the draft has; NULL where removed';
+COMMENT ON COLUMN chs.draft_changes.old_value IS 'the published value; NULL if added';
+COMMENT ON COLUMN chs.draft_changes.new_value IS 'the value in the draft; NULL if removed';
 
 CREATE FUNCTION @extschema@.chs_rollback(version integer, note text DEFAULT NULL, discard boolean DEFAULT false)
     RETURNS integer
@@ -182,10 +182,10 @@ BEGIN
     LOCK TABLE chs.scorecards IN SHARE ROW EXCLUSIVE MODE;
     SELECT count(*) INTO unpublished FROM chs.draft_changes;
     IF unpublished > 0 AND discard IS NOT TRUE THEN
-        RAISE EXCEPTION 'the draft has changes that are not published'
+        RAISE EXCEPTION 'the draft has unpublished changes'
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                  DETAIL = format('chs.draft_changes has %s.', unpublished),
-                  HINT = format('Save them with chs_scorecard_export() if they are needed, and let them go: chs_rollback(%s, discard => true).',
+                  DETAIL = format('chs.draft_changes lists %s.', unpublished),
+                  HINT = format('Save them with chs_scorecard_export() if you need them, then discard them: chs_rollback(%s, discard => true).',
                                 chs_rollback.version);
     END IF;
     PERFORM @extschema@.chs_scorecard_import(document);
@@ -193,5 +193,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_rollback(integer, text, boolean)
-    IS 'makes an earlier version the draft and publishes it again, as a new version whose number it returns; a draft with unpublished changes is lost only if discard is true';
+    IS 'makes an earlier version the draft and publishes it again, as a new version whose number it returns; unpublished changes in the draft are discarded only if discard is true';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_rollback(integer, text, boolean) FROM PUBLIC;

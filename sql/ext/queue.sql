@@ -29,9 +29,9 @@ CREATE INDEX queue_customer_id_idx ON chs.queue (customer_id, xid);
 COMMENT ON TABLE chs.queue IS 'deltas not yet folded into chs.activity';
 COMMENT ON COLUMN chs.queue.customer_id IS 'whose delta it is';
 COMMENT ON COLUMN chs.queue.enqueued_at IS 'when it was appended';
-COMMENT ON COLUMN chs.queue.xid IS 'transaction that appended the row; folding goes in its order';
-COMMENT ON COLUMN chs.queue.delta IS 'the activity of the events of one statement; NULL: nothing to add, only to score';
-COMMENT ON COLUMN chs.queue.rebuild IS 'make the activity again from the raw events';
+COMMENT ON COLUMN chs.queue.xid IS 'transaction that appended the row; folding follows this order';
+COMMENT ON COLUMN chs.queue.delta IS 'the activity of the events of one statement; NULL: nothing to add, just score';
+COMMENT ON COLUMN chs.queue.rebuild IS 'rebuild the activity from the raw events';
 COMMENT ON COLUMN chs.queue.series_version IS 'the scorecard version whose series the delta counts';
 
 CREATE TABLE chs.activity (
@@ -49,4 +49,4 @@ COMMENT ON TABLE chs.activity IS 'the folded summary of each customer';
 COMMENT ON COLUMN chs.activity.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.activity.activity IS 'the summary of the events';
 COMMENT ON COLUMN chs.activity.series_version IS 'the scorecard version whose series it counts';
-COMMENT ON COLUMN chs.activity.folded_to IS 'queue rows of earlier transactions are folded already';
+COMMENT ON COLUMN chs.activity.folded_to IS 'queue rows of earlier transactions have been folded';

@@ -10,14 +10,14 @@ CREATE TABLE chs.retention (
     complete         boolean NOT NULL,
     updated_at       timestamptz NOT NULL
 );
-COMMENT ON TABLE chs.retention IS 'what chs.event_retention, chs.history_retention and chs.rejected_retention have had deleted';
+COMMENT ON TABLE chs.retention IS 'what has been deleted because of chs.event_retention, chs.history_retention and chs.rejected_retention';
 COMMENT ON COLUMN chs.retention.kind IS 'events: rows of chs.customer_events; history: rows of chs.health_scores; rejected: rows of chs.rejected_events';
 COMMENT ON COLUMN chs.retention.kept_from IS 'rows of earlier UTC days have been deleted; NULL: none have';
 COMMENT ON COLUMN chs.retention.deleted IS 'rows deleted so far';
 COMMENT ON COLUMN chs.retention.pass_before IS 'the latest pass deletes rows of earlier UTC days';
-COMMENT ON COLUMN chs.retention.last_customer_id IS 'events of customers up to this one are deleted, in this pass';
+COMMENT ON COLUMN chs.retention.last_customer_id IS 'this pass has deleted events of customers up to this one';
 COMMENT ON COLUMN chs.retention.complete IS 'this pass is done';
-COMMENT ON COLUMN chs.retention.updated_at IS 'when rows were deleted last';
+COMMENT ON COLUMN chs.retention.updated_at IS 'when rows were last deleted';
 
 CREATE FUNCTION chs.retention_setting(kind text) RETURNS interval
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_retention_setting';
@@ -125,7 +125,7 @@ BEGIN
              excluded.complete, excluded.updated_at);
 END
 $$;
-COMMENT ON FUNCTION chs.delete_old(text, bigint, boolean) IS 'deletes the next rows of a kind that need not be kept, at most so many, and tells whether there may be more';
+COMMENT ON FUNCTION chs.delete_old(text, bigint, boolean) IS 'deletes the next rows of a kind that need not be kept, up to a limit, and tells whether there may be more';
 
 CREATE FUNCTION chs.apply_retention(max_rows bigint, OUT events_deleted bigint, OUT history_deleted bigint, OUT rejected_deleted bigint)
     RETURNS record
@@ -171,13 +171,13 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION chs.apply_retention(bigint) IS 'what chs_apply_retention() does, with the rights of the extension''s owner';
+COMMENT ON FUNCTION chs.apply_retention(bigint) IS 'does what chs_apply_retention() does, with the privileges of the extension''s owner';
 
 CREATE FUNCTION @extschema@.chs_apply_retention(max_rows bigint DEFAULT NULL, OUT events_deleted bigint, OUT history_deleted bigint, OUT rejected_deleted bigint)
     RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_apply_retention';
 COMMENT ON FUNCTION @extschema@.chs_apply_retention(bigint)
-    IS 'deletes what chs.event_retention, chs.history_retention and chs.rejected_retention do not have kept, all or at most so many rows, and returns how many';
+    IS 'deletes what chs.event_retention, chs.history_retention and chs.rejected_retention no longer keep, all or at most max_rows rows, and returns how many';
 
 -- Told at publishing, because scores then count what is still there.
 CREATE FUNCTION chs.warn_of_deleted_events(document jsonb) RETURNS void
@@ -191,12 +191,12 @@ BEGIN
         RAISE WARNING 'the longest window reaches back to events that have been deleted'
             USING DETAIL = format('It needs events from %s on; those before %s have been deleted, see chs.event_retention.',
                                   needed_from, kept_from),
-                  HINT = format('Scores count what is there; from %s on the window is whole.',
+                  HINT = format('Scores count what is left; from %s on the window is complete.',
                                 kept_from + chs.document_reach(document) - 1);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION chs.warn_of_deleted_events(jsonb) IS 'warns where a document that is being published needs events that have been deleted';
+COMMENT ON FUNCTION chs.warn_of_deleted_events(jsonb) IS 'warns if a document that is being published needs events that have been deleted';
 
 CREATE VIEW chs.retention_status WITH (security_invoker) AS
 SELECT k.kind, p.setting, p.needed_days, p.asked_before, p.before AS delete_before,
@@ -207,16 +207,16 @@ SELECT k.kind, p.setting, p.needed_days, p.asked_before, p.before AS delete_befo
 FROM (VALUES ('events'), ('history'), ('rejected')) k (kind)
 CROSS JOIN LATERAL chs.retention_plan(k.kind) p
 LEFT JOIN chs.retention r USING (kind);
-COMMENT ON VIEW chs.retention_status IS 'what is kept how long, and what has been deleted: a row for events, one for the history, and one for rows that were put aside';
+COMMENT ON VIEW chs.retention_status IS 'what is kept how long, and what has been deleted: a row for events, one for the history, and one for rejected rows';
 COMMENT ON COLUMN chs.retention_status.kind IS 'events (chs.event_retention), history (chs.history_retention) or rejected (chs.rejected_retention)';
-COMMENT ON COLUMN chs.retention_status.setting IS 'how long it is to be kept; NULL: for ever';
+COMMENT ON COLUMN chs.retention_status.setting IS 'how long it is to be kept; NULL: forever';
 COMMENT ON COLUMN chs.retention_status.needed_days IS 'days of events, today included, that scores of the live version or the draft need; NULL for the others';
 COMMENT ON COLUMN chs.retention_status.asked_before IS 'rows of earlier UTC days would be deleted by the setting alone';
-COMMENT ON COLUMN chs.retention_status.delete_before IS 'rows of earlier UTC days are deleted; of churned customers what their last score needs is kept beyond that';
+COMMENT ON COLUMN chs.retention_status.delete_before IS 'rows of earlier UTC days are deleted; for churned customers, what their last score needs is kept beyond that';
 COMMENT ON COLUMN chs.retention_status.kept_from IS 'rows of earlier UTC days have been deleted, so that scores of the past that need them can no longer be calculated; NULL: none have';
 COMMENT ON COLUMN chs.retention_status.deleted IS 'rows deleted so far';
-COMMENT ON COLUMN chs.retention_status.complete IS 'whether all has been deleted that is to be';
-COMMENT ON COLUMN chs.retention_status.updated_at IS 'when rows were deleted last';
+COMMENT ON COLUMN chs.retention_status.complete IS 'whether everything that should be deleted has been';
+COMMENT ON COLUMN chs.retention_status.updated_at IS 'when rows were last deleted';
 COMMENT ON COLUMN chs.retention_status.warning IS 'what is wrong with the setting; NULL: nothing';
 
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_apply_retention(bigint) FROM PUBLIC;

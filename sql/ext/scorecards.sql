@@ -4,12 +4,12 @@
 CREATE FUNCTION chs.curve_is_valid(curve text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_curve_is_valid';
 COMMENT ON FUNCTION chs.curve_is_valid(text)
-    IS 'true for a valid curve, an error that says what is wrong with any other';
+    IS 'true for a valid curve; raises an error that says what is wrong with any other';
 
 CREATE FUNCTION @extschema@.chs_curve(curve text, x double precision) RETURNS double precision
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_curve';
 COMMENT ON FUNCTION @extschema@.chs_curve(text, double precision)
-    IS 'the score that a curve such as ''0:0 1:100'' gives to x: linear between its points, level beyond its ends';
+    IS 'the score that a curve such as ''0:0 1:100'' assigns to x: linear between its points, level beyond its ends';
 
 CREATE TABLE chs.scorecards (
     scorecard    text PRIMARY KEY CHECK (scorecard <> ''),
@@ -27,9 +27,9 @@ COMMENT ON TABLE chs.scorecards IS 'draft: the ways to score, one row each';
 COMMENT ON COLUMN chs.scorecards.scorecard IS 'its name';
 COMMENT ON COLUMN chs.scorecards.description IS 'what it is for';
 COMMENT ON COLUMN chs.scorecards.is_default IS 'scores the customers that have no segment';
-COMMENT ON COLUMN chs.scorecards.min_coverage IS 'share of the factor weight that must rest on data, else the status is unknown';
+COMMENT ON COLUMN chs.scorecards.min_coverage IS 'share of the factor weight that must rest on data; below it the status is unknown';
 COMMENT ON COLUMN chs.scorecards.healthy_from IS 'a score from here on is healthy';
-COMMENT ON COLUMN chs.scorecards.at_risk_from IS 'a score from here on is at_risk, below it is critical';
+COMMENT ON COLUMN chs.scorecards.at_risk_from IS 'a score from here on is at_risk, one below is critical';
 COMMENT ON COLUMN chs.scorecards.grace IS 'whether "no data means zero" spares a customer too new to have filled the window';
 COMMENT ON COLUMN chs.scorecards.trend_days IS 'the trend compares with the score this many days earlier';
 COMMENT ON COLUMN chs.scorecards.trend_band IS 'a difference of fewer points than this is a stable trend';
@@ -46,7 +46,7 @@ CREATE TABLE chs.factors (
 COMMENT ON TABLE chs.factors IS 'draft: the weighted parts of a scorecard';
 COMMENT ON COLUMN chs.factors.scorecard IS 'the scorecard';
 COMMENT ON COLUMN chs.factors.factor IS 'its name';
-COMMENT ON COLUMN chs.factors.description IS 'what it tells';
+COMMENT ON COLUMN chs.factors.description IS 'what it measures';
 COMMENT ON COLUMN chs.factors.weight IS 'relative to the other factors of the scorecard';
 COMMENT ON COLUMN chs.factors.position IS 'order of display and of arithmetic';
 
@@ -96,18 +96,18 @@ COMMENT ON COLUMN chs.metrics.scorecard IS 'the scorecard';
 COMMENT ON COLUMN chs.metrics.factor IS 'the factor';
 COMMENT ON COLUMN chs.metrics.metric IS 'its name';
 COMMENT ON COLUMN chs.metrics.position IS 'order of display and of arithmetic';
-COMMENT ON COLUMN chs.metrics.description IS 'what it tells';
+COMMENT ON COLUMN chs.metrics.description IS 'what it measures';
 COMMENT ON COLUMN chs.metrics.event_type IS 'the events that it is about';
 COMMENT ON COLUMN chs.metrics.weight IS 'relative to the other metrics of the factor';
-COMMENT ON COLUMN chs.metrics.missing_score IS 'the score without data, where missing says so';
+COMMENT ON COLUMN chs.metrics.missing_score IS 'the score without data, if missing is score';
 COMMENT ON COLUMN chs.metrics.measure IS 'for ratio and growth: what is compared (count, sum or distinct)';
 COMMENT ON COLUMN chs.metrics.field IS 'top-level key of event_data that sum, avg and distinct read';
 COMMENT ON COLUMN chs.metrics.filter IS 'SQL/JSON path predicate: only events for which it is true count';
 COMMENT ON COLUMN chs.metrics.base_filter IS 'for ratio: the predicate of the denominator';
 COMMENT ON COLUMN chs.metrics.window_days IS 'trailing window in whole UTC days, today included';
-COMMENT ON COLUMN chs.metrics.curve IS 'points value:score, or value/target:score where there is a target, as in ''0:0 1:100''';
+COMMENT ON COLUMN chs.metrics.curve IS 'points value:score, or value/target:score if there is a target, as in ''0:0 1:100''';
 COMMENT ON COLUMN chs.metrics.missing IS 'what no data means: missing (its weight moves to the others), zero, or score (missing_score)';
-COMMENT ON COLUMN chs.metrics.function IS 'for function: what returns the value, a row of chs.plugins; see chs_add_factor()';
+COMMENT ON COLUMN chs.metrics.function IS 'for function: the function that returns the value, a row of chs.plugins; see chs_add_factor()';
 COMMENT ON COLUMN chs.metrics.penalty IS 'points taken off the factor for each event counted';
 
 CREATE TABLE chs.segments (
@@ -115,7 +115,7 @@ CREATE TABLE chs.segments (
     description  text,
     scorecard    text REFERENCES chs.scorecards ON UPDATE CASCADE
 );
-COMMENT ON TABLE chs.segments IS 'groups of customers; each chooses its scorecard, from the next publishing on';
+COMMENT ON TABLE chs.segments IS 'groups of customers; each uses its scorecard from the next publication on';
 COMMENT ON COLUMN chs.segments.scorecard IS 'scores the customers of the segment; NULL: the default one';
 COMMENT ON COLUMN chs.segments.segment IS 'its name';
 COMMENT ON COLUMN chs.segments.description IS 'who is in it';

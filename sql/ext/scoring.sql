@@ -30,7 +30,7 @@ CREATE FUNCTION @extschema@.chs_activity_score(
     RETURNS record
     LANGUAGE c IMMUTABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'chs_activity_score';
 COMMENT ON FUNCTION @extschema@.chs_activity_score(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)
-    IS 'the same with what chs.plugin_values() returned; without it plug-ins have no data';
+    IS 'the same with the result of chs.plugin_values(); without it plug-ins have no data';
 
 CREATE FUNCTION @extschema@.chs_activity_explain(
         activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
@@ -41,7 +41,7 @@ CREATE FUNCTION @extschema@.chs_activity_explain(
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE PARALLEL SAFE COST 200 ROWS 24 AS 'MODULE_PATHNAME', 'chs_activity_explain';
 COMMENT ON FUNCTION @extschema@.chs_activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)
-    IS 'the same with what chs.plugin_values() returned; without it plug-ins have no data';
+    IS 'the same with the result of chs.plugin_values(); without it plug-ins have no data';
 
 -- Restricted, not safe: events of the own transaction that are not queued yet
 -- are known to the session itself only.
@@ -49,7 +49,7 @@ CREATE FUNCTION @extschema@.chs_score(customer_id bigint, as_of timestamptz DEFA
     RETURNS double precision
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_score';
 COMMENT ON FUNCTION @extschema@.chs_score(bigint, timestamptz, integer)
-    IS 'health score of a customer, 0 to 100, now or at the end of a past UTC day, by the version that was live then or the one that is named; NULL where the status is unknown';
+    IS 'health score of a customer, 0 to 100, now or at the end of a past UTC day, by the version that was live then or the one that is named; NULL if the status is unknown';
 
 CREATE FUNCTION @extschema@.chs_status(customer_id bigint, as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
     RETURNS text
@@ -64,7 +64,7 @@ CREATE FUNCTION @extschema@.chs_explain(customer_id bigint, as_of timestamptz DE
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 400 ROWS 24 AS 'MODULE_PATHNAME', 'chs_explain';
 COMMENT ON FUNCTION @extschema@.chs_explain(bigint, timestamptz, integer)
-    IS 'why a customer has its score: a row per factor (metric is NULL) and per metric; the contributions of the factors sum to the score';
+    IS 'why a customer has its score: a row per factor (metric is NULL), metric and penalty; the contributions of the factors sum to the score';
 
 CREATE FUNCTION @extschema@.chs_explain_change(customer_id bigint, since timestamptz, until timestamptz DEFAULT NULL,
         OUT factor text, OUT score_since double precision, OUT score_until double precision,
@@ -74,7 +74,7 @@ CREATE FUNCTION @extschema@.chs_explain_change(customer_id bigint, since timesta
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 800 ROWS 6 AS 'MODULE_PATHNAME', 'chs_explain_change';
 COMMENT ON FUNCTION @extschema@.chs_explain_change(bigint, timestamptz, timestamptz)
-    IS 'why the score of a customer moved between two days: a row per factor, whose changes sum to the difference of the scores, each the sum of what was done by behaviour, by time passing, by data gone missing or come back, and by another scorecard';
+    IS 'why the score of a customer moved between two days: a row per factor, whose changes sum to the difference of the scores, each split into behaviour, passing time, data lost or gained, and a different scorecard';
 
 CREATE FUNCTION chs.health_now(customer_id bigint, as_of timestamptz DEFAULT NULL, by_version integer DEFAULT NULL,
         OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,

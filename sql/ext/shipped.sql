@@ -1,7 +1,7 @@
 -- What ships: two scorecards, three segments.
 
 INSERT INTO chs.scorecards (scorecard, description, is_default, min_coverage, grace) VALUES
-    ('default', 'five factors, weighted; missing data moves its weight to what is known', true, 0.5, true),
+    ('default', 'five weighted factors; the weight of missing data moves to what is known', true, 0.5, true),
     ('volume_only', 'the simple classic calculation: one volume per factor, missing data is zero', false, 0, false);
 
 INSERT INTO chs.segments (segment, description, scorecard) VALUES
@@ -13,10 +13,10 @@ INSERT INTO chs.factors (scorecard, factor, position, weight, description)
 SELECT s.scorecard, f.*
 FROM chs.scorecards s, (VALUES
     ('api_usage',          1, 0.30, 'how much and how well the API is used'),
-    ('login_frequency',    2, 0.20, 'how often and by how many people the product is opened'),
+    ('login_frequency',    2, 0.20, 'how often and by how many people the product is used'),
     ('payment_timeliness', 3, 0.25, 'whether invoices are paid, and on time'),
     ('feature_adoption',   4, 0.15, 'how much of the product is used'),
-    ('support_tickets',    5, 0.10, 'how much help is needed, and how well it helps')) f;
+    ('support_tickets',    5, 0.10, 'how much help is needed, and how good it is')) f;
 
 INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, measure, field,
                          filter, base_filter, window_days, curve, weight, missing, missing_score, description) VALUES
@@ -48,7 +48,7 @@ INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggreg
      NULL, NULL, 30, '0:0 1:100', 0.80, 'zero', NULL, 'different features used'),
     ('default', 'feature_adoption', 'advanced_share', 2, 'feature_use', 'ratio', 'distinct', 'feature_name',
      '$.tier == "advanced"', '$.tier != null', 30, '0:0 1:100', 0.20, 'missing', NULL,
-     'share of the features used that are advanced'),
+     'share of the used features that are advanced'),
 
     ('default', 'support_tickets', 'ticket_volume', 1, 'support_ticket', 'count', 'count', NULL,
      NULL, NULL, 30, '0:100 1:80 2:80 3:60 4:60 5:40 6:40 12:10', 0.60, 'score', 100, 'support tickets opened'),
@@ -58,8 +58,8 @@ INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggreg
      NULL, NULL, 30, '1:0 5:100', 0.20, 'missing', NULL, 'mean satisfaction, 1 to 5');
 
 INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, filter, window_days, penalty, description) VALUES
-    ('default', 'payment_timeliness', 'overdue', 4, 'payment', 'count', '$.status == "overdue"', 90, 20, 'payments overdue'),
-    ('default', 'payment_timeliness', 'failed', 5, 'payment', 'count', '$.status == "failed"', 90, 10, 'payments failed'),
+    ('default', 'payment_timeliness', 'overdue', 4, 'payment', 'count', '$.status == "overdue"', 90, 20, 'overdue payments'),
+    ('default', 'payment_timeliness', 'failed', 5, 'payment', 'count', '$.status == "failed"', 90, 10, 'failed payments'),
     ('default', 'payment_timeliness', 'late_or_pending', 6, 'payment', 'count',
      '$.status == "paid_late" || $.status == "pending"', 90, 5, 'payments paid late or pending'),
     ('default', 'support_tickets', 'urgent', 4, 'support_ticket', 'count', '$.priority == "urgent"', 30, 10, 'urgent tickets'),
@@ -97,6 +97,6 @@ WHERE t.scorecard = 'default';
 
 INSERT INTO chs.recommendations (recommendation, segment, score_from, score_below, priority, action) VALUES
     ('whole_sponsor', 'enterprise', 0, 65, 1,
-     'Bring in an executive sponsor of your own: a talk between sponsors reaches the budget that the daily contacts do not decide about.');
+     'Bring in an executive sponsor of your own: sponsors talking to each other reach the budget, which the daily contacts do not control.');
 
 SELECT @extschema@.chs_publish('as shipped');

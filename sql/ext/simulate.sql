@@ -6,7 +6,7 @@ CREATE FUNCTION chs.health_by(document jsonb, customer_id bigint, as_of timestam
     RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_health_by';
 COMMENT ON FUNCTION chs.health_by(jsonb, bigint, timestamptz)
-    IS 'health of a customer as if a document were published; where it needs what activities do not count, from the raw events';
+    IS 'health of a customer as if a document were published; from the raw events if it needs something that activities do not count';
 -- A document of one's own can ask anything about the events of the customers that one sees.
 REVOKE EXECUTE ON FUNCTION chs.health_by(jsonb, bigint, timestamptz) FROM PUBLIC;
 
@@ -30,7 +30,7 @@ BEGIN ATOMIC
     CROSS JOIN LATERAL chs.health_by(d.document, c.customer_id) n;
 END;
 COMMENT ON FUNCTION @extschema@.chs_simulate(jsonb)
-    IS 'every customer''s score and status under the draft, or another document, beside the live ones: exactly what publishing it would give';
+    IS 'the score and status of every customer under the draft, or another document, beside the live ones: exactly what publishing it would give';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_simulate(jsonb) FROM PUBLIC;
 
 CREATE VIEW chs.simulation_summary WITH (security_invoker) AS
@@ -42,11 +42,11 @@ FROM @extschema@.chs_simulate() s
 WHERE s.active
 GROUP BY s.live_status, s.draft_status
 ORDER BY s.live_status = s.draft_status, customers DESC, s.live_status, s.draft_status;
-COMMENT ON VIEW chs.simulation_summary IS 'how many customers would go from which status to which if the draft were published; those that would change first';
+COMMENT ON VIEW chs.simulation_summary IS 'how many customers would move from which status to which if the draft were published; changes come first';
 COMMENT ON COLUMN chs.simulation_summary.live_status IS 'status now';
 COMMENT ON COLUMN chs.simulation_summary.draft_status IS 'status under the draft';
 COMMENT ON COLUMN chs.simulation_summary.customers IS 'how many; churned customers do not count';
-COMMENT ON COLUMN chs.simulation_summary.mean_change IS 'mean difference of their scores, of those that have one before and after';
+COMMENT ON COLUMN chs.simulation_summary.mean_change IS 'mean difference of the scores of those that have one before and after';
 COMMENT ON COLUMN chs.simulation_summary.lowest_change IS 'the smallest, or most negative, difference';
 COMMENT ON COLUMN chs.simulation_summary.highest_change IS 'the largest difference';
-COMMENT ON COLUMN chs.simulation_summary.examples IS 'customer_id of up to ten of them, those whose scores change most first';
+COMMENT ON COLUMN chs.simulation_summary.examples IS 'customer_id of up to ten of them, largest changes first';

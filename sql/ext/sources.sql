@@ -17,19 +17,19 @@ CREATE TABLE chs.sources (
     CHECK (CASE kind WHEN 'events' THEN event_type IS NOT NULL AND occurred_at IS NOT NULL AND attributes IS NULL
            ELSE customer_key = 'external_id' AND attributes IS NOT NULL END)
 );
-COMMENT ON TABLE chs.sources IS 'tables whose rows are events or customers, and how a row maps; kept by chs_attach, chs_attach_customers and chs_detach';
+COMMENT ON TABLE chs.sources IS 'tables whose rows are events or customers, and how a row maps; maintained by chs_attach, chs_attach_customers and chs_detach';
 COMMENT ON COLUMN chs.sources.source_id IS 'identifies the source';
 COMMENT ON SEQUENCE chs.sources_source_id_seq IS 'numbers chs.sources';
 COMMENT ON COLUMN chs.sources.relation IS 'the table; chs.customer_events is the first';
 COMMENT ON COLUMN chs.sources.kind IS 'what its rows are: events or customers';
 COMMENT ON COLUMN chs.sources.customer_key IS 'what the expression customer gives: customer_id or external_id';
-COMMENT ON COLUMN chs.sources.customer IS 'expression over the row, which is called event_row: whose event it is, or, of customers, the external_id';
-COMMENT ON COLUMN chs.sources.event_type IS 'likewise: its type; NULL where the row is no event';
+COMMENT ON COLUMN chs.sources.customer IS 'expression over the row, which is called event_row: whose event it is or, for customers, the external_id';
+COMMENT ON COLUMN chs.sources.event_type IS 'likewise: its type; NULL if the row is not an event';
 COMMENT ON COLUMN chs.sources.occurred_at IS 'likewise: when it happened; without a time zone it is UTC';
-COMMENT ON COLUMN chs.sources.event_data IS 'likewise: its data; where there is no expression, the whole row';
-COMMENT ON COLUMN chs.sources.attributes IS 'of customers: the expression for each column of chs.customers that it gives';
-COMMENT ON COLUMN chs.sources.functions IS 'functions that the expressions call, but for PostgreSQL''s own; they call no others; NULL: any';
-COMMENT ON COLUMN chs.sources.owner IS 'whose rights the expressions are evaluated with: the table''s owner, who alone may attach it';
+COMMENT ON COLUMN chs.sources.event_data IS 'likewise: its data; without an expression, the whole row';
+COMMENT ON COLUMN chs.sources.attributes IS 'for customers: the expression for each column of chs.customers that it supplies';
+COMMENT ON COLUMN chs.sources.functions IS 'functions that the expressions may call, apart from PostgreSQL''s own; NULL: any';
+COMMENT ON COLUMN chs.sources.owner IS 'whose privileges the expressions are evaluated with: the table''s owner, who alone may attach it';
 COMMENT ON COLUMN chs.sources.attached_at IS 'since when';
 
 INSERT INTO chs.sources (relation, kind, customer_key, customer, event_type, occurred_at, event_data, owner)
@@ -57,17 +57,17 @@ CREATE INDEX rejected_events_key_idx ON chs.rejected_events (source_id, customer
 CREATE INDEX rejected_events_check_idx ON chs.rejected_events (customer_key) WHERE to_check;
 CREATE INDEX rejected_events_row_idx ON chs.rejected_events USING hash (event_row);
 CREATE INDEX rejected_events_place_idx ON chs.rejected_events (relation, place) WHERE place IS NOT NULL;
-COMMENT ON TABLE chs.rejected_events IS 'rows of attached tables that are not used, and why; chs_retry_rejected() takes in those of which the cause is gone';
+COMMENT ON TABLE chs.rejected_events IS 'rows of attached tables that could not be used, and why; chs_retry_rejected() accepts those whose problem has been solved';
 COMMENT ON SEQUENCE chs.rejected_events_rejected_id_seq IS 'numbers chs.rejected_events';
 COMMENT ON COLUMN chs.rejected_events.rejected_id IS 'identifies the row';
 COMMENT ON COLUMN chs.rejected_events.source_id IS 'the source';
 COMMENT ON COLUMN chs.rejected_events.sqlstate IS 'code of the error';
-COMMENT ON COLUMN chs.rejected_events.rejected_at IS 'when it was put aside';
+COMMENT ON COLUMN chs.rejected_events.rejected_at IS 'when it was rejected';
 COMMENT ON COLUMN chs.rejected_events.relation IS 'the table in which the row still is: the attached one, or a partition of it';
-COMMENT ON COLUMN chs.rejected_events.place IS 'where it was found in the table, of a row that had been there before it was looked at';
+COMMENT ON COLUMN chs.rejected_events.place IS 'for a row that existed before the table was checked: where it was found in the table';
 COMMENT ON COLUMN chs.rejected_events.customer_key IS 'the customer that the row names, if it got that far';
-COMMENT ON COLUMN chs.rejected_events.no_customer IS 'there was no such customer; its creation takes the row in';
-COMMENT ON COLUMN chs.rejected_events.to_check IS 'the customer may have been created at the same time, which is still to be looked at';
+COMMENT ON COLUMN chs.rejected_events.no_customer IS 'there was no such customer; creating it makes the row count';
+COMMENT ON COLUMN chs.rejected_events.to_check IS 'the customer may have been created at the same time, which has yet to be checked';
 COMMENT ON COLUMN chs.rejected_events.reason IS 'the message of the error';
 COMMENT ON COLUMN chs.rejected_events.event_row IS 'a copy of the row';
 
@@ -83,14 +83,14 @@ CREATE TABLE chs.source_backlog (
     listed_by    xid8,
     PRIMARY KEY (source_id, relation)
 );
-COMMENT ON TABLE chs.source_backlog IS 'tables whose rows from before are still to be looked through for those that cannot be used';
+COMMENT ON TABLE chs.source_backlog IS 'tables whose existing rows have yet to be checked for unusable ones';
 COMMENT ON COLUMN chs.source_backlog.source_id IS 'the source';
 COMMENT ON COLUMN chs.source_backlog.relation IS 'its table, or a partition of it';
-COMMENT ON COLUMN chs.source_backlog.snapshot IS 'rows that it sees are looked at, later ones were when they were written; NULL: not begun';
-COMMENT ON COLUMN chs.source_backlog.storage IS 'file of the table: if it gets another one, this begins anew';
-COMMENT ON COLUMN chs.source_backlog.blocks IS 'so many blocks are to be looked through';
-COMMENT ON COLUMN chs.source_backlog.next_row IS 'rows before this place have been looked at';
-COMMENT ON COLUMN chs.source_backlog.confirmed_to IS 'rows before this place that were put aside are known to be still there';
+COMMENT ON COLUMN chs.source_backlog.snapshot IS 'rows that it sees are checked; later ones were when they were written; NULL: not begun';
+COMMENT ON COLUMN chs.source_backlog.storage IS 'file of the table; if that changes, the check starts over';
+COMMENT ON COLUMN chs.source_backlog.blocks IS 'the number of blocks to be checked';
+COMMENT ON COLUMN chs.source_backlog.next_row IS 'rows before this place have been checked';
+COMMENT ON COLUMN chs.source_backlog.confirmed_to IS 'rejected rows before this place are known to exist still';
 COMMENT ON COLUMN chs.source_backlog.listed_by IS 'the transaction that did the latest slice';
 
 -- A dump brings other places, of another time.
@@ -101,13 +101,13 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION chs.restore_backlog() IS 'trigger: what is inserted, also from a dump, has not been begun';
+COMMENT ON FUNCTION chs.restore_backlog() IS 'trigger: resets what is inserted, also from a dump, to not begun';
 CREATE TRIGGER restore_backlog BEFORE INSERT ON chs.source_backlog FOR EACH ROW EXECUTE FUNCTION chs.restore_backlog();
 ALTER TABLE chs.source_backlog ENABLE ALWAYS TRIGGER restore_backlog;
 
 CREATE FUNCTION chs.capture_source() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_source';
-COMMENT ON FUNCTION chs.capture_source() IS 'trigger: adds the rows of an attached table to the queue, and puts those aside that cannot be used';
+COMMENT ON FUNCTION chs.capture_source() IS 'trigger: adds the rows of an attached table to the queue, and rejects unusable ones';
 
 CREATE FUNCTION @extschema@.chs_attach(
         relation regclass, customer text, event_type text, occurred_at text,
@@ -115,11 +115,11 @@ CREATE FUNCTION @extschema@.chs_attach(
     RETURNS integer
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_attach';
 COMMENT ON FUNCTION @extschema@.chs_attach(regclass, text, text, text, text, text)
-    IS 'makes the rows of a table events, past and future ones; each argument is an expression over the row; returns the source_id';
+    IS 'treats the rows of a table as events, both present and future ones; each argument is an expression over the row; returns the source_id';
 
 CREATE FUNCTION @extschema@.chs_detach(relation regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_detach';
-COMMENT ON FUNCTION @extschema@.chs_detach(regclass) IS 'undoes chs_attach: the rows of the table do not count any more';
+COMMENT ON FUNCTION @extschema@.chs_detach(regclass) IS 'undoes chs_attach: the rows of the table no longer count';
 
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_attach(regclass, text, text, text, text, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_detach(regclass) FROM PUBLIC;
@@ -132,7 +132,7 @@ COMMENT ON EVENT TRIGGER chs_source_dropped IS 'detaches tables that are dropped
 
 CREATE FUNCTION chs.source_altered() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_source_altered';
-COMMENT ON FUNCTION chs.source_altered() IS 'event trigger: has activities made again, and customers taken, if rows of attached tables have come, gone or changed by ALTER TABLE, and new partitions watched';
+COMMENT ON FUNCTION chs.source_altered() IS 'event trigger: has activities rebuilt and customers read again if ALTER TABLE added, removed or changed rows of attached tables, and has new partitions watched';
 CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION chs.source_altered();
 COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities made again if rows of attached tables have come, gone or changed by ALTER TABLE';
 
@@ -156,17 +156,17 @@ REVOKE EXECUTE ON FUNCTION @extschema@.chs_attach_customers(regclass, text, text
 CREATE FUNCTION @extschema@.chs_retry_rejected(relation regclass DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_retry_rejected';
 COMMENT ON FUNCTION @extschema@.chs_retry_rejected(regclass)
-    IS 'takes in the rows of chs.rejected_events, of one table or all, of which the cause is gone, and returns how many';
+    IS 'accepts rows of chs.rejected_events, of one table or all, whose problem has been solved, and returns how many';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_retry_rejected(regclass) FROM PUBLIC;
 
 CREATE FUNCTION chs.source_problem(source_id integer) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_problem';
-COMMENT ON FUNCTION chs.source_problem(integer) IS 'what keeps a source from working, NULL if nothing does';
+COMMENT ON FUNCTION chs.source_problem(integer) IS 'what keeps a source from working; NULL: nothing';
 
 -- Called by whoever's table is read, in queries that chs makes; for others it does nothing.
 CREATE FUNCTION chs.reads_on(tableoid oid, token bigint) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 0.0001 AS 'MODULE_PATHNAME', 'chs_reads_on';
-COMMENT ON FUNCTION chs.reads_on(oid, bigint) IS 'true; tells, for each row that is read, that chs.plugin_timeout begins anew';
+COMMENT ON FUNCTION chs.reads_on(oid, bigint) IS 'true; restarts chs.plugin_timeout for each row that is read';
 
 CREATE VIEW chs.source_status WITH (security_invoker) AS
 SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.source_id) AS problem,
@@ -176,11 +176,11 @@ SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.s
                      / greatest(sum(COALESCE(b.blocks, pg_relation_size(b.relation) / 8192)), 1), 1)::double precision
         FROM chs.source_backlog b WHERE b.source_id = s.source_id) AS looked_through
 FROM chs.sources s;
-COMMENT ON VIEW chs.source_status IS 'the attached tables, and what is wrong with any';
+COMMENT ON VIEW chs.source_status IS 'the attached tables, and any problem with them';
 COMMENT ON COLUMN chs.source_status.source_id IS 'as in chs.sources';
 COMMENT ON COLUMN chs.source_status.relation IS 'the table';
 COMMENT ON COLUMN chs.source_status.kind IS 'what its rows are: events or customers';
 COMMENT ON COLUMN chs.source_status.problem IS 'what keeps it from working; NULL: nothing';
 COMMENT ON COLUMN chs.source_status.rejected IS 'rows in chs.rejected_events';
 COMMENT ON COLUMN chs.source_status.attached_at IS 'since when';
-COMMENT ON COLUMN chs.source_status.looked_through IS 'percent of the rows from before that have been looked through for those that cannot be used; NULL: all';
+COMMENT ON COLUMN chs.source_status.looked_through IS 'percentage of the existing rows that have been checked for unusable ones; NULL: all';

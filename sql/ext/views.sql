@@ -28,7 +28,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION chs.count_health() IS 'how many of the active customers that the caller may see are of which status, per segment';
+COMMENT ON FUNCTION chs.count_health() IS 'the number of active customers of each segment and status that the caller may see';
 
 CREATE FUNCTION chs.percent(part bigint, total bigint) RETURNS double precision
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -47,7 +47,7 @@ FROM (SELECT COALESCE(sum(c.healthy + c.at_risk + c.critical + c.unknown), 0)::b
              COALESCE(sum(c.critical), 0)::bigint AS critical, COALESCE(sum(c.unknown), 0)::bigint AS unknown,
              sum(c.score_sum) AS score_sum, max(c.last_updated) AS last_updated
       FROM chs.count_health() c) n;
-COMMENT ON VIEW chs.dashboard_stats IS 'one row: how many customers are in which status; churned customers do not count';
+COMMENT ON VIEW chs.dashboard_stats IS 'one row: the number of customers of each status; churned customers do not count';
 COMMENT ON COLUMN chs.dashboard_stats.total IS 'customers, without churned ones';
 COMMENT ON COLUMN chs.dashboard_stats.healthy IS 'of status healthy';
 COMMENT ON COLUMN chs.dashboard_stats.at_risk IS 'of status at_risk';
@@ -58,7 +58,7 @@ COMMENT ON COLUMN chs.dashboard_stats.at_risk_percent IS 'of all, to one decimal
 COMMENT ON COLUMN chs.dashboard_stats.critical_percent IS 'of all, to one decimal; NULL without customers';
 COMMENT ON COLUMN chs.dashboard_stats.unknown_percent IS 'of all, to one decimal; NULL without customers';
 COMMENT ON COLUMN chs.dashboard_stats.last_updated IS 'when health was last calculated, within a second';
-COMMENT ON COLUMN chs.dashboard_stats.average_score IS 'mean score, to two decimals; NULL where nobody has one';
+COMMENT ON COLUMN chs.dashboard_stats.average_score IS 'mean score, to two decimals; NULL if nobody has one';
 
 CREATE VIEW chs.segment_stats WITH (security_invoker) AS
 SELECT n.segment, g.description, n.total, n.healthy, n.at_risk, n.critical, n.unknown,
@@ -72,9 +72,9 @@ FROM (SELECT segment, COALESCE(c.healthy + c.at_risk + c.critical + c.unknown, 0
       FROM (SELECT s.segment FROM chs.segments s) s FULL JOIN chs.count_health() c USING (segment)) n
 LEFT JOIN chs.segments g USING (segment)
 WHERE g.segment IS NOT NULL OR n.total > 0;
-COMMENT ON VIEW chs.segment_stats IS 'how many customers of each segment are in which status; churned customers do not count';
+COMMENT ON VIEW chs.segment_stats IS 'the number of customers of each segment and status; churned customers do not count';
 COMMENT ON COLUMN chs.segment_stats.segment IS 'the segment; NULL: customers without one';
-COMMENT ON COLUMN chs.segment_stats.description IS 'what chs.segments says of it';
+COMMENT ON COLUMN chs.segment_stats.description IS 'its description in chs.segments';
 COMMENT ON COLUMN chs.segment_stats.total IS 'customers of the segment, without churned ones';
 COMMENT ON COLUMN chs.segment_stats.healthy IS 'of status healthy';
 COMMENT ON COLUMN chs.segment_stats.at_risk IS 'of status at_risk';
@@ -84,7 +84,7 @@ COMMENT ON COLUMN chs.segment_stats.healthy_percent IS 'of the segment, to one d
 COMMENT ON COLUMN chs.segment_stats.at_risk_percent IS 'of the segment, to one decimal; NULL without customers';
 COMMENT ON COLUMN chs.segment_stats.critical_percent IS 'of the segment, to one decimal; NULL without customers';
 COMMENT ON COLUMN chs.segment_stats.unknown_percent IS 'of the segment, to one decimal; NULL without customers';
-COMMENT ON COLUMN chs.segment_stats.average_score IS 'mean score, to two decimals; NULL where nobody has one';
+COMMENT ON COLUMN chs.segment_stats.average_score IS 'mean score, to two decimals; NULL if nobody has one';
 COMMENT ON COLUMN chs.segment_stats.last_updated IS 'when health of the segment was last calculated, within a second';
 
 -- OFFSET 0 has the health looked up customer by customer, whatever the planner
@@ -97,17 +97,17 @@ FROM chs.customers c
 LEFT JOIN LATERAL (SELECT h.* FROM chs.customer_health h WHERE h.customer_id = c.customer_id OFFSET 0) h ON true;
 COMMENT ON VIEW chs.customer_list IS 'every customer with its health; pages by customer_id (for the lowest scores see at_risk_customers)';
 COMMENT ON COLUMN chs.customer_list.customer_id IS 'the customer';
-COMMENT ON COLUMN chs.customer_list.external_id IS 'the company''s own key of the customer';
+COMMENT ON COLUMN chs.customer_list.external_id IS 'the company''s own key for the customer';
 COMMENT ON COLUMN chs.customer_list.name IS 'its name';
-COMMENT ON COLUMN chs.customer_list.email IS 'its address';
+COMMENT ON COLUMN chs.customer_list.email IS 'its email address';
 COMMENT ON COLUMN chs.customer_list.segment IS 'its segment, if any';
 COMMENT ON COLUMN chs.customer_list.parent_id IS 'the customer that it belongs to, if any';
-COMMENT ON COLUMN chs.customer_list.score IS '0 to 100; NULL where the status is unknown';
+COMMENT ON COLUMN chs.customer_list.score IS '0 to 100; NULL if the status is unknown';
 COMMENT ON COLUMN chs.customer_list.status IS 'healthy, at_risk, critical or unknown';
 COMMENT ON COLUMN chs.customer_list.coverage IS 'share of the factor weight that rests on data, 0 to 1';
-COMMENT ON COLUMN chs.customer_list.trend IS 'improving, stable or declining against some days ago; NULL where there was no score';
+COMMENT ON COLUMN chs.customer_list.trend IS 'improving, stable or declining, compared with some days ago; NULL if there was no score';
 COMMENT ON COLUMN chs.customer_list.as_of IS 'the UTC day that the score is for';
-COMMENT ON COLUMN chs.customer_list.calculated_at IS 'when it was calculated; NULL where that is still to come';
+COMMENT ON COLUMN chs.customer_list.calculated_at IS 'when it was calculated; NULL if it has not been yet';
 COMMENT ON COLUMN chs.customer_list.created_at IS 'customer since';
 COMMENT ON COLUMN chs.customer_list.churned_at IS 'when it left, if it has';
 
@@ -133,7 +133,7 @@ COMMENT ON COLUMN chs.factor_scores.health_score_id IS 'the row of chs.health_sc
 COMMENT ON COLUMN chs.factor_scores.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.factor_scores.factor_name IS 'the factor';
 COMMENT ON COLUMN chs.factor_scores.score IS '0 to 100; NULL without data';
-COMMENT ON COLUMN chs.factor_scores.weight IS 'as the scorecard has it for the segment, relative to the other factors';
+COMMENT ON COLUMN chs.factor_scores.weight IS 'as in the scorecard for the segment, relative to the other factors';
 COMMENT ON COLUMN chs.factor_scores.details IS 'effective_weight (among the factors that have data), contribution (points of the score), scorecard, version, as_of';
 
 CREATE VIEW chs.factor_breakdown WITH (security_invoker) AS
@@ -153,14 +153,14 @@ CROSS JOIN LATERAL (
     FROM chs.scorecard_version_factors g
     WHERE g.version = h.version AND g.scorecard = h.scorecard
       AND h.factor_scores[g.ordinal] IS NOT NULL) w;
-COMMENT ON VIEW chs.factor_breakdown IS 'the factors of every customer now: score, weight, and points that they give';
+COMMENT ON VIEW chs.factor_breakdown IS 'the current factors of every customer: score, weight, and the points they contribute';
 COMMENT ON COLUMN chs.factor_breakdown.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.factor_breakdown.name IS 'its name';
 COMMENT ON COLUMN chs.factor_breakdown.segment IS 'its segment, if any';
 COMMENT ON COLUMN chs.factor_breakdown.factor_name IS 'the factor';
-COMMENT ON COLUMN chs.factor_breakdown.position IS 'the factor''s place in the scorecard, from 1';
+COMMENT ON COLUMN chs.factor_breakdown.position IS 'the position of the factor in the scorecard, from 1';
 COMMENT ON COLUMN chs.factor_breakdown.score IS '0 to 100; NULL without data';
-COMMENT ON COLUMN chs.factor_breakdown.weight IS 'as the scorecard has it for the segment, relative to the other factors';
+COMMENT ON COLUMN chs.factor_breakdown.weight IS 'as in the scorecard for the segment, relative to the other factors';
 COMMENT ON COLUMN chs.factor_breakdown.effective_weight IS 'among the factors that have data, whose effective weights sum to 1';
 COMMENT ON COLUMN chs.factor_breakdown.contribution IS 'points that it adds to the score';
 COMMENT ON COLUMN chs.factor_breakdown.as_of IS 'the UTC day that the score is for';
@@ -177,13 +177,13 @@ FROM chs.customer_health h JOIN chs.customers c USING (customer_id)
 WHERE h.risk_score IS NOT NULL;
 COMMENT ON VIEW chs.at_risk_customers IS 'active customers of status at_risk or critical; pages by score and customer_id, lowest first';
 COMMENT ON COLUMN chs.at_risk_customers.customer_id IS 'the customer';
-COMMENT ON COLUMN chs.at_risk_customers.external_id IS 'the company''s own key of the customer';
+COMMENT ON COLUMN chs.at_risk_customers.external_id IS 'the company''s own key for the customer';
 COMMENT ON COLUMN chs.at_risk_customers.name IS 'its name';
-COMMENT ON COLUMN chs.at_risk_customers.email IS 'its address';
+COMMENT ON COLUMN chs.at_risk_customers.email IS 'its email address';
 COMMENT ON COLUMN chs.at_risk_customers.segment IS 'its segment, if any';
 COMMENT ON COLUMN chs.at_risk_customers.score IS '0 to 100';
 COMMENT ON COLUMN chs.at_risk_customers.status IS 'at_risk or critical';
-COMMENT ON COLUMN chs.at_risk_customers.trend IS 'improving, stable or declining against some days ago; NULL where there was no score';
+COMMENT ON COLUMN chs.at_risk_customers.trend IS 'improving, stable or declining, compared with some days ago; NULL if there was no score';
 COMMENT ON COLUMN chs.at_risk_customers.coverage IS 'share of the factor weight that rests on data, 0 to 1';
 COMMENT ON COLUMN chs.at_risk_customers.weakest_factor IS 'the factor that costs the most points';
 COMMENT ON COLUMN chs.at_risk_customers.as_of IS 'the UTC day that the score is for';
@@ -199,5 +199,5 @@ LEFT JOIN (SELECT least(floor(h.score / 5)::integer, 19) AS bucket, count(*) AS 
            GROUP BY 1) n USING (bucket);
 COMMENT ON VIEW chs.score_distribution IS 'histogram: how many active customers have a score from 0 to 5, 5 to 10, ... 95 to 100';
 COMMENT ON COLUMN chs.score_distribution.score_from IS 'scores from here on';
-COMMENT ON COLUMN chs.score_distribution.score_to IS 'up to here, exclusive, but for 100, which is in the last row';
+COMMENT ON COLUMN chs.score_distribution.score_to IS 'up to here, exclusive, except that the last row includes 100';
 COMMENT ON COLUMN chs.score_distribution.customers IS 'active customers with such a score';

@@ -3,7 +3,7 @@
 CREATE FUNCTION @extschema@.chs_process_queue(max_deltas bigint DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_process_queue';
 COMMENT ON FUNCTION @extschema@.chs_process_queue(bigint)
-    IS 'folds queued deltas, all or at most so many, scores their customers, and returns how many it took';
+    IS 'folds queued deltas, all or at most max_deltas, scores their customers, and returns the number of deltas';
 
 CREATE FUNCTION @extschema@.chs_recalculate(customer_id bigint) RETURNS double precision
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_recalculate';
@@ -13,7 +13,7 @@ COMMENT ON FUNCTION @extschema@.chs_recalculate(bigint)
 CREATE FUNCTION @extschema@.chs_rebuild(customer_id bigint) RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_rebuild';
 COMMENT ON FUNCTION @extschema@.chs_rebuild(bigint)
-    IS 'makes the activity of a customer again from the raw events, scores it, and returns 1';
+    IS 'rebuilds the activity of a customer from the raw events, scores it, and returns 1';
 
 -- For everyone; these commit as they go, see chs.progress.
 CREATE PROCEDURE @extschema@.chs_recalculate_all()
@@ -24,13 +24,13 @@ COMMENT ON PROCEDURE @extschema@.chs_recalculate_all()
 CREATE PROCEDURE @extschema@.chs_rebuild()
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_rebuild_all';
 COMMENT ON PROCEDURE @extschema@.chs_rebuild()
-    IS 'makes the activities of all customers again from the raw events and scores them, in slices; see chs.progress';
+    IS 'rebuilds the activities of all customers from the raw events and scores them, in slices; see chs.progress';
 
 CREATE FUNCTION @extschema@.chs_verify(OUT customer_id bigint, OUT difference text, OUT stored text, OUT expected text)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'chs_verify';
 COMMENT ON FUNCTION @extschema@.chs_verify()
-    IS 'recomputes every customer from the raw events; a row for each difference from what is stored, none if all is well';
+    IS 'recomputes every customer from the raw events; one row for each difference from what is stored, none if all is well';
 
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_process_queue(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_recalculate(bigint) FROM PUBLIC;
@@ -42,6 +42,6 @@ REVOKE EXECUTE ON FUNCTION @extschema@.chs_verify() FROM PUBLIC;
 -- Lets a running worker know that this database has the extension now.
 CREATE FUNCTION chs.wake_worker() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_wake_worker';
-COMMENT ON FUNCTION chs.wake_worker() IS 'has the worker look at this database when the transaction has committed';
+COMMENT ON FUNCTION chs.wake_worker() IS 'makes the worker look at this database after the transaction has committed';
 REVOKE EXECUTE ON FUNCTION chs.wake_worker() FROM PUBLIC;
 SELECT chs.wake_worker();

@@ -13,19 +13,19 @@ CREATE VIEW chs.worker_status WITH (security_invoker) AS
 SELECT worker, pid, state, started_at, last_batch_at, last_batch_deltas, last_batch_customers,
        deltas_per_second, customers_per_second, last_error, last_error_at, lag_seconds
 FROM chs.worker_status_now();
-COMMENT ON VIEW chs.worker_status IS 'the background workers of this database; no row where chs is not preloaded, so that there are none';
-COMMENT ON COLUMN chs.worker_status.worker IS '1 is the first; further ones help it with a backlog';
+COMMENT ON VIEW chs.worker_status IS 'the background workers of this database; no rows if chs is not preloaded, since there are none then';
+COMMENT ON COLUMN chs.worker_status.worker IS '1 is the first; others help it with a backlog';
 COMMENT ON COLUMN chs.worker_status.pid IS 'its process, as in pg_stat_activity; NULL while there is nothing to do';
-COMMENT ON COLUMN chs.worker_status.state IS 'starting, folding, rescoring, housekeeping, waiting (for more), held up (by the restore of a dump), away (it comes when there is work), failed (it is started again in a while), disabled (chs.enabled is off), paused (by chs_pause()) or passed over (the database is not in chs.databases, a template, or closed)';
-COMMENT ON COLUMN chs.worker_status.started_at IS 'when it came last';
-COMMENT ON COLUMN chs.worker_status.last_batch_at IS 'when its last batch was committed, since the server was started';
+COMMENT ON COLUMN chs.worker_status.state IS 'starting, folding, rescoring, housekeeping, waiting (for more work), held up (by the restore of a dump), away (it comes when there is work), failed (it will be restarted in a while), disabled (chs.enabled is off), paused (by chs_pause()) or passed over (the database is not in chs.databases, is a template, or does not allow connections)';
+COMMENT ON COLUMN chs.worker_status.started_at IS 'when it was last started';
+COMMENT ON COLUMN chs.worker_status.last_batch_at IS 'when it last committed a batch, since the server was started';
 COMMENT ON COLUMN chs.worker_status.last_batch_deltas IS 'queued deltas in that batch';
-COMMENT ON COLUMN chs.worker_status.last_batch_customers IS 'customers whose deltas those were';
-COMMENT ON COLUMN chs.worker_status.deltas_per_second IS 'deltas folded per second of work, over its last ten to twenty seconds of it';
+COMMENT ON COLUMN chs.worker_status.last_batch_customers IS 'customers of those deltas';
+COMMENT ON COLUMN chs.worker_status.deltas_per_second IS 'deltas folded per second of work, over its last ten to twenty seconds of work';
 COMMENT ON COLUMN chs.worker_status.customers_per_second IS 'customers folded per second of work, over the same time';
-COMMENT ON COLUMN chs.worker_status.last_error IS 'what ended a worker of this database last, or failed beside scoring, since the server was started; what concerns one customer is in chs.failures';
+COMMENT ON COLUMN chs.worker_status.last_error IS 'the last error that ended a worker of this database, or one of its tasks other than scoring, since the server was started; errors about one customer are in chs.failures';
 COMMENT ON COLUMN chs.worker_status.last_error_at IS 'when that was';
-COMMENT ON COLUMN chs.worker_status.lag_seconds IS 'for how many seconds committed work has been waiting, or being worked at; 0 if there is none';
+COMMENT ON COLUMN chs.worker_status.lag_seconds IS 'how many seconds ago the oldest work that is not done yet was committed; 0 if there is none';
 
 -- Those who monitor the server; an error may name a customer.
 REVOKE EXECUTE ON FUNCTION chs.worker_status_now() FROM PUBLIC;

@@ -396,21 +396,21 @@ CREATE FUNCTION tap.refused(relation regclass, customer text, event_type text, o
 RETURNS text LANGUAGE sql AS $$
     SELECT throws_ok(format('SELECT chs_attach(%L, %L, %L, %L, %L)', relation, customer, event_type, occurred_at, event_data), sqlstate, message, message)
 $$;
-SELECT refused('att.v', 'account', 'login', 'at', NULL, '42809', 'att.v cannot be attached, since it is not a table');
-SELECT refused('att.m', 'account', 'login', 'at', NULL, '42809', 'att.m cannot be attached, since it is not a table');
-SELECT throws_like($$SELECT chs_attach('temporary', 'account', 'login', 'at')$$, '%cannot be attached, since it is temporary');
-SELECT refused('att.forced', 'account', 'login', 'at', NULL, '55000', 'att.forced cannot be attached, since its owner does not see all rows');
-SELECT refused('chs.customers', 'customer_id', 'login', 'created_at', NULL, '42809', 'chs.customers cannot be attached, since it is a table of the system or of chs');
-SELECT refused('pg_class', 'oid::int', 'login', 'now()', NULL, '42809', 'pg_catalog.pg_class cannot be attached, since it is a table of the system or of chs');
+SELECT refused('att.v', 'account', 'login', 'at', NULL, '42809', 'att.v cannot be attached because it is not a table');
+SELECT refused('att.m', 'account', 'login', 'at', NULL, '42809', 'att.m cannot be attached because it is not a table');
+SELECT throws_like($$SELECT chs_attach('temporary', 'account', 'login', 'at')$$, '%cannot be attached because it is temporary');
+SELECT refused('att.forced', 'account', 'login', 'at', NULL, '55000', 'att.forced cannot be attached because its owner does not see all rows');
+SELECT refused('chs.customers', 'customer_id', 'login', 'created_at', NULL, '42809', 'chs.customers cannot be attached because it is a table of the system or of chs');
+SELECT refused('pg_class', 'oid::int', 'login', 'now()', NULL, '42809', 'pg_catalog.pg_class cannot be attached because it is a table of the system or of chs');
 SELECT refused('att.logins', 'nope', 'login', 'at', NULL, '42703', 'column "nope" does not exist');
 SELECT refused('att.logins', 'account', 'login', 'now()', NULL, '22023', 'the expression must always give the same value for the same row');
 SELECT refused('att.logins', 'account', 'login', 'CURRENT_TIMESTAMP', NULL, '22023', 'the expression must always give the same value for the same row');
 SELECT refused('att.logins', '(SELECT floor(random())::int)', 'login', 'at', NULL, '22023', 'the expression must always give the same value for the same row');
 SELECT refused('att.logins', 'max(account)', 'login', 'at', NULL, '42803', 'aggregate, window and set-returning functions are not allowed');
 SELECT refused('att.logins', 'generate_series(1, 2)', 'login', 'at', NULL, '42803', 'aggregate, window and set-returning functions are not allowed');
-SELECT refused('att.logins', 'account, id', 'login', 'at', NULL, '42601', 'not one expression: account, id');
-SELECT refused('att.logins', 'account FROM pg_class', 'login', 'at', NULL, '42601', 'not one expression: account FROM pg_class');
-SELECT refused('att.logins', '*', 'login', 'at', NULL, '42601', 'not one expression: *');
+SELECT refused('att.logins', 'account, id', 'login', 'at', NULL, '42601', 'not a single expression: account, id');
+SELECT refused('att.logins', 'account FROM pg_class', 'login', 'at', NULL, '42601', 'not a single expression: account FROM pg_class');
+SELECT refused('att.logins', '*', 'login', 'at', NULL, '42601', 'not a single expression: *');
 SELECT refused('att.logins', 'account) , (id', 'login', 'at', NULL, '42601', 'syntax error at or near ")"');
 SELECT refused('att.logins', 'ip_address', 'login', 'at', NULL, '42804', '"customer" must be of type smallint, integer or bigint, not text');
 SELECT refused('att.logins', 'session_duration', 'login', 'at', NULL, '42804', '"customer" must be of type smallint, integer or bigint, not numeric');
@@ -420,7 +420,7 @@ SELECT refused('att.logins', NULL, 'login', 'at', NULL, '22004', '"customer" mus
 SELECT refused(NULL, 'account', 'login', 'at', NULL, '22004', '"relation" must not be null');
 SELECT throws_ok($$SELECT chs_attach('att.logins', 'account', 'login', 'at', customer_key => 'email')$$, '22023', 'invalid value for "customer_key": "email"');
 SELECT lives_ok($$SELECT chs_attach('att.part', 'account', 'login', 'at')$$, 'a partition by itself');
-SELECT refused('att.parts', 'account', 'login', 'at', NULL, '55006', 'att.parts cannot be attached, since att.part is');
+SELECT refused('att.parts', 'account', 'login', 'at', NULL, '55006', 'att.parts cannot be attached because att.part is');
 SELECT is((SELECT count(*) FROM pg_trigger WHERE tgrelid = 'att.v'::regclass OR tgrelid = 'att.parts'::regclass), 0::bigint, 'what is refused leaves nothing behind');
 
 -- Rights ------------------------------------------------------------------------
@@ -468,8 +468,8 @@ SET ROLE chs_tap_other;
 CREATE FUNCTION att.known(account integer) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RAISE EXCEPTION 'runs as %', current_user; END$$;
 RESET ROLE;
 INSERT INTO att.over VALUES (5, now());
-SELECT is((SELECT reason FROM chs.rejected_events WHERE relation = 'att.over'::regclass), 'expression calls function att.known(integer), which it did not when the table was attached', 'another one is not called');
-SELECT is((SELECT problem FROM chs.source_status WHERE relation = 'att.over'), 'expression calls function att.known(integer), which it did not when the table was attached', 'and the status says so');
+SELECT is((SELECT reason FROM chs.rejected_events WHERE relation = 'att.over'::regclass), 'expression calls function att.known(integer), which it did not call when the table was attached', 'another one is not called');
+SELECT is((SELECT problem FROM chs.source_status WHERE relation = 'att.over'), 'expression calls function att.known(integer), which it did not call when the table was attached', 'and the status says so');
 DROP FUNCTION att.known(integer);
 SELECT is(chs_retry_rejected('att.over'), 1::bigint, 'without it all is as before');
 SELECT chs_detach('att.over') \g /dev/null
@@ -567,7 +567,7 @@ END
 $$;
 SELECT no_events('{}', '22023', 'events must be a JSON array');
 SELECT no_events(NULL, '22023', 'events must be a JSON array');
-SELECT no_events('[1]', '22023', 'events[0] is no object: 1');
+SELECT no_events('[1]', '22023', 'events[0] is not an object: 1');
 SELECT no_events('[{"customer_id": 3, "event_type": "support_ticket"}, {"customer_id": 3}]', '22023', 'events[1] has no "event_type"');
 SELECT no_events('[{"customer_id": 3, "event_type": "support_ticket"}, {"customer_id": "3", "event_type": "login"}]', '22023', 'events[1] has an invalid "customer_id": "3"');
 SELECT no_events('[{"customer_id": 3, "event_type": "support_ticket"}, {"customer_id": 3.5, "event_type": "login"}]', '22023', 'events[1] has an invalid "customer_id": 3.5');

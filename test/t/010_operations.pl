@@ -126,7 +126,7 @@ for my $test (['chs_recalculate_all', 'recalculate', 'scoring', 35], ['chs_rebui
 	value(q(UPDATE chs.customer_health SET calculated_at = '2020-01-01'));
 	($status, $out, $err) = $node->psql('postgres', "CALL $procedure()");
 	is($status, 0, "$procedure again");
-	like($err, qr/NOTICE:  going on with the job "$job" .* after customer $done/, 'goes on where it stopped');
+	like($err, qr/NOTICE:  resuming the job "$job" .* after customer $done/, 'goes on where it stopped');
 	is(value(q(SELECT count(*), max(customer_id) FROM chs.customer_health WHERE calculated_at = '2020-01-01')), "$done|$done", 'really');
 	is(value("SELECT state, done, total FROM chs.progress WHERE job = '$job'"), 'finished|2600|2600', 'and finishes');
 	wait_settled('all is right');

@@ -97,7 +97,7 @@ $listener->query_safe('COMMIT');
 $node->poll_query_until('postgres', 'SELECT pg_notification_queue_usage() < 0.4') or die;
 change(6, 'with room again: scored');
 is(heard($listener), '6', 'and announced');
-is(lines_of(qr/LOG: .*chs announces changes of status again/), 1, 'as the log says once');
+is(lines_of(qr/LOG: .*chs has resumed announcing changes of status/), 1, 'as the log says once');
 is(value('SELECT count(*) FROM chs.worker_status WHERE last_error IS NOT NULL'), '0', 'no worker had an error');
 
 # It fills between the worker's look at it and the end of its transaction: that one fails, and the next one does not.
@@ -131,7 +131,7 @@ SKIP:
 	value(q(UPDATE chs.scorecards SET at_risk_from = 0; SELECT chs_publish('nobody is critical')));
 	ok($node->poll_query_until('postgres', 'SELECT bool_and(version = 2) FROM chs.customer_health'), 'thousands of changes in a few transactions: all are stored');
 	cmp_ok(value('SELECT count(*) FROM chs.status_changes WHERE previous_status IS NOT NULL') - $before, '>', 2400, 'really');
-	like(slurp_file($node->logfile), qr/LOG: .*chs announces only some of many changes of status/, 'the log tells that not all are announced');
+	like(slurp_file($node->logfile), qr/LOG: .*chs announces only some of the changes of status/, 'the log tells that not all are announced');
 }
 wait_right($node, 'postgres', 'in the end');
 is(lines_of(qr/\[\d+\] ERROR: .*too many notifications/), 1, 'one worker failed, once');
