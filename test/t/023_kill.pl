@@ -18,13 +18,17 @@ my $node = new_node('kill', "restart_after_crash = on\nchs.batch_size = 5\nchs.m
 $node->start;
 add_chs($node, 'postgres');
 $node->safe_psql('postgres', q(
-	INSERT INTO chs.customers (customer_id, created_at) SELECT i, '2020-01-01' FROM generate_series(11, 100) i));
+	INSERT INTO chs.customers (customer_id, created_at) SELECT i, '2020-01-01' FROM generate_series(11, 100) i;
+	CREATE TABLE calls (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer bigint NOT NULL, path text, at timestamptz NOT NULL DEFAULT now());
+	CREATE INDEX ON calls (customer, at);
+	SELECT chs_attach('calls', 'customer', $$'api_call'$$, 'at', $$jsonb_build_object('endpoint', path)$$)));
 wait_right($node, 'postgres', 'at the beginning');
 
-# Single events, several customers at once, deletes, changes, customers that come and go, savepoints, two phases.
+# Single events, several customers at once, deletes, changes, customers that come and go, savepoints, two phases;
+# and rows of an attached table, some of which cannot be used, or not yet.
 my $writes = q(
 \set c random(1, 90)
-\set what random(1, 100)
+\set what random(1, 150)
 \if :what <= 50
 	INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (:c, 'login', '{"ip_address": "::1"}');
 \elif :what <= 70
@@ -51,6 +55,22 @@ my $writes = q(
 	ROLLBACK TO s;
 	INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (:c + 2, 'login', '{"ip_address": "::1"}');
 	COMMIT;
+\elif :what <= 120
+	INSERT INTO calls (customer, path) VALUES (:c, 'a');
+\elif :what <= 130
+	INSERT INTO calls (customer, path) SELECT i, nullif(i % 5, 0) FROM generate_series(:c, :c + 9) i;
+\elif :what <= 134
+	DELETE FROM calls WHERE customer = :c AND id % 3 = 0;
+\elif :what <= 138
+	UPDATE calls SET customer = customer + 1, path = 'b' WHERE customer = :c AND id % 5 = 0;
+\elif :what <= 142
+	INSERT INTO calls (customer, path) VALUES (1000 + :client_id, 'c');
+\elif :what <= 145
+	BEGIN;
+	INSERT INTO calls (customer, path) VALUES (:c, 'd');
+	INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (:c, 'login', '{"ip_address": "::1"}');
+	PREPARE TRANSACTION 'two phases :client_id';
+	COMMIT PREPARED 'two phases :client_id';
 \else
 	BEGIN;
 	INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (:c, 'login', '{"ip_address": "::1"}');
@@ -68,12 +88,29 @@ sub end_prepared
 	}
 }
 
+# calls_are_right(WHAT): every row of the attached table counts once, or has been put aside; by plain SQL.
+sub calls_are_right
+{
+	my ($what) = @_;
+
+	is($node->safe_psql('postgres', q(
+		SELECT customer_id, e.value, count(c.id) FROM chs.customers CROSS JOIN LATERAL chs_explain(customer_id) e
+		LEFT JOIN calls c ON c.customer = customer_id AND c.path IS NOT NULL
+		WHERE e.metric = 'api_calls' GROUP BY 1, 2 HAVING COALESCE(e.value, 0) <> count(c.id)
+		UNION ALL
+		SELECT c.customer, c.id, NULL FROM calls c
+		WHERE c.path IS NULL AND NOT EXISTS (SELECT FROM chs.rejected_events r WHERE r.event_row->>'id' = c.id::text))),
+		'', $what);
+}
+
 # signal_worker(SIGNAL): sends it to a worker, if one is found.
+my $most_workers = 0;
 sub signal_worker
 {
 	my ($signal) = @_;
 	my @pids = split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'chs worker'");
 
+	$most_workers = @pids if @pids > $most_workers;
 	return @pids && kill($signal, $pids[ rand @pids ]);
 }
 
@@ -117,10 +154,16 @@ for my $round (1 .. $rounds)
 		end_prepared();
 	}
 	is_right($node, 'postgres', "round $round, $way->[0]: scores are right at once");
+	calls_are_right('those of the attached table, too');
 }
 stop_load($load) if $load;
 end_prepared();
 wait_right($node, 'postgres', 'in the end everything is folded');
+calls_are_right('as is the attached table');
+ok($node->poll_query_until('postgres', q(
+	SELECT NOT EXISTS (SELECT FROM chs.rejected_events r WHERE event_row->>'path' IS NOT NULL
+					   AND (to_check OR customer_key IN (SELECT customer_id::text FROM chs.customers))))), 'of which nothing is put aside that can be used');
+note("at most $most_workers workers; " . $node->safe_psql('postgres', 'SELECT (SELECT count(*) FROM chs.customer_events), (SELECT count(*) FROM calls), (SELECT count(*) FROM chs.rejected_events)'));
 # Once more, by plain SQL that shares nothing with the engine: the history ends with what is stored.
 is($node->safe_psql('postgres', q(
 	SELECT count(*) FROM chs.customer_health h
