@@ -48,6 +48,7 @@
 typedef struct LaunchedWorker
 {
 	BackgroundWorkerHandle *handle; /* NULL: none */
+	TimestampTz started_at;
 	int			failures;		/* in a row */
 	TimestampTz not_before;		/* of the next start */
 } LaunchedWorker;
@@ -167,10 +168,15 @@ has_ended(LaunchedWorker *worker, DatabaseSlot *slot, int number)
 		pg_atomic_write_u32(&slot->dirty, 1);
 	else if (OidIsValid(slot->database))
 	{
-		int			delay = Min(1 << Min(worker->failures, 16), MAX_BACKOFF_S);
+		TimestampTz now = GetCurrentTimestamp();
+		int			delay;
 
+		/* one with work all the time never ends properly */
+		if (TimestampDifferenceExceeds(worker->started_at, now, MAX_BACKOFF_S * 1000))
+			worker->failures = 0;
+		delay = Min(1 << Min(worker->failures, 16), MAX_BACKOFF_S);
 		worker->failures++;
-		worker->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay * 1000);
+		worker->not_before = TimestampTzPlusMilliseconds(now, delay * 1000);
 		/* what it was to do is still to be done, if the database is still there */
 		pg_atomic_write_u32(&slot->dirty, 1);
 		chs_worker_look_again();
@@ -185,6 +191,7 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
 	slot->workers[number].ended_well = slot->workers[number].sent_away = false;
+	launch->started_at = GetCurrentTimestamp();
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION | BGWORKER_INTERRUPTIBLE;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -279,7 +286,10 @@ mark_installed_dirty(bool day_began)
 	}
 }
 
-/* Whether there may be databases that have come, gone, or been renamed since the last look. */
+/*
+ * Whether there may be databases that have come, gone, or been renamed since the
+ * last look.  No worker is started before the next one.
+ */
 static bool
 is_look_wanted(void)
 {
@@ -332,6 +342,7 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
+		bool		look;
 		long		timeout;
 
 		ResetLatch(MyLatch);
@@ -339,6 +350,7 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 		/* exit code 1: started again, unless the server stops */
 		if (ShutdownRequestPending)
 			proc_exit(1);
+		look = is_look_wanted();
 		/* the nap may be shorter now */
 		if (chs_settings_reload() || now >= next_look)
 		{
@@ -348,7 +360,7 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 			midnight = (now / USECS_PER_DAY + 1) * USECS_PER_DAY;
 			next_look = Min(TimestampTzPlusMilliseconds(now, (int64) chs_naptime * 1000), midnight);
 		}
-		else if (is_look_wanted())
+		else if (look)
 			look_through_databases();
 		timeout = start_workers(Max(TimestampDifferenceMilliseconds(now, next_look), 1));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -21,11 +21,13 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/procarray.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "worker.h"
 #include "worker_shared.h"
 
 /* A worker that was ended is waited for so long at most, and looked for so often, in milliseconds. */
@@ -56,7 +58,11 @@ database_to_leave(const Node *statement)
 	switch (nodeTag(statement))
 	{
 		case T_CreatedbStmt:
-			return find_option(((const CreatedbStmt *) statement)->options, "template");
+			{
+				const char *template = find_option(((const CreatedbStmt *) statement)->options, "template");
+
+				return template != NULL ? template : "template1";
+			}
 		case T_DropdbStmt:
 			return ((const DropdbStmt *) statement)->dbname;
 		case T_AlterDatabaseStmt:
@@ -143,7 +149,7 @@ keep_out(const char *name)
 static void
 let_in(XactEvent event, void *arg pg_attribute_unused())
 {
-	if (!let_in_at_end || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT))
+	if (!let_in_at_end || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
 		return;
 	let_in_at_end = false;
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
@@ -156,6 +162,14 @@ let_in(XactEvent event, void *arg pg_attribute_unused())
 	LWLockRelease(chs_worker_shared->lock);
 }
 
+/* What was committed may also have been CREATE EXTENSION. */
+static void
+wake_after_commit_prepared(void)
+{
+	if (!chs_worker_wake_if_installed() && OidIsValid(get_extension_oid("chs", true)))
+		chs_worker_wake_at_commit();
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
@@ -166,14 +180,14 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 		((const TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 
 	/* also what makes a database a template, or opens it to connections */
-	if (name != NULL || IsA(statement, CreatedbStmt) || IsA(statement, AlterDatabaseStmt))
+	if (name != NULL || IsA(statement, AlterDatabaseStmt))
 		let_in_at_end = true;
 	if (name != NULL)
 		keep_out(name);
 	(previous_hook ? previous_hook : standard_ProcessUtility)
 		(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	if (is_commit_prepared)
-		chs_worker_wake_if_installed();
+		wake_after_commit_prepared();
 }
 
 /* chs_utility_init registers for statements when the library is being preloaded. */

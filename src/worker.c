@@ -29,7 +29,7 @@
 
 /* A worker without work stays so long, in milliseconds. */
 #define LINGER_MS 1000
-#define MAX_LINGER_MS 30000		/* while it waits for a customer that is locked */
+#define MAX_LINGER_MS 30000		/* while it waits for a customer that is locked, or fails */
 
 /*
  * Under steady load the queue is folded so often at most, in milliseconds: many
@@ -66,6 +66,7 @@ typedef struct Rescoring
 	int			version;
 	int			waiting;		/* the version that waits to become live, or 0 */
 	EveryonePass pass;
+	TimestampTz again_at;		/* when those that the pass left out are tried again */
 	int			slice;			/* the size of the next one */
 	int64		ncustomers;		/* scored so far */
 	TimestampTz started_at;
@@ -79,6 +80,7 @@ typedef struct Work
 	int			full_batches;	/* one after the other */
 	int			call_after;		/* so many of them a further worker is called */
 	Rescoring	rescoring;
+	int			again_in;		/* so long it was to the pass after one that left some out, in milliseconds */
 	int			housekeeping;	/* the step that is next */
 } Work;
 
@@ -230,6 +232,17 @@ end_pass(const Work *work, Rescoring *rescoring)
 	return true;
 }
 
+/*
+ * Customers that were busy, or failed, are tried again in another pass, later and
+ * later; however much else there is to do meanwhile.
+ */
+static void
+note_skipped(Work *work)
+{
+	work->again_in = Min(Max(work->again_in * 2, LINGER_MS), MAX_LINGER_MS);
+	work->rescoring.again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), work->again_in);
+}
+
 /* Rescores the next slice of the customers whose health is stale. */
 static void
 rescore_slice(Work *work)
@@ -247,9 +260,13 @@ rescore_slice(Work *work)
 	now.day = chs_customer_today();
 	now.waiting = chs_publish_waiting();
 	now.version = chs_catalog_live()->version;
+	if (rescoring->done && rescoring->pass.skipped && now.started_at >= rescoring->again_at)
+		*rescoring = (Rescoring) {0};
 	if (now.extension != rescoring->extension || now.day != rescoring->day || now.version != rescoring->version ||
 		now.waiting != rescoring->waiting)
 	{
+		if (OidIsValid(rescoring->extension))
+			work->again_in = 0;
 		*rescoring = now;
 		rescoring->done = is_rescored(rescoring);
 	}
@@ -267,6 +284,8 @@ rescore_slice(Work *work)
 	rescoring->slice = next_slice(limit, nscored, TimestampDifferenceMilliseconds(now.started_at, GetCurrentTimestamp()));
 	if (is_everyone)
 		note_rescored(rescoring);
+	else if (rescoring->done && rescoring->pass.skipped)
+		note_skipped(work);
 }
 
 /*
@@ -383,8 +402,6 @@ work_on(void)
 		if (!work.folding.skipped && !work.rescoring.pass.skipped)
 			return;				/* whoever marks it dirty now wakes the launcher */
 		linger = Min(linger * 2, MAX_LINGER_MS);
-		if (work.rescoring.pass.skipped)
-			work.rescoring = (Rescoring) {0};
 	}
 }
 

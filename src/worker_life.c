@@ -299,6 +299,7 @@ chs_worker_begin_batch(WorkerState state)
 		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RESTORE_POLL_MS,
 						 chs_wait_event(wait_event, "ChsWorkerRestore"));
 		CHECK_FOR_INTERRUPTS();
+		chs_worker_leave_if_unwanted(chs_settings_reload());
 	}
 }
 

@@ -156,19 +156,23 @@ chs_worker_look_again(void)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* chs_worker_wake_if_installed has the current database looked at, if it has the extension. */
-void
+/*
+ * chs_worker_wake_if_installed has the current database looked at, unless a worker
+ * has found that it does not have the extension; then it returns false.
+ */
+bool
 chs_worker_wake_if_installed(void)
 {
 	DatabaseSlot *slot;
 
 	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
 	slot = chs_worker_find_slot(MyDatabaseId);
-	if (slot != NULL && slot->state != DATABASE_INSTALLED)
+	if (slot != NULL && slot->state == DATABASE_NOT_INSTALLED)
 		slot = NULL;
 	LWLockRelease(chs_worker_shared->lock);
 	if (slot != NULL)
 		chs_worker_mark_dirty(slot);
+	return slot != NULL;
 }
 
 static bool wake_at_commit = false;
@@ -225,7 +229,7 @@ wake_at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	if (event == XACT_EVENT_COMMIT && may_have_committed_prepared())
-		chs_worker_wake_if_installed();
+		(void) chs_worker_wake_if_installed();
 	if (wake_at_commit && event == XACT_EVENT_COMMIT)
 	{
 		/* the launcher may have given the slot to another database */

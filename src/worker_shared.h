@@ -104,7 +104,7 @@ extern void chs_worker_mark_dirty(DatabaseSlot *slot);
 extern void chs_worker_unpause(DatabaseSlot *slot);
 extern void chs_worker_wake_launcher(void);
 extern void chs_worker_look_again(void);
-extern void chs_worker_wake_if_installed(void);
+extern bool chs_worker_wake_if_installed(void);
 extern void chs_worker_shared_init(void);
 
 #endif							/* CHS_WORKER_SHARED_H */

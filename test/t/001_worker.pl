@@ -105,10 +105,15 @@ $node->safe_psql('postgres', q(
 	ALTER DATABASE other SET default_transaction_isolation = serializable;
 	ALTER DATABASE other SET session_replication_role = replica;
 	ALTER DATABASE other SET timezone = 'Australia/Lord_Howe';
-	ALTER DATABASE other SET row_security = off));
+	ALTER DATABASE other SET row_security = off;
+	CREATE ROLE nobody;
+	ALTER DATABASE other SET role = nobody;
+	ALTER DATABASE other SET check_function_bodies = off;
+	ALTER DATABASE other SET log_min_messages = panic;
+	ALTER DATABASE other SET enable_indexscan = off));
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'quiet again');
 $node->safe_psql('other', q(
-	SET default_transaction_read_only = off; SET statement_timeout = 0; SET session_replication_role = origin;
+	SET default_transaction_read_only = off; SET ROLE none; SET statement_timeout = 0; SET session_replication_role = origin;
 	INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (9, 'login', '{"ip_address": "::1"}')));
 $node->safe_psql('postgres', 'ALTER DATABASE other RESET ALL');
 wait_right($node, 'other', 'settings of the database do not stop the worker');

@@ -90,5 +90,26 @@ is($node->safe_psql('postgres', 'SELECT (SELECT calculated_at FROM chs.customer_
 	't', 'the fresh event did not wait for the last slice');
 is($node->safe_psql('postgres', "SELECT count(DISTINCT customer_id) FROM chs.health_scores WHERE as_of = '$today'::date + 2"), '1200', 'the history has the day, a row of each customer');
 like(slurp_file($node->logfile), qr/LOG:  chs scored 1\d\d\d customers of database "postgres" for a new day/, 'the log tells of it, in one line');
+
+# A worker that fails now and then, long after it was started, is replaced soon, also if none ends properly in between.
+my $held = $node->background_psql('postgres');
+$held->query_safe('BEGIN; SELECT chs_recalculate(1)');
+log_in($node, 'postgres', 1, 1);
+my ($pid, $replaced) = (0, 0);
+for my $round (1 .. 9)
+{
+	$pid = worker_pid($node, 'chs worker', "pid <> $pid");
+	set_clock(-86400 - 3600 - 600 * $round);
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 60000)");
+	# after a second, or two
+	set_clock(-86400 - 3600 - 600 * $round - 3);
+	$node->reload;
+	$replaced += $node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker' AND pid <> $pid)");
+	last if $replaced < $round;
+}
+is($replaced, 9, 'a worker that fails now and then is replaced soon');
+$held->query_safe('COMMIT');
+$held->quit;
+wait_right($node, 'postgres', 'and the next one does its work');
 $node->stop;
 done_testing();

@@ -117,6 +117,34 @@ $node->safe_psql('kept', q(
 	wait_right($node, 'kept', 'which is done when it is none any more');
 }
 
+# A rename that is prepared lets workers in again, too, although its session is gone.
+$node->safe_psql('postgres', q(BEGIN; ALTER DATABASE kept RENAME TO kept_on; PREPARE TRANSACTION 'rename'));
+$node->safe_psql('postgres', q(COMMIT PREPARED 'rename'));
+log_in($node, 'kept_on', 1, 1);
+wait_right($node, 'kept_on', 'after a rename in two phases a worker comes again');
+
+# CREATE DATABASE without TEMPLATE copies template1, which need not be one.
+$node->safe_psql('postgres', 'ALTER DATABASE template1 IS_TEMPLATE false');
+add_chs($node, 'template1');
+stuck_worker('template1');
+goes_through('CREATE DATABASE copy', 'CREATE DATABASE while template1 has a busy worker');
+$node->safe_psql('postgres', 'ALTER DATABASE template1 IS_TEMPLATE true');
+$node->safe_psql('postgres', 'DROP DATABASE copy');
+$node->safe_psql('template1', q(SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE backend_type = 'chs worker' AND datname = 'template1'));
+$node->safe_psql('template1', 'DROP EXTENSION chs; DROP FUNCTION slow');
+
+# The launcher is told of a database and to read its settings at the same time: it starts workers all the same.
+{
+	my $launcher = worker_pid($node, 'chs launcher');
+	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')") or die;
+	kill('STOP', $launcher);
+	$node->safe_psql('postgres', 'ALTER DATABASE kept_on CONNECTION LIMIT 10');
+	$node->reload;
+	log_in($node, 'kept_on', 1, 1);
+	kill('CONT', $launcher);
+	wait_right($node, 'kept_on', 'a launcher that is woken for several reasons at once');
+}
+
 # A prepared transaction wakes the worker when it is committed, by whatever session.
 $node->safe_psql('postgres', 'CREATE DATABASE two_phase');
 add_chs($node, 'two_phase');
@@ -134,6 +162,15 @@ wait_right($node, 'two_phase', 'a prepared transaction is folded as soon as it i
 is($node->safe_psql('two_phase', "SELECT value FROM chs_explain(7) WHERE metric = 'logins'"), '1', 'it counts');
 $node->safe_psql('two_phase', "ROLLBACK PREPARED 'q'");
 is_right($node, 'two_phase', 'and one that is rolled back does not');
+$node->safe_psql('postgres', 'CREATE DATABASE all_prepared');
+$node->safe_psql('all_prepared', q(
+	BEGIN;
+	CREATE EXTENSION chs;
+	INSERT INTO chs.customers (customer_id, created_at) VALUES (1, '2020-01-01');
+	PREPARE TRANSACTION 'p'));
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'nobody is awake');
+$node->safe_psql('all_prepared', "COMMIT PREPARED 'p'");
+wait_right($node, 'all_prepared', 'CREATE EXTENSION that was prepared is noticed');
 
 # The extension in a template: no worker in the template, one in what is made of it.
 $node->safe_psql('template1', 'CREATE EXTENSION chs; INSERT INTO chs.customers (customer_id, created_at) VALUES (1, $$2020-01-01$$)');

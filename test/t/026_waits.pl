@@ -44,6 +44,12 @@ $restore->query_safe(q(SET check_function_bodies = off; SELECT pg_catalog.set_co
 $restore->query_safe(q(INSERT INTO chs.customers (customer_id, created_at) VALUES (77, '2020-01-01')));
 seen('chs worker', 'ChsWorkerRestore', 'a worker waits for the end of a restore');
 is($node->safe_psql('postgres', 'SELECT state FROM chs.worker_status'), 'held up', 'as chs.worker_status says, too');
+$node->append_conf('postgresql.conf', 'chs.enabled = off');
+$node->reload;
+ok($node->poll_query_until('postgres', q(SELECT state = 'disabled' FROM chs.worker_status)), 'switched off it does not wait');
+$node->append_conf('postgresql.conf', 'chs.enabled = on');
+$node->reload;
+seen('chs worker', 'ChsWorkerRestore', 'switched on it does again');
 $restore->quit;
 wait_right($node, 'postgres', 'it goes on');
 
