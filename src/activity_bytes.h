@@ -89,7 +89,7 @@ typedef struct OpenHeader
 extern int	chs_activity_invalid_errcode;
 
 /* In activity_read.c. */
-pg_noreturn extern void chs_activity_invalid(const char *what);
+pg_noreturn extern void chs_activity_invalid(const char *what) pg_attribute_cold;
 extern ActivityData *chs_activity_decode_any(const Activity *activity);
 
 typedef struct Reader

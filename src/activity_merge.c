@@ -8,7 +8,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#define MAX_DISTINCT_SPAN 1000000	/* days, where there are many values */
+#define MAX_DISTINCT_SPAN 1000000	/* days on which there are many values */
 
 /* chs_activity_first_day returns the first day that a series has. */
 int32
@@ -94,7 +94,7 @@ chs_activity_cap_distinct(Series *s)
 	pfree(seen);
 }
 
-/* chs_activity_prune_series drops the days up to the given one less what is kept. */
+/* chs_activity_prune_series drops the days that are too old to be kept as of the given one. */
 void
 chs_activity_prune_series(Series *s, int32 day)
 {
@@ -194,7 +194,7 @@ chs_activity_merge_two(const ActivityData *a, const ActivityData *b)
 			pruned = b->day, *s = b->series[j++];
 		else
 			merge_series(s, &a->series[i++], &b->series[j++]);
-		/* only a side that was pruned less can hold something that must go */
+		/* only the side that was pruned less can hold something to be dropped */
 		if (pruned != to->day && to->day != DAY_NEVER)
 		{
 			Cell	   *own = palloc_extended(Max(s->ncells, 1) * sizeof(Cell), MCXT_ALLOC_HUGE);
@@ -208,8 +208,8 @@ chs_activity_merge_two(const ActivityData *a, const ActivityData *b)
 }
 
 /*
- * chs_activity_merge_many merges n activities, one or more, in pairs of like
- * size, so that the work grows with n log n.  The array is used up.
+ * chs_activity_merge_many merges n activities, one or more, in pairs of similar
+ * size, so that the work grows with n log n.  The array is overwritten.
  */
 ActivityData *
 chs_activity_merge_many(ActivityData **inputs, int n)

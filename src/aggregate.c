@@ -12,7 +12,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-/* Only an aggregate may have its state changed in place. */
+/* Only an aggregate's state may be changed in place. */
 static void
 check_aggregate(FunctionCallInfo fcinfo, const char *name)
 {
@@ -23,8 +23,8 @@ check_aggregate(FunctionCallInfo fcinfo, const char *name)
 }
 
 /*
- * chs_activity_transition adds one event to the state.  Events of which a part
- * is NULL are passed over, as aggregates do.
+ * chs_activity_transition adds one event to the state.  Events with a NULL in them
+ * are ignored, as is usual for aggregates.
  */
 PG_FUNCTION_INFO_V1(chs_activity_transition);
 Datum
@@ -99,7 +99,7 @@ chs_activity_prune(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(chs_activity_encode(data));
 }
 
-/* A total as the number that it stands for. */
+/* A total, which is in millionths, as a number. */
 static Datum
 total_numeric(int128 total)
 {

@@ -1,9 +1,9 @@
 /*
  * announce.c
- *	  Telling whoever listens of changes of status, by NOTIFY on channel chs_status.
+ *	  Announcing changes of status by NOTIFY on channel chs_status.
  *
- * Whoever stores the change announces it, in the same transaction: so it is
- * announced once, and only if it is committed.
+ * Whoever stores the change announces it in the same transaction, so that it is
+ * announced once, and only if it commits.
  */
 #include "announce.h"
 
@@ -28,26 +28,26 @@
 #define STATUS_CHANNEL "chs_status"
 
 /*
- * Where a session listens and does not read, the server's queue of notifications
- * fills, and full it makes the transactions of everybody who notifies fail.  So
- * nothing is announced from the one share of it on, until it has gone back to the
- * other.
+ * If a session listens without reading, the server's notification queue fills up,
+ * and when it is full, the transactions of everybody who notifies fail.  So
+ * announcements stop when the queue is filled to the first share, and resume when
+ * it is down to the second.
  */
 #define STOP_FROM 0.75
 #define RESUME_UNDER 0.5
 
-/* A transaction announces so much of it at most, in case others do at the same time. */
+/* The largest share that one transaction may use, in case others announce at the same time. */
 #define TRANSACTION_SHARE 0.1
 
-/* What a notification takes in that queue besides its texts, in bytes, at most. */
+/* The maximum overhead of a notification in that queue, in bytes. */
 #define NOTIFICATION_OVERHEAD 32
 
-/* It is looked at how full that queue is once for so many announcements. */
+/* The number of announcements after which the fill level of the queue is checked again. */
 #define LOOK_AFTER 256
 
 /*
- * Whether the queue of notifications has room, when so much of it is used.  What
- * was found last is known to all processes, so that the log has each change once.
+ * Whether the notification queue has room, given the share in use.  The last result
+ * is shared by all processes, so that each change is logged once.
  */
 static bool
 has_room(double used)
@@ -68,8 +68,8 @@ has_room(double used)
 }
 
 /*
- * Whether an announcement of so many bytes can be made; scores have to be kept
- * fresh whether anybody can be told or not.
+ * Whether an announcement of a size in bytes can be made; scores must be kept fresh
+ * even if nobody can be told.
  */
 static bool
 there_is_room(int length)
@@ -101,7 +101,7 @@ there_is_room(int length)
 	return !too_many;
 }
 
-/* Whether some may see some customers only; whoever listens, nobody knows which. */
+/* Whether some roles may see only some customers; it is unknown which role listens. */
 static bool
 customers_are_limited(void)
 {

@@ -1,6 +1,6 @@
 /*
  * catalog.c
- *	  The extension's own objects, whose rights are used, and what is published.
+ *	  The extension's own objects, the rights that code runs with, and published versions.
  *
  * All privilege switches of the extension are here.
  */
@@ -97,10 +97,10 @@ static const char *const relation_names[] = {
 	[CHS_SOURCES] = "sources"
 };
 
-/* Found once, until the schema is dropped; they never get other identifiers. */
+/* Looked up once, until the schema is dropped; their OIDs never change. */
 static Oid	relation_oids[lengthof(relation_names)];
 
-/* Only forgets: a callback may come at any time, and must look nothing up. */
+/* Only forgets: a callback may be called at any time, and must not look anything up. */
 static void
 forget_relations(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 				 uint32 hashvalue pg_attribute_unused())
@@ -136,14 +136,14 @@ pin(const char *parameter, const char *value)
 }
 
 /*
- * The nesting level of transactions at which code of somebody else, a plug-in or
- * the expression of a source, is being run; or 0.  It may not have anything scored
- * or captured: it would be called again from within, and whoever called it relies
- * on the live version, and the compiled expressions, that it has.
+ * The nesting level of transactions at which other people's code, a plug-in or the
+ * expression of a source, is running; or 0.  Such code must not cause scoring or
+ * capture, which would call it again recursively, while its caller relies on the
+ * live version and the compiled expressions that it holds.
  */
 static int	lent_at = 0;
 
-/* An error, after which chs_catalog_become_caller is not reached. */
+/* After an error, chs_catalog_become_caller is not reached. */
 static void
 at_subtransaction_end(SubXactEvent event, SubTransactionId subid pg_attribute_unused(),
 					  SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
@@ -171,9 +171,9 @@ chs_catalog_check_not_called_back(void)
 }
 
 /*
- * chs_catalog_become_owner switches to the rights of the extension's owner, and
- * to a search_path on which nobody else's objects are found.  Every use ends
- * with chs_catalog_become_caller, except by an error, which restores all.
+ * chs_catalog_become_owner switches to the rights of the extension's owner, and to
+ * a search_path on which nobody else's objects are found.  Every use ends with
+ * chs_catalog_become_caller, or with an error, which restores everything.
  */
 void
 chs_catalog_become_owner(OwnerRights *saved)
@@ -190,9 +190,9 @@ chs_catalog_become_owner(OwnerRights *saved)
 }
 
 /*
- * chs_catalog_become_role does the same for a role that wrote an expression, which
- * is about to be evaluated, and sets what the value of an expression may depend on,
- * so that it is the same in every session.
+ * chs_catalog_become_role does the same for a role whose expression is about to be
+ * evaluated, and fixes the settings that its value may depend on, so that it is the
+ * same in every session.
  */
 void
 chs_catalog_become_role(Oid role, OwnerRights *saved)
@@ -228,15 +228,15 @@ chs_catalog_become_registrar(Oid role, OwnerRights *saved)
 {
 	chs_catalog_become_role(role, saved);
 	pin("row_security", "on");
-	/* as a setting it cannot be set for a while; an error restores it, too */
+	/* as a setting, it cannot be set temporarily; an error restores it as well */
 	XactReadOnly = true;
 }
 
 /*
  * chs_catalog_check_path raises an error if a function, which is to be called with
  * the rights of another role than the session's, sets a search_path on which
- * temporary tables and views are found first: whoever has the session could
- * put one with code of his own in the place of a table that the function reads.
+ * temporary tables and views are found first: the user of the session could
+ * substitute one with his own code for a table that the function reads.
  */
 void
 chs_catalog_check_path(Oid function)
@@ -306,10 +306,9 @@ chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, c
 }
 
 /*
- * chs_catalog_execute_now executes a statement, with the rights that are in force
- * and within SPI, under the latest snapshot: a transaction of another isolation level
- * than READ COMMITTED, too, must find what others have committed.  Where *kept is
- * given the plan is kept there.
+ * chs_catalog_execute_now executes a statement, with the present rights and within
+ * SPI, under the latest snapshot: at any isolation level, it must find what others
+ * have committed.  If kept is given, the plan is saved there.
  */
 void
 chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement, int nargs, Oid *types, Datum *args, const char *nulls)
@@ -336,11 +335,11 @@ chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement, int nargs, Oid 
 /* ------------------------------------------------------ the live version */
 
 static Live *live = NULL;
-static Live *named = NULL;		/* the version that was asked for last */
+static Live *named = NULL;		/* the version that was requested last */
 static bool live_is_stale = true;
-static Oid	live_relations[3];	/* whose changes make it stale */
+static Oid	live_relations[3];	/* tables whose changes make it stale */
 
-/* Only marks: a callback may come at any time, and must look nothing up. */
+/* Only marks: a callback may be called at any time, and must not look anything up. */
 static void
 invalidate_live(Datum arg pg_attribute_unused(), Oid relid)
 {
@@ -349,7 +348,7 @@ invalidate_live(Datum arg pg_attribute_unused(), Oid relid)
 		live_is_stale = true;
 }
 
-/* chs_catalog_full_xid returns a transaction of the last two thousand million in full. */
+/* chs_catalog_full_xid returns the full form of a transaction ID of the last two billion. */
 FullTransactionId
 chs_catalog_full_xid(TransactionId xid)
 {
@@ -363,7 +362,7 @@ chs_catalog_full_xid(TransactionId xid)
 
 /*
  * chs_catalog_snapshot_horizon returns the oldest transaction that a snapshot
- * takes for running; it knows how all earlier ones ended.
+ * considers running; it sees the outcome of all earlier ones.
  */
 FullTransactionId
 chs_catalog_snapshot_horizon(Snapshot snapshot)
@@ -371,7 +370,7 @@ chs_catalog_snapshot_horizon(Snapshot snapshot)
 	return chs_catalog_full_xid(snapshot->xmin);
 }
 
-/* chs_catalog_init registers what has to be told of changes, and of errors. */
+/* chs_catalog_init registers callbacks for changes and errors. */
 void
 chs_catalog_init(void)
 {
@@ -381,7 +380,7 @@ chs_catalog_init(void)
 	RegisterXactCallback(at_transaction_end, NULL);
 }
 
-/* chs_invalidate is a trigger: makes all sessions read the trigger's table again. */
+/* chs_invalidate is a trigger that makes all sessions reread its table. */
 PG_FUNCTION_INFO_V1(chs_invalidate);
 Datum
 chs_invalidate(PG_FUNCTION_ARGS)
@@ -399,8 +398,9 @@ chs_invalidate(PG_FUNCTION_ARGS)
 }
 
 /*
- * chs_event_types_lock is a trigger: waits for the events that are being inserted,
- * and holds up further ones, so that none is left with a type that is going.
+ * chs_event_types_lock is a trigger that waits for the events that are being
+ * inserted, and blocks further ones, so that none is left with a type that is being
+ * deleted.
  */
 PG_FUNCTION_INFO_V1(chs_event_types_lock);
 Datum
@@ -412,7 +412,7 @@ chs_event_types_lock(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be called as a trigger", "chs.event_types_lock")));
-	/* on a table of somebody's own it would be a way to stop everybody's events */
+	/* on other tables this would be a way to block everybody's events */
 	if (RelationGetRelid(trigdata->tg_relation) != chs_catalog_relation(CHS_EVENT_TYPES))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -468,7 +468,7 @@ no_such_version(int version)
 			 errhint("chs.scorecard_versions has the published ones.")));
 }
 
-/* Reads which versions the active snapshot sees, and which of them is live: the highest that ever was. */
+/* Reads which versions the active snapshot sees, and which of them is live: the highest one that ever went live. */
 static void
 read_version_times(Live *l)
 {
@@ -499,8 +499,8 @@ read_version_times(Live *l)
 }
 
 /*
- * Reads a version that the active snapshot sees, or, for another one that waits, it
- * with what the waiting one needs beyond.
+ * Reads a version that the active snapshot sees; if another one waits, together
+ * with what that one needs in addition.
  */
 static void
 read_version(Live *l, int version, int waiting)
@@ -527,8 +527,8 @@ read_version(Live *l, int version, int waiting)
 }
 
 /*
- * Reads the version that a snapshot takes for the live one, or the one that is
- * named, and the rules and sources of events.
+ * Reads the version that is live for a snapshot, or the one that is named, and the
+ * rules and sources of events.
  */
 static Live *
 read_live(Snapshot snapshot, int version)
@@ -575,8 +575,8 @@ read_live(Snapshot snapshot, int version)
 }
 
 /*
- * chs_catalog_variant returns a copy, in the current memory context, of what is
- * live with something else published.
+ * chs_catalog_variant returns a copy, in the current memory context, of the live
+ * version with a different published document.
  */
 const Live *
 chs_catalog_variant(const Live *live, int version, const Published *published)
@@ -605,7 +605,7 @@ chs_catalog_live(void)
 	if (live != NULL && !live_is_stale)
 		return live;
 
-	/* first unmark, so that a change during reading is not lost */
+	/* unmark first, so that a change during reading is not lost */
 	live_is_stale = false;
 	PG_TRY();
 	{
@@ -628,7 +628,7 @@ chs_catalog_live(void)
 	return live;
 }
 
-/* Whether a snapshot, or for NULL the latest one, sees another newest version than the cache has, or sees it live. */
+/* Whether a snapshot (NULL: the latest one) sees a newer version than the cache has, or sees that it went live. */
 static bool
 is_outdated(const Live *cached, Snapshot snapshot)
 {
@@ -653,9 +653,9 @@ is_outdated(const Live *cached, Snapshot snapshot)
 }
 
 /*
- * chs_catalog_recheck_live has the live version read again if another one is live,
- * or waits to be.  For whoever is woken by the commit that made it so, because that
- * comes before the message that invalidates the cache.
+ * chs_catalog_recheck_live rereads the live version if another one is live, or
+ * waits to be.  For those who are woken by the commit that caused it, because that
+ * happens before the message that invalidates the cache is sent.
  */
 void
 chs_catalog_recheck_live(void)
@@ -665,9 +665,10 @@ chs_catalog_recheck_live(void)
 }
 
 /*
- * Whether nobody is about to publish, or to make a version live: who does holds a lock
- * from before the commit until the message that invalidates the cache has been sent,
- * and to try for it takes in the messages.  A standby does not know of that lock.
+ * Whether nobody is about to publish or to make a version live: whoever does holds
+ * a lock from before the commit until the message that invalidates the cache has
+ * been sent, and trying to get that lock receives such messages.  A standby does
+ * not know about that lock.
  */
 static bool
 nobody_publishes(void)
@@ -681,22 +682,25 @@ nobody_publishes(void)
 }
 
 /*
- * Returns the version of the cache, as far as it follows the snapshot: the message
- * that invalidates the cache comes a little after the commit that published, and
- * is looked for when a lock is taken, but a snapshot sees the commit at once.
+ * Returns the version of the cache if it agrees with the snapshot: the message that
+ * invalidates the cache comes shortly after the commit that published, and is
+ * received when a lock is taken, but a snapshot sees the commit at once.
  */
 static const Live *
 live_not_before(Snapshot snapshot)
 {
-	static SnapshotData checked;	/* with it the cache has been looked at: its extent */
+	static SnapshotData checked;	/* the extent of the snapshot that the cache was checked against */
 	static uint64 checked_serial = 0;
 	const Live *latest = chs_catalog_live();
 
-	/* in a range of transactions those that run become only fewer, so as many are the same ones */
+	/*
+	 * within a range of transactions, the running ones can only become fewer, so if
+	 * their number is the same, they are the same ones
+	 */
 	if (checked_serial == latest->serial && checked.xmin == snapshot->xmin && checked.xmax == snapshot->xmax &&
 		checked.xcnt == snapshot->xcnt && checked.subxcnt == snapshot->subxcnt && !snapshot->suboverflowed)
 		return latest;
-	/* to look into the table takes a seventh of what a score does */
+	/* reading the table takes a seventh of the time of a score */
 	if (!nobody_publishes() && is_outdated(latest, snapshot))
 		live_is_stale = true;
 	latest = chs_catalog_live();
@@ -706,16 +710,16 @@ live_not_before(Snapshot snapshot)
 }
 
 /*
- * chs_catalog_live_at returns the version that is live for a snapshot, so that
- * one statement, or one transaction that sees the past, does not mix versions.
- * Valid until the next call.
+ * chs_catalog_live_at returns the version that is live for a snapshot, so that a
+ * statement, or a transaction with an old snapshot, does not mix versions.  Valid
+ * until the next call.
  */
 const Live *
 chs_catalog_live_at(Snapshot snapshot)
 {
 	static Live *earlier = NULL;
 	static FullTransactionId earlier_than;
-	static SnapshotData seen;	/* by which it was read: xmin, xmax and xcnt */
+	static SnapshotData seen;	/* of the snapshot that it was read by: xmin, xmax and xcnt */
 	const Live *latest = live_not_before(snapshot);
 	Live	   *fresh;
 
@@ -764,7 +768,7 @@ chs_catalog_version(const Live *latest, int version)
 
 /*
  * chs_catalog_version_of_day returns the version that was live when a day ended.
- * For days before the first one was, that is the live one.
+ * For days before the first one was live, that is the current live one.
  */
 const Live *
 chs_catalog_version_of_day(const Live *latest, TimestampTz end_of_day)

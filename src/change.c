@@ -2,8 +2,8 @@
  * change.c
  *	  Why a score moved: the difference of two scores, by factor and cause.
  *
- * Between the score before and the score after lie scores that nobody had, each
- * of which differs from the one before it by one cause.  In this order:
+ * Between the score before and the score after lie hypothetical scores, each of
+ * which differs from its predecessor by one cause.  In this order:
  *
  *	before
  *	  data		 metrics that have no score after lose theirs
@@ -14,10 +14,10 @@
  *	  scorecard	 the later version scores the same day and events
  *	after
  *
- * What a factor contributes to each, less what it contributed to the one before,
- * is what that cause did by way of that factor; so all of it sums to the
- * difference.  A metric whose weight moves to others changes what they contribute:
- * that is told under their names, by data.
+ * The contribution of a factor to each score, minus its contribution to the one
+ * before, is what that cause did through that factor, so that everything sums to
+ * the difference.  When the weight of a metric moves to others, their contributions
+ * change; this is attributed to them, as caused by data.
  *
  * Nothing here knows a table, a setting or a clock.
  */
@@ -25,7 +25,7 @@
 
 #include <math.h>
 
-/* What becomes of a metric in one of the scores between. */
+/* The state of a metric in one of the hypothetical scores. */
 typedef MetricScore (*PickMetric) (const Metric *m, const MetricScore *before,
 								   const MetricScore *time_passed, const MetricScore *after);
 
@@ -53,7 +53,7 @@ pick_time_passed(const Metric *m, const MetricScore *before,
 		return *time_passed;
 	if (!before->has_score || !after->has_score)
 		return without_score(before);
-	/* what has no data for a while, or comes from a plug-in, waits for what follows */
+	/* without data at first, or from a plug-in: left to the following steps */
 	return time_passed->has_score && m->function < 0 ? *time_passed : *before;
 }
 
@@ -65,8 +65,8 @@ pick_after(const Metric *m pg_attribute_unused(), const MetricScore *before,
 }
 
 /*
- * Calculates what each factor contributes, of factors whose scores are made.
- * False, and nothing, where no factor has a weight and a score.
+ * Calculates the contributions of factors from their scores.  Does nothing and
+ * returns false if no factor has both a weight and a score.
  */
 static bool
 contributions(const Scorecard *scorecard, const FactorScore *factors, double *result)
@@ -82,7 +82,7 @@ contributions(const Scorecard *scorecard, const FactorScore *factors, double *re
 	return with_data > 0;
 }
 
-/* Moves on to the next score, and puts the differences down to a cause. */
+/* Moves on to the next score, and attributes the differences to a cause. */
 static void
 reach(Change *change, const double *reached, ChangeCause cause)
 {
@@ -93,7 +93,7 @@ reach(Change *change, const double *reached, ChangeCause cause)
 	}
 }
 
-/* Moves on to a score between.  False, and nothing, where there would be no data. */
+/* Moves on to a hypothetical score.  Does nothing and returns false if it would have no data. */
 static bool
 reach_between(Change *change, const Scorecard *scorecard, const Score *before, const Score *time_passed,
 			  const Score *after, PickMetric pick, ChangeCause cause)
@@ -131,8 +131,8 @@ find_factor(Change *change, const char *name)
 }
 
 /*
- * Moves on to a score that somebody had, which puts what is left down to a cause,
- * and notes how each factor ends there.
+ * Moves on to a real score, which attributes what is left to a cause, and records
+ * the final state of each factor.
  */
 static void
 reach_score(Change *change, const Scorecard *scorecard, const Score *after, ChangeCause cause)
@@ -164,8 +164,8 @@ reach_score(Change *change, const Scorecard *scorecard, const Score *after, Chan
 }
 
 /*
- * chs_change_under tells apart what happened between two scores under the same
- * scorecard.  time_passed is the score of the later day with the events of the
+ * chs_change_under separates the causes of the difference between two scores by the
+ * same scorecard. time_passed is the score of the later day with the events of the
  * earlier one.  The result refers to none of the arguments.
  */
 Change *
@@ -186,7 +186,7 @@ chs_change_under(const Scorecard *scorecard, const Score *before, const Score *t
 		f->reached = reached[i];
 	}
 	change->known_before = before->status != STATUS_UNKNOWN;
-	/* where nothing is known both before and after, it is all a matter of data */
+	/* if nothing is known both before and after, data is the only cause */
 	if (reach_between(change, scorecard, before, time_passed, after, pick_before, CHANGE_DATA))
 	{
 		(void) reach_between(change, scorecard, before, time_passed, after, pick_time_passed, CHANGE_TIME);
@@ -207,8 +207,9 @@ chs_change_to(Change *change, const Scorecard *scorecard, const Score *after)
 }
 
 /*
- * chs_change_settle ends it.  Contributions are settled so that they sum to the
- * rounded score; what that adds goes to the cause that did most.
+ * chs_change_settle completes the analysis.  It adjusts contributions so that they
+ * sum to the rounded score; the adjustment goes to the cause with the largest
+ * effect.
  */
 void
 chs_change_settle(Change *change)

@@ -18,7 +18,7 @@ PG_MODULE_MAGIC;
 void		_PG_init(void);
 
 /*
- * Loaded by a session, everything but the worker works; the worker needs
+ * When a session loads the library, everything works except the worker, which needs
  * shared_preload_libraries.
  */
 void

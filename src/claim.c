@@ -1,17 +1,16 @@
 /*
  * claim.c
- *	  Who folds which customers.
+ *	  Claims: who folds which customers.
  *
- * Whoever folds a customer has claimed it, to the end of the transaction, so
- * nobody else reads or writes what folding keeps of it.  A snapshot that is taken
- * after the claim sees all that was folded before.  Nobody who inserts events needs
- * a claim.
+ * Whoever folds a customer holds a claim on it until the end of the transaction, so
+ * that nobody else reads or writes its folded state.  A snapshot taken after the
+ * claim sees everything that was folded before.  Inserting events takes no claim.
  *
- * Customers are claimed by shares: one lock for each of 64, so that their number
- * does not depend on that of the customers.  Above them is a lock that is held in
- * share mode by whoever claims shares, and exclusively by whoever claims everyone.
- * A worker waits for that one at most, while it holds nothing, and never for a
- * share; so workers get into no deadlock.
+ * Customers are claimed by shares: there is one lock for each of 64 shares, so that
+ * the number of locks does not depend on the number of customers.  Above them is a
+ * lock that is held in share mode by whoever claims shares, and exclusively by
+ * whoever claims everyone.  A worker waits only for that one, while it holds
+ * nothing, and never for a share, so workers cannot deadlock.
  */
 #include "claim.h"
 
@@ -30,7 +29,7 @@ typedef enum ClaimLock
 	LOCK_COUNTS
 } ClaimLock;
 
-/* Takes a lock, and returns whether it was to be had. */
+/* Takes a lock, and returns whether it was available. */
 static bool
 take_lock(ClaimLock what, int share, LOCKMODE mode, bool wait)
 {
@@ -47,7 +46,7 @@ share_of(int64 customer_id)
 	return DatumGetUInt32(DirectFunctionCall1(hashint8, Int64GetDatum(customer_id))) % CLAIM_SHARES;
 }
 
-/* Claims all customers, and waits for whoever has any, if so asked. */
+/* Claims all customers; waits for whoever has claimed any only if asked to. */
 static bool
 claim_everyone(Claim *claim, bool wait)
 {
@@ -56,8 +55,8 @@ claim_everyone(Claim *claim, bool wait)
 }
 
 /*
- * Claims the customers of a part, without those that somebody else has.  Waits
- * only for whoever has claimed everyone.
+ * Claims the customers of a part, except those that somebody else has claimed.
+ * Waits only for whoever has claimed everyone.
  */
 static Claim
 claim_part(int part, int parts)
@@ -80,7 +79,7 @@ claim_part(int part, int parts)
 	return claim;
 }
 
-/* Claims the share of a customer, and waits for whoever has it. */
+/* Claims the share of a customer, waiting for whoever has it. */
 static Claim
 claim_customer(int64 customer_id)
 {
@@ -96,7 +95,8 @@ claim_customer(int64 customer_id)
 
 /*
  * chs_claim claims customers until the end of the transaction: everyone or one,
- * waiting for whoever has them; or a part, as far as nobody else has it.
+ * waiting for whoever has claimed them; or those of a part that nobody else has
+ * claimed.
  */
 Claim
 chs_claim(const ClaimRequest *request)
@@ -116,7 +116,7 @@ chs_claim(const ClaimRequest *request)
 	return claim;
 }
 
-/* chs_claim_wants tells whether a customer is of the part that was to be claimed. */
+/* chs_claim_wants tells whether a customer belongs to the part that was requested. */
 bool
 chs_claim_wants(const Claim *claim, int64 customer_id)
 {
@@ -132,9 +132,9 @@ chs_claim_has(const Claim *claim, int64 customer_id)
 
 /*
  * chs_claim_counts claims the rows of chs.health_counts, to replace them by their
- * sum, and returns whether they were to be had.  A snapshot for that has to be
- * taken afterwards.  Not for a single customer, whose transaction may be somebody's
- * long one.
+ * sum, and returns whether that succeeded.  The snapshot for summing must be taken
+ * afterwards.  Not to be used for a single customer, which may be folded in a user's
+ * long transaction.
  */
 bool
 chs_claim_counts(const Claim *claim)

@@ -75,8 +75,8 @@ hash_scalar(const JsonbValue *value)
 }
 
 /*
- * Hashes a value such that values that jsonb takes for different ones differ.
- * jsonb's own hash function passes over how arrays and objects are nested.
+ * Hashes a value so that values which differ as jsonb get different hashes. jsonb's
+ * own hash function ignores how arrays and objects are nested.
  */
 static uint64
 hash_value(const JsonbValue *value)
@@ -98,7 +98,7 @@ hash_value(const JsonbValue *value)
 	return hash;
 }
 
-/* Fills the cell of an event that passed the filter; false: nothing to count. */
+/* Fills the cell for an event that passed the filter; false: there is nothing to count. */
 static bool
 count_field(const SeriesDefinition *s, Jsonb *event_data, Cell *cell)
 {
@@ -145,7 +145,7 @@ chs_count_event(const Published *published, const char *event_type, int event_ty
 
 		if (s->filter_index >= 0)
 		{
-			/* each filter is asked once, as far as the bits go */
+			/* each filter is evaluated once, as far as there are bits to remember the result */
 			uint64		bit = s->filter_index < 64 ? UINT64CONST(1) << s->filter_index : 0;
 
 			if ((known & bit) == 0)

@@ -33,7 +33,7 @@ read_number(const char **next, const char *text)
 
 /*
  * chs_curve_read reads points "x:y x:y ..." of ascending x and of y in 0..100, into
- * the current memory context, or raises what is wrong.
+ * the current memory context, or raises an error that says what is wrong.
  */
 Curve
 chs_curve_read(const char *text)
@@ -107,7 +107,7 @@ chs_curve_score(const Curve *curve, double x)
 	return curve->points[last].y;
 }
 
-/* chs_curve_is_valid returns true or raises what is wrong with the curve. */
+/* chs_curve_is_valid returns true, or raises an error that says what is wrong with the curve. */
 PG_FUNCTION_INFO_V1(chs_curve_is_valid);
 Datum
 chs_curve_is_valid(PG_FUNCTION_ARGS)

@@ -2,7 +2,7 @@
  * customer_change.c
  *	  Why the score of a customer moved, as users ask for it.
  *
- * Like the score itself it is told to whoever may see the customer.
+ * Like the score itself, this is shown to whoever may see the customer.
  */
 #include "change.h"
 
@@ -50,7 +50,7 @@ score_on(const Comparison *c, const Live *version, const Scorecard *scorecard, c
 	return chs_score_of_day(input, scorecard, &subject);
 }
 
-/* Tells apart what happened under the version of the earlier day. */
+/* Separates the causes under the version of the earlier day. */
 static Change *
 change_under_earlier(Comparison *c)
 {
@@ -68,7 +68,7 @@ change_under_earlier(Comparison *c)
 							score_on(c, version, scorecard, later, until, true));
 }
 
-/* Goes on to the version of the later day. */
+/* Moves on to the version of the later day. */
 static void
 change_version(Comparison *c, Change *change)
 {
@@ -127,7 +127,7 @@ put_rows(FunctionCallInfo fcinfo, const Comparison *c, const Change *change)
 	}
 }
 
-/* chs_explain_change tells why the score of a customer moved. */
+/* chs_explain_change explains why the score of a customer moved. */
 PG_FUNCTION_INFO_V1(chs_explain_change);
 Datum
 chs_explain_change(PG_FUNCTION_ARGS)

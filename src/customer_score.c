@@ -2,9 +2,9 @@
  * customer_score.c
  *	  The score of a customer as users ask for it.
  *
- * The row of the customer is read with the caller's own rights, so that whoever
- * may not see a customer, by missing privileges or by row-level security, is not
- * told its score.  What the score rests on is then read with the engine's.
+ * The row of the customer is read with the caller's own rights, so that whoever may
+ * not see a customer, for lack of privileges or because of row-level security, does
+ * not get its score.  What the score rests on is then read with the engine's rights.
  */
 #include "customer.h"
 
@@ -26,7 +26,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* Number of a version that is none yet. */
+/* The version number of a document that is not published. */
 #define UNPUBLISHED 0
 
 /* Everything that a score of one customer needs. */
@@ -39,7 +39,7 @@ typedef struct CustomerScore
 	ScoreSubject subject;
 } CustomerScore;
 
-/* Whether the caller may see every customer, so that a query would only cost time. */
+/* Whether the caller may see every customer, which makes a query unnecessary. */
 static bool
 caller_sees_all(void)
 {
@@ -102,14 +102,14 @@ chs_customer_find_as_caller(int64 customer_id, Customer *customer)
 
 /*
  * chs_customer_from_past makes an activity for the score of a day from the raw
- * events, or raises an error where some that are needed have been deleted; those
- * of the current score are kept.
+ * events, or raises an error if some of the required events have been deleted;
+ * those of the current score are always kept.
  */
 ActivityView *
 chs_customer_from_past(const Customer *customer, const Live *live, const Live *version,
 					   const Scorecard *scorecard, int32 as_of_day)
 {
-	/* what is published today counts what is still there, and so does what would be */
+	/* what is published today, or simulated, counts the events that still exist */
 	if ((version != live && version->version != UNPUBLISHED) ||
 		as_of_day != Min(chs_customer_today(), customer->last_day))
 		chs_retention_check_past(version, scorecard, as_of_day);
@@ -119,7 +119,7 @@ chs_customer_from_past(const Customer *customer, const Live *live, const Live *v
 /*
  * chs_customer_activity returns the activity that a version needs for the score of
  * a day, as the active snapshot sees it: what is folded, merged with what is
- * queued; or, where those cannot tell, made from the raw events.
+ * queued; or, if those cannot provide it, made from the raw events.
  */
 const ActivityView *
 chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
@@ -150,7 +150,7 @@ chs_customer_activity(const Customer *customer, const Live *live, const Live *ve
 
 /*
  * chs_customer_version returns the version that a day is scored by if none is
- * named.  Valid until another is asked for.
+ * named.  Valid until another one is requested.
  */
 const Live *
 chs_customer_version(const Live *live, int32 as_of_day)
@@ -174,7 +174,7 @@ read_activity(CustomerScore *cs, const Customer *customer, int32 as_of_day, cons
 
 /*
  * Reads the arguments (customer_id, as_of, version) that the functions share, and
- * what they need; false where the customer is NULL.
+ * loads what they need; false if the customer is NULL.
  */
 static bool
 customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
@@ -216,7 +216,7 @@ document_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 	return true;
 }
 
-/* What is scored, with what plug-ins say. */
+/* The input of scoring, including the values of plug-ins. */
 static ScoreInput *
 prepare(const CustomerScore *cs, PluginDays days)
 {
@@ -286,7 +286,7 @@ chs_explain(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Returns a row of what customer_health holds. */
+/* Returns a row with the contents of customer_health. */
 static Datum
 health_row(FunctionCallInfo fcinfo, const CustomerScore *cs)
 {
@@ -310,7 +310,7 @@ health_row(FunctionCallInfo fcinfo, const CustomerScore *cs)
 	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }
 
-/* chs_health_now returns what customer_health holds, calculated now. */
+/* chs_health_now returns the contents of customer_health, calculated now. */
 PG_FUNCTION_INFO_V1(chs_health_now);
 Datum
 chs_health_now(PG_FUNCTION_ARGS)

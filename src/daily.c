@@ -1,9 +1,9 @@
 /*
  * daily.c
- *	  How many events of each type a customer has per day.
+ *	  The number of events of each type that a customer has per day.
  *
- * Counted like a score: by a scorecard that has nothing but a count of each event
- * type, so that events of all sources are in it.
+ * They are counted as for a score, by a scorecard that consists of a count of each
+ * event type, so that events of all sources are included.
  */
 #include "customer.h"
 
@@ -16,7 +16,7 @@
 #include "utils/json.h"
 #include "utils/snapmgr.h"
 
-/* Makes the scorecard: a count of each event type over so many days. */
+/* Makes the scorecard: a count of each event type over the given number of days. */
 static const Published *
 counts_of_types(const Live *live, int days)
 {
@@ -49,8 +49,8 @@ type_of_series(const Published *published, uint64 id)
 }
 
 /*
- * chs_daily_activity returns a row for each of the last days, today included, and
- * event type of which a customer that the caller sees has any events.
+ * chs_daily_activity returns the events of a customer that the caller may see: a
+ * row for each of the last days, today included, and each event type that occurred.
  */
 PG_FUNCTION_INFO_V1(chs_daily_activity);
 Datum

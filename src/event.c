@@ -1,10 +1,10 @@
 /*
  * event.c
- *	  Events, and the rules that they must keep.
+ *	  Events, and the rules that they must obey.
  *
- * A row that breaks a rule is refused by chs.customer_events, and put aside where
- * it comes from a table of somebody's own; so a check says what is wrong instead
- * of raising an error.
+ * chs.customer_events refuses a row that breaks a rule, while a row of an attached
+ * table is recorded as rejected.  Therefore a check returns what is wrong instead of
+ * raising an error.
  */
 #include "event.h"
 
@@ -15,10 +15,10 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-/* Events may be so far ahead of the clock, for clocks that differ. */
+/* How far events may be ahead of the clock, because clocks differ. */
 #define MAX_AHEAD USECS_PER_DAY
 
-/* chs_event_trouble says what is wrong. */
+/* chs_event_trouble describes what is wrong. */
 Trouble *
 chs_event_trouble(int sqlerrcode, char *message, char *detail, char *hint)
 {
@@ -134,7 +134,7 @@ chs_event_check(const Live *live, const Event *event)
 	return NULL;
 }
 
-/* chs_event_check_ahead does so for an event that is dated too far ahead of the clock. */
+/* chs_event_check_ahead does the same for an event that is dated too far ahead of the clock. */
 Trouble *
 chs_event_check_ahead(const Event *event)
 {
@@ -147,7 +147,7 @@ chs_event_check_ahead(const Event *event)
 							 "It may be at most one day after the current time.", NULL);
 }
 
-/* chs_event_unknown_customer does so for an event of nobody. */
+/* chs_event_unknown_customer does the same for an event of an unknown customer. */
 Trouble *
 chs_event_unknown_customer(int64 customer_id)
 {

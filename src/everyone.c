@@ -1,6 +1,6 @@
 /*
  * everyone.c
- *	  Scoring and rebuilding every customer, in slices by ascending customer.
+ *	  Scoring and rebuilding all customers, in slices by ascending customer.
  */
 #include "everyone.h"
 
@@ -32,8 +32,8 @@
 
 /*
  * Events of many customers lie in the same blocks, so a slice of few customers
- * reads nearly as many blocks as one of many: a slice of a rebuild is to take
- * about so long, in milliseconds.
+ * reads nearly as many blocks as one of many.  A slice of a rebuild should take
+ * about this long, in milliseconds.
  */
 #define REBUILD_SLICE_MS 3000
 #define FIRST_REBUILD_SLICE 100
@@ -42,15 +42,15 @@
 
 static const ClaimRequest everyone = {.kind = CLAIM_EVERYONE};
 
-/* What attached tables give is held in memory, so their slices are smaller. */
+/* The events of attached tables are held in memory, so their slices are smaller. */
 #define MAX_ATTACHED_SLICE 20000
 
-/* So many rebuilt customers are folded at once. */
+/* The number of rebuilt customers that are folded at once. */
 #define REBUILD_LIST 1000
 
 /*
- * Lists the next customers after *last, at most so many, or only the stale ones of
- * them that are wanted, and moves *last.  Returns how many it looked at.
+ * Lists the next customers after *last, up to a limit, or only the wanted stale
+ * ones among them, and advances *last.  Returns how many it looked at.
  */
 static int
 list_customers(Fold *fold, FoldList *list, int64 *last, int limit, bool only_stale)
@@ -88,10 +88,10 @@ list_customers(Fold *fold, FoldList *list, int64 *last, int limit, bool only_sta
 }
 
 /*
- * Scores the next customers of a pass, at most so many, or only the stale ones among
- * them; while a version waits, their activities count what it needs from then on.
- * Returns how many customers it looked at, and in *nscored how many there were to be
- * scored.
+ * Scores the next customers of a pass, up to a limit, or only the stale ones among
+ * them.  While a version waits, it also makes their activities count what that
+ * needs.  Returns how many customers it looked at, and in *nscored how many were to
+ * be scored.
  */
 static int
 rescore_slice(const ClaimRequest *request, EveryonePass *pass, int limit, bool only_stale, int *nscored)
@@ -128,9 +128,9 @@ chs_everyone_rescore_stale(const ClaimRequest *request, EveryonePass *pass, int 
 }
 
 /*
- * Returns, as a tuplestore of (customer_id, activity), the customers after one,
- * at most so many, with the activities that their events give, and sets *last
- * and *n.  Within SPI; may use parallel workers.
+ * Returns, as a tuplestore of (customer_id, activity), the customers after one, up
+ * to a limit, with the activities that their events give, and sets *last and *n.
+ * Within SPI; may use parallel workers.
  */
 static Tuplestorestate *
 read_activities(const Live *live, int64 after, int limit, int64 *last, int *n)
@@ -171,7 +171,7 @@ read_activities(const Live *live, int64 after, int limit, int64 *last, int *n)
 	return activities;
 }
 
-/* What the attached tables give for the same customers; NULL where there are none. */
+/* The activities that attached tables give for the same customers; NULL if there are no such tables. */
 static RawActivities *
 read_attached(const Live *live, int64 after, int64 last)
 {
@@ -199,8 +199,8 @@ read_attached(const Live *live, int64 after, int64 last)
 }
 
 /*
- * Stores what read_activities returned, as of a snapshot and counted as of a
- * series_version.  Returns how many customers were left for later.
+ * Stores what read_activities returned, which was read under a snapshot and counted
+ * by a series_version.  Returns how many customers were left for later.
  */
 static int
 store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot snapshot, int series_version)
@@ -223,7 +223,7 @@ store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot 
 	{
 		FoldList	list = {.rebuild = true,.customer_ids = customer_ids,.events_snapshot = snapshot};
 
-		/* another version may have been published meanwhile, which counts other things */
+		/* a version that counts other things may have been published meanwhile */
 		if (fold.live->counting->series_version == series_version)
 			list.from_events = from_events;
 		while (list.n < REBUILD_LIST && (more = tuplestore_gettupleslot(activities, true, true, slot)))
@@ -252,12 +252,12 @@ store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot 
 }
 
 /*
- * Rebuilds the next customers after *last, at most so many, and moves *last.
- * Adds the number of those left for later to *nskipped.  Returns how many there
- * were.
+ * Rebuilds the next customers after *last, up to a limit, and advances *last.  Adds
+ * the number of those left for later to *nskipped.  Returns how many there were.
  *
  * The events are read before customers are claimed, because that takes long, and
- * workers wait for the claim.  Whoever is folded meanwhile is rebuilt by itself.
+ * workers wait for the claim.  Customers that are folded meanwhile are rebuilt
+ * individually.
  */
 static int
 rebuild_slice(int64 *last, int limit, int *nskipped)
@@ -290,7 +290,7 @@ rebuild_slice(int64 *last, int limit, int *nskipped)
 	return n;
 }
 
-/* Folds what is queued, which may also be of customers that are no more. */
+/* Folds what is queued, possibly for customers that no longer exist. */
 static void
 fold_queue(Job *job)
 {
@@ -307,8 +307,8 @@ fold_queue(Job *job)
 static void score_everyone(Job *job);
 
 /*
- * Makes a version live that waits no longer than for this, and scores everyone by it;
- * or by another one that is live or waits in its place.
+ * Makes a version live that waited only for this, and scores everyone by it; or by
+ * another one that is live or waits in its place.
  */
 static void
 make_live(Job *job, int version)
@@ -327,8 +327,8 @@ make_live(Job *job, int version)
 }
 
 /*
- * Scores everyone; first, while a version waits, those whose activities do not count
- * what it needs, whereupon it is live.
+ * Scores everyone; if a version waits, first those whose activities do not count
+ * what it needs, after which it is live.
  */
 static void
 score_everyone(Job *job)
@@ -366,8 +366,8 @@ versions_text(void)
 }
 
 /*
- * chs_recalculate_all is a procedure: it folds the queue and scores everyone.
- * What it did is of no use any more once another version or day is current.
+ * chs_recalculate_all is a procedure: it folds the queue and scores everyone.  Its
+ * results become useless once another version or day is current.
  */
 PG_FUNCTION_INFO_V1(chs_recalculate_all);
 Datum
@@ -384,13 +384,13 @@ chs_recalculate_all(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* How many customers the next slice of a rebuild is to have, after one that took so long. */
+/* The number of customers in the next slice of a rebuild, given how long the last one took. */
 static int
 next_slice_size(int size, int milliseconds)
 {
 	double		wanted = (double) size * REBUILD_SLICE_MS / Max(milliseconds, 1);
 
-	/* by no more than four times, since customers differ */
+	/* by at most a factor of four, since customers differ */
 	wanted = Min(wanted, size * 4.0);
 	wanted = Max(wanted, size / 4.0);
 	return (int) Min(Max(wanted, MIN_REBUILD_SLICE), MAX_REBUILD_SLICE);
@@ -427,7 +427,7 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 		if (n < limit)
 			break;
 	} while (true);
-	/* what is left in the queue is of no customer any more, or of those left out */
+	/* what is left in the queue is for customers that no longer exist or were skipped */
 	fold_queue(&job);
 	chs_backlog_add_all();
 	do

@@ -1,6 +1,6 @@
 /*
  * explain.c
- *	  A score as SQL shows it, and the pure functions over an activity.
+ *	  How SQL shows a score, and the pure functions over an activity.
  */
 #include "explain.h"
 
@@ -20,7 +20,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-/* A metric's sparkline shows so many days at most. */
+/* The maximum number of days that a metric's sparkline shows. */
 #define SPARKLINE_DAYS 30
 
 /* chs_explain_trend returns the trend as a text datum. */
@@ -55,7 +55,7 @@ chs_explain_factor_scores(const Scorecard *scorecard, const Score *score)
 
 /*
  * Draws values as one character each, from low to high; days without data are
- * blank.  Databases whose encoding lacks the blocks get digits.
+ * blank.  Digits are used in databases whose encoding lacks the block characters.
  */
 static Datum
 draw_sparkline(const double *values, const bool *known, int n, double low, double high)
@@ -178,7 +178,7 @@ chs_explain_day(int32 day)
 	return text;
 }
 
-/* Tells which events a metric rests on. */
+/* Describes the events that a metric rests on. */
 static void
 push_events(JsonbParseState **state, const Published *published, const Metric *m,
 			const MetricScore *result, const ScoreSubject *subject)
@@ -326,8 +326,8 @@ chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
 
 /*
  * Reads the arguments (activity, scorecard, segment, created_at, as_of and,
- * perhaps, plugin_values) that the pure functions share; NULL if one that is
- * needed is NULL.  A NULL activity is that of no events.
+ * perhaps, plugin_values) that the pure functions share; NULL if a required one is
+ * NULL. A NULL activity means no events.
  */
 static const ScoreInput *
 pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
@@ -358,7 +358,7 @@ pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
 
 /*
  * chs_explain_result_type returns the row type of the calling function's result,
- * found out once for a query.
+ * looked up once per query.
  */
 TupleDesc
 chs_explain_result_type(FunctionCallInfo fcinfo)

@@ -2,8 +2,8 @@
  * failure.c
  *	  The table chs.failures: customers that could not be scored.
  *
- * One customer whose score fails must not keep the others from theirs.  It is
- * tried again after a second, then two, four, and so on.
+ * A customer whose score fails must not affect the others.  It is retried after one
+ * second, then two, four, and so on.
  */
 #include "failure.h"
 
@@ -52,7 +52,7 @@ chs_failure_any(Snapshot snapshot)
 	return any;
 }
 
-/* chs_failure_count returns of how many customers there are failures. */
+/* chs_failure_count returns the number of customers with failures. */
 int64
 chs_failure_count(Snapshot snapshot)
 {
@@ -92,8 +92,8 @@ chs_failure_must_wait(int64 customer_id, Snapshot snapshot)
 }
 
 /*
- * chs_failure_record writes down why a customer failed, and when to try again.
- * Returns whether that is news: it has not just failed with the same SQLSTATE.
+ * chs_failure_record records why a customer failed, and when to try again.  Returns
+ * whether that is news, that is, unless it has just failed with the same SQLSTATE.
  */
 bool
 chs_failure_record(int64 customer_id, const ErrorData *error, Snapshot snapshot)

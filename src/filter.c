@@ -2,10 +2,10 @@
  * filter.c
  *	  Filters: SQL/JSON path predicates over event_data.
  *
- * PostgreSQL's executor of such paths answers them all.  Most filters compare a
- * field or two with a constant, and are asked of every event that is inserted, so
- * those are also answered here, at a fraction of the cost, where the fields are
- * scalars; about anything else the executor is asked.
+ * PostgreSQL's jsonpath executor can evaluate all of them.  But most filters just
+ * compare a field or two with a constant, and filters are evaluated for every event
+ * that is inserted.  Such comparisons of scalar fields are therefore evaluated here,
+ * at a fraction of the cost; everything else is left to the executor.
  */
 #include "filter.h"
 
@@ -28,7 +28,7 @@ typedef enum Answer
 {
 	ANSWER_FALSE,				/* or unknown, which is the same without negation */
 	ANSWER_TRUE,
-	ANSWER_ASK					/* the executor knows */
+	ANSWER_ASK					/* left to the executor */
 } Answer;
 
 /* -------------------------------------------------------------- compiling */
@@ -78,7 +78,7 @@ read_constant(JsonPathItem *item, Comparison *c)
 	}
 }
 
-/* Returns the comparisons that a path consists of, or NULL if it is more than that. */
+/* Returns the comparisons that a path consists of, or NULL if there is more to it. */
 static Comparison *
 read_comparisons(JsonPathItem *item)
 {
@@ -120,7 +120,7 @@ chs_filter_compile(Filter *filter, const char *text)
 
 	filter->path = DatumGetJsonPathP(DirectFunctionCall1(jsonpath_in, CStringGetDatum(text)));
 	jspInit(&item, filter->path);
-	/* in strict mode a missing field is an error, in lax mode nothing */
+	/* a missing field is an error in strict mode, and an empty result in lax mode */
 	filter->simple = filter->path->header & JSONPATH_LAX ? read_comparisons(&item) : NULL;
 }
 
@@ -137,8 +137,8 @@ add_fields(const Comparison *c, List **fields)
 }
 
 /*
- * chs_filter_fields adds the fields that a filter reads; false where only the
- * executor knows that.
+ * chs_filter_fields adds the fields that a filter reads; false if only the executor
+ * can tell.
  */
 bool
 chs_filter_fields(const Filter *filter, List **fields)
@@ -171,7 +171,7 @@ order_answers(JsonPathItemType op, int order)
 	}
 }
 
-/* Compares as a path does: null differs from all else, other types are not compared. */
+/* Compares as jsonpath does: null differs from everything else, other types are not comparable. */
 static bool
 compare_scalars(const Comparison *c, const JsonbValue *value)
 {
@@ -214,8 +214,8 @@ answer(const Comparison *c, JsonbContainer *event_data)
 }
 
 /*
- * chs_filter_holds tells whether a filter is true of event_data; one that is
- * unknown or fails is not.  Allocates in the current memory context.
+ * chs_filter_holds tells whether a filter is true for event_data; an unknown result
+ * or an error counts as false.  Allocates in the current memory context.
  */
 bool
 chs_filter_holds(const Filter *filter, Jsonb *event_data)

@@ -1,10 +1,9 @@
 /*
  * function_value.c
- *	  What plug-ins returned, as jsonb, for the pure functions.
+ *	  The results of plug-ins as jsonb, for the pure functions.
  *
- * The form is {"function": {"day": value, ...}, ...}, with the names of
- * chs.plugins and UTC days as YYYY-MM-DD.  A day that is absent, or null, is
- * one without data.
+ * The form is {"function": {"day": value, ...}, ...}, with the names of chs.plugins
+ * and UTC days as YYYY-MM-DD. A day that is absent or null has no data.
  */
 #include "function_value.h"
 
@@ -25,7 +24,7 @@ invalid_values(const char *what)
 			 errhint("Use what chs.plugin_values() returns.")));
 }
 
-/* Reads a day written YYYY-MM-DD, which no setting reads otherwise. */
+/* Reads a day in the form YYYY-MM-DD, whose meaning does not depend on settings. */
 static int32
 read_day(const JsonbValue *key)
 {
@@ -64,8 +63,8 @@ read_days(JsonbContainer *days, int function, ScoreInput *input, FunctionValue *
 }
 
 /*
- * chs_function_values_read adds the values to what is scored.  Those of functions
- * that the scorecards do not use are passed over.
+ * chs_function_values_read adds the values to the input of scoring.  Those of
+ * functions that the scorecards do not use are ignored.
  */
 void
 chs_function_values_read(Jsonb *jsonb, ScoreInput *input)
@@ -106,8 +105,8 @@ push_text(JsonbParseState **state, JsonbIteratorToken token, char *text)
 }
 
 /*
- * chs_function_values_write returns the values as jsonb; the numbers are written
- * so that they are read again as the same.
+ * chs_function_values_write returns the values as jsonb; numbers are written so
+ * that they can be read back exactly.
  */
 Jsonb *
 chs_function_values_write(char *const *functions, int nfunctions, const FunctionValue *values, int nvalues)

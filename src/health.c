@@ -3,7 +3,7 @@
  *	  The tables chs.activity, chs.customer_health and chs.health_scores, as
  *	  folding writes them.
  *
- * The caller has claimed the customers, so nobody else writes their rows.
+ * The caller has claimed the customers, so that nobody else writes their rows.
  */
 #include "health.h"
 
@@ -66,12 +66,16 @@ static const int count_columns[] = {
 	[STATUS_CRITICAL] = COUNTS_CRITICAL,[STATUS_UNKNOWN] = COUNTS_UNKNOWN
 };
 
-/* So many rows of chs.health_counts, and twice as many as there are segments, are replaced by their sums. */
+/*
+ * If chs.health_counts has this many rows, and twice as many as there are segments,
+ * they are replaced by their sums.
+ */
 #define MAX_COUNT_ROWS 128
 
 /*
- * What this session knows of chs.health_counts.  It is read once a second, and not for
- * each batch, since an old snapshot may keep rows that are gone from being removed.
+ * What this session knows about chs.health_counts, which is read only once a second
+ * instead of for each batch, since an old snapshot may keep dead rows from being
+ * removed.
  */
 typedef struct KnownCounts
 {
@@ -98,7 +102,7 @@ chs_health_open(HealthTables *tables)
 	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
 }
 
-/* Looks how many rows chs.health_counts has, and when the latest was written. */
+/* Determines how many rows chs.health_counts has, and when the latest was written. */
 static void
 inspect_counts(Relation rel, Snapshot snapshot, TimestampTz now)
 {
@@ -119,8 +123,8 @@ inspect_counts(Relation rel, Snapshot snapshot, TimestampTz now)
 }
 
 /*
- * Appends what was counted to chs.health_counts, one row per segment; where
- * nothing changed only the time, and that once a second.
+ * Appends what was counted to chs.health_counts, one row per segment; if nothing
+ * changed, only the time, and that only once a second.
  */
 static void
 append_counts(HealthTables *tables, Snapshot snapshot)
@@ -159,7 +163,7 @@ append_counts(HealthTables *tables, Snapshot snapshot)
 	tables->ncounts = 0;
 }
 
-/* Replaces the rows of chs.health_counts by one per segment; not if somebody else is at it. */
+/* Replaces the rows of chs.health_counts by one per segment, unless somebody else is doing so. */
 static void
 sum_counts(const Claim *claim)
 {
@@ -181,7 +185,7 @@ sum_counts(const Claim *claim)
 	known_counts.nrows = 0;
 }
 
-/* Returns what is counted for a segment. */
+/* Returns the counts of a segment. */
 static HealthCount *
 count_of_segment(HealthTables *tables, const char *segment, Snapshot snapshot)
 {
@@ -220,16 +224,16 @@ chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Sna
 }
 
 /*
- * chs_health_begin_scan has activity and health read by one scan each until
- * chs_health_end_scan, or until the subtransaction fails: customers must be asked for
- * in ascending order then, and should be near each other.
+ * chs_health_begin_scan makes activity and health be read by one scan each until
+ * chs_health_end_scan, or until the subtransaction fails.  Customers must then be
+ * requested in ascending order, and should be close to each other.
  */
 void
 chs_health_begin_scan(HealthTables *tables, int64 from, Snapshot snapshot)
 {
 	MemoryContext caller;
 
-	/* an error leaves something behind */
+	/* an error may have left a scan behind */
 	MemoryContextReset(tables->scan_context);
 	caller = MemoryContextSwitchTo(tables->scan_context);
 	chs_scan_begin(&tables->activity_scan, tables->activity.rel, tables->activity.primary_key, from, snapshot);
@@ -249,7 +253,7 @@ chs_health_end_scan(HealthTables *tables)
 	chs_scan_end(&tables->activity_scan);
 }
 
-/* Finds the row of a customer, valid until that of another one is looked for; or NULL. */
+/* Finds the row of a customer, valid until another one's is looked up; or NULL. */
 static HeapTuple
 find_row(HealthTables *tables, OwnTable *table, CustomerScan *scan, ChsRelation primary_key,
 		 int64 customer_id, Snapshot snapshot)
@@ -349,8 +353,8 @@ status_of_name(const char *name)
 }
 
 /*
- * Reads the latest row of the history.  That of a customer without health, which
- * after a restore is everyone, must not be recorded twice.
+ * Reads the latest row of the history.  A customer without health, as everyone is
+ * after a restore, must not be recorded twice.
  */
 static void
 find_history(HealthTables *tables, int64 customer_id, Snapshot snapshot, StoredHealth *stored)
@@ -410,7 +414,7 @@ find_health(HealthTables *tables, int64 customer_id, Snapshot snapshot)
 	return stored;
 }
 
-/* Adds a customer to what is counted, or takes it away with n = -1. */
+/* Adds a customer to the counts or, with n = -1, removes it. */
 static void
 count_customer(HealthTables *tables, const char *segment, KnownScore known, int n, Snapshot snapshot)
 {
@@ -421,7 +425,7 @@ count_customer(HealthTables *tables, const char *segment, KnownScore known, int 
 		count->score_hundredths += n * (int64) rint(known.score * 100);
 }
 
-/* Whether a score belongs in the history: a new day, or a change that matters. */
+/* Whether a score belongs in the history: on a new day, or after a significant change. */
 static bool
 is_worth_recording(const StoredHealth *stored, const Score *score, const Live *live, int32 as_of_day)
 {
@@ -434,9 +438,9 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
 }
 
 /*
- * chs_health_store writes the health of a customer, and a row of its history
- * where the change matters, and announces a change of status; false, and nothing, where the customer is being
- * deleted.
+ * chs_health_store writes the health of a customer, and a row of its history if the
+ * change is significant, and announces a change of status.  Does nothing and returns
+ * false if the customer is being deleted.
  */
 bool
 chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
@@ -470,7 +474,7 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 		return false;
 	if (stored.row != NULL && stored.active)
 		count_customer(tables, stored.segment, stored.known, -1, snapshot);
-	/* also one that does not count, for the time */
+	/* also one that does not count, because of the time */
 	count_customer(tables, customer->segment, (KnownScore) {.status = score->status,.score = score->score}, active ? 1 : 0, snapshot);
 	/* the first score of a customer is no change */
 	if (stored.has_history && active && stored.known.status != score->status)

@@ -1,7 +1,6 @@
 /*
  * pause.c
- *	  Pausing the workers of a database: the table chs.pause, which holds a row
- *	  while they are.
+ *	  Pausing the workers of a database: the table chs.pause, which holds a row while they are paused.
  */
 #include "pause.h"
 
@@ -19,7 +18,7 @@
 #include "utils/builtins.h"
 #include "worker.h"
 
-/* chs_pause_is_on tells whether workers are to do nothing, by what is committed now. */
+/* chs_pause_is_on tells whether workers are paused, according to what is committed now. */
 bool
 chs_pause_is_on(void)
 {
@@ -33,9 +32,9 @@ chs_pause_is_on(void)
 }
 
 /*
- * chs_pause has the workers of this database do nothing from the commit on, until
- * chs_resume.  Waits for batches that are being worked at, and lets none begin
- * before the transaction ends.
+ * chs_pause stops the workers of this database from the commit on, until
+ * chs_resume.  Waits for running batches to end, and lets none begin before the
+ * transaction ends.
  */
 PG_FUNCTION_INFO_V1(chs_pause);
 Datum
@@ -58,7 +57,7 @@ chs_pause(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* chs_resume lets the workers of this database work again; false where they may already. */
+/* chs_resume lets the workers of this database work again; false if they were not paused. */
 PG_FUNCTION_INFO_V1(chs_resume);
 Datum
 chs_resume(PG_FUNCTION_ARGS)

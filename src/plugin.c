@@ -1,16 +1,16 @@
 /*
  * plugin.c
- *	  Plug-in factors: calling the functions of users that give values to metrics.
+ *	  Plug-in factors: calling users' functions that supply values of metrics.
  *
  * A plug-in is a function (customer_id bigint, as_of timestamptz) returns double
- * precision.  It is called for the UTC day that is scored and for the one that
- * the trend compares with; as_of is the last microsecond of the day, so that it
- * is the same for every score of a day.  NULL is no data.
+ * precision.  It is called for the UTC day that is scored and for the one that the
+ * trend compares with; as_of is the last microsecond of the day, so that it is the
+ * same for every score of a day.  NULL means no data.
  *
- * It runs as the role that registered it in chs.plugins, and only if that role
- * may execute it; with a superuser's rights only if it belongs to a superuser.
- * What it must not do, or takes too long to do, is an error that concerns the
- * customer alone: whoever scores many goes on with the others.
+ * It runs as the role that registered it in chs.plugins, and only if that role may
+ * execute it; with a superuser's rights only if it belongs to a superuser.  If it
+ * does something forbidden or takes too long, the error concerns only the customer:
+ * whoever scores many continues with the others.
  */
 #include "plugin.h"
 
@@ -42,9 +42,9 @@
 #define PLUGINS_REGISTERED_BY 2
 #define PLUGINS_ROLE 3
 
-/* A function that takes too long for so many customers in a row is let rest, ... */
+/* A function that takes too long for this many customers in a row is suspended, ... */
 #define MAX_SLOW_CUSTOMERS 3
-/* ... for so many times as long as it may take. */
+/* ... for this many times its time limit. */
 #define REST_FACTOR 10
 
 typedef struct PluginCall
@@ -62,7 +62,7 @@ struct PluginCalls
 
 /* ------------------------------------------------------- who it is run as */
 
-/* Finds who registered a function, or raises an error. */
+/* Finds the role that registered a function, or raises an error. */
 static Oid
 find_registrar(const char *function)
 {
@@ -74,7 +74,7 @@ find_registrar(const char *function)
 	Oid			role = InvalidOid;
 	bool		isnull;
 
-	/* the latest, whatever the snapshot of the query: a removal holds at once */
+	/* under the latest snapshot, so that a removal takes effect at once */
 	snapshot = RegisterSnapshot(snapshot);
 	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	while (registered_by == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -145,7 +145,7 @@ check_form(Oid function, const char *name)
 
 /*
  * Raises an error unless a role may run a function as a plug-in.  A superuser's
- * rights are lent to nobody: the owner of the function could replace it.
+ * rights are not lent to functions of others, who could replace them.
  */
 static void
 check_rights(Oid function, const char *name, Oid owner, Oid role)
@@ -217,8 +217,8 @@ find_call(PluginCalls *calls, const char *name)
 }
 
 /*
- * chs_plugin_begin prepares for calling functions, for one customer or many in the
- * same transaction, in a memory context of its own.
+ * chs_plugin_begin prepares for calling functions for one or many customers in the
+ * same transaction, in its own memory context.
  */
 PluginCalls *
 chs_plugin_begin(MemoryContext parent)
@@ -231,8 +231,8 @@ chs_plugin_begin(MemoryContext parent)
 }
 
 /*
- * chs_plugin_end ends it.  It must be done, and begun anew, when a subtransaction
- * has failed: the locks that ready functions rely on may be gone with it.
+ * chs_plugin_end ends that.  After a subtransaction has failed, end it and begin
+ * again, because locks that prepared functions rely on may be gone.
  */
 void
 chs_plugin_end(PluginCalls *calls)
@@ -242,18 +242,18 @@ chs_plugin_end(PluginCalls *calls)
 
 /* ------------------------------------------------------------- taking time */
 
-/* Functions that were too slow lately, each of them once. */
+/* Functions that were too slow recently, each listed once. */
 typedef struct SlowFunction
 {
 	Oid			function;
-	int			ncustomers;		/* for whom it was, and for nobody else since */
+	int			ncustomers;		/* the customers for whom it was, without a fast one in between */
 	int64		customers[MAX_SLOW_CUSTOMERS];
 	TimestampTz rests_until;
 } SlowFunction;
 
 static SlowFunction slow[16];
 
-/* Finds the entry of a function; or, to add it, a free one, or the one that rests least; or NULL. */
+/* Finds the entry of a function, or NULL; or, to add it, a free one or the one suspended for the shortest time. */
 static SlowFunction *
 find_slow(Oid function, bool add)
 {
@@ -274,8 +274,8 @@ find_slow(Oid function, bool add)
 }
 
 /*
- * Raises an error while a function rests, so that one that is slow for everybody
- * does not keep all customers waiting for each other.
+ * Raises an error while a function is suspended, so that one that is always slow
+ * does not make all customers wait for each other.
  */
 static void
 check_rest(const PluginCall *call)
@@ -289,7 +289,7 @@ check_rest(const PluginCall *call)
 				 errdetail("It took longer than \"%s\" for %d customers in a row.", "chs.plugin_timeout", s->ncustomers)));
 }
 
-/* Takes note of how a call ended. */
+/* Records how a call ended. */
 static void
 note_time(const PluginCall *call, int64 customer_id, bool too_slow)
 {
@@ -323,9 +323,9 @@ fail_as_slow(const PluginCall *call, int64 customer_id)
 }
 
 /*
- * Raises the error of a function as one that concerns a customer.  What asks the
- * whole session to stop stays what it is; it is known by who raised it, because a
- * function can raise any error.
+ * Raises the error of a function as one that concerns a customer.  A request to
+ * stop the whole session is passed on unchanged; it is recognized by who raised it,
+ * because a function can raise any error.
  */
 pg_noreturn static void
 fail(const PluginCall *call, int64 customer_id, MemoryContext caller)
@@ -368,7 +368,7 @@ call_as_registrar(PluginCall *call, int64 customer_id, TimestampTz as_of, bool *
 	fcinfo->args[1].value = TimestampTzGetDatum(as_of);
 	fcinfo->args[1].isnull = false;
 
-	/* what is undone here is undone by no abort: the timer */
+	/* undo here what no abort does: the timer */
 	PG_TRY();
 	{
 		chs_catalog_become_registrar(call->role, &saved);
@@ -429,7 +429,7 @@ chs_plugin_value(PluginCalls *calls, const char *function, int64 customer_id, in
 	return value;
 }
 
-/* Whether a scorecard has metrics of a function. */
+/* Whether a scorecard has metrics that use a function. */
 static bool
 uses_function(const Scorecard *scorecard, int function)
 {
@@ -441,11 +441,11 @@ uses_function(const Scorecard *scorecard, int function)
 }
 
 /*
- * chs_plugin_add_values calls the functions of a scorecard for a customer, and
- * adds what they return to what is scored.
+ * chs_plugin_add_values calls the functions of a scorecard for a customer, and adds
+ * their results to the input of scoring.
  *
- * The functions can do what queries can, so a document that was compiled by
- * chs_scorecard_compiled() cannot be relied on afterwards; the live version can.
+ * The functions can do whatever queries can, so a document compiled by
+ * chs_scorecard_compiled() may be invalid afterwards; the live version stays valid.
  */
 void
 chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,

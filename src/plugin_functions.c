@@ -46,7 +46,7 @@ chs_plugin_name_sql(PG_FUNCTION_ARGS)
 
 /*
  * chs_add_factor finds the function on the caller's search path, and leaves the
- * rest to chs.add_factor(), which has one of its own.
+ * rest to chs.add_factor(), which has its own.
  */
 PG_FUNCTION_INFO_V1(chs_add_factor);
 Datum
@@ -107,7 +107,7 @@ chs_plugin_value_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(value.value);
 }
 
-/* Returns what the functions of a scorecard return for a customer. */
+/* Collects the results of the functions of a scorecard for a customer. */
 static Jsonb *
 values_of(const Published *published, const char *segment, int64 customer_id, int32 day)
 {
@@ -122,7 +122,7 @@ values_of(const Published *published, const char *segment, int64 customer_id, in
 
 /*
  * chs_plugin_values_sql calls the functions of a scorecard for a customer, for the
- * day and the one that the trend compares with.  NULL where the scorecard has none.
+ * day and the one that the trend compares with.  NULL if the scorecard has none.
  */
 PG_FUNCTION_INFO_V1(chs_plugin_values_sql);
 Datum
@@ -139,7 +139,7 @@ chs_plugin_values_sql(PG_FUNCTION_ARGS)
 	if (!chs_scorecard_of_segment(chs_scorecard_compiled(PG_GETARG_DATUM(1)), segment)->has_functions)
 		PG_RETURN_NULL();
 	day = last_day(fcinfo, 0, 3);
-	/* a function may have another document compiled, in the place of this one */
+	/* a function may have caused another document to be compiled, replacing this one */
 	published = chs_scorecard_compile(PG_GETARG_JSONB_P(1));
 	values = values_of(published, segment, PG_GETARG_INT64(0), day);
 	MemoryContextDelete(published->context);
@@ -147,8 +147,7 @@ chs_plugin_values_sql(PG_FUNCTION_ARGS)
 }
 
 /*
- * chs_refresh queues a customer to be scored again, and tells whether there is such
- * a customer.
+ * chs_refresh queues a customer for scoring, and returns whether it exists.
  */
 PG_FUNCTION_INFO_V1(chs_refresh);
 Datum

@@ -1,16 +1,16 @@
 /*
  * progress.c
- *	  The table chs.jobs: how far long jobs are.
+ *	  The table chs.jobs: the progress of long jobs.
  *
- * A job is a procedure that works in slices, by ascending customer.  Each slice
- * is a transaction, which also stores how far the job is: whoever watches sees
- * it, and a job that was cancelled or crashed goes on from there.  Called in a
- * transaction block of the caller's it does all in that transaction.
+ * A job is a procedure that works in slices, by ascending customer.  Each slice is
+ * a transaction, which also stores the progress of the job, so that others can
+ * watch it, and a job that was cancelled or crashed can resume there.  When called
+ * in a transaction block, a job does everything in that transaction.
  *
- * While a job runs, its session holds a lock on the extension with the job's
- * number in it, by which it runs once at a time, and by which others see that it
- * does.  It is one of those session locks that the abort of a transaction
- * releases.
+ * While a job runs, its session holds a lock on the extension that contains the
+ * job's number, so that it cannot run twice at a time, and others can see that it
+ * runs.  It is a session lock of the kind that is released when a transaction
+ * aborts.
  */
 #include "progress.h"
 
@@ -65,7 +65,7 @@ commit(const Job *job)
 }
 
 /*
- * Takes up the job where an interrupted run left it, if that had the same basis.
+ * Resumes the job where an interrupted run left it, if that had the same basis.
  * Returns whether there was one.
  */
 static bool
@@ -94,9 +94,9 @@ resume(Job *job, const char *basis)
 }
 
 /*
- * chs_progress_begin begins a job, as a procedure's first deed, and connects to
- * SPI until chs_progress_end.  A run that was interrupted is gone on with, unless
- * its basis, what its results depend on, was another one.
+ * chs_progress_begin begins a job, which must be the first thing that a procedure
+ * does, and connects to SPI until chs_progress_end.  An interrupted run is resumed
+ * unless its basis, that is, what its results depend on, was a different one.
  */
 void
 chs_progress_begin(Job *job, JobKind kind, FunctionCallInfo fcinfo, const char *basis)
@@ -133,8 +133,8 @@ chs_progress_begin(Job *job, JobKind kind, FunctionCallInfo fcinfo, const char *
 }
 
 /*
- * chs_progress_store stores how far a job is, with what the transaction did for
- * it.  Pointers into the catalog of what is live become invalid.
+ * chs_progress_store stores the progress of a job, together with what the
+ * transaction did for it.  Pointers into the live version become invalid.
  */
 void
 chs_progress_store(Job *job, const char *phase)
@@ -174,13 +174,13 @@ chs_progress_end(Job *job)
 /* ------------------------------------------------------------- the backfill */
 
 /*
- * A version that needs what activities do not count has them made again, by
- * whoever folds or scores a customer next: workers, for the most part.  So this job
- * belongs to no session, and has no place where it goes on: what is left are the
+ * If a version needs something that activities do not count, whoever folds or
+ * scores a customer next, usually a worker, rebuilds its activity.  So this job
+ * belongs to no session, and has no position to resume from: what is left are the
  * customers whose health is of an earlier version.
  */
 
-/* So many activities that count the series of a version now. */
+/* The number of activities that count the series of a version now. */
 typedef struct Backfilled
 {
 	int			series_version;
@@ -202,7 +202,7 @@ note_backfilled(const void *arg)
 	chs_catalog_execute("UPDATE chs.jobs SET done = done + $2, total = greatest(total, done + $2), pid = $3,"
 						" updated_at = clock_timestamp() WHERE job = 'backfill' AND basis = 'version ' || $1",
 						lengthof(types), types, args, NULL);
-	/* the first ones: once for a version, everyone is counted */
+	/* for the first ones, and thus once per version, all customers are counted */
 	if (SPI_processed == 0)
 		chs_catalog_execute("INSERT INTO chs.jobs (job, phase, done, total, basis, pid, lock_number,"
 							"  started_at, run_started_at, run_started_done, updated_at)"
@@ -219,8 +219,8 @@ note_backfilled(const void *arg)
 }
 
 /*
- * chs_progress_backfill notes that activities of so many customers count the
- * series of a version now.  The row stays locked until the transaction ends.
+ * chs_progress_backfill adds to the number of activities that count the series of a
+ * version.  The row stays locked until the transaction ends.
  */
 void
 chs_progress_backfill(int series_version, int ncustomers)
@@ -244,7 +244,7 @@ note_end(const void *arg pg_attribute_unused())
 	SPI_finish();
 }
 
-/* chs_progress_end_backfill marks it finished: everyone's health is of what is live. */
+/* chs_progress_end_backfill marks the backfill finished: everyone's health is of the live version. */
 void
 chs_progress_end_backfill(void)
 {

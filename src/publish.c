@@ -2,17 +2,17 @@
  * publish.c
  *	  Publishing, and versions that wait to become live.
  *
- * A version that needs what activities do not count waits, while the one before goes
- * on: it scores, and activities count what either needs.  Whoever passes over
- * everyone, mostly a worker, has each activity count that, and at the end of the pass
- * makes the version live.  Those whose activities could not be made again, because
- * that failed or they were locked, do not hold it up: their scores are made from the
- * raw events until they can.
+ * A version that needs something that activities do not count waits.  Meanwhile the
+ * one before it stays live and gives the scores, and activities come to count what
+ * either needs: a pass over all customers, usually by a worker, brings each
+ * activity up to date, and makes the version live at its end.  Customers whose
+ * activities could not be rebuilt, because that failed or they were locked, do not
+ * hold it up: they are scored from the raw events until it succeeds.
  *
- * Activities know what they count by their series_version: it is that of the version,
- * live or waiting, whose series were counted besides those of what was live then.  So
- * while a version is live, activities of its series_version and of all later ones
- * hold what it needs.
+ * The series_version of an activity says what it counts: the series of that
+ * version, live or waiting, in addition to those of the version that was live at
+ * the time.  So while a version is live, activities with its series_version or a
+ * later one hold what it needs.
  */
 #include "compat.h"
 
@@ -31,7 +31,7 @@
 #include "utils/snapmgr.h"
 #include "worker.h"
 
-/* The lock of publishing is tried for so often, and so many milliseconds apart. */
+/* How often the lock of publishing is tried, and how many milliseconds apart. */
 #define LOCK_TRIES 10
 #define LOCK_PAUSE_MS 10
 
@@ -46,7 +46,7 @@ chs_publish_waiting(void)
 	return live->newest > live->version ? live->newest : 0;
 }
 
-/* Whether the events of all sources can be read; if not, what waits had better go on waiting. */
+/* Whether the events of all sources can be read; if not, a waiting version should continue to wait. */
 static bool
 can_be_counted(const Live *live)
 {
@@ -56,7 +56,7 @@ can_be_counted(const Live *live)
 	return true;
 }
 
-/* Notes in a version's row that it is live; that nothing else of it changes a trigger sees to. */
+/* Records in a version's row that it is live; a trigger makes sure that nothing else of it changes. */
 static void
 store_live(int version)
 {
@@ -79,9 +79,9 @@ store_live(int version)
 }
 
 /*
- * Takes the lock of publishing, as chs.publish() does; or, if it is not to be waited
- * for, tries for a moment: whoever was woken by a commit that published comes before
- * that lets go of its locks.
+ * Takes the lock of publishing, as chs.publish() does; or, if not allowed to wait,
+ * tries for a moment only: whoever was woken by a commit that published may arrive
+ * before that releases its locks.
  */
 static bool
 lock_publishing(bool wait)
@@ -105,10 +105,10 @@ lock_publishing(bool wait)
 }
 
 /*
- * chs_publish_make_live makes a version live that has been waiting, after a pass
- * over everyone that has activities count what it needs.  False if it does not wait
- * any more, or has to wait on: for a source that cannot be read, or for somebody who
- * is publishing, unless that one is to be waited for.
+ * chs_publish_make_live makes a waiting version live, after a pass over all
+ * customers that made activities count what it needs.  Returns false if it no
+ * longer waits or must continue to wait: for a source that cannot be read, or for
+ * somebody who is publishing, unless told to wait for that.
  */
 bool
 chs_publish_make_live(int version, bool wait)
@@ -124,8 +124,8 @@ chs_publish_make_live(int version, bool wait)
 }
 
 /*
- * chs_publish freezes the draft as a new version, with the rights of the owner: who
- * may publish need not be able to write versions of another making.
+ * chs_publish freezes the draft as a new version, with the rights of the owner:
+ * those who may publish need not be able to write arbitrary versions.
  */
 PG_FUNCTION_INFO_V1(chs_publish);
 Datum

@@ -2,8 +2,8 @@
  * purge.c
  *	  Forgetting a customer.
  *
- * Whatever is kept by customer goes: the tables are taken from the catalogs, so
- * that none is forgotten.
+ * Everything that is kept by customer is deleted: the tables are found in the
+ * catalogs, so that none is forgotten.
  */
 #include "catalog.h"
 
@@ -14,7 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-/* Runs a statement with the customer as $1, and returns how many rows it was about. */
+/* Runs a statement with the customer as $1, and returns the number of rows it affected. */
 static uint64
 execute(const char *sql, int64 customer_id, int expected)
 {
@@ -45,9 +45,9 @@ delete_everywhere(int64 customer_id)
 }
 
 /*
- * chs_purge_customer removes all that is kept of a customer, with the owner's
- * rights, if the caller sees it.  Waits for whoever is inserting events of it.
- * Returns how many events there were.
+ * chs_purge_customer removes everything that is kept about a customer, with the
+ * owner's rights, if the caller can see it.  Waits for whoever is inserting events
+ * of it.  Returns the number of its events.
  */
 PG_FUNCTION_INFO_V1(chs_purge_customer);
 Datum
@@ -77,14 +77,14 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 				   " WHERE c.customer_id = $1 AND s.source_id = r.source_id"
 				   " AND r.customer_key = CASE s.customer_key WHEN 'external_id' THEN c.external_id ELSE c.customer_id::text END",
 				   customer_id, SPI_OK_DELETE);
-	/* copies of rows that were put aside */
+	/* copies of rejected rows */
 	(void) execute("DELETE FROM chs.rejected_events r USING chs.sources s, chs.customers c WHERE s.source_id = r.source_id"
 				   " AND c.customer_id = $1 AND r.customer_key = CASE WHEN s.customer_key = 'external_id'"
 				   " THEN c.external_id ELSE c.customer_id::pg_catalog.text END", customer_id, SPI_OK_DELETE);
 	(void) execute("UPDATE chs.customers SET parent_id = NULL WHERE parent_id = $1", customer_id, SPI_OK_UPDATE);
 	events = execute("DELETE FROM chs.customer_events WHERE customer_id = $1", customer_id, SPI_OK_DELETE);
 	(void) execute("DELETE FROM chs.customers WHERE customer_id = $1", customer_id, SPI_OK_DELETE);
-	/* what does not refer to the customer, and what its deletion queued */
+	/* tables without a reference to the customer, and what its deletion queued */
 	delete_everywhere(customer_id);
 	chs_catalog_become_caller(&saved);
 	SPI_finish();

@@ -32,8 +32,8 @@ seconds_since(TimestampTz time)
 }
 
 /*
- * chs_queue_status returns how much is queued, of whatever customers; so it is for
- * those who monitor.
+ * chs_queue_status returns how much is queued for all customers, visible or not; so
+ * it is meant for monitoring roles.
  */
 PG_FUNCTION_INFO_V1(chs_queue_status);
 Datum

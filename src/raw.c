@@ -2,12 +2,11 @@
  * raw.c
  *	  Activities made from the raw events of all sources.
  *
- * The rows of a table that somebody attached are read, and its expressions
- * evaluated, with the rights of its owner.  A customer's rows are looked for by
- * the customer expression, for which the table may have an index.  Where that
- * query fails, because an expression does for some row, the table is read whole,
- * and each row is evaluated by itself: the rows that fail are those that capture
- * put aside.
+ * The rows of an attached table are read, and its expressions evaluated, with the
+ * rights of its owner.  A customer's rows are searched by the customer expression,
+ * for which the table may have an index.  If that query fails, because an
+ * expression fails for some row, the whole table is read, and each row is evaluated
+ * separately: the rows that fail are those that capture rejected.
  */
 #include "raw.h"
 
@@ -34,7 +33,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-/* Rows that are evaluated at once, where the table is read whole. */
+/* The number of rows that are evaluated at once if the whole table is read. */
 #define ROWS_AT_ONCE 1000
 
 typedef struct RawCustomer
@@ -61,7 +60,7 @@ struct RawActivities
 	raw_hash   *customers;
 };
 
-/* An external_id and whose it is, in a list that is ascending by the first. */
+/* An external_id and its customer, in a list sorted by external_id. */
 typedef struct ExternalId
 {
 	char	   *external_id;
@@ -80,7 +79,7 @@ typedef struct RawReader
 	ExternalId *external;
 	Increment  *increments;
 	MemoryContext row_context;
-	HeapTuple  *rows;			/* to be evaluated, where the table is read whole */
+	HeapTuple  *rows;			/* to be evaluated, if the whole table is read */
 	int			nrows;
 } RawReader;
 
@@ -146,7 +145,7 @@ fail_to_read(const Source *source, const Trouble *trouble)
 			 trouble->too_slow ? 0 : errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
 }
 
-/* Evaluates the rows that have been collected, each by itself if need be. */
+/* Evaluates the collected rows, one by one if necessary. */
 static void
 evaluate_rows(RawReader *reader)
 {
@@ -184,7 +183,7 @@ evaluate_rows(RawReader *reader)
 	MemoryContextReset(reader->row_context);
 }
 
-/* Takes a row that is the table's. */
+/* Takes a row of the table. */
 static bool
 receive_row(TupleTableSlot *slot, DestReceiver *self)
 {
@@ -220,7 +219,7 @@ from_sql(const Source *source)
 					chs_source_name(source));
 }
 
-/* By what type customers are looked for: that of the expression, so that its index fits. */
+/* The type by which customers are searched: that of the expression, so that its index can be used. */
 static Oid
 key_type(const Mapping *m)
 {
@@ -244,8 +243,8 @@ key_sql(const Mapping *m)
 }
 
 /*
- * A condition on the time, of $2 and $3; by the column's own type, so that its index
- * fits, where it cannot fail for rows that are no events.
+ * A condition on the time, of $2 and $3; in the column's own type, so that its
+ * index can be used, unless it could fail for rows that are not events.
  */
 static char *
 time_sql(const Mapping *m)
@@ -257,7 +256,7 @@ time_sql(const Mapping *m)
 	return psprintf("%s >= %s AND %s < %s", time, psprintf(as, "$2"), time, psprintf(as, "$3"));
 }
 
-/* The column that chs_reads_on is called for, where expressions may take long. */
+/* The column that calls chs_reads_on, if expressions may take long. */
 #define READS_ON "chs reads on"
 
 static const char *
@@ -288,7 +287,7 @@ query_of_many(const Source *source, const Mapping *m)
 					m->sql[EVENT_DATA], from_sql(source), reads_on_sql(m), time_sql(m));
 }
 
-/* Reads an external_id as a key of the expression's type; false where it is none. */
+/* Reads an external_id as a key of the expression's type; false if that is impossible. */
 static bool
 key_of(const Mapping *m, const char *external_id, Datum *key)
 {
@@ -361,7 +360,7 @@ query_arguments(RawReader *reader, const Mapping *m, bool many, Datum *args)
 	return n;
 }
 
-/* A number that nobody else knows, without which chs.reads_on does nothing. */
+/* A secret number, without which chs.reads_on does nothing. */
 static int64
 token(void)
 {
@@ -374,8 +373,8 @@ token(void)
 }
 
 /*
- * chs_reads_on tells, for each row that a query reads, that it has come a step further,
- * so that expressions are limited in time, and reading a large table is not.
+ * chs_reads_on is called for each row that a query reads, to signal progress, so
+ * that the time limit applies to expressions and not to reading a large table.
  */
 PG_FUNCTION_INFO_V1(chs_reads_on);
 Datum
@@ -387,8 +386,8 @@ chs_reads_on(PG_FUNCTION_ARGS)
 }
 
 /*
- * Makes a call of it of the column of that name: not everyone whose table is attached
- * may look up functions in schema chs.
+ * Replaces the column of that name by a call of it, because not every owner of an
+ * attached table may look up functions in schema chs.
  */
 static Node *
 call_reads_on(ParseState *pstate, ColumnRef *column, Node *found)
@@ -455,7 +454,7 @@ run_plan(RawReader *reader, SPIPlanPtr plan, const Oid *types, Datum *args, int 
 		elog(ERROR, "could not read raw events");
 }
 
-/* Reads what is asked for by the query. */
+/* Reads the requested events by the query. */
 static void
 read_by_query(void *arg)
 {
@@ -474,7 +473,7 @@ read_by_query(void *arg)
 	chs_catalog_become_caller(&saved);
 }
 
-/* Looking for rows of the customers in a table of which nothing but whose they are can be evaluated. */
+/* Looking for rows of the customers in a table of which only the customer expression can be evaluated. */
 typedef struct Probe
 {
 	RawReader  *reader;
@@ -521,7 +520,7 @@ may_have_rows(RawReader *reader)
 	return probe.found;
 }
 
-/* Reads the table whole. */
+/* Reads the whole table. */
 static void
 read_whole(RawReader *reader)
 {
@@ -542,7 +541,7 @@ read_whole(RawReader *reader)
 	chs_catalog_become_caller(&saved);
 }
 
-/* Has nothing counted yet. */
+/* Resets the counts. */
 static RawActivities *
 no_activities(MemoryContext context, const RawRequest *request)
 {
@@ -556,7 +555,7 @@ no_activities(MemoryContext context, const RawRequest *request)
 	return activities;
 }
 
-/* Adds what a source's events give, of which nothing is to be seen if reading it failed halfway. */
+/* Adds what the events of a source give, which leaves no traces if reading it fails halfway. */
 static void
 read_source(RawReader *reader)
 {
@@ -656,7 +655,7 @@ chs_raw_read(const RawRequest *request)
 			find_external_ids(&reader);
 			external_ids_known = true;
 		}
-		/* so that the table stays what it is compiled for */
+		/* so that the table remains as it was when its expressions were compiled */
 		LockRelationOid(reader.source->relation, AccessShareLock);
 		reader.compiled = chs_source_compile(request->live, reader.source, reader.source->relation);
 		read_source(&reader);
@@ -681,7 +680,7 @@ attempt_read(void *arg)
 	attempt->result = chs_raw_read(attempt->request);
 }
 
-/* chs_raw_try does the same, but returns NULL where a source cannot be read. */
+/* chs_raw_try does the same, but returns NULL if a source cannot be read. */
 RawActivities *
 chs_raw_try(const RawRequest *request)
 {
@@ -690,14 +689,14 @@ chs_raw_try(const RawRequest *request)
 	return chs_mapping_try(attempt_read, &attempt) == NULL ? attempt.result : NULL;
 }
 
-/* chs_raw_has tells whether a customer was asked for. */
+/* chs_raw_has tells whether a customer was requested. */
 bool
 chs_raw_has(const RawActivities *activities, int64 customer_id)
 {
 	return activities != NULL && raw_lookup(activities->customers, customer_id) != NULL;
 }
 
-/* chs_raw_activity returns the activity of one of the customers that were asked for. */
+/* chs_raw_activity returns the activity of one of the requested customers. */
 ActivityData *
 chs_raw_activity(RawActivities *activities, int64 customer_id)
 {

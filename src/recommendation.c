@@ -1,6 +1,6 @@
 /*
  * recommendation.c
- *	  The recommendations that are published.
+ *	  The published recommendations.
  */
 #include "catalog.h"
 
@@ -10,8 +10,8 @@
 #include "utils/snapmgr.h"
 
 /*
- * chs_live_recommendations returns those of the live version, which whoever may
- * see a score need not have the right to read.
+ * chs_live_recommendations returns those of the live version, to callers who may
+ * not have the right to read that table.
  */
 PG_FUNCTION_INFO_V1(chs_live_recommendations);
 Datum

@@ -2,9 +2,9 @@
  * restore.c
  *	  Restoring from a dump.
  *
- * The tables of an extension have their constraints and triggers before their
- * rows come, and pg_restore with --jobs brings the tables in any order, each in
- * a session of its own.  So while a dump is restored
+ * The tables of an extension have their constraints and triggers before their rows
+ * arrive, and pg_restore with --jobs loads the tables in any order, each in its own
+ * session.  So while a dump is restored
  *
  * - each table replaces its shipped rows by those of the dump, on its own;
  * - references are not checked: what they refer to may come later.  The dump
@@ -14,8 +14,9 @@
  * - the worker waits until the restoring sessions have ended, so that no score of
  *	 a customer whose events are still to come gets into the history.
  *
- * A restore is known by what pg_dump has every session set that restores, and by
- * rights: only who may delete all rows of a table is taken at his word.
+ * A restore is recognized by the settings that pg_dump gives every restoring
+ * session, and by rights: it is believed only of roles that may delete all rows of
+ * the table.
  */
 #include "restore.h"
 
@@ -31,9 +32,9 @@
 #include "utils/guc.h"
 
 /*
- * Advisory locks of users have 1 or 2 in the last field, claims 0x6368.  Sessions
- * that restore hold it in share mode, workers in the mode of writers: any number of
- * either, but not both.
+ * Advisory locks of users have 1 or 2 in the last field, claims have 0x6368.
+ * Restoring sessions hold this lock in share mode, workers in the mode of writers:
+ * there can be any number of either, but not both.
  */
 #define RESTORE_LOCK_FIELD4 0x6369
 
@@ -52,7 +53,7 @@ has_right(Relation rel, AclMode right)
 	return pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), right) == ACLCHECK_OK;
 }
 
-/* chs_restore_is_running tells whether a session is as pg_dump has it when it restores. */
+/* chs_restore_is_running tells whether this session has the settings of a restore. */
 bool
 chs_restore_is_running(void)
 {
@@ -66,7 +67,7 @@ chs_restore_is_on(Relation rel)
 	return chs_restore_is_running() && has_right(rel, ACL_DELETE) && has_right(rel, ACL_TRUNCATE);
 }
 
-/* chs_restore_hold_worker has the worker wait until this session ends. */
+/* chs_restore_hold_worker makes the worker wait until this session ends. */
 void
 chs_restore_hold_worker(void)
 {
@@ -77,7 +78,7 @@ chs_restore_hold_worker(void)
 
 /*
  * chs_restore_lock_out keeps restores from beginning until the end of the
- * transaction; false if there is one already.
+ * transaction; false if one is under way already.
  */
 bool
 chs_restore_lock_out(void)
@@ -89,7 +90,7 @@ chs_restore_lock_out(void)
 
 /* ---------------------------------------------------------------- triggers */
 
-/* The table that a trigger is fired for; only one of our own is dealt with. */
+/* The table that a trigger is fired for, which must be one of ours. */
 static Relation
 trigger_relation(FunctionCallInfo fcinfo, const char *name)
 {
@@ -115,10 +116,10 @@ set_replication_role(const char *role)
 }
 
 /*
- * Deletes the rows that are as CREATE EXTENSION wrote them: those of the
- * transactions that chs.shipped names.  Before the first rows of a
- * dump only, since all of it may be restored in that transaction.  What refers
- * to them stays, to be replaced as well.
+ * Deletes the rows that are still as CREATE EXTENSION wrote them: those of the
+ * transactions that chs.shipped names.  Only before the first rows of a dump, all
+ * of which may be restored in that transaction.  What refers to them stays, since
+ * it will be replaced as well.
  */
 static void
 delete_shipped(Relation rel)
@@ -153,8 +154,8 @@ static bool is_replica = false;
 
 /*
  * chs_restore_begin is a trigger, before the rows of a dump are inserted: removes
- * the shipped ones, and turns foreign keys and other ordinary triggers off.  Who
- * may not do so needs the tables to come in their order, as with one job.
+ * the shipped ones, and turns foreign keys and other ordinary triggers off.  For a
+ * role that may not do so, the tables must arrive in order, as with a single job.
  */
 PG_FUNCTION_INFO_V1(chs_restore_begin);
 Datum
@@ -175,7 +176,7 @@ chs_restore_begin(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
-/* chs_restore_end is a trigger, after the rows: turns them on again. */
+/* chs_restore_end is a trigger, after the rows: turns the triggers on again. */
 PG_FUNCTION_INFO_V1(chs_restore_end);
 Datum
 chs_restore_end(PG_FUNCTION_ARGS)

@@ -1,11 +1,11 @@
 /*
  * retention.c
- *	  Deleting what is older than it has to be kept.
+ *	  Deleting what no longer has to be kept.
  *
- * What may go, and how far a pass is, is decided in SQL (sql/ext/retention.sql).
- * Here is what SQL cannot do: deleting events without having their customers
- * rebuilt, since no window reaches them; and saying so where a score of the past
- * would need what is gone.
+ * What may be deleted, and the progress of a pass, are decided in SQL
+ * (sql/ext/retention.sql).  Here is what SQL cannot do: deleting events without
+ * having their customers rebuilt, since no window reaches them; and raising an
+ * error if a past score would need deleted events.
  */
 #include "retention.h"
 
@@ -22,14 +22,14 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* So many customers are looked at, and rows deleted, in a slice of the worker's. */
+/* The numbers of customers looked at, and of rows deleted, in a slice of a worker. */
 #define WORKER_SLICE 1000
 
 /* Columns of chs.retention. */
 #define RETENTION_KIND 1
 #define RETENTION_KEPT_FROM 2
 
-/* chs_retention_setting returns a setting as an interval; NULL where it is off. */
+/* chs_retention_setting returns a setting as an interval, NULL if it is off. */
 PG_FUNCTION_INFO_V1(chs_retention_setting);
 Datum
 chs_retention_setting(PG_FUNCTION_ARGS)
@@ -48,7 +48,7 @@ chs_retention_setting(PG_FUNCTION_ARGS)
 
 /*
  * chs_document_reach returns how many days of events the scores of a published
- * document need: its longest window with what its trend looks back to.
+ * document need: its longest window, extended by what its trend looks back to.
  */
 PG_FUNCTION_INFO_V1(chs_document_reach);
 Datum
@@ -59,10 +59,10 @@ chs_document_reach(PG_FUNCTION_ARGS)
 
 /*
  * chs_delete_old_events deletes at most max_rows events of UTC days before one, of
- * at most 1000 customers after one, with the owner's rights.  Of customers who
- * churned it keeps what the score of their last day needs.  Rows that somebody has
- * locked are passed over.  Returns how many it deleted, and up to which customer
- * all are deleted; NULL for the latter at the end.
+ * at most 1000 customers after one, with the owner's rights.  For churned customers
+ * it keeps what the score of their last day needs.  Rows that somebody has locked
+ * are skipped.  Returns how many it deleted, and the customer up to whom all are
+ * deleted, or NULL at the end.
  */
 PG_FUNCTION_INFO_V1(chs_delete_old_events);
 Datum
@@ -97,12 +97,12 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 	}
 	PG_FINALLY();
 	{
-		/* also where a trigger of the table's failed */
+		/* also if a trigger of the table failed */
 		chs_capture_ignore_deletes(DT_NOBEGIN);
 	}
 	PG_END_TRY();
 	values[0] = Int64GetDatum((int64) SPI_processed);
-	/* with all rows found the customers are done */
+	/* if all rows were found, these customers are done */
 	values[1] = args[0];
 	if ((int64) SPI_processed < DatumGetInt64(args[1]))
 	{
@@ -119,7 +119,7 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 
-/* Returns the UTC day from which on all events are still there, as a snapshot sees it. */
+/* Returns the first UTC day from which all events still exist, as a snapshot sees it. */
 static int32
 events_kept_from(Snapshot snapshot)
 {
@@ -150,8 +150,8 @@ day_text(int32 day)
 }
 
 /*
- * chs_retention_check_past raises an error where a score of a past day, by a
- * version and scorecard, would need raw events that have been deleted.
+ * chs_retention_check_past raises an error if a score of a past day, by a version
+ * and scorecard, would need raw events that have been deleted.
  */
 void
 chs_retention_check_past(const Live *version, const Scorecard *scorecard, int32 as_of_day)
@@ -191,7 +191,7 @@ delete_slice(const char *kind)
 }
 
 /*
- * chs_apply_retention deletes what is not to be kept, at most so many rows, with
+ * chs_apply_retention deletes what need not be kept, up to a number of rows, with
  * the rights of the owner.
  */
 PG_FUNCTION_INFO_V1(chs_apply_retention);

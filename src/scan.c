@@ -2,9 +2,9 @@
  * scan.c
  *	  Reading the rows of many customers, in their order.
  *
- * Going on along an index costs a tenth of going down it for each customer.  The
- * entries tell whose they are, so that of rows which nobody asks for, and of dead
- * versions that an old snapshot keeps from being removed, nothing else is read.
+ * Stepping along an index costs a tenth of descending it for each customer.  The
+ * entries contain the customer, so rows that nobody asks for, and dead versions
+ * that an old snapshot keeps from being removed, need not be fetched.
  */
 #include "scan.h"
 
@@ -28,8 +28,9 @@ read_entry(CustomerScan *scan)
 }
 
 /*
- * chs_scan_begin begins a scan of what a snapshot sees of a table, from a customer
- * on.  Allocates in the current memory context, which must last as long as it.
+ * chs_scan_begin begins a scan of the rows of a table that a snapshot sees,
+ * starting with a customer.  Allocates in the current memory context, which must
+ * outlive the scan.
  */
 void
 chs_scan_begin(CustomerScan *scan, Relation rel, Relation primary_key, int64 from, Snapshot snapshot)
@@ -47,7 +48,7 @@ chs_scan_begin(CustomerScan *scan, Relation rel, Relation primary_key, int64 fro
 	read_entry(scan);
 }
 
-/* Notes the entries of the customer that the one read ahead is of, and reads on to another. */
+/* Collects the entries of the customer of the entry that was read ahead, and reads on to another customer's. */
 static void
 read_candidates(CustomerScan *scan)
 {
@@ -70,7 +71,7 @@ read_candidates(CustomerScan *scan)
 static TupleTableSlot *
 fetch_candidate(CustomerScan *scan)
 {
-	/* tables grow at their end, so the latest version is the last one more often than not */
+	/* tables grow at their end, so the latest version is usually the last one */
 	for (int i = scan->ncandidates - 1; i >= 0; i--)
 	{
 		bool		again = false;
@@ -98,8 +99,8 @@ chs_scan_next(CustomerScan *scan, int64 *customer_id)
 }
 
 /*
- * chs_scan_to returns the row of a customer, valid until another one is read, or NULL
- * where there is none.  Customers must be asked for in ascending order.
+ * chs_scan_to returns the row of a customer, valid until another one is read, or
+ * NULL if there is none.  Customers must be asked for in ascending order.
  */
 TupleTableSlot *
 chs_scan_to(CustomerScan *scan, int64 customer_id)

@@ -41,7 +41,7 @@ window_total(const SeriesView *series, int32 from, int32 to)
 	return series == NULL ? (WindowTotal) {.last = DAY_NEVER} : chs_activity_window(series, from, to);
 }
 
-/* What ratio and growth compare. */
+/* The quantity that ratio and growth compare. */
 static double
 measured(const WindowTotal *w, SeriesKind measure)
 {
@@ -131,7 +131,7 @@ function_value(const ScoreInput *input, const Metric *m, int32 day, MetricScore 
 	}
 }
 
-/* Whether "none" is a number like any other for the metric. */
+/* Whether "none" is an ordinary value of the metric. */
 static bool
 none_is_zero(const Metric *m)
 {
@@ -158,7 +158,7 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 		return;
 	}
 	result->target = chs_scorecard_number(&m->targets, subject->segment, m->target);
-	/* a curve over value / target says nothing where there is no target */
+	/* a curve over value/target cannot be used without a target */
 	has_curve = !m->has_targets || !isnan(result->target);
 	if (!result->has_value)
 	{
@@ -188,7 +188,7 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 
 /*
  * chs_score_combine_factor makes the score of a factor from those of its metrics:
- * the weighted mean of the metrics that have a score, less penalties, held to
+ * the weighted mean of the metrics that have a score, less penalties, limited to
  * 0..100.  Until the weight of the factor is known the effective weights and
  * contributions are those within it.
  */
@@ -244,8 +244,8 @@ score_factor(const ScoreInput *input, const Scorecard *scorecard,
 }
 
 /*
- * Rounds half up to two decimals.  What is within a billionth of half counts as
- * half, so that no status hangs on the noise of floating-point arithmetic.
+ * Rounds half up to two decimals.  Anything within a billionth of half counts as
+ * half, so that no status depends on the noise of floating-point arithmetic.
  */
 static double
 round_score(double score)
@@ -267,8 +267,8 @@ weigh_factor(const Factor *f, FactorScore *result, double share)
 }
 
 /*
- * Adds what rounding changed to the largest contribution, so that contributions
- * sum to the score that is shown.
+ * Adds the difference made by rounding to the largest contribution, so that
+ * contributions sum to the score that is shown.
  */
 static void
 settle_contributions(const Scorecard *scorecard, Score *score)
@@ -340,9 +340,9 @@ chs_score_combine(const Scorecard *scorecard, Score *score)
 }
 
 /*
- * chs_score_of_day scores an activity, all but the trends, which cost as much
- * again.  The activity must not have been pruned as of a later day than the one
- * that is scored.
+ * chs_score_of_day scores an activity without the trends, which would cost as much
+ * again.  The activity must not have been pruned as of a later day than the one that
+ * is scored.
  */
 Score *
 chs_score_of_day(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
@@ -393,8 +393,8 @@ chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard, const S
 }
 
 /*
- * chs_score_metric_on_day returns the value of a metric over a single day, false
- * where the day has no data.
+ * chs_score_metric_on_day gets the value of a metric over a single day; false if
+ * the day has no data.
  */
 bool
 chs_score_metric_on_day(const ScoreInput *input,
@@ -411,8 +411,8 @@ chs_score_metric_on_day(const ScoreInput *input,
 }
 
 /*
- * chs_score_factor_on_day returns the score of a factor as of a day, false where
- * it had none.
+ * chs_score_factor_on_day gets the score of a factor as of a day; false if it had
+ * none.
  */
 bool
 chs_score_factor_on_day(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject,
@@ -436,7 +436,7 @@ chs_score_status_name(HealthStatus status)
 	return names[status];
 }
 
-/* chs_score_trend_name returns the trend as text, NULL where it is not known. */
+/* chs_score_trend_name returns the trend as text, NULL if it is unknown. */
 const char *
 chs_score_trend_name(Trend trend)
 {

@@ -1,10 +1,10 @@
 /*
  * scorecard.c
- *	  Compiles a published document of scorecards.
+ *	  Compiles a published scorecard document.
  *
  * The document is what chs.draft_document() makes of the draft tables: all
  * scorecards with their factors, metrics, curves and targets, and which segment
- * uses which.  Compiling it finds out the series that all its metrics need
+ * uses which.  Compiling it determines the series that all its metrics need
  * together.
  */
 #include "scorecard.h"
@@ -30,7 +30,7 @@ invalid_document(const char *key, const char *where)
 			 errhint("Use the document of a row of chs.scorecard_versions.")));
 }
 
-/* Returns false where the key is absent or null. */
+/* Returns false if the key is absent or null. */
 static bool
 get_key(JsonbContainer *object, const char *key, JsonbValue *value)
 {
@@ -49,7 +49,7 @@ get_container(JsonbContainer *object, const char *key, const char *where)
 	return v.val.binary.data;
 }
 
-/* Returns NULL where the key is absent and need not be there. */
+/* Returns NULL if the key is optional and absent. */
 static char *
 get_string(JsonbContainer *object, const char *key, bool required, const char *where)
 {
@@ -155,7 +155,7 @@ need_function(Published *p, char *function)
 	return p->nfunctions++;
 }
 
-/* Reads an object of numbers by segment, if it is there. */
+/* Reads an optional object of numbers by segment. */
 static SegmentNumbers
 read_segment_numbers(JsonbContainer *object, const char *key, double low, double high, const char *where)
 {
@@ -221,7 +221,7 @@ read_scoring(Metric *m, JsonbContainer *object, const char *where)
 	read_targets(m, object, where);
 }
 
-/* How many days a metric and its trend need: growth compares with the window before. */
+/* The number of days that a metric and its trend need; growth also needs the window before. */
 static int
 metric_reach(const Metric *m, int trend_days)
 {
@@ -381,8 +381,8 @@ chs_scorecard_number(const SegmentNumbers *numbers, const char *segment, double 
 }
 
 /*
- * Returns a scorecard with the weights of a segment: itself, or a copy where those
- * are others.
+ * Returns a scorecard with the weights of a segment: itself, or a copy if the
+ * weights differ.
  */
 static const Scorecard *
 with_weights_of_segment(const Scorecard *scorecard, const char *segment)
@@ -412,7 +412,7 @@ with_weights_of_segment(const Scorecard *scorecard, const char *segment)
 	return differs ? copy : scorecard;
 }
 
-/* Reads which scorecard a segment uses; the default one where it names none. */
+/* Reads which scorecard a segment uses; by default, the default one. */
 static const Scorecard *
 read_segment(const Published *p, JsonbContainer *object, const char *segment)
 {
@@ -424,7 +424,7 @@ read_segment(const Published *p, JsonbContainer *object, const char *segment)
 	return with_weights_of_segment(scorecard, segment);
 }
 
-/* After the scorecards are complete, because segments may have copies of them. */
+/* Called when the scorecards are complete, because segments may have copies of them. */
 static void
 read_segments(Published *p, JsonbContainer *root)
 {
@@ -448,7 +448,7 @@ read_segments(Published *p, JsonbContainer *root)
 	}
 }
 
-/* The document of a version that waits to become live, whose series are to be counted, too; or NULL. */
+/* The document of a version that waits to become live, whose series must be counted as well; or NULL. */
 static const Published *
 read_next(JsonbContainer *root)
 {
@@ -464,10 +464,11 @@ read_next(JsonbContainer *root)
 }
 
 /*
- * chs_scorecard_compile returns the compiled document in a memory context of
- * its own, a child of the current one.  Raises an error that names the key if
- * the document is not one that was published.  Under "next" it may have another
- * document: then it scores as without, but counts what either needs.
+ * chs_scorecard_compile returns the compiled document in a memory context of its
+ * own, a child of the current one.  Raises an error that names the key if the
+ * document is not one that was published.  It may contain another document under the
+ * key "next", which does not affect scores, but makes the series of both be
+ * counted.
  */
 const Published *
 chs_scorecard_compile(Jsonb *document)
@@ -489,10 +490,10 @@ chs_scorecard_compile(Jsonb *document)
 }
 
 /*
- * chs_scorecard_compiled returns the compiled document from a cache that is
- * keyed by the document's bytes, as they are stored, so that a function that is
- * given a document with every call compiles it, and decompresses it, once.  The
- * result is valid until the next call.
+ * chs_scorecard_compiled returns the compiled document from a cache that is keyed
+ * by the document's bytes, as they are stored, so that a function that is passed a
+ * document with every call decompresses and compiles it only once.  The result is
+ * valid until the next call.
  */
 const Published *
 chs_scorecard_compiled(Datum document)
@@ -558,8 +559,8 @@ chs_scorecard_reach(const Scorecard *scorecard)
 }
 
 /*
- * chs_scorecard_serves tells whether activities that count what one document
- * needs also hold all that another one needs.
+ * chs_scorecard_serves tells whether activities that count what one document needs
+ * also hold everything that another one needs.
  */
 bool
 chs_scorecard_serves(const Published *counted, const Published *needed)
@@ -578,7 +579,7 @@ chs_scorecard_serves(const Published *counted, const Published *needed)
 	return true;
 }
 
-/* chs_scorecard_project drops the series that the published does not count. */
+/* chs_scorecard_project drops the series that the published document does not count. */
 void
 chs_scorecard_project(ActivityData *data, const Published *published)
 {

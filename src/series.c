@@ -21,8 +21,8 @@ same_text(const char *a, const char *b)
 }
 
 /*
- * chs_series_need finds or adds a series, not yet identified, and has it keep the
- * given days at least.  Returns its index.
+ * chs_series_need finds or adds a series, not yet identified, and makes it keep at
+ * least the given number of days.  Returns its index.
  */
 int
 chs_series_need(Published *p, const char *event_type, SeriesKind kind,
@@ -68,7 +68,7 @@ hash_text(uint64 hash, const char *text)
 	{
 		hash = (hash ^ (uint8) *c) * UINT64CONST(0x100000001b3);
 	} while (*c++ != '\0');
-	/* an absent text is not an empty one */
+	/* an absent text differs from an empty one */
 	return text == NULL ? hash ^ 0xff : hash;
 }
 
@@ -81,7 +81,7 @@ compare_definitions(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The identifier of a series: of the same definition always the same. */
+/* The identifier of a series, which is always the same for the same definition. */
 static uint64
 series_identifier(const SeriesDefinition *s)
 {
@@ -91,11 +91,11 @@ series_identifier(const SeriesDefinition *s)
 	id = hash_text(id, s->kind == SERIES_COUNT ? "count" : s->kind == SERIES_SUM ? "sum" : "distinct");
 	id = hash_text(id, s->field);
 	id = hash_text(id, s->filter);
-	/* a series that keeps more days is another one: it needs other events */
+	/* a series that keeps more days is a different one, because it needs more events */
 	return hash_text(id, psprintf("%d", s->keep));
 }
 
-/* Adds the series of another document, which are identified, that p does not have. */
+/* Adds those series of another document, identified already, that p lacks. */
 static void
 add_series(Published *p, const Published *other)
 {

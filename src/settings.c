@@ -15,29 +15,29 @@
 bool		chs_enabled = true;
 
 /*
- * How long the worker may sleep when nobody wakes it, in seconds.  It bounds the
- * delay of what cannot wake it, such as a failed batch.
+ * How long the worker may sleep when nobody wakes it, in seconds.  This bounds the
+ * delay of what cannot wake it, such as retrying a failed batch.
  */
 int			chs_naptime = 60;
 
-/* For which databases workers are started; empty: for all. */
+/* The databases that workers are started for; empty: all. */
 static char *chs_databases = NULL;
 
 /* Whether changes of status are announced. */
 bool		chs_announce_status_changes = true;
 
-/* So many workers may share the work of a database. */
+/* How many workers may share the work of a database. */
 int			chs_max_workers = 2;
 
 /* How many queue rows one transaction of the worker looks at. */
 int			chs_batch_size = 1000;
 
-/* How long events, history and rows that were put aside are kept, in minutes; 0: for ever. */
+/* How long events, history and rejected rows are kept, in minutes; 0: forever. */
 int			chs_event_retention = 0;
 int			chs_rejected_retention = 0;
 int			chs_history_retention = 0;
 
-/* From how many points on a change of the score is a row of the history. */
+/* By how many points a score must change to get a row of history. */
 double		chs_history_threshold = 1.0;
 
 /* How long the function of a plug-in may take for one customer and day, in milliseconds. */
@@ -67,7 +67,7 @@ chs_settings_lists_database(const char *name)
 	bool		listed = false;
 
 	if (!SplitIdentifierString(copy, ',', &names))
-		elog(ERROR, "chs.databases has invalid syntax");	/* it was checked */
+		elog(ERROR, "chs.databases has invalid syntax");	/* it was checked before */
 	foreach(cell, names)
 		listed |= strcmp(lfirst(cell), name) == 0;
 	listed |= names == NIL;
@@ -77,8 +77,8 @@ chs_settings_lists_database(const char *name)
 }
 
 /*
- * chs_settings_reload reads the settings again if a background process was told
- * that they changed, and tells whether it did.
+ * chs_settings_reload reloads the settings if a background process was told that
+ * they changed, and returns whether it did.
  */
 bool
 chs_settings_reload(void)
@@ -95,48 +95,48 @@ void
 chs_settings_define(void)
 {
 	DefineCustomBoolVariable("chs.enabled",
-							 "Lets the background worker fold the queue and keep scores fresh.",
-							 "While it is off the queue fills; chs_process_queue() works all the same.",
+							 "Lets background workers fold the queue and keep scores fresh.",
+							 "While this is off, the queue grows; chs_process_queue() still works.",
 							 &chs_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("chs.announce_status",
 							 "Announces changes of status by NOTIFY on channel chs_status.",
-							 "LISTEN needs no right: every session of the database can hear whose status changed.",
+							 "LISTEN requires no privilege: every session of the database can hear whose status changed.",
 							 &chs_announce_status_changes, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("chs.databases",
-							   "Names the databases that the background worker works for.",
-							   "A list separated by commas; empty: all databases that have the extension.",
+							   "Names the databases that background workers serve.",
+							   "A comma-separated list; empty means all databases that have the extension.",
 							   &chs_databases, "", PGC_SIGHUP, GUC_LIST_INPUT, check_databases, NULL, NULL);
 	DefineCustomIntVariable("chs.max_workers",
-							"How many background workers may share the work of one database.",
-							"From 1 to 8.  A second one comes only for a backlog; each takes a place of max_worker_processes.",
+							"Sets how many background workers may share the work of one database.",
+							"Further ones start only when there is a backlog; each takes a slot of max_worker_processes.",
 							&chs_max_workers, 2, 1, MAX_WORKERS, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.naptime",
-							"How long the background worker sleeps at most before it looks at a database again.",
-							"Commits wake it at once; this is the safety net.",
+							"Sets the longest time that a background worker sleeps before it looks at a database again.",
+							"Commits wake it at once, so this is only a safety net.",
 							&chs_naptime, 60, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.batch_size",
-							"How many queued deltas are folded in one transaction.",
-							"From 1 to 1000000.  The worker commits after each batch.",
+							"Sets how many queued deltas are folded in one transaction.",
+							"The worker commits after each batch.",
 							&chs_batch_size, 1000, 1, 1000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomRealVariable("chs.history_threshold",
-							 "From how many points on a change of a score is recorded in chs.health_scores.",
-							 "From 0 to 100.  A change of status, and the first score of a UTC day, are recorded always.",
+							 "Sets by how many points a score must change to be recorded in chs.health_scores.",
+							 "Changes of status, and the first score of a UTC day, are always recorded.",
 							 &chs_history_threshold, 1.0, 0, 100, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.plugin_timeout",
-							"How long a plug-in factor may take for one customer and day, or the expressions of an attached table for a row.",
-							"What takes longer is cancelled: the customer's score fails, or the row is put aside.  0 turns this off.",
+							"Sets how long a plug-in factor may run for one customer and day, or the expressions of an attached table for one row.",
+							"What takes longer is cancelled: the customer's score fails, or the row is rejected.  0 means no limit.",
 							&chs_plugin_timeout, 5000, 0, 600000, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.event_retention",
-							"How long events are kept in chs.customer_events.",
-							"Older ones are deleted, by whole UTC days, but never one that a score still needs.  0 keeps all.",
+							"Sets how long events are kept in chs.customer_events.",
+							"Older ones are deleted, by whole UTC days, but never one that a score still needs.  0 means forever.",
 							&chs_event_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.history_retention",
-							"How long rows are kept in chs.health_scores.",
-							"Those of older UTC days are deleted.  0 keeps all.",
+							"Sets how long rows are kept in chs.health_scores.",
+							"Those of older UTC days are deleted.  0 means forever.",
 							&chs_history_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.rejected_retention",
-							"How long rows are kept in chs.rejected_events.",
-							"Those of older UTC days are deleted; the rows that they are copies of stay in their tables.  0 keeps all.",
+							"Sets how long rows are kept in chs.rejected_events.",
+							"Those of older UTC days are deleted; the rows that they are copies of stay in their tables.  0 means forever.",
 							&chs_rejected_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("chs");
 }

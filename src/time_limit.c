@@ -1,8 +1,8 @@
 /*
  * time_limit.c
- *	  A limit on the time that code of somebody else may take.
+ *	  A limit on the time that other people's code may take.
  *
- * There is one timer, so a limit must not begin within another.
+ * There is only one timer, so limits must not be nested.
  */
 #include "time_limit.h"
 
@@ -19,7 +19,7 @@ static TimeoutId timer;
 static volatile sig_atomic_t out_of_time = false;
 static volatile uint64 steps_seen;
 
-/* Called by the timer's signal: has what did not come further cancelled. */
+/* Called by the timer's signal: requests cancellation if no progress was made. */
 static void
 time_is_up(void)
 {
@@ -35,8 +35,8 @@ time_is_up(void)
 }
 
 /*
- * A function could catch the cancellation, and go on.  Each time it has caught
- * one it is cancelled again, outside the block that did, until there is none left.
+ * A function could catch the cancellation and go on.  Each time it does, it is
+ * cancelled again outside the block that caught it, until no block is left.
  */
 static void
 cancel_again(SubXactEvent event, SubTransactionId my_subid pg_attribute_unused(),
@@ -68,7 +68,7 @@ chs_time_limit_begin(int milliseconds)
 		enable_timeout_every(timer, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds), milliseconds);
 }
 
-/* chs_time_limit_end ends it, and returns whether the time was up. */
+/* chs_time_limit_end ends the limit, and returns whether the time was up. */
 bool
 chs_time_limit_end(void)
 {
@@ -77,7 +77,7 @@ chs_time_limit_end(void)
 	disable_timeout(timer, false);
 	was_up = out_of_time;
 	out_of_time = false;
-	/* its own cancellation must not hit anybody else */
+	/* our own cancellation must not hit anything else */
 	if (was_up)
 		QueryCancelPending = false;
 	return was_up;

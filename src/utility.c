@@ -1,15 +1,15 @@
 /*
  * utility.c
- *	  Statements that the workers have to know of.
+ *	  Statements that concern the workers.
  *
  * CREATE DATABASE ... TEMPLATE, DROP DATABASE, and ALTER DATABASE ... RENAME or SET
- * TABLESPACE want a database to be left by everybody, and wait five seconds for
- * that.  A worker leaves by itself when it has nothing to do, but one with much to
- * do would be in the way; so it is ended, and not started again before the
- * statement has ended.  Only whoever owns the database can have that done.
+ * TABLESPACE need a database that nobody is connected to, and wait five seconds for
+ * that.  A worker leaves by itself when it has nothing to do, but a busy one would
+ * be in the way; so it is terminated, and not started again before the statement
+ * has ended.  Only the owner of the database can cause that.
  *
- * COMMIT PREPARED may be the commit of events, which the session that executes it
- * knows nothing of.  (That of a subscription is no statement; see worker_shared.c.)
+ * COMMIT PREPARED may commit events that the session executing it knows nothing
+ * about. (On behalf of a subscription it is not a statement; see worker_shared.c.)
  */
 #include "utility.h"
 
@@ -30,7 +30,7 @@
 #include "worker.h"
 #include "worker_shared.h"
 
-/* A worker that was ended is waited for so long at most, and looked for so often, in milliseconds. */
+/* How long to wait for a terminated worker, and how often to check, in milliseconds. */
 #define MAX_WAIT_MS 5000
 #define POLL_MS 5
 
@@ -51,7 +51,7 @@ find_option(const List *options, const char *name)
 	return NULL;
 }
 
-/* The name of the database that a statement wants to be left by everybody, or NULL. */
+/* The name of the database that a statement needs without sessions, or NULL. */
 static const char *
 database_to_leave(const Node *statement)
 {
@@ -80,7 +80,7 @@ database_to_leave(const Node *statement)
 
 static bool let_in_at_end = false;
 
-/* Whether a worker that was ended is gone: nobody who counts the sessions of its database sees it. */
+/* Whether a terminated worker is gone, so that it no longer counts as a session of its database. */
 static bool
 is_gone(const WorkerSlot *worker, int pid)
 {
@@ -93,9 +93,9 @@ is_gone(const WorkerSlot *worker, int pid)
 }
 
 /*
- * Waits for a worker that was ended, as long as the server waits for sessions at
- * most.  WITH (FORCE) does not wait: it ends the sessions of a database, and a
- * worker's, which is a superuser's, not every owner may end.
+ * Waits for a terminated worker, at most as long as the server waits for sessions.
+ * WITH (FORCE) does not wait but terminates sessions, which not every owner may do
+ * to a worker's, since it is a superuser's.
  */
 static void
 wait_until_gone(const WorkerSlot *worker, int pid)
@@ -110,8 +110,8 @@ wait_until_gone(const WorkerSlot *worker, int pid)
 }
 
 /*
- * Ends the workers of a database, and keeps them out until the transaction ends;
- * not if it is somebody else's.
+ * Terminates the workers of a database and keeps them out until the transaction
+ * ends, if the caller owns it.
  */
 static void
 keep_out(const char *name)
@@ -143,8 +143,8 @@ keep_out(const char *name)
 }
 
 /*
- * Lets workers come again, but first the launcher looks for databases that have
- * come or gone.
+ * Lets workers return, after the launcher has looked for databases that were
+ * created or dropped.
  */
 static void
 let_in(XactEvent event, void *arg pg_attribute_unused())
@@ -179,7 +179,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 	bool		is_commit_prepared = IsA(statement, TransactionStmt) &&
 		((const TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 
-	/* also what makes a database a template, or opens it to connections */
+	/* including statements that make a database a template, or allow connections to it */
 	if (name != NULL || IsA(statement, AlterDatabaseStmt))
 		let_in_at_end = true;
 	if (name != NULL)
@@ -190,7 +190,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 		wake_after_commit_prepared();
 }
 
-/* chs_utility_init registers for statements when the library is being preloaded. */
+/* chs_utility_init installs the hook when the library is preloaded. */
 void
 chs_utility_init(void)
 {

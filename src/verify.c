@@ -24,7 +24,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* The health that is stored, as the query of all customers returns it. */
+/* The stored health, as returned by the query of all customers. */
 typedef struct StoredHealth
 {
 	bool		found;
@@ -75,10 +75,13 @@ typedef struct Reading
 	int32		first_day;
 	SPITupleTable *own;			/* activities that chs.customer_events gives, ascending by customer */
 	uint64		next;			/* of these */
-	RawActivities *attached;	/* those that attached tables give; or NULL: there are none */
+	RawActivities *attached;	/* those that attached tables give; NULL: there are no such tables */
 } Reading;
 
-/* What the raw events give for a customer, later than the one asked for before, as of a day, of what an activity counts. */
+/*
+ * What the raw events give for a customer, who must come after the one requested
+ * before, as of a day, limited to what an activity counts.
+ */
 static ActivityData *
 read_events(const Live *counted, Reading *reading, int64 customer_id, int32 day)
 {
@@ -106,10 +109,10 @@ read_events(const Live *counted, Reading *reading, int64 customer_id, int32 day)
 }
 
 /*
- * Reads the events of customers, who ascend.  Those of chs.customer_events by the
- * aggregate, since activities that were made again come from raw.c: so each checks
- * the other.  Attached tables may have no index that leads to the events of one
- * customer, so those of many are read at once.
+ * Reads the events of customers, in ascending order: those of chs.customer_events
+ * with the aggregate, since rebuilt activities come from raw.c, so that each checks
+ * the other.  Attached tables may have no index by customer, so the events of many
+ * are read at once.
  */
 static void
 read_many(const Live *live, const SPITupleTable *rows, Reading *reading)
@@ -150,7 +153,7 @@ static void
 verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, Reading *reading,
 				const StoredActivity *stored, QueuedDeltas *queued)
 {
-	/* whose turn has come counts what the waiting version needs, too */
+	/* an activity that has been brought up to date also counts what the waiting version needs */
 	const Live *counted = chs_customer_is_current(stored, live->counting) &&
 		queued->series_version >= live->counting->series_version ? live->counting : live;
 	ActivityData *data = chs_customer_decode(stored);
@@ -173,9 +176,9 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 }
 
 /*
- * What plug-ins say is not kept, and may change without an event.  So the scores
- * of their factors are taken from what is stored, and the trend with them; the
- * rest, and that the score is made of its factors, is to be right.
+ * The values of plug-ins are not stored, and may change without an event.  So the
+ * scores of their factors are taken as stored, and the trend with them; everything
+ * else must be right, including that the score follows from the factors.
  */
 static void
 take_plugin_factors(const Scorecard *scorecard, const StoredHealth *health, Score *score)
@@ -297,7 +300,7 @@ read_health(HeapTuple tuple, TupleDesc desc)
 	return health;
 }
 
-/* Everyone who is a customer or of whom something is stored. */
+/* All customers, and all others about whom something is stored. */
 #define EVERYONE \
 	"SELECT i.customer_id, h.score, h.status, h.coverage, h.trend, h.factor_scores, h.version, h.as_of" \
 	" FROM (SELECT customer_id FROM chs.customers UNION SELECT customer_id FROM chs.activity" \
@@ -305,7 +308,7 @@ read_health(HeapTuple tuple, TupleDesc desc)
 	"       UNION SELECT customer_id FROM chs.customer_events) i" \
 	" LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY i.customer_id"
 
-/* Compares what dashboards show with what they would count. */
+/* Compares the counters of dashboards with actual counts. */
 static void
 verify_counts(FunctionCallInfo fcinfo)
 {
@@ -331,7 +334,7 @@ verify_counts(FunctionCallInfo fcinfo)
 	}
 }
 
-/* What a restore does not check, because it may come before what it refers to. */
+/* Checks the references that a restore does not, because rows may arrive before those they refer to. */
 static void
 verify_references(FunctionCallInfo fcinfo)
 {
@@ -354,8 +357,8 @@ verify_references(FunctionCallInfo fcinfo)
 }
 
 /*
- * Reports the sources that do not work; false where the events of one cannot be
- * read, so that activities cannot be compared.
+ * Reports the sources that do not work; returns false if the events of one cannot
+ * be read, so that activities cannot be compared.
  */
 static bool
 verify_sources(FunctionCallInfo fcinfo, const Live *live)
