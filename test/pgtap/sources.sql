@@ -352,10 +352,12 @@ SELECT lives_ok($$INSERT INTO att.large SELECT 1, string_agg(md5(n::text), ''), 
 SELECT is((SELECT reason FROM chs.rejected_events WHERE relation = 'att.large'::regclass), 'event has an unknown external_id: "' || left((SELECT who FROM att.large), 64) || '..."', 'is put aside');
 DELETE FROM att.large;
 SELECT is((SELECT count(*) FROM chs.rejected_events WHERE relation = 'att.large'::regclass), 0::bigint, 'and removed again');
-INSERT INTO att.large SELECT n, '40', repeat('f', 300000) || n FROM generate_series(1, 300) n;
+\set fewer 1
+\getenv fewer CHS_FEWER
+INSERT INTO att.large SELECT n, '40', repeat('f', 300000) || n FROM generate_series(1, 300 / :fewer) n;
 SELECT * FROM agree('large values');
-INSERT INTO att.large SELECT n, 'nobody', repeat('f', 300000) || n FROM generate_series(1, 50) n;
-SELECT is((SELECT count(DISTINCT event_row) FROM chs.rejected_events WHERE relation = 'att.large'::regclass), 50::bigint, 'rows with large values that cannot be used');
+INSERT INTO att.large SELECT n, 'nobody', repeat('f', 300000) || n FROM generate_series(1, 50 / :fewer) n;
+SELECT is((SELECT count(DISTINCT event_row) FROM chs.rejected_events WHERE relation = 'att.large'::regclass), 50::bigint / :fewer, 'rows with large values that cannot be used');
 \getenv full CHS_FULL
 \if :{?full}
 SELECT lives_ok($$INSERT INTO att.large VALUES (1000, '40', repeat('x', 150000000), repeat('y', 150000000))$$, 'values of which no document can be made');

@@ -340,13 +340,15 @@ SELECT is((SELECT count(*) FROM chs.customer_events WHERE event_data @> '{"ip_ad
 \ir settle.psql
 
 -- Far more customers and rows than a small work_mem holds.
+\set fewer 1
+\getenv fewer CHS_FEWER
 INSERT INTO chs.customers (customer_id, segment, created_at)
-SELECT 1000 + i, (ARRAY['enterprise', 'smb', 'startup'])[1 + i % 3], '2021-01-01' FROM generate_series(1, 2000) i;
+SELECT 1000 + i, (ARRAY['enterprise', 'smb', 'startup'])[1 + i % 3], '2021-01-01' FROM generate_series(1, 2000 / :fewer) i;
 SELECT current_setting('data_directory') || '/load.csv' AS file \gset
-COPY (SELECT 1001 + (i * 7919) % 2000, type(i), data(type(i), i), now() - make_interval(hours => i % 2400)
-      FROM generate_series(1, 60000) i) TO :'file' (FORMAT csv);
+COPY (SELECT 1001 + (i * 7919) % (2000 / :fewer), type(i), data(type(i), i), now() - make_interval(hours => i % 2400)
+      FROM generate_series(1, 60000 / :fewer) i) TO :'file' (FORMAT csv);
 SET work_mem = '64kB';
--- How much memory capture holds, looked at in every 5000th row.
+-- How much memory capture holds, looked at a dozen times.
 CREATE TABLE tap.memory (bytes bigint);
 CREATE FUNCTION tap.measure() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -354,7 +356,7 @@ BEGIN
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER measures AFTER INSERT ON chs.customer_events FOR EACH ROW WHEN (NEW.event_id % 5000 = 0) EXECUTE FUNCTION tap.measure();
+CREATE TRIGGER measures AFTER INSERT ON chs.customer_events FOR EACH ROW WHEN (NEW.event_id % (5000 / :fewer) = 0) EXECUTE FUNCTION tap.measure();
 BEGIN;
 COPY chs.customer_events (customer_id, event_type, event_data, occurred_at) FROM :'file' (FORMAT csv);
 SELECT * FROM agree('a large COPY with a small work_mem, in its transaction');

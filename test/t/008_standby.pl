@@ -56,16 +56,16 @@ is($standby->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE
 
 # A version that waits changes nothing there, and one that becomes live is gone by at once, also in a session that has scored before.
 my $session = $standby->background_psql('company');
-my $before = $session->query_safe($scores);
+my $before = ask($session, $scores);
 $primary->safe_psql('company', q(
 	INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, field, window_days, curve, weight, missing)
 	VALUES ('default', 'login_frequency', 'addresses', 'login', 'distinct', 'ip_address', 30, '0:100 40:0', 1, 'zero');
 	SELECT chs_publish('waits')));
 $primary->wait_for_catchup($standby);
-is($session->query_safe($scores), $before, 'the standby goes on by the version that is live');
+is(ask($session, $scores), $before, 'the standby goes on by the version that is live');
 $primary->safe_psql('company', 'CALL chs_recalculate_all()');
 $primary->wait_for_catchup($standby);
-my $after = $session->query_safe($scores);
+my $after = ask($session, $scores);
 isnt($after, $before, 'until the other one is');
 is($after, $primary->safe_psql('company', $scores), 'as on the primary');
 $session->quit;

@@ -148,8 +148,8 @@ ok($node->poll_query_until('postgres', "SELECT state = 'finished' AND done = 10 
 ok($node->poll_query_until('postgres', "SELECT live AND version > $before FROM latest"), 'then the version is live');
 settled('and everyone is scored by it');
 is($node->safe_psql('postgres', $wrong), '0', 'exact in the end');
-is($held->query_safe($live), $before, 'a snapshot from before still has the old version');
-is($held->query_safe($wrong), '0', 'and is exact by it');
+is(ask($held, $live), $before, 'a snapshot from before still has the old version');
+is(ask($held, $wrong), '0', 'and is exact by it');
 $held->quit;
 
 # Whoever publishes, in a transaction that stays open, keeps a version waiting, but holds nobody up.

@@ -10,7 +10,15 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 use base 'Exporter';
-our @EXPORT = qw(new_node add_chs log_in is_right wait_right worker_pid hold release start_load stop_load end_load is_quiet);
+our @EXPORT = qw(ask new_node add_chs log_in is_right wait_right worker_pid hold release start_load stop_load end_load is_quiet);
+
+# ask(SESSION, QUERY): what a background session answers, less the newline that some minor releases leave.
+sub ask
+{
+	my ($session, $query) = @_;
+
+	return $session->query_safe($query) =~ s/\n\z//r;
+}
 
 # new_node(NAME, CONFIGURATION, OPTION OF init...): a cluster that preloads chs, and naps so long that only being woken counts.
 sub new_node
