@@ -74,39 +74,8 @@ WHERE doc ->> 'type' = 'api_call' AND doc ->> 'endpoint' IS NOT NULL AND "When" 
 UNION ALL
 SELECT customer_id, event_type, event_data, occurred_at FROM chs.customer_events;
 
-CREATE FUNCTION tap.fresh(id bigint) RETURNS double precision LANGUAGE sql STABLE AS $$
-    SELECT (public.chs_activity_score(
-        (SELECT public.chs_activity_agg(v.document, e.event_type, e.event_data, e.occurred_at)
-         FROM att.events e WHERE e.customer_id = c.customer_id),
-        v.document, c.segment, c.created_at, least(now(), c.churned_at))).score
-    FROM chs.customers c, (SELECT document FROM chs.scorecard_versions WHERE live_at IS NOT NULL ORDER BY version DESC LIMIT 1) v
-    WHERE c.customer_id = id
-$$;
-CREATE FUNCTION tap.counted(id bigint, type text) RETURNS double precision LANGUAGE sql STABLE AS $$
-    SELECT count(*) FROM att.events e
-    WHERE e.customer_id = id AND e.event_type = type
-      AND (e.occurred_at AT TIME ZONE 'UTC')::date
-          BETWEEN (now() AT TIME ZONE 'UTC')::date - 29 AND (now() AT TIME ZONE 'UTC')::date
-$$;
-CREATE FUNCTION tap.agree(what text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-    wrong text;
-BEGIN
-    SELECT string_agg(format('customer %s: chs_score %s, rows %s', customer_id, chs_score(customer_id), fresh(customer_id)),
-                      E'\n' ORDER BY customer_id)
-    INTO wrong FROM chs.customers WHERE chs_score(customer_id) IS DISTINCT FROM fresh(customer_id);
-    RETURN NEXT is(wrong, NULL, what || ': scores are those of the rows');
-    SELECT string_agg(format('customer %s: %s is %s, not %s', customer_id, metric, value, counted(customer_id, type)),
-                      E'\n' ORDER BY customer_id)
-    INTO wrong
-    FROM (SELECT c.customer_id, t.metric, t.type, (SELECT e.value FROM chs_explain(c.customer_id) e WHERE e.metric = t.metric) AS value
-          FROM chs.customers c, (VALUES ('api_calls', 'api_call'), ('logins', 'login'), ('ticket_volume', 'support_ticket')) t(metric, type)) x
-    WHERE COALESCE(value, 0) <> counted(customer_id, type);
-    RETURN NEXT is(wrong, NULL, what || ': every row counts once');
-    SELECT string_agg(v::text, E'\n') INTO wrong FROM (SELECT * FROM chs_verify() LIMIT 10) v;
-    RETURN NEXT is(wrong, NULL, what || ': chs_verify finds nothing');
-END
-$$;
+\set events att.events
+\ir agree.psql
 \set settle 'SELECT chs_process_queue() \\g /dev/null'
 
 INSERT INTO att.contracts (who) SELECT external_id FROM chs.customers ORDER BY customer_id;
