@@ -1,6 +1,6 @@
 /*
  * announce.h
- *	  Telling whoever listens of changes of status.
+ *	  Announcing changes of status.
  */
 #ifndef CHS_ANNOUNCE_H
 #define CHS_ANNOUNCE_H
@@ -12,7 +12,7 @@
 typedef struct KnownScore
 {
 	HealthStatus status;
-	double		score;			/* without meaning where the status is unknown */
+	double		score;			/* meaningless if the status is unknown */
 } KnownScore;
 
 extern void chs_announce_status(int64 customer_id, KnownScore before, KnownScore after, TimestampTz calculated_at);

@@ -1,6 +1,6 @@
 /*
  * catalog.h
- *	  The extension's own objects, whose rights are used, and what is published.
+ *	  The extension's own objects, the rights that code runs with, and published versions.
  */
 #ifndef CHS_CATALOG_H
 #define CHS_CATALOG_H
@@ -46,36 +46,36 @@ typedef enum ChsRelation
 #define VERSIONS_VERSION 1
 #define VERSIONS_LIVE_AT 3
 
-/* What an event type demands of event_data. */
+/* What an event type requires of event_data. */
 typedef struct EventRule
 {
 	char	   *event_type;
 	int			event_type_length;
 	int			nrequired;
-	char	  **required;		/* keys that must be there */
+	char	  **required;		/* keys that must be present */
 	int			npositive;
 	char	  **positive;		/* keys that must be numbers above 0 */
 } EventRule;
 
-/* Since when a version was live. */
+/* When a version went live. */
 typedef struct VersionTime
 {
 	int			version;
-	TimestampTz live_at;		/* DT_NOEND: it waits, or never was */
+	TimestampTz live_at;		/* DT_NOEND: it waits, or never went live */
 } VersionTime;
 
-/* The live version; or another one that is used in its place. */
+/* The live version, or another one that is used in its place. */
 typedef struct Live
 {
 	MemoryContext context;
-	uint64		serial;			/* another one each time that it is read */
+	uint64		serial;			/* different each time the version is read */
 	int			version;
 	int			newest;			/* the version that was published last: this one, or one that waits to become live */
 	FullTransactionId changed_by;	/* the transaction that published that one, or made it live */
-	int			series_version; /* activities of this one or a later one count all that is needed */
+	int			series_version; /* activities of this series_version or a later one count everything that is needed */
 	Jsonb	   *document;		/* NULL in a variant */
 	const Published *published;
-	const struct Live *counting;	/* the same with what activities are to count: also what the waiting version needs */
+	const struct Live *counting;	/* the same with everything that activities should count, including what the waiting version needs */
 	Oid			events;			/* chs.customer_events */
 	int			nrules;
 	EventRule  *rules;

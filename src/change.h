@@ -9,14 +9,14 @@
 
 typedef enum ChangeCause
 {
-	CHANGE_BEHAVIOUR,			/* events of the days between, and what plug-ins say */
+	CHANGE_BEHAVIOUR,			/* events between the two days, and the values of plug-ins */
 	CHANGE_TIME,				/* the windows moved on, with no new events */
-	CHANGE_DATA,				/* metrics lost their data, or have data (again) */
+	CHANGE_DATA,				/* metrics lost or gained data */
 	CHANGE_SCORECARD,			/* another version, or another scorecard */
 	CHANGE_CAUSES
 } ChangeCause;
 
-/* What a factor has to do with the change. */
+/* The part that a factor has in the change. */
 typedef struct FactorChange
 {
 	char	   *factor;
@@ -24,10 +24,10 @@ typedef struct FactorChange
 	bool		has_score;
 	double		score_before;
 	double		score_after;
-	double		contribution_before;	/* to the score that was shown */
+	double		contribution_before;	/* contributions to the score that was shown */
 	double		contribution_after;
 	double		by[CHANGE_CAUSES];	/* sum to the difference of the contributions */
-	double		reached;		/* contribution after what has been told apart so far */
+	double		reached;		/* contribution after the causes separated so far */
 } FactorChange;
 
 typedef struct Change

@@ -1,13 +1,13 @@
 /*
  * claim.h
- *	  Who folds which customers.
+ *	  Claims: who folds which customers.
  */
 #ifndef CHS_CLAIM_H
 #define CHS_CLAIM_H
 
 #include "compat.h"
 
-/* A customer belongs to one of so many shares. */
+/* The number of shares; a customer belongs to one of them. */
 #define CLAIM_SHARES 64
 #define CLAIM_ALL_SHARES (~UINT64CONST(0))
 
@@ -31,7 +31,7 @@ typedef struct Claim
 {
 	ClaimKind	kind;
 	uint64		wanted;			/* shares, a bit for each */
-	uint64		got;			/* those of them that nobody else has */
+	uint64		got;			/* those of them that nobody else has claimed */
 } Claim;
 
 extern Claim chs_claim(const ClaimRequest *request);

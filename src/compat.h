@@ -1,6 +1,6 @@
 /*
  * compat.h
- *	  What differs between PostgreSQL's major versions, and nowhere else.
+ *	  All differences between PostgreSQL's major versions.
  */
 #ifndef CHS_COMPAT_H
 #define CHS_COMPAT_H
@@ -24,7 +24,7 @@
 #error "chs needs a platform with 128-bit integers"
 #endif
 
-/* Errors of input functions can be caught softly from PostgreSQL 16 on. */
+/* Input functions can report errors softly from PostgreSQL 16 on. */
 #if PG_VERSION_NUM >= 160000
 #define chs_input_error(fcinfo, rest) \
 	ereturn((fcinfo)->context, (Datum) 0, rest)
@@ -64,7 +64,7 @@ chs_drops_column(int subcommand)
 	return subcommand == AT_DropColumn;
 }
 
-/* Which indexes an update needs entries in: from 16 on, perhaps only summaries. */
+/* Which indexes an update needs new entries in; from 16 on, possibly only summarizing ones. */
 #if PG_VERSION_NUM >= 160000
 #define ChsUpdateIndexes TU_UpdateIndexes
 #define CHS_ALL_INDEXES TU_All
@@ -80,8 +80,8 @@ chs_drops_column(int subcommand)
 #endif
 
 /*
- * From 17 on an index may keep something from row to row, such as a pinned buffer,
- * until it is told that there are no more.
+ * From 17 on an index may hold on to something between rows, such as a pinned
+ * buffer, until it is told that there are no more.
  */
 #if PG_VERSION_NUM >= 170000
 #define chs_index_keeps_state(index) ((index)->rd_indam->aminsertcleanup != NULL)
@@ -91,21 +91,21 @@ chs_drops_column(int subcommand)
 #define chs_index_end_insert(index, info) ((void) (index), (void) (info))
 #endif
 
-/* A setting that ends long transactions came with 17. */
+/* The setting that limits the duration of transactions came with 17. */
 #if PG_VERSION_NUM >= 170000
 #define CHS_TRANSACTION_TIMEOUT "transaction_timeout"
 #else
 #define CHS_TRANSACTION_TIMEOUT "statement_timeout"
 #endif
 
-/* Takes a relation from 17 on. */
+/* From 17 on this takes a relation. */
 #if PG_VERSION_NUM >= 170000
 #define chs_identity_sequence(rel, column) getIdentitySequence(rel, column, false)
 #else
 #define chs_identity_sequence(rel, column) getIdentitySequence(RelationGetRelid(rel), column, false)
 #endif
 
-/* Rights on an object are looked up by one function for all kinds from 16 on. */
+/* From 16 on, one function looks up the rights on objects of all kinds. */
 #if PG_VERSION_NUM >= 160000
 #define chs_function_aclcheck(oid, role, mode) object_aclcheck(ProcedureRelationId, oid, role, mode)
 #define chs_schema_aclcheck(oid, role, mode) object_aclcheck(NamespaceRelationId, oid, role, mode)
@@ -114,12 +114,12 @@ chs_drops_column(int subcommand)
 #define chs_schema_aclcheck(oid, role, mode) pg_namespace_aclcheck(oid, role, mode)
 #endif
 
-/* Stands before the declaration from 18 on. */
+/* From 18 on this precedes the declaration. */
 #ifndef pg_noreturn
 #define pg_noreturn _Noreturn
 #endif
 
-/* Lets CREATE DATABASE ... TEMPLATE and the like end a worker (from 19 on). */
+/* Allows CREATE DATABASE ... TEMPLATE and the like to terminate a worker (from 19 on). */
 #ifndef BGWORKER_INTERRUPTIBLE
 #define BGWORKER_INTERRUPTIBLE 0
 #endif
@@ -131,7 +131,7 @@ chs_drops_column(int subcommand)
 #define chs_is_database_owner(database, role) pg_database_ownercheck(database, role)
 #endif
 
-/* What a process waits for, as pg_stat_activity shows it, has a name of its own from 17 on. */
+/* Extensions can name their wait events, as shown by pg_stat_activity, from 17 on. */
 #if PG_VERSION_NUM >= 170000
 #define chs_wait_event(variable, name) \
 	((variable) != 0 ? (variable) : ((variable) = WaitEventExtensionNew(name)))
@@ -139,14 +139,14 @@ chs_drops_column(int subcommand)
 #define chs_wait_event(variable, name) ((void) (variable), PG_WAIT_EXTENSION)
 #endif
 
-/* So many pages the queue of notifications has at most; a setting from 17 on. */
+/* The maximum number of pages of the notification queue; a setting from 17 on. */
 #if PG_VERSION_NUM >= 170000
 #define chs_notification_pages max_notify_queue_pages
 #else
 #define chs_notification_pages 1048576
 #endif
 
-/* Who asked for it is counted from 18 on. */
+/* From 18 on, index scans take an argument for instrumentation. */
 #if PG_VERSION_NUM >= 180000
 #define chs_index_beginscan(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
 #define chs_index_beginscan_bitmap(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, NULL, nkeys)
@@ -155,7 +155,7 @@ chs_drops_column(int subcommand)
 #define chs_index_beginscan_bitmap(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, nkeys)
 #endif
 
-/* To go through the pages of a bitmap. */
+/* Iterating over the pages of a bitmap. */
 #if PG_VERSION_NUM >= 180000
 typedef TBMPrivateIterator *ChsPages;
 #define chs_pages_begin(bitmap) tbm_begin_private_iterate(bitmap)

@@ -1,6 +1,6 @@
 /*
  * customer.h
- *	  Who is scored, and what is known of what a customer did.
+ *	  Customers, and what is stored about their events.
  */
 #ifndef CHS_CUSTOMER_H
 #define CHS_CUSTOMER_H
@@ -29,7 +29,7 @@ typedef struct Customer
 	int64		customer_id;
 	char	   *segment;		/* or NULL */
 	int32		created_day;
-	int32		last_day;		/* of being scored: the day of churned_at, or DAY_NO_END */
+	int32		last_day;		/* the last one that is scored: the day of churned_at, or DAY_NO_END */
 } Customer;
 
 #define DAY_NO_END PG_INT32_MAX
@@ -38,9 +38,9 @@ typedef struct Customer
 typedef struct StoredActivity
 {
 	HeapTuple	row;			/* NULL where there is none */
-	const Activity *activity;	/* NULL where there is none, or it is damaged */
+	const Activity *activity;	/* NULL if there is none, or it is damaged */
 	const ActivityView *view;	/* of it, or of no events */
-	char	   *damage;			/* what is wrong with it, or NULL; it is not current then */
+	char	   *damage;			/* what is wrong with it, in which case it is not current; or NULL */
 	int			series_version;
 	FullTransactionId folded_to;
 } StoredActivity;
@@ -58,7 +58,7 @@ extern ActivityView *chs_customer_from_past(const Customer *customer, const Live
 extern const ActivityView *chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
 										   const Scorecard *scorecard, int32 as_of_day);
 
-/* chs.customers, open to lock some of them. */
+/* chs.customers, opened to lock some of them. */
 typedef struct CustomerTable
 {
 	Relation	rel;
@@ -69,12 +69,12 @@ typedef struct CustomerTable
 	TupleTableSlot *locked;
 } CustomerTable;
 
-/* What became of locking a customer. */
+/* The result of locking a customer. */
 typedef enum CustomerLock
 {
 	CUSTOMER_LOCKED,
 	CUSTOMER_GONE,
-	CUSTOMER_BUSY				/* changed, or about to be, by somebody else */
+	CUSTOMER_BUSY				/* changed by somebody else, or about to be */
 } CustomerLock;
 
 extern bool chs_customer_is_current(const StoredActivity *stored, const Live *live);

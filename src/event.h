@@ -1,6 +1,6 @@
 /*
  * event.h
- *	  Events, and the rules that they must keep.
+ *	  Events, and the rules that they must obey.
  */
 #ifndef CHS_EVENT_H
 #define CHS_EVENT_H
@@ -9,7 +9,7 @@
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 
-/* An event as its row has it. */
+/* An event, as in its row. */
 typedef struct Event
 {
 	int64		customer_id;
@@ -19,14 +19,14 @@ typedef struct Event
 	TimestampTz occurred_at;
 } Event;
 
-/* Why something cannot be used; what ereport would be told. */
+/* Why something cannot be used, as arguments of ereport. */
 typedef struct Trouble
 {
 	int			sqlerrcode;
 	char	   *message;
 	char	   *detail;			/* or NULL */
 	char	   *hint;			/* or NULL */
-	bool		too_slow;		/* nothing is wrong with the row itself */
+	bool		too_slow;		/* the row itself is valid */
 } Trouble;
 
 extern Trouble *chs_event_trouble(int sqlerrcode, char *message, char *detail, char *hint);

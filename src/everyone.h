@@ -1,18 +1,18 @@
 /*
  * everyone.h
- *	  Scoring and rebuilding every customer, in slices.
+ *	  Scoring and rebuilding all customers, in slices.
  */
 #ifndef CHS_EVERYONE_H
 #define CHS_EVERYONE_H
 
 #include "claim.h"
 
-/* A pass over everyone, in slices. */
+/* A pass over all customers, in slices. */
 typedef struct EveryonePass
 {
 	int64		last_customer_id;	/* customers up to this one have been looked at */
-	bool		skipped;		/* some were busy, failed, or somebody else's: they stay as they are */
-	bool		unclaimed;		/* some were somebody else's */
+	bool		skipped;		/* some were busy, failed, or claimed by somebody else: they stay as they are */
+	bool		unclaimed;		/* some were claimed by somebody else */
 } EveryonePass;
 
 extern int	chs_everyone_rescore_stale(const ClaimRequest *request, EveryonePass *pass, int limit, int *nscored);

@@ -1,6 +1,6 @@
 /*
  * explain.h
- *	  A score as SQL shows it.
+ *	  How SQL shows a score.
  */
 #ifndef CHS_EXPLAIN_H
 #define CHS_EXPLAIN_H

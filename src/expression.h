@@ -1,6 +1,6 @@
 /*
  * expression.h
- *	  What somebody wrote over the rows of a table.
+ *	  Expressions over the rows of an attached table.
  */
 #ifndef CHS_EXPRESSION_H
 #define CHS_EXPRESSION_H
@@ -9,10 +9,10 @@
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
-/* What the row is called in an expression that is kept. */
+/* The name of the row in a stored expression. */
 #define ROW_ALIAS "event_row"
 
-/* What an expression is to give. */
+/* What an expression must return. */
 typedef enum MappedAs
 {
 	MAPPED_CUSTOMER_ID,			/* bigint */

@@ -10,13 +10,13 @@
 #include "plugin.h"
 #include "queue.h"
 
-/* Where folding of the queue stands, kept from batch to batch. */
+/* The progress of folding the queue, kept from batch to batch. */
 typedef struct FoldProgress
 {
-	ClaimRequest claim;			/* on those who are folded */
+	ClaimRequest claim;			/* on the customers that are folded */
 	bool		in_pass;
 	QueuePass	pass;			/* pass.context must be set */
-	FullTransactionId next_from;	/* what the pass cannot see yet is from here on */
+	FullTransactionId next_from;	/* what the pass cannot see yet begins here */
 	bool		skipped;		/* customers that were busy, in this pass */
 	int			ncustomers;		/* that the last batch looked at */
 } FoldProgress;
@@ -29,8 +29,8 @@ typedef struct Fold
 	Snapshot	snapshot;
 	FullTransactionId horizon;	/* every transaction before it has ended */
 	int32		today;
-	bool		any_failures;	/* that chs.failures has */
-	bool		in_capture;		/* raw events may be seen whose deltas are to come */
+	bool		any_failures;	/* there are rows in chs.failures */
+	bool		in_capture;		/* raw events may be visible before their deltas */
 	HealthTables tables;
 	MemoryContext scratch;		/* for one customer */
 	PluginCalls *plugins;		/* or NULL */
@@ -41,13 +41,13 @@ typedef struct Fold
 typedef struct FoldList
 {
 	int			n;
-	const int64 *customer_ids;	/* each once; faster if they ascend */
-	const Customer *rescore;	/* the same ones, to be scored, if their activities count all that they are to; or NULL */
+	const int64 *customer_ids;	/* each once; faster in ascending order */
+	const Customer *rescore;	/* the same ones, if activities count everything that they should, for scoring; or NULL */
 	bool		rebuild;		/* from the raw events */
-	Activity  **from_events;	/* what those give, where it is known; or NULL */
-	Snapshot	events_snapshot;	/* that saw those, taken before the claim */
+	Activity  **from_events;	/* what those give, if known; or NULL */
+	Snapshot	events_snapshot;	/* the one that saw those, taken before the claim */
 	int			nskipped;		/* were busy or failed; a rebuild of them is queued, or they stay as they are */
-	int			nunclaimed;		/* somebody else has, so they stay as they are */
+	int			nunclaimed;		/* claimed by somebody else, so they stay as they are */
 } FoldList;
 
 extern void chs_fold_check_transaction(void);

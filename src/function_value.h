@@ -1,6 +1,6 @@
 /*
  * function_value.h
- *	  What plug-ins returned, as jsonb, for the pure functions.
+ *	  The results of plug-ins as jsonb, for the pure functions.
  */
 #ifndef CHS_FUNCTION_VALUE_H
 #define CHS_FUNCTION_VALUE_H

@@ -11,7 +11,7 @@
 #include "scan.h"
 #include "tables.h"
 
-/* What a batch changes in the counts of a segment. */
+/* The changes that a batch makes to the counts of a segment. */
 typedef struct HealthCount
 {
 	char	   *segment;		/* or NULL */
@@ -21,8 +21,10 @@ typedef struct HealthCount
 
 #define MAX_COUNTED_SEGMENTS 32
 
-/* The tables that folding writes, opened once for many customers.  A copy of the
- * struct serves to forget what a subtransaction that fails has counted. */
+/*
+ * The tables that folding writes, opened once for many customers.  A copy of the
+ * struct serves to undo the counts of a failed subtransaction.
+ */
 typedef struct HealthTables
 {
 	OwnTable	activity;
@@ -30,12 +32,12 @@ typedef struct HealthTables
 	OwnTable	history;
 	Oid			history_sequence;
 	MemoryContext context;
-	TimestampTz calculated_at;	/* of a whole batch, so that a BRIN index is rarely changed */
-	bool		scanning;		/* activity and health are read by customer, one after the other */
+	TimestampTz calculated_at;	/* the same for a whole batch, so that a BRIN index is rarely changed */
+	bool		scanning;		/* activity and health are read by scans, in the order of customers */
 	CustomerScan activity_scan;
 	CustomerScan health_scan;
 	MemoryContext scan_context;
-	int			nbackfilled;	/* activities that now count what an earlier version did not */
+	int			nbackfilled;	/* activities that now count what an earlier version did not need */
 	int			ncounts;
 	HealthCount counts[MAX_COUNTED_SEGMENTS];	/* to be appended to chs.health_counts */
 } HealthTables;

@@ -10,7 +10,7 @@
 
 #define MAX_MESSAGE_VALUE 64
 
-/* Returns a value for a message, cut to whole characters if it is long. */
+/* Returns a value for a message; a long one is cut after a whole character. */
 static inline const char *
 chs_message_value(const char *text, int length)
 {

@@ -1,16 +1,16 @@
 /*
  * plugin.h
- *	  Plug-in factors: calling the functions of users that give values to metrics.
+ *	  Plug-in factors: calling users' functions that supply values of metrics.
  */
 #ifndef CHS_PLUGIN_H
 #define CHS_PLUGIN_H
 
 #include "score.h"
 
-/* The functions that have been called, ready to be called for more customers. */
+/* The functions that have been called, prepared for calls for more customers. */
 typedef struct PluginCalls PluginCalls;
 
-/* For which days functions are called. */
+/* The days that functions are called for. */
 typedef enum PluginDays
 {
 	PLUGIN_ONE_DAY,				/* the one that is scored */

@@ -1,6 +1,6 @@
 /*
  * progress.h
- *	  The table chs.jobs: how far long jobs are.
+ *	  The table chs.jobs: the progress of long jobs.
  */
 #ifndef CHS_PROGRESS_H
 #define CHS_PROGRESS_H
@@ -8,7 +8,7 @@
 #include "compat.h"
 #include "fmgr.h"
 
-/* Jobs that pass over everyone; each runs once at a time. */
+/* Jobs that pass over all customers; each can run only once at a time. */
 typedef enum JobKind
 {
 	JOB_REBUILD = 1,

@@ -13,10 +13,10 @@
 #include "utils/snapshot.h"
 #include "utils/xid8.h"
 
-/* So many rows are inserted at once. */
+/* The number of rows that are inserted at once. */
 #define QUEUE_APPEND_ROWS 64
 
-/* To append many rows with the table opened once. */
+/* For appending many rows while opening the table once. */
 typedef struct QueueAppender
 {
 	OwnTable	table;
@@ -30,7 +30,7 @@ typedef struct QueueAppender
 typedef struct QueuedDeltas
 {
 	bool		any;
-	bool		rebuild;		/* by request, or since series are missing */
+	bool		rebuild;		/* on request, or because series are missing */
 	int			series_version; /* the earliest of its deltas; PG_INT32_MAX: it has none */
 	int			ndeltas;
 	ActivityData **deltas;
@@ -38,7 +38,7 @@ typedef struct QueuedDeltas
 	ItemPointerData *rows;
 } QueuedDeltas;
 
-/* Pages that follow each other. */
+/* A run of consecutive pages. */
 typedef struct PageRun
 {
 	BlockNumber first;
@@ -50,21 +50,21 @@ typedef struct QueuePass
 {
 	MemoryContext context;
 	FullTransactionId from;		/* rows of earlier transactions are not looked for */
-	Oid			relfilenode;	/* of the table, whose pages are others if it is rewritten */
+	Oid			relfilenode;	/* storage of the table; if it is rewritten, its pages are different ones */
 	int			nruns;
 	PageRun    *runs;			/* the pages to read, allocated in context */
 	int			run;			/* the one that is being read */
 	ItemPointerData position;	/* the last row that was read */
 } QueuePass;
 
-/* What is in the queue; estimated where that would take long. */
+/* The contents of the queue; estimated if counting would take long. */
 typedef struct QueueState
 {
 	int64		depth;			/* rows */
-	int64		held_back;		/* of them of customers in chs.failures */
+	int64		held_back;		/* those of customers in chs.failures */
 	bool		estimated;
 	TimestampTz oldest_at;		/* when the transaction began; DT_NOEND: no row */
-	TimestampTz oldest_free_at; /* the same of those that are not held back */
+	TimestampTz oldest_free_at; /* the same for rows that are not held back */
 } QueueState;
 
 extern void chs_queue_begin_append(QueueAppender *appender);

@@ -1,6 +1,6 @@
 /*
  * retention.h
- *	  Deleting what is older than it has to be kept.
+ *	  Deleting what no longer has to be kept.
  */
 #ifndef CHS_RETENTION_H
 #define CHS_RETENTION_H

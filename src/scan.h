@@ -16,9 +16,9 @@ typedef struct CustomerScan
 	IndexScanDesc scan;
 	TupleTableSlot *slot;		/* the row that was read last */
 	bool		more;			/* an entry has been read ahead: */
-	int64		customer_id;	/* whose it is */
-	ItemPointerData tid;		/* where it leads to */
-	int			ncandidates;	/* entries of the customer that is being looked for */
+	int64		customer_id;	/* its customer */
+	ItemPointerData tid;		/* the row it leads to */
+	int			ncandidates;	/* entries of the customer that is being looked up */
 	int			capacity;
 	ItemPointerData *candidates;
 } CustomerScan;

@@ -34,7 +34,7 @@ typedef struct MetricScore
 	double		score;			/* 0 to 100 */
 	double		effective_weight;	/* share of the whole score */
 	double		contribution;	/* points of the whole score */
-	double		penalty;		/* points off the factor, before it is held to 0 */
+	double		penalty;		/* points off the factor, before it is limited to 0 */
 	Trend		trend;
 } MetricScore;
 
@@ -59,7 +59,7 @@ typedef struct Score
 	FactorScore *factors;		/* one for each of the scorecard */
 } Score;
 
-/* Who is scored, and when: all that scoring knows besides the activity. */
+/* Who is scored, and when: everything that scoring knows besides the activity. */
 typedef struct ScoreSubject
 {
 	const char *segment;		/* or NULL */
@@ -77,8 +77,8 @@ typedef struct FunctionValue
 } FunctionValue;
 
 /*
- * What is scored: an activity by the series of what is published, NULL where it
- * has none; and what plug-ins returned, for the days that are asked for.
+ * The input of scoring: an activity by the series of the published document, NULL
+ * where it has none; and the results of plug-ins, for the requested days.
  */
 typedef struct ScoreInput
 {

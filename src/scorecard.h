@@ -1,6 +1,6 @@
 /*
  * scorecard.h
- *	  A published document of scorecards, compiled for counting and scoring.
+ *	  A published scorecard document, compiled for counting and scoring.
  */
 #ifndef CHS_SCORECARD_H
 #define CHS_SCORECARD_H
@@ -9,7 +9,7 @@
 #include "curve.h"
 #include "filter.h"
 
-/* Of all scorecards of a version together, so many series at most. */
+/* The maximum number of series of all scorecards of a version together. */
 #define MAX_SERIES 4096
 
 typedef enum MetricAggregate
@@ -22,7 +22,7 @@ typedef enum MetricAggregate
 	METRIC_ACTIVE_DAYS,
 	METRIC_DAYS_SINCE_LAST,
 	METRIC_GROWTH,
-	METRIC_FUNCTION				/* of no events: what a plug-in returns */
+	METRIC_FUNCTION				/* without events: the result of a plug-in */
 } MetricAggregate;
 
 typedef enum MissingRule
@@ -32,7 +32,7 @@ typedef enum MissingRule
 	MISSING_HAS_SCORE
 } MissingRule;
 
-/* Numbers that hold for one segment each. */
+/* Numbers by segment. */
 typedef struct SegmentNumbers
 {
 	int			n;
@@ -97,13 +97,13 @@ typedef struct SeriesDefinition
 	SeriesKind	kind;
 	int			keep;
 	char	   *event_type;
-	char	   *field;			/* NULL where the kind needs none */
+	char	   *field;			/* NULL if the kind needs none */
 	int			field_length;
 	char	   *filter;			/* NULL: every event */
 	int			filter_index;	/* into its EventCounting's filters, or -1 */
 } SeriesDefinition;
 
-/* What an event of one type contributes to. */
+/* The series that an event of one type contributes to. */
 typedef struct EventCounting
 {
 	char	   *event_type;
@@ -117,7 +117,7 @@ typedef struct EventCounting
 typedef struct Published
 {
 	MemoryContext context;		/* holds all of it */
-	uint64		serial;			/* another one each time that any is compiled */
+	uint64		serial;			/* different for each compilation */
 	int			nscorecards;
 	Scorecard  *scorecards;
 	const Scorecard *by_default;	/* for customers without a segment; or NULL */

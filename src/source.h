@@ -12,7 +12,7 @@
 /* chs.customer_events, the first source. */
 #define BUILTIN_SOURCE_ID 1
 
-/* What a table of customers may say of them, beside the external_id. */
+/* What a table of customers may say about them besides the external_id. */
 #define CUSTOMER_ATTRIBUTES 5
 extern const char *const chs_customer_attributes[CUSTOMER_ATTRIBUTES];
 
@@ -26,7 +26,7 @@ typedef struct Source
 	char	   *event_type;
 	char	   *occurred_at;
 	char	   *event_data;		/* or NULL: the whole row */
-	char	   *owner;			/* whose rights they are evaluated with */
+	char	   *owner;			/* with whose rights they are evaluated */
 	List	   *functions;		/* that they may call, by name */
 	bool		any_function;
 	bool		of_customers;	/* its rows are customers, with external_ids, instead of events */

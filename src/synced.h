@@ -1,6 +1,6 @@
 /*
  * synced.h
- *	  Tables of customers that chs.customers is kept in step with.
+ *	  Tables of customers that chs.customers follows.
  */
 #ifndef CHS_SYNCED_H
 #define CHS_SYNCED_H

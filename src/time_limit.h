@@ -1,6 +1,6 @@
 /*
  * time_limit.h
- *	  A limit on the time that code of somebody else may take.
+ *	  A limit on the time that other people's code may take.
  */
 #ifndef CHS_TIME_LIMIT_H
 #define CHS_TIME_LIMIT_H
@@ -13,8 +13,8 @@ extern void chs_time_limit_begin(int milliseconds);
 extern bool chs_time_limit_end(void);
 
 /*
- * chs_time_limit_step tells that what is limited has come a step further: each step
- * may take as long as the limit, and now and then twice that.
+ * chs_time_limit_step signals progress of the limited code: each step may take as
+ * long as the limit, and occasionally twice as long.
  */
 static inline void
 chs_time_limit_step(void)

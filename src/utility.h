@@ -1,6 +1,6 @@
 /*
  * utility.h
- *	  Statements that the workers have to know of.
+ *	  Statements that concern the workers.
  */
 #ifndef CHS_UTILITY_H
 #define CHS_UTILITY_H

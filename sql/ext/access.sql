@@ -1,12 +1,12 @@
--- Access: who may see which rows, and every grant that the functions of a
+-- Access: who may see which rows, and every grant that the functions in a
 -- company need.  PUBLIC is granted nothing on any table or view.
 
--- Row-level security on chs.customers decides on everything else that tells about
--- a customer: the owner of the tables aside, a row of theirs is seen by whoever
--- sees its customer.  Events are not among these tables, since COPY does not
--- write to a table with policies; whoever is to see some customers only is given no
--- right to read events.  Counts of everyone, and rows of which nobody knows whose
--- they are, are seen by those only whom no policy limits.
+-- Row-level security on chs.customers governs everything else that says something
+-- about a customer: apart from the owner of the tables, those who can see a customer
+-- can see its rows.  The table of events is not included, since COPY does not
+-- write to a table with policies; a role that may see only some customers must not be
+-- given the right to read events.  Overall counts, and rows whose customer is
+-- unknown, can be seen only by roles that no policy restricts.
 CREATE FUNCTION chs.follow_customers() RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
@@ -51,7 +51,7 @@ CREATE FUNCTION chs.grants(OUT may text, OUT privilege text, OUT object text) RE
 BEGIN ATOMIC
     SELECT g.may, p.privilege, o.object
     FROM (VALUES
-        -- see scores, why they are so, what to do, and their past
+        -- see scores, the reasons for them, what to do, and their history
         ('read', '{SELECT}'::text[], ARRAY[
             'chs.customers', 'chs.segments', 'chs.customer_health', 'chs.health_counts', 'chs.health_scores',
             'chs.scorecard_version_factors',
@@ -81,7 +81,7 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_attach(regclass, text, text, text, text, text)', 'ROUTINE @extschema@.chs_detach(regclass)',
             'ROUTINE @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text)',
             'ROUTINE chs.scale_weights(text, text, double precision)']),
-        -- do the workers' job by hand, look after them, repair
+        -- do the workers' job by hand, monitor them, repair
         ('operate', '{SELECT}', ARRAY[
             'chs.customers', 'chs.customer_health', 'chs.stale_health', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
             'chs.source_status', 'chs.source_backlog', 'chs.rejected_events', 'chs.retention', 'chs.retention_status',
@@ -121,7 +121,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION chs.granted(name) IS 'the functions for which a role itself, not one that it is a member of, has been granted everything that chs_grant grants';
 
--- Grants or revokes what a function in the company takes, but for what others take too.
+-- Grants or revokes what a function in a company needs, except what others need as well.
 CREATE FUNCTION chs.change_grants(statement text, role_name name, may text, others text[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$

@@ -1,7 +1,7 @@
 -- What to do about a score: the published recommendations that apply.
 --
--- Each tells what it would gain: the points that the score would rise if the
--- factor, or the whole score, were at 100 and all else stayed.
+-- Each states its gain: the points by which the score would rise if the factor, or
+-- the overall score, were at 100 and everything else stayed the same.
 
 CREATE FUNCTION chs.live_recommendations() RETURNS jsonb
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_live_recommendations';
@@ -25,7 +25,7 @@ CREATE FUNCTION @extschema@.chs_recommendations(customer_id bigint,
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH health AS MATERIALIZED (
-        -- first the look-up that fails for an unknown customer, then its row
+        -- the look-up that fails for an unknown customer must come first
         SELECT n.score, n.scorecard, c.segment
         FROM (SELECT $1 AS customer_id, h.* FROM chs.health_now($1) h) n
         LEFT JOIN chs.customers c ON c.customer_id = n.customer_id

@@ -1,7 +1,7 @@
--- Documents: the draft as one value, to publish, compare, keep elsewhere and bring back.
+-- Documents: the draft as one value, to publish, compare, export and import.
 
--- All of the draft that scoring goes by, in the order in which it is done.  Names
--- are keys, and what is ordered is an array, so that two documents can be compared.
+-- Everything in the draft that scoring depends on, in the order of evaluation.  Names
+-- are keys, and ordered things are arrays, so that documents can be compared.
 CREATE FUNCTION chs.draft_document() RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -50,9 +50,9 @@ END;
 COMMENT ON FUNCTION chs.draft_document() IS 'the draft as the document that publishing freezes';
 
 -- The parts of a document, each with its path: objects and arrays of named things
--- before what is in them.
--- Without jit, here and below: without statistics the planner takes it for dear, and
--- would compile for longer than it runs.
+-- before their contents.
+-- JIT is off here and below: without statistics the planner overestimates the cost,
+-- and compiling would take longer than running.
 CREATE FUNCTION chs.document_parts(document jsonb, OUT path text[], OUT value jsonb)
     RETURNS SETOF record
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE ROWS 500
@@ -66,15 +66,15 @@ BEGIN ATOMIC
         CROSS JOIN LATERAL (
             SELECT o.key, o.value FROM jsonb_each(CASE jsonb_typeof(p.value) WHEN 'object' THEN p.value ELSE '{}' END) o
             UNION ALL
-            -- an element is known by its name, not by where it stands
+            -- an element is identified by its name, not by its position
             SELECT COALESCE(a.value ->> 'recommendation', a.value ->> 'metric', a.value ->> 'factor', a.ordinality::text), a.value
             FROM jsonb_array_elements(CASE jsonb_typeof(p.value) WHEN 'array' THEN p.value ELSE '[]' END) WITH ORDINALITY a) c)
     SELECT p.path, p.value FROM part p;
 END;
 COMMENT ON FUNCTION chs.document_parts(jsonb) IS 'every part of a scorecard document with its path';
 
--- Says what was added or removed as a whole, and which values changed.  Elements of
--- an array that are in another order than before are one change of the array.
+-- Reports what was added or removed as a whole, and which values changed.  If the
+-- elements of an array are reordered, that is a single change of the array.
 CREATE FUNCTION chs.document_changes(before jsonb, after jsonb,
         OUT path text[], OUT change text, OUT old_value jsonb, OUT new_value jsonb)
     RETURNS SETOF record
@@ -101,7 +101,7 @@ BEGIN ATOMIC
           FROM pair p
           WHERE p.path <> '{}' AND p.old IS DISTINCT FROM p.new
             AND (p.old IS NULL OR p.new IS NULL OR p.type NOT IN ('object', 'array'))
-            -- not what is within something that was added or removed
+            -- not the contents of something that was added or removed
             AND (p.old IS NOT NULL OR p.path[:cardinality(p.path) - 1] IN (SELECT o.path FROM old o))
             AND (p.new IS NOT NULL OR p.path[:cardinality(p.path) - 1] IN (SELECT n.path FROM new n))
           UNION ALL
@@ -110,7 +110,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION chs.document_changes(jsonb, jsonb) IS 'the differences between two scorecard documents, a row each';
 
--- Which keys a document has, where, and of which type; * stands for a name.
+-- The keys of a document, where they are, and their types; * stands for a name.
 CREATE FUNCTION chs.document_keys(OUT key text, OUT type text)
     RETURNS SETOF record
     LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 50
@@ -144,8 +144,8 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION chs.document_keys() IS 'the keys that a scorecard document can have, and the types of their values';
 
--- Refuses what is not a document of scorecards.  Whether its values are sensible the
--- guards of the draft say.
+-- Refuses anything but a scorecard document.  Whether its values make sense is
+-- checked by the guards of the draft.
 CREATE FUNCTION chs.check_document(document jsonb) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -217,9 +217,9 @@ $$;
 COMMENT ON FUNCTION @extschema@.chs_scorecard_export(integer)
     IS 'the draft, or a published version, as a document; use jsonb_pretty() for version control';
 
--- All or nothing: what a guard refuses undoes the whole statement.  Segments that the
--- document does not have but customers are in stay, with the default scorecard, by
--- which the document has them scored.
+-- All or nothing: if a guard refuses something, the whole statement is undone.
+-- Segments that have customers but are not in the document stay, with the default
+-- scorecard, by which the document scores such customers.
 CREATE FUNCTION @extschema@.chs_scorecard_import(document jsonb) RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp SET jit = off AS $$

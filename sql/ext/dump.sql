@@ -1,8 +1,8 @@
--- What must survive pg_dump; everything else is made again from it.
+-- What must survive pg_dump; everything else is rebuilt from it.
 --
--- CREATE EXTENSION puts the shipped rows in before the rows of a dump come, and
--- pg_restore with --jobs brings those in any order.  src/restore.c says how that
--- comes right.
+-- CREATE EXTENSION inserts the shipped rows before the rows of a dump arrive, and
+-- pg_restore with --jobs loads those in any order.  src/restore.c explains how that
+-- is handled.
 
 CREATE TABLE chs.shipped (
     table_name text NOT NULL,
@@ -19,12 +19,12 @@ CREATE FUNCTION chs.restore_end() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_restore_end';
 COMMENT ON FUNCTION chs.restore_end() IS 'trigger: turns foreign keys on again after rows of a dump have arrived';
 
--- A transaction of another cluster means nothing here.  And whoever may insert a
--- version must not be able to stop all scoring with a document that is none.
+-- A transaction ID of another cluster means nothing here.  And whoever may insert a
+-- version must not be able to stop all scoring with an invalid document.
 CREATE FUNCTION chs.restore_version() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- Sessions that score rely on it.
+    -- Scoring relies on that.
     LOCK TABLE chs.scorecard_versions IN SHARE ROW EXCLUSIVE MODE;
     PERFORM chs.document_series(NEW.document);
     NEW.changed_by_xid := pg_current_xact_id();
@@ -36,7 +36,7 @@ CREATE TRIGGER restore_version BEFORE INSERT ON chs.scorecard_versions
     FOR EACH ROW EXECUTE FUNCTION chs.restore_version();
 ALTER TABLE chs.scorecard_versions ENABLE ALWAYS TRIGGER restore_version;
 
--- Only for this script: has a table dumped, and its shipped rows replaced by those of a dump.
+-- Only for this script: makes a table be dumped, and its shipped rows be replaced by those of a dump.
 CREATE FUNCTION chs.dump(relation regclass) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -66,7 +66,7 @@ SELECT chs.dump('chs.rejected_events');
 SELECT chs.dump('chs.source_backlog');
 DROP FUNCTION chs.dump(regclass);
 
--- These ship no rows, and no foreign key of theirs checks anything at an insert.
+-- These ship no rows, and have no foreign key that is checked on insert.
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.health_scores', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.retention', '');

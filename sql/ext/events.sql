@@ -54,10 +54,10 @@ COMMENT ON COLUMN chs.customer_events.customer_id IS 'whose event it is';
 COMMENT ON COLUMN chs.customer_events.event_type IS 'what kind of event, one of chs.event_types';
 COMMENT ON COLUMN chs.customer_events.idempotency_key IS 'unique per customer: a second event with the same key is refused, or ignored by chs_record_event';
 
--- The foreign keys say what belongs to what, to people, to tools and to pg_dump,
--- and cascade what is done to a customer or event type.  Their check of every
--- inserted row is turned off: capture makes the same check, for a customer with
--- the same lock, once per statement, which costs a bulk load a fraction of that.
+-- The foreign keys document relationships for people, tools and pg_dump, and
+-- cascade changes of a customer or event type.  Their check of every
+-- inserted row is turned off: capture makes the same check, with the same lock on the
+-- customer, once per statement, which costs a bulk load a fraction of that.
 ALTER TABLE chs.customer_events
     ADD CONSTRAINT customer_events_customer_id_fkey FOREIGN KEY (customer_id)
         REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE,
@@ -119,7 +119,7 @@ CREATE FUNCTION @extschema@.chs_record_event(
 DECLARE
     id bigint;
 BEGIN
-    -- Again, if the first one with the key goes while we look for it.
+    -- Try again if the first event with the key is deleted while we look it up.
     WHILE id IS NULL LOOP
         INSERT INTO chs.customer_events AS e (customer_id, event_type, event_data, occurred_at, idempotency_key)
         VALUES ($1, $2, COALESCE($3, '{}'), COALESCE($4, now()), $5)
@@ -136,7 +136,7 @@ $$;
 COMMENT ON FUNCTION @extschema@.chs_record_event(bigint, text, jsonb, timestamptz, text)
     IS 'records one event and returns its event_id; with an idempotency_key that was used before, returns the event_id of the first';
 
--- One INSERT for all; only if that fails each by itself, to say which it was.
+-- One INSERT for all; only if that fails, one for each, to find out which it was.
 CREATE FUNCTION @extschema@.chs_record_events(events jsonb) RETURNS bigint
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$

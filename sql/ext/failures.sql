@@ -11,7 +11,7 @@ CREATE TABLE chs.failures (
 );
 ALTER TABLE chs.failures ADD CONSTRAINT failures_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
--- Written by the fold alone, which has looked at the customer.
+-- Written only by the fold, which has looked up the customer.
 ALTER TABLE chs.failures DISABLE TRIGGER ALL;
 COMMENT ON TABLE chs.failures IS 'customers whose score could not be calculated or stored; the others are not affected';
 COMMENT ON COLUMN chs.failures.attempts IS 'the number of failures in a row';

@@ -1,6 +1,6 @@
 -- Guards of the draft: what its tables refuse, each with the field, its value and
--- what to write instead.  The constraints of the tables say the same to tools, and
--- are what is left where triggers do not fire.
+-- what to write instead.  The constraints of the tables tell tools the same, and
+-- remain effective where triggers do not fire.
 
 CREATE FUNCTION chs.scorecards_guard() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -30,8 +30,8 @@ COMMENT ON FUNCTION chs.scorecards_guard() IS 'trigger: refuses invalid rows of 
 CREATE TRIGGER scorecards_guard BEFORE INSERT OR UPDATE ON chs.scorecards
     FOR EACH ROW EXECUTE FUNCTION chs.scorecards_guard();
 
--- After the statement, so that one UPDATE can hand over from one to another.  What
--- two sessions do to each other here, publishing finds.
+-- After the statement, so that a single UPDATE can move the default.  Conflicts
+-- between two sessions are found when publishing.
 CREATE FUNCTION chs.scorecards_guard_default() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -76,7 +76,7 @@ COMMENT ON FUNCTION chs.factors_guard() IS 'trigger: refuses invalid rows of chs
 CREATE TRIGGER factors_guard BEFORE INSERT OR UPDATE ON chs.factors
     FOR EACH ROW EXECUTE FUNCTION chs.factors_guard();
 
--- What stands where in a filter's text, as PostgreSQL prints it, without its strings.
+-- Looks at the text of a filter, as PostgreSQL prints it, without its strings.
 CREATE FUNCTION chs.filter_has_variable(filter text) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     RETURN regexp_replace(filter, '"(\\.|[^"\\])*"', '""', 'g') ~ '\$""';

@@ -16,9 +16,9 @@ CREATE TABLE chs.customer_health (
     active        boolean NOT NULL,
     risk_score    double precision
 ) WITH (fillfactor = 70);
--- Lists begin with the lowest scores.  Only those below healthy are in the index,
--- by a column of their own: an index on the score would cost every update of every
--- row its being heap-only, and folding a quarter of its speed.
+-- Lists begin with the lowest scores.  The index contains only those below healthy,
+-- which have a column of their own: an index on the score would prevent heap-only
+-- updates of all rows, and cost folding a quarter of its speed.
 CREATE INDEX customer_health_risk_score_idx ON chs.customer_health (risk_score, customer_id) WHERE risk_score IS NOT NULL;
 ALTER TABLE chs.customer_health ADD CONSTRAINT customer_health_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
@@ -41,7 +41,7 @@ COMMENT ON COLUMN chs.customer_health.recorded_score IS 'score of the latest row
 
 -- What dashboards ask all the time, so that it need not be counted each time.
 -- Nothing is updated in place: whoever changes a status, or removes a customer,
--- appends a row, and folding now and then replaces many rows by their sum.
+-- appends a row, and folding occasionally replaces many rows by their sum.
 CREATE TABLE chs.health_counts (
     segment          text,
     healthy          bigint NOT NULL,
@@ -60,7 +60,7 @@ COMMENT ON COLUMN chs.health_counts.unknown IS 'to be added to the number of sta
 COMMENT ON COLUMN chs.health_counts.score_hundredths IS 'to be added to the sum of their scores, in hundredths of a point, which add up exactly';
 COMMENT ON COLUMN chs.health_counts.last_updated IS 'when health was last calculated, within a second';
 
--- Folding counts what it writes itself; this counts what others do.
+-- Folding counts what it writes by itself; this counts changes by others.
 CREATE FUNCTION chs.recount_health() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -97,12 +97,12 @@ CREATE TABLE chs.health_scores (
     version         integer NOT NULL,
     as_of           date NOT NULL,
     calculated_at   timestamptz NOT NULL,
-    -- in the order of time, which rows made afterwards for past days do not come in
+    -- in chronological order, even though rows for past days may be added later
     PRIMARY KEY (customer_id, as_of, health_score_id)
 );
--- The rows come in this order, so a few blocks of summaries do.
+-- Rows arrive in this order, so a few blocks of summaries suffice.
 CREATE INDEX health_scores_calculated_at_idx ON chs.health_scores USING brin (calculated_at);
--- For retention; new rows go to its end, and a day's rows share their key.
+-- For retention; new rows go to its end, and the rows of a day share a key.
 CREATE INDEX health_scores_as_of_idx ON chs.health_scores (as_of);
 ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;

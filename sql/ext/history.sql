@@ -30,7 +30,7 @@ COMMENT ON COLUMN chs.daily_factor_scores.factor_name IS 'the factor';
 COMMENT ON COLUMN chs.daily_factor_scores.score IS '0 to 100; NULL without data';
 COMMENT ON COLUMN chs.daily_factor_scores.weight IS 'as in the scorecard of the time for the segment, relative to the other factors';
 
--- A row that was made afterwards is for the end of its day.
+-- A row that was added later is for the end of its day.
 CREATE VIEW chs.status_changes WITH (security_invoker) AS
 SELECT n.customer_id, n.previous_status, n.status, n.score, n.started_at, n.ended_at,
        (extract(epoch FROM COALESCE(n.ended_at, greatest(least(now(), c.churned_at), n.started_at)) - n.started_at) / 86400)::double precision AS lasted_days
@@ -50,7 +50,7 @@ COMMENT ON COLUMN chs.status_changes.started_at IS 'since when';
 COMMENT ON COLUMN chs.status_changes.ended_at IS 'until when; NULL: it lasts';
 COMMENT ON COLUMN chs.status_changes.lasted_days IS 'days from its start to its end, or until now, or until the customer churned';
 
--- Today is left out: it is unfinished, and volumes of its window are still to come.
+-- Today is left out: it is incomplete, with part of its volume still to come.
 CREATE VIEW chs.health_trend WITH (security_invoker) AS
 SELECT t.customer_id, t.first_day, t.last_day, t.days, t.slope,
        CASE WHEN t.slope >= 0.1 THEN 'improving' WHEN t.slope <= -0.1 THEN 'declining' WHEN t.slope IS NOT NULL THEN 'stable' END AS trend

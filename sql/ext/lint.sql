@@ -1,5 +1,5 @@
--- Lint: what is doubtful in the draft.  Each function looks at one kind of thing, and
--- returns severity, object, message and hint like chs_lint().
+-- Lint: what is questionable in the draft.  Each function looks at one kind of object,
+-- and returns severity, object, message and hint like chs_lint().
 
 CREATE FUNCTION chs.curve_points(curve text, OUT n bigint, OUT x double precision, OUT y double precision)
     RETURNS SETOF record
@@ -17,7 +17,7 @@ CREATE FUNCTION chs.best_score(curve text) RETURNS double precision
     RETURN (SELECT max(p.y) FROM chs.curve_points($1) p);
 COMMENT ON FUNCTION chs.best_score(text) IS 'the highest score that a curve gives';
 
--- Which scorecards somebody is scored by.  The others may be as they are.
+-- The scorecards that anybody is scored by.  The others do not matter.
 CREATE FUNCTION chs.used_scorecards() RETURNS SETOF text
     LANGUAGE sql STABLE ROWS 2
     SET search_path = pg_catalog, pg_temp
@@ -176,7 +176,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION chs.lint_curves() IS 'what is doubtful about the curves of the draft';
 
--- False, too, where the caller may not know.
+-- Also false if the caller may not know.
 CREATE FUNCTION chs.segment_has_customers(segment text) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp AS $$
@@ -242,7 +242,7 @@ CREATE FUNCTION chs.lint_events(OUT severity text, OUT object text, OUT message 
     LANGUAGE plpgsql STABLE ROWS 10
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    -- about a million events, and some customers: lint must not take minutes
+    -- look at about a million events, and some customers: lint must not take minutes
     percent CONSTANT double precision := (SELECT least(100, 1e8 / greatest(c.reltuples, 1)) FROM pg_class c WHERE c.oid = 'chs.customer_events'::regclass);
     arriving text[];
 BEGIN
@@ -266,7 +266,7 @@ BEGIN
           FROM chs.metrics m JOIN chs.scorecards s USING (scorecard)) n
     WHERE n.kept_days < n.days OR (now() AT TIME ZONE 'UTC')::date - n.days + 1 < n.kept_from;
 
-    -- Nothing can be said to whom may not look, or before there is anything.
+    -- Nothing can be said to those who may not look, or before there are any events.
     IF NOT has_column_privilege('chs.customer_events', 'event_type', 'SELECT')
        OR NOT has_column_privilege('chs.activity', 'activity', 'SELECT') THEN
         RETURN;

@@ -67,7 +67,7 @@ COMMENT ON COLUMN chs.progress.rate IS 'customers per second since it was last s
 COMMENT ON COLUMN chs.progress.estimated_end IS 'when it will be finished at this rate; NULL unless it is running';
 COMMENT ON COLUMN chs.progress.pid IS 'process of the session that runs it, for pg_cancel_backend(); NULL unless it is running';
 
--- A row while the workers of this database are paused; not dumped, since another
+-- Holds a row while the workers of this database are paused; not dumped, since another
 -- database has its own reasons.
 CREATE TABLE chs.pause (
     one       boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -115,8 +115,8 @@ COMMENT ON COLUMN chs.queue_status.paused_at IS 'since when';
 COMMENT ON COLUMN chs.queue_status.paused_by IS 'by whom';
 COMMENT ON COLUMN chs.queue_status.pause_reason IS 'why';
 
--- What is stored says of which version and day it is, so it is no lie; but somebody
--- has to be able to see that workers do not come round.
+-- Stored health states the version and day that it is for, so it is not wrong; but it
+-- must be possible to see when workers fail to keep up.
 CREATE VIEW chs.stale_health WITH (security_invoker) AS
 SELECT c.customer_id, c.name, r.reason, h.version, h.as_of, h.calculated_at
 FROM (SELECT v.version, v.series_version, (now() AT TIME ZONE 'UTC')::date AS today
@@ -144,6 +144,6 @@ REVOKE EXECUTE ON FUNCTION @extschema@.chs_pause(text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_resume() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.queue_status_now() FROM PUBLIC;
 
--- For those who monitor the server: none of it tells anything about a customer.
+-- For those who monitor the server: none of this says anything about a customer.
 GRANT EXECUTE ON FUNCTION chs.queue_status_now() TO pg_monitor;
 GRANT SELECT ON chs.jobs, chs.progress, chs.pause, chs.queue_status TO pg_monitor;

@@ -1,9 +1,9 @@
--- Plug-in factors: functions of users that give values to metrics, and who vouches
+-- Plug-in factors: users' functions that supply values of metrics, and who vouches
 -- for them.
 --
 -- A metric with the aggregate 'function' names a function (customer_id bigint,
--- as_of timestamptz) returns double precision.  It is run as the role that
--- registered it here.  A published scorecard names the function only: who may
+-- as_of timestamptz) returns double precision.  It runs as the role that
+-- registered it here.  A published scorecard only names the function: those who may
 -- edit or publish scorecards cannot choose whose rights it gets.
 
 CREATE TABLE chs.plugins (
@@ -18,7 +18,7 @@ COMMENT ON COLUMN chs.plugins.function IS 'with its schema and the types of its 
 COMMENT ON COLUMN chs.plugins.registered_by IS 'the role that the function runs as: the one that inserted the row';
 COMMENT ON COLUMN chs.plugins.role IS 'the OID of the same role: another role that gets the name later has registered nothing';
 
--- A draft can name registered functions only.  Taking a registration back is
+-- A draft can name only registered functions.  Withdrawing a registration is
 -- never refused.
 ALTER TABLE chs.metrics ADD CONSTRAINT metrics_function_fkey
     FOREIGN KEY (function) REFERENCES chs.plugins ON UPDATE CASCADE ON DELETE CASCADE;
@@ -34,8 +34,8 @@ BEGIN
     IF TG_OP = 'UPDATE' AND (NEW.function, NEW.registered_by, NEW.role) IS NOT DISTINCT FROM (OLD.function, OLD.registered_by, OLD.role) THEN
         RETURN NEW;
     END IF;
-    -- What a superuser restores is as it was, if there is such a role here.  What
-    -- others restore says nothing but for themselves.
+    -- What a superuser restores stays as it was, if there is such a role here.
+    -- Others can restore registrations only for themselves.
     IF TG_OP = 'INSERT' AND current_setting('check_function_bodies') = 'off' THEN
         NEW.role := COALESCE((SELECT r.oid FROM pg_roles r WHERE r.rolname = NEW.registered_by
                               AND (r.rolname = current_user OR (SELECT c.rolsuper FROM pg_roles c WHERE c.rolname = current_user))), 0);
@@ -69,7 +69,7 @@ CREATE FUNCTION chs.plugin_values(customer_id bigint, scorecard jsonb, segment t
 COMMENT ON FUNCTION chs.plugin_values(bigint, jsonb, text, timestamptz)
     IS 'what the functions of a scorecard document return for a customer, for chs_activity_score(); NULL where it has none';
 
--- Makes the weights of a scorecard's factors, but for one, sum to a total.
+-- Makes the weights of a scorecard's factors, except one, sum to a total.
 CREATE FUNCTION chs.scale_weights(scorecard text, except_factor text, total double precision) RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -149,7 +149,7 @@ BEGIN
             USING ERRCODE = 'object_in_use',
                   HINT = 'It runs with the privileges of that role. To have it run with yours, delete its row of chs.plugins first.';
     END IF;
-    -- Tried once, so that what is wrong is known now.
+    -- Called once, so that problems are found now.
     IF has_table_privilege('chs.customers', 'SELECT') THEN
         SELECT min(c.customer_id) INTO customer FROM chs.customers c;
         PERFORM chs.plugin_value($1, customer) WHERE customer IS NOT NULL;

@@ -12,7 +12,7 @@ CREATE TABLE chs.scorecard_versions (
     series_version integer NOT NULL,
     recommendations jsonb NOT NULL DEFAULT chs.draft_recommendations()
 );
--- In the row if it fits, where queries that score with it find it at once.
+-- Stored in the row if it fits, where queries that score with it find it fastest.
 ALTER TABLE chs.scorecard_versions ALTER COLUMN document SET STORAGE MAIN;
 COMMENT ON TABLE chs.scorecard_versions IS 'every published version, complete; the highest one with live_at is live';
 COMMENT ON COLUMN chs.scorecard_versions.recommendations IS 'the recommendations of that version; not part of the document, which is passed to a function for every score';
@@ -43,8 +43,8 @@ COMMENT ON COLUMN chs.scorecard_version_factors.ordinal IS 'position in factor_s
 COMMENT ON COLUMN chs.scorecard_version_factors.factor IS 'the factor';
 COMMENT ON COLUMN chs.scorecard_version_factors.weight IS 'relative to the other factors of the scorecard';
 
--- A published version never changes: history rests on it.  Only the engine, for which
--- no trigger fires, notes once that it is live.
+-- A published version never changes, because history rests on it.  Only the engine, for
+-- which no trigger fires, records once that it went live.
 CREATE FUNCTION chs.scorecard_versions_guard() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -58,8 +58,7 @@ CREATE TRIGGER scorecard_versions_guard
     BEFORE UPDATE OR DELETE OR TRUNCATE ON chs.scorecard_versions
     FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION chs.scorecard_versions_guard();
 
--- Tells every session and worker to read the published document and the event
--- types again.
+-- Makes every session and worker reread the published document and the event types.
 CREATE FUNCTION chs.invalidate() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_invalidate';
 COMMENT ON FUNCTION chs.invalidate() IS 'trigger: makes all sessions read the scorecards and event types again';
@@ -78,10 +77,10 @@ CREATE FUNCTION chs.document_series_definitions(document jsonb, OUT series bigin
 COMMENT ON FUNCTION chs.document_series_definitions(jsonb)
     IS 'the definitions of the series that a published document counts, and the number of days that each keeps; chs_activity_cells() shows their contents in an activity';
 
--- The version after the latest one.  It is live at once if activities count what it
--- needs: those of the live version, and there are none to be made again where there
--- is nothing to count.  Else it waits, and whatever waited until now never is live;
--- what has been counted for that is of use if this one needs nothing beyond.
+-- Publishes the version after the latest one.  It is live at once if the activities of
+-- the live version count what it needs, or if there is nothing to count.  Otherwise
+-- it waits, and a version that waited until now never goes live; what has been
+-- counted for that one is kept if this one needs nothing beyond it.
 CREATE FUNCTION chs.publish(note text) RETURNS integer
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$

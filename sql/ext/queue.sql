@@ -39,11 +39,11 @@ CREATE TABLE chs.activity (
     activity       @extschema@.chs_activity NOT NULL,
     series_version integer NOT NULL,
     folded_to      xid8 NOT NULL
-    -- an activity does not compress, so a row is to be left alone while it fits
+    -- an activity does not compress, so a row is left uncompressed as long as it fits
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
 ALTER TABLE chs.activity ADD CONSTRAINT activity_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
--- Written by the fold alone, which has looked at the customer.
+-- Written only by the fold, which has looked up the customer.
 ALTER TABLE chs.activity DISABLE TRIGGER ALL;
 COMMENT ON TABLE chs.activity IS 'the folded summary of each customer';
 COMMENT ON COLUMN chs.activity.customer_id IS 'the customer';

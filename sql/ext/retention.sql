@@ -1,6 +1,6 @@
--- Retention: events, history and rows that were put aside that are older than they have to be kept.
+-- Retention: deleting events, history and rejected rows that need not be kept any longer.
 
--- Dumped, because it tells what is missing.
+-- Dumped, because it says what is missing.
 CREATE TABLE chs.retention (
     kind             text PRIMARY KEY CHECK (kind IN ('events', 'history', 'rejected')),
     kept_from        date,
@@ -60,8 +60,8 @@ END
 $$;
 COMMENT ON FUNCTION chs.retention_plan(text) IS 'which rows of a kind are to be deleted: those of UTC days earlier than before, NULL for none';
 
--- One slice.  A pass goes through the customers by their number; the next one
--- begins on the next day, or when it is asked for again.
+-- One slice.  A pass goes through the customers in order; the next one begins on the
+-- next day, or on request.
 CREATE FUNCTION chs.delete_old(kind text, max_rows bigint, again boolean, OUT deleted bigint, OUT more boolean)
     RETURNS record
     LANGUAGE plpgsql VOLATILE
@@ -73,7 +73,7 @@ BEGIN
     deleted := 0;
     more := false;
     SELECT * INTO plan FROM chs.retention_plan(kind);
-    -- never waiting: the worker has something better to do
+    -- without waiting: the worker has better things to do
     IF plan.before IS NULL OR NOT pg_try_advisory_xact_lock('chs'::regnamespace::oid::integer, 1) THEN
         RETURN;
     END IF;
@@ -89,7 +89,7 @@ BEGIN
     ELSIF state.complete THEN
         RETURN;
     END IF;
-    -- a pass that has begun must not go beyond what became needed meanwhile
+    -- a pass that has begun must not delete what has become necessary meanwhile
     state.pass_before := least(state.pass_before, plan.before);
 
     IF kind = 'events' THEN
@@ -98,7 +98,7 @@ BEGIN
                                    state.pass_before, plan.needed_days) d;
         more := state.last_customer_id IS NOT NULL;
     ELSIF kind = 'rejected' THEN
-        -- numbered in about the order of time
+        -- numbers are in roughly chronological order
         DELETE FROM chs.rejected_events WHERE ctid = ANY (ARRAY(
             SELECT o.ctid FROM (SELECT r.ctid, r.rejected_at FROM chs.rejected_events r ORDER BY r.rejected_id
                                 LIMIT max_rows FOR UPDATE SKIP LOCKED) o
@@ -179,7 +179,7 @@ CREATE FUNCTION @extschema@.chs_apply_retention(max_rows bigint DEFAULT NULL, OU
 COMMENT ON FUNCTION @extschema@.chs_apply_retention(bigint)
     IS 'deletes what chs.event_retention, chs.history_retention and chs.rejected_retention no longer keep, all or at most max_rows rows, and returns how many';
 
--- Told at publishing, because scores then count what is still there.
+-- Given when publishing, because scores then count only what still exists.
 CREATE FUNCTION chs.warn_of_deleted_events(document jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$

@@ -2,8 +2,8 @@
 
 \echo Use "CREATE EXTENSION chs" to load this file. \quit
 
--- Whatever is in the schema chosen at CREATE EXTENSION, names and operators mean
--- PostgreSQL's own.
+-- Names and operators mean PostgreSQL's own, whatever is in the schema chosen at
+-- CREATE EXTENSION.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- Tables and views live here; public functions live in the schema chosen at

@@ -19,9 +19,6 @@ CREATE FUNCTION @extschema@.chs_activity_explain(
 COMMENT ON FUNCTION @extschema@.chs_activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz)
     IS 'why a published scorecard document gives its score to an activity: a row per factor and metric';
 
--- A past day is scored by the version that was live when it ended; days before the
--- first version was published, when none was, by the live one.
---
 CREATE FUNCTION @extschema@.chs_activity_score(
         activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
         plugin_values jsonb,
@@ -43,8 +40,11 @@ CREATE FUNCTION @extschema@.chs_activity_explain(
 COMMENT ON FUNCTION @extschema@.chs_activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)
     IS 'the same with the result of chs.plugin_values(); without it plug-ins have no data';
 
--- Restricted, not safe: events of the own transaction that are not queued yet
--- are known to the session itself only.
+-- A past day is scored by the version that was live when it ended; days before the
+-- first version was published, by the live one.
+--
+-- Restricted, not safe: events of the current transaction that are not queued yet
+-- are known only to the session itself.
 CREATE FUNCTION @extschema@.chs_score(customer_id bigint, as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
     RETURNS double precision
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_score';
@@ -113,7 +113,7 @@ BEGIN ATOMIC
                            FILTER (WHERE e.metric IS NOT NULL) AS metrics
                 FROM @extschema@.chs_explain(h.customer_id) WITH ORDINALITY e
                 GROUP BY e.factor) f))
-    -- First the look-up that fails for an unknown customer, then its row.
+    -- The look-up that fails for an unknown customer must come first.
     FROM (SELECT $1 AS customer_id, n.* FROM chs.health_now($1) n) h
     LEFT JOIN chs.customers c ON c.customer_id = h.customer_id;
 END;

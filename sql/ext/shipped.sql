@@ -1,4 +1,4 @@
--- What ships: two scorecards, three segments.
+-- The shipped rows: two scorecards, three segments, and a publication.
 
 INSERT INTO chs.scorecards (scorecard, description, is_default, min_coverage, grace) VALUES
     ('default', 'five weighted factors; the weight of missing data moves to what is known', true, 0.5, true),

@@ -7,7 +7,7 @@ CREATE FUNCTION chs.health_by(document jsonb, customer_id bigint, as_of timestam
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_health_by';
 COMMENT ON FUNCTION chs.health_by(jsonb, bigint, timestamptz)
     IS 'health of a customer as if a document were published; from the raw events if it needs something that activities do not count';
--- A document of one's own can ask anything about the events of the customers that one sees.
+-- A document can ask anything about the events of the customers that the caller sees.
 REVOKE EXECUTE ON FUNCTION chs.health_by(jsonb, bigint, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.chs_simulate(document jsonb DEFAULT NULL,

@@ -1,9 +1,9 @@
--- Views for dashboards and BI tools, of plain types.  They show what the worker
--- stored, to whoever reads them with that reader's rights.
+-- Views for dashboards and BI tools, of plain types.  They show what the workers
+-- stored, as far as the reader is allowed to see it.
 
--- Whoever may see some customers only, by row-level security, has those counted;
--- for everyone else the numbers are ready.  A function, because a query of both
--- would be planned for the dear one.
+-- For roles that row-level security limits to some customers, those are counted;
+-- for everyone else there are counters.  This is a function because a query with both
+-- cases would be planned for the expensive one.
 CREATE FUNCTION chs.count_health(OUT segment text, OUT healthy bigint, OUT at_risk bigint, OUT critical bigint,
                                  OUT unknown bigint, OUT score_sum double precision, OUT last_updated timestamptz)
     RETURNS SETOF record
@@ -87,8 +87,8 @@ COMMENT ON COLUMN chs.segment_stats.unknown_percent IS 'of the segment, to one d
 COMMENT ON COLUMN chs.segment_stats.average_score IS 'mean score, to two decimals; NULL if nobody has one';
 COMMENT ON COLUMN chs.segment_stats.last_updated IS 'when health of the segment was last calculated, within a second';
 
--- OFFSET 0 has the health looked up customer by customer, whatever the planner
--- thinks: a merge join would read it from its first row for a page in the middle.
+-- OFFSET 0 forces health to be looked up customer by customer: for a page in the
+-- middle, a merge join would read it from its first row on.
 CREATE VIEW chs.customer_list WITH (security_invoker) AS
 SELECT c.customer_id, c.external_id, c.name, c.email, c.segment, c.parent_id,
        h.score, COALESCE(h.status, 'unknown') AS status, h.coverage, h.trend,

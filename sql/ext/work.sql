@@ -1,4 +1,4 @@
--- Work by hand: what the worker does by itself, and how to check it.
+-- Manual work: what workers do by themselves, and how to check it.
 
 CREATE FUNCTION @extschema@.chs_process_queue(max_deltas bigint DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_process_queue';
@@ -15,7 +15,7 @@ CREATE FUNCTION @extschema@.chs_rebuild(customer_id bigint) RETURNS bigint
 COMMENT ON FUNCTION @extschema@.chs_rebuild(bigint)
     IS 'rebuilds the activity of a customer from the raw events, scores it, and returns 1';
 
--- For everyone; these commit as they go, see chs.progress.
+-- For all customers; these commit as they go, see chs.progress.
 CREATE PROCEDURE @extschema@.chs_recalculate_all()
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_recalculate_all';
 COMMENT ON PROCEDURE @extschema@.chs_recalculate_all()
@@ -39,7 +39,7 @@ REVOKE EXECUTE ON PROCEDURE @extschema@.chs_rebuild() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_rebuild(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_verify() FROM PUBLIC;
 
--- Lets a running worker know that this database has the extension now.
+-- Tells the background processes that this database has the extension now.
 CREATE FUNCTION chs.wake_worker() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_wake_worker';
 COMMENT ON FUNCTION chs.wake_worker() IS 'makes the worker look at this database after the transaction has committed';

@@ -27,7 +27,7 @@ COMMENT ON COLUMN chs.worker_status.last_error IS 'the last error that ended a w
 COMMENT ON COLUMN chs.worker_status.last_error_at IS 'when that was';
 COMMENT ON COLUMN chs.worker_status.lag_seconds IS 'how many seconds ago the oldest work that is not done yet was committed; 0 if there is none';
 
--- Those who monitor the server; an error may name a customer.
+-- For those who monitor the server; an error may name a customer.
 REVOKE EXECUTE ON FUNCTION chs.worker_status_now() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION chs.worker_status_now() TO pg_monitor;
 GRANT SELECT ON chs.worker_status TO pg_monitor;
