@@ -209,7 +209,8 @@ has_rows(Relation rel)
  * chs_source_count_anew has all activities made again from the raw events, since what
  * counts is not what it was: by a version like the latest one.  No activity serves any
  * version until then, so one that waits has nothing to wait for.  Whoever failed for
- * that reason is tried again at once.  Within SPI, with the rights of the owner.
+ * that reason is tried again at once, since the version is another one.  Within SPI, with
+ * the rights of the owner.
  */
 void
 chs_source_count_anew(const char *note)
@@ -222,8 +223,7 @@ chs_source_count_anew(const char *note)
 	chs_catalog_execute_now(NULL, "WITH latest AS (SELECT * FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1),"
 							" factors AS (INSERT INTO chs.scorecard_version_factors"
 							"  SELECT latest.version + 1, f.scorecard, f.ordinal, f.factor, f.weight, f.segment_weights"
-							"  FROM latest JOIN chs.scorecard_version_factors f USING (version)),"
-							" failures AS (UPDATE chs.failures SET next_attempt = now() WHERE next_attempt > now())"
+							"  FROM latest JOIN chs.scorecard_version_factors f USING (version))"
 							" INSERT INTO chs.scorecard_versions (version, live_at, published_by, note, document, series_version, recommendations)"
 							" SELECT version + 1, now(), session_user, $1, document, version + 1, recommendations FROM latest",
 							1, &type, &arg, NULL);

@@ -334,6 +334,8 @@ find_event(const Live *live, const Source *source, const MappedRow *mapped, bool
 	if (found.trouble == NULL)
 		found.trouble = chs_source_check(live, &found.event);
 	found.usable = found.trouble == NULL;
+	if (!found.usable && found.customer_key == NULL)
+		found.customer_key = psprintf("%lld", (long long) found.event.customer_id);
 	return found;
 }
 
@@ -371,7 +373,7 @@ take_deleted(const Live *live, const Source *source, Oid relation, const Found *
 	if (found->usable)
 		chs_capture_rebuild(live, found->event.customer_id);
 	if (!found->usable || may_be_put_aside(source, found))
-		put_aside(live, source, relation, tuple, NULL, false, NULL);
+		put_aside(live, source, relation, tuple, found->customer_key, found->no_customer, NULL);
 }
 
 /* Whether two rows come to the same event. */
@@ -502,7 +504,10 @@ write_bad(const Live *live, Kept *kept)
 	int			nbad = kept->nbad;
 	RejectedRow *rejected = palloc(Max(nbad, 1) * sizeof(RejectedRow));
 	Jsonb	  **documents = show_bad(live, kept, nbad);
+	int		   *source_ids = palloc(Max(nbad, 1) * sizeof(int));
+	char	  **customer_keys = palloc(Max(nbad, 1) * sizeof(char *));
 	int			n = 0;
+	int			ncustomers = 0;
 
 	kept->nbad = 0;
 	for (int i = 0; i < nbad; i++)
@@ -526,8 +531,15 @@ write_bad(const Live *live, Kept *kept)
 		n = 0;
 		if (documents[i] != NULL)
 			chs_rejected_remove(source, bad->relation, bad->tuple, documents[i]);
+		/* a customer who came meanwhile has been made with the row */
+		if (bad->no_customer)
+		{
+			source_ids[ncustomers] = bad->source_id;
+			customer_keys[ncustomers++] = bad->customer_key;
+		}
 	}
 	chs_rejected_add(rejected, n);
+	chs_rejected_leave("rebuild customer", source_ids, customer_keys, ncustomers);
 	MemoryContextReset(kept->bad_context);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(scratch);

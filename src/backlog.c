@@ -486,8 +486,10 @@ chs_backlog_step(bool may_begin)
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	execute("SELECT source_id, relation, snapshot, storage, blocks, next_row, confirmed_to, listed_by FROM chs.source_backlog"
-			" ORDER BY source_id, relation FOR UPDATE SKIP LOCKED", 0, NULL, NULL);
+	/* the source stays until what is listed can be seen */
+	execute("SELECT b.source_id, b.relation, b.snapshot, b.storage, b.blocks, b.next_row, b.confirmed_to, b.listed_by"
+			" FROM chs.source_backlog b JOIN chs.sources s USING (source_id) ORDER BY b.source_id, b.relation"
+			" FOR UPDATE OF b SKIP LOCKED FOR KEY SHARE OF s SKIP LOCKED", 0, NULL, NULL);
 	rows = SPI_tuptable;
 	for (uint64 i = 0; i < rows->numvals && !done; i++)
 	{

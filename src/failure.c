@@ -26,7 +26,8 @@ enum
 	FAILURES_ATTEMPTS,
 	FAILURES_FAILED_AT,
 	FAILURES_NEXT_ATTEMPT,
-	FAILURES_COLUMNS = FAILURES_NEXT_ATTEMPT
+	FAILURES_VERSION,
+	FAILURES_COLUMNS = FAILURES_VERSION
 };
 
 #define MAX_WAIT_S 3600
@@ -78,25 +79,30 @@ chs_failure_has(int64 customer_id, Snapshot snapshot)
 	return has;
 }
 
-/* chs_failure_must_wait tells whether it is too early to try a customer again. */
+/*
+ * chs_failure_must_wait tells whether it is too early to try a customer again.  It is
+ * not if a version was published since: that may have removed the cause.
+ */
 bool
-chs_failure_must_wait(int64 customer_id, Snapshot snapshot)
+chs_failure_must_wait(int64 customer_id, int version, Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), AccessShareLock);
 	HeapTuple	tuple = chs_table_find(rel, CHS_FAILURES_PKEY, customer_id, snapshot);
 	bool		wait = tuple != NULL &&
-		DatumGetTimestampTz(column(tuple, FAILURES_NEXT_ATTEMPT, rel)) > GetCurrentTimestamp();
+		DatumGetTimestampTz(column(tuple, FAILURES_NEXT_ATTEMPT, rel)) > GetCurrentTimestamp() &&
+		DatumGetInt32(column(tuple, FAILURES_VERSION, rel)) == version;
 
 	table_close(rel, AccessShareLock);
 	return wait;
 }
 
 /*
- * chs_failure_record records why a customer failed, and when to try again.  Returns
- * whether that is news, that is, unless it has just failed with the same SQLSTATE.
+ * chs_failure_record records why a customer failed while a version was the latest one,
+ * and when to try again.  Returns whether that is news, that is, unless it has just
+ * failed with the same SQLSTATE.
  */
 bool
-chs_failure_record(int64 customer_id, const ErrorData *error, Snapshot snapshot)
+chs_failure_record(int64 customer_id, int version, const ErrorData *error, Snapshot snapshot)
 {
 	OwnTable	table;
 	HeapTuple	old;
@@ -123,6 +129,7 @@ chs_failure_record(int64 customer_id, const ErrorData *error, Snapshot snapshot)
 	values[FAILURES_ATTEMPTS - 1] = Int32GetDatum(attempts);
 	values[FAILURES_FAILED_AT - 1] = TimestampTzGetDatum(now);
 	values[FAILURES_NEXT_ATTEMPT - 1] = TimestampTzGetDatum(now + wait * USECS_PER_SEC);
+	values[FAILURES_VERSION - 1] = Int32GetDatum(version);
 	(void) chs_table_store(&table, old, values, nulls, FAILURES_COLUMNS);
 	chs_table_close(&table);
 	return is_news;

@@ -343,7 +343,7 @@ fold_listed(Fold *fold, FoldList *list, int i)
 		return;
 	}
 	/* whoever asks for a rebuild may have removed the cause */
-	if (fold->any_failures && !list->rebuild && chs_failure_must_wait(customer_id, fold->snapshot))
+	if (fold->any_failures && !list->rebuild && chs_failure_must_wait(customer_id, fold->live->newest, fold->snapshot))
 	{
 		list->nskipped++;
 		return;
@@ -487,7 +487,7 @@ read_raw_events(Fold *fold, const FoldList *list)
 static void
 fail_listed(Fold *fold, FoldList *list, int64 customer_id, const ErrorData *error, int *nlogged)
 {
-	if (chs_failure_record(customer_id, error, fold->snapshot) && (*nlogged)++ < MAX_LOGGED_FAILURES)
+	if (chs_failure_record(customer_id, fold->live->newest, error, fold->snapshot) && (*nlogged)++ < MAX_LOGGED_FAILURES)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("chs could not score customer %lld: %s", (long long) customer_id, error->message)));
@@ -561,8 +561,8 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	progress->skipped |= list.nskipped > 0 || list.nunclaimed > 0;
 	progress->ncustomers = list.n;
 	pfree(customer_ids);
-	if (*complete)
-		chs_rejected_check(fold.live);
+	if (*complete && chs_rejected_check(fold.live))
+		progress->skipped = true;
 	chs_fold_end(&fold);
 	return nrows;
 }

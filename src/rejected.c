@@ -5,17 +5,21 @@
  * The row stays in its table.  Here is a copy, and why.  What counts is what the
  * table has when the customer is made again from the raw events, so to take a row
  * in is to have its customer rebuilt.
+ *
+ * Whoever writes in an attached table neither waits nor fails for these copies.  So
+ * copies that somebody else has locked, and, in a transaction of one snapshot, all
+ * that are to be removed, are written down in chs.rejected_changes, and the worker
+ * removes them (see rejected_check.c).
  */
 #include "rejected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "capture.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "customer.h"
-#include "housekeeping.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -31,20 +35,24 @@
 #define REJECTED_CUSTOMER_KEY 4
 
 /*
- * Executes a statement with the owner's rights, under the latest snapshot: the
- * application's transaction may have an older one, and must not fail for it.
+ * chs_rejected_execute executes a statement with the owner's rights, under the latest
+ * snapshot: the application's transaction may have an older one, and must not fail for
+ * it.  Returns how many rows that was about.
  */
-static void
-execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
+uint64
+chs_rejected_execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
 {
 	OwnerRights saved;
+	uint64		n;
 
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	chs_catalog_execute_now(kept, sql, nargs, types, args, nulls);
+	n = SPI_processed;
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
+	return n;
 }
 
 static Datum
@@ -98,7 +106,7 @@ chs_rejected_add(const RejectedRow *rows, int n)
 	args[5] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[5], nulls[5], n);
 	args[6] = array_of(JSONBOID, -1, false, TYPALIGN_INT, values[6], nulls[6], n);
 	args[7] = array_of(TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT, values[7], nulls[7], n);
-	execute(&plan, "INSERT INTO chs.rejected_events"
+	chs_rejected_execute(&plan, "INSERT INTO chs.rejected_events"
 			" (source_id, relation, customer_key, no_customer, to_check, sqlstate, reason, event_row, place)"
 			" SELECT r.source_id, r.relation::regclass, r.customer_key, r.no_customer, r.no_customer, r.sqlstate, r.reason, r.event_row, r.place"
 			" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) r(source_id, relation, customer_key, no_customer, sqlstate, reason, event_row, place)",
@@ -106,17 +114,29 @@ chs_rejected_add(const RejectedRow *rows, int n)
 }
 
 /*
- * chs_rejected_remove removes the copy of a row that is not in its table any more; of
- * several that are alike, the first.  While the rows from before are being looked
- * through, a row of them has no copy yet, or one that tells its place.
+ * The copies of a row: of several that are alike, any one is as good, but older ones
+ * may be what a change that was left is about.  While the rows from before are being looked through, a row of them has no copy yet, or one that
+ * tells its place.
  *
- * The first one, found by the index of rows: those of rejected_id and source_id, which
- * a planner without statistics would like as well, have all rows looked at.
+ * Found by the index of rows: those of rejected_id and source_id, which a planner
+ * without statistics would like as well, have all rows looked at.
+ */
+#define COPIES \
+	" FROM chs.rejected_events r" \
+	" LEFT JOIN chs.source_backlog b ON b.source_id = $1 AND b.relation = $2 AND b.snapshot IS NOT NULL" \
+	" WHERE r.source_id + 0 = $1 AND r.event_row = $3" \
+	" AND (b.snapshot IS NULL OR CASE WHEN pg_visible_in_snapshot($5, b.snapshot) THEN r.place = $4 ELSE r.place IS NULL END)"
+
+/*
+ * chs_rejected_remove removes the copy of a row that is not in its table any more; or
+ * the worker does it.
  */
 void
 chs_rejected_remove(const Source *source, Oid relation, HeapTuple tuple, Jsonb *row)
 {
-	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr remove = NULL;
+	static SPIPlanPtr find = NULL;
+	static SPIPlanPtr leave = NULL;
 	Oid			types[] = {INT4OID, OIDOID, JSONBOID, TIDOID, XID8OID};
 	Datum		args[lengthof(types)];
 
@@ -125,18 +145,21 @@ chs_rejected_remove(const Source *source, Oid relation, HeapTuple tuple, Jsonb *
 	args[2] = JsonbPGetDatum(row);
 	args[3] = PointerGetDatum(&tuple->t_self);
 	args[4] = FullTransactionIdGetDatum(chs_catalog_full_xid(HeapTupleHeaderGetRawXmin(tuple->t_data)));
-	execute(&plan, "DELETE FROM chs.rejected_events WHERE rejected_id ="
-			" (SELECT r.rejected_id FROM chs.rejected_events r"
-			"  LEFT JOIN chs.source_backlog b ON b.source_id = $1 AND b.relation = $2 AND b.snapshot IS NOT NULL"
-			"  WHERE r.source_id + 0 = $1 AND r.event_row = $3"
-			"  AND (b.snapshot IS NULL OR CASE WHEN pg_visible_in_snapshot($5, b.snapshot) THEN r.place = $4 ELSE r.place IS NULL END)"
-			"  ORDER BY r.rejected_id + 0 LIMIT 1 FOR UPDATE OF r)",
-			lengthof(types), types, args, NULL);
+	if (!IsolationUsesXactSnapshot() &&
+		(chs_rejected_execute(&remove, "DELETE FROM chs.rejected_events WHERE rejected_id ="
+							  " (SELECT r.rejected_id" COPIES " ORDER BY r.rejected_id + 0 DESC LIMIT 1 FOR UPDATE OF r SKIP LOCKED)",
+							  lengthof(types), types, args, NULL) > 0 ||
+		 chs_rejected_execute(&find, "SELECT" COPIES " LIMIT 1", lengthof(types), types, args, NULL) == 0))
+		return;
+	(void) chs_rejected_execute(&leave, "INSERT INTO chs.rejected_changes (action, source_id, relation, event_row, place)"
+								" SELECT 'remove row', $1, $2, $3, (SELECT $4 FROM chs.source_backlog b WHERE b.source_id = $1 AND b.relation = $2"
+								"  AND pg_visible_in_snapshot($5, b.snapshot))",
+								lengthof(types), types, args, NULL);
 }
 
 /*
  * chs_rejected_remove_all removes all rows of a table of a source, or of the source,
- * and the table needs no looking through any more.
+ * and the table needs no looking through any more; or the worker does it.
  */
 void
 chs_rejected_remove_all(int source_id, Oid relation)
@@ -144,12 +167,54 @@ chs_rejected_remove_all(int source_id, Oid relation)
 	Oid			types[] = {INT4OID, OIDOID};
 	Datum		args[] = {Int32GetDatum(source_id), ObjectIdGetDatum(relation)};
 
-	execute(NULL, "WITH gone AS (DELETE FROM chs.source_backlog WHERE source_id = $1 AND $2 IN (0, relation))"
-			" DELETE FROM chs.rejected_events WHERE source_id = $1 AND $2 IN (0, relation)",
-			lengthof(types), types, args, NULL);
+	if (!IsolationUsesXactSnapshot())
+	{
+		/* where it goes on being looked through, that begins anew, since its file is another one */
+		(void) chs_rejected_execute(NULL, "WITH gone AS (DELETE FROM chs.source_backlog WHERE (source_id, relation) IN"
+									"  (SELECT source_id, relation FROM chs.source_backlog WHERE source_id = $1 AND $2 IN (0, relation) FOR UPDATE SKIP LOCKED))"
+									" DELETE FROM chs.rejected_events WHERE rejected_id IN"
+									"  (SELECT rejected_id FROM chs.rejected_events WHERE source_id = $1 AND $2 IN (0, relation) FOR UPDATE SKIP LOCKED)",
+									lengthof(types), types, args, NULL);
+		if (!chs_rejected_any(source_id))
+			return;
+	}
+	(void) chs_rejected_execute(NULL, "INSERT INTO chs.rejected_changes (action, source_id, relation)"
+								" SELECT 'remove rows', $1, NULLIF($2, 0)", lengthof(types), types, args, NULL);
+	chs_worker_wake_at_commit();
 }
 
-/* ------------------------------------------------- customers that come later */
+/*
+ * chs_rejected_leave has something done by the worker about the customers with some
+ * keys: those in whose rows something changed for want of the customer are rebuilt if
+ * they are there then ("rebuild customer"); and what is put aside of those who came
+ * is looked at again ("look at rows").
+ */
+void
+chs_rejected_leave(const char *action, const int *source_ids, char **customer_keys, int n)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, INT4ARRAYOID, TEXTARRAYOID};
+	Datum		args[lengthof(types)];
+	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+	Datum	   *keys = palloc(Max(n, 1) * sizeof(Datum));
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = Int32GetDatum(source_ids[i]);
+		keys[i] = CStringGetTextDatum(customer_keys[i]);
+	}
+	args[0] = CStringGetTextDatum(action);
+	args[1] = PointerGetDatum(construct_array(ids, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	args[2] = PointerGetDatum(construct_array(keys, n, TEXTOID, -1, false, TYPALIGN_INT));
+	(void) chs_rejected_execute(&plan, "INSERT INTO chs.rejected_changes (action, source_id, customer_key)"
+								" SELECT DISTINCT $1, k.source_id, k.customer_key FROM unnest($2, $3) k(source_id, customer_key)",
+								lengthof(types), types, args, NULL);
+	chs_worker_wake_at_commit();
+}
+
+/* ---------------------------------------------------------------- finding */
 
 /* Looks for rows in an index by two columns, or by the second alone. */
 static bool
@@ -187,53 +252,6 @@ chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot)
 	external_id = chs_customer_external_id(customer_id, snapshot);
 	return find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, psprintf("%lld", (long long) customer_id), snapshot) ||
 		(external_id != NULL && find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, external_id, snapshot));
-}
-
-/* Has customers that rows were put aside for want of rebuilt, if they are there now. */
-static void
-rebuild_who_came(const void *live)
-{
-	OwnerRights saved;
-	SPITupleTable *customers;
-
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute("WITH checked AS ("
-					"  UPDATE chs.rejected_events SET to_check = false WHERE rejected_id IN ("
-					"    SELECT rejected_id FROM chs.rejected_events WHERE to_check LIMIT 10000 FOR UPDATE SKIP LOCKED)"
-					"  RETURNING source_id, customer_key)"
-					" SELECT c.customer_id FROM checked JOIN chs.sources s USING (source_id)"
-					" JOIN chs.customers c ON c.external_id = checked.customer_key WHERE s.customer_key = 'external_id'"
-					" UNION SELECT c.customer_id FROM checked JOIN chs.sources s USING (source_id)"
-					" JOIN chs.customers c ON c.customer_id = CASE s.customer_key WHEN 'customer_id' THEN checked.customer_key::bigint END",
-					false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.rejected_events");
-	customers = SPI_tuptable;
-	for (uint64 i = 0; i < customers->numvals; i++)
-	{
-		bool		isnull;
-
-		chs_capture_rebuild(live, DatumGetInt64(SPI_getbinval(customers->vals[i], customers->tupdesc, 1, &isnull)));
-	}
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
-	chs_capture_flush_pending();
-	/* there may be more */
-	chs_worker_wake_at_commit();
-}
-
-/*
- * chs_rejected_check looks at rows that were put aside for want of a customer since
- * the last time: a transaction that created the customer may not have been seen,
- * and have seen none of the rows in turn.  Has the customers that are there now
- * rebuilt.  A later one finds the rows itself.
- */
-void
-chs_rejected_check(const Live *live)
-{
-	if (live->nsources > 1 && find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, NULL, GetActiveSnapshot()))
-		chs_chore_try(CHORE_CHECK_REJECTED, rebuild_who_came, live);
 }
 
 /*

@@ -19,12 +19,16 @@ typedef struct RejectedRow
 	Trouble    *trouble;
 } RejectedRow;
 
+extern uint64 chs_rejected_execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, const char *nulls);
 extern void chs_rejected_add(const RejectedRow *rows, int n);
 extern void chs_rejected_remove(const Source *source, Oid relation, HeapTuple tuple, Jsonb *row);
+extern void chs_rejected_remove_all(int source_id, Oid relation);
+extern void chs_rejected_leave(const char *action, const int *source_ids, char **customer_keys, int n);
 extern bool chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot);
-extern void chs_rejected_check(const Live *live);
 extern bool chs_rejected_any(int source_id);
 extern bool chs_rejected_any_of(int source_id, const char *customer_key);
-extern void chs_rejected_remove_all(int source_id, Oid relation);
+
+/* rejected_check.c */
+extern bool chs_rejected_check(const Live *live);
 
 #endif							/* CHS_REJECTED_H */

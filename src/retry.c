@@ -1,6 +1,10 @@
 /*
  * retry.c
  *	  Taking in rows that were put aside, once the cause is gone.
+ *
+ * Copies are locked only where something is to be done about them: whoever changes a row
+ * of which the cause is still there finds its copy free.  A row whose copy somebody else
+ * has locked is left to the next time.
  */
 #include "attached.h"
 
@@ -32,11 +36,25 @@ typedef struct Retry
 	const Source *source;
 	Mapping    *mapping;
 	MemoryContext context;
+	uint64		nlocked;		/* by others, of those of which the cause is gone */
 	int			n;
-	int64		ids[ROWS_AT_ONCE];
-	Datum		documents[ROWS_AT_ONCE];
+	struct
+	{
+		int64		id;
+		Datum		document;
+		char	   *sqlstate;	/* why it was put aside */
+		char	   *reason;
+		bool		no_customer;
+	}			rows[ROWS_AT_ONCE];
 	HeapTuple	tuples[ROWS_AT_ONCE];
 } Retry;
+
+/* What came of trying a row. */
+typedef struct Tried
+{
+	const Trouble *trouble;		/* why it still cannot be used, or NULL */
+	bool		no_customer;
+} Tried;
 
 /* Makes rows of the table of the copies, with its owner's rights, since its types may be his. */
 static void
@@ -44,9 +62,13 @@ make_rows(void *arg)
 {
 	Retry	   *r = arg;
 	Oid			type = JSONBARRAYOID;
-	Datum		array = PointerGetDatum(construct_array(r->documents, r->n, JSONBOID, -1, false, TYPALIGN_INT));
+	Datum		documents[ROWS_AT_ONCE];
+	Datum		array;
 	OwnerRights saved;
 
+	for (int i = 0; i < r->n; i++)
+		documents[i] = r->rows[i].document;
+	array = PointerGetDatum(construct_array(documents, r->n, JSONBOID, -1, false, TYPALIGN_INT));
 	chs_catalog_become_role(r->mapping->owner, &saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -74,21 +96,42 @@ execute(const char *sql, int nargs, Oid *types, Datum *args)
 
 /* Writes down that a row was taken in, or why not: the cause may be another one now. */
 static void
-note_result(int64 id, const Trouble *trouble, bool no_customer)
+note_result(int64 id, const Tried *tried)
 {
 	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, BOOLOID};
 	Datum		args[4] = {Int64GetDatum(id)};
 
-	if (trouble == NULL)
+	if (tried->trouble == NULL)
 		execute("DELETE FROM chs.rejected_events WHERE rejected_id = $1", 1, types, args);
 	else
 	{
-		args[1] = CStringGetTextDatum(unpack_sql_state(trouble->sqlerrcode));
-		args[2] = CStringGetTextDatum(trouble->message);
-		args[3] = BoolGetDatum(no_customer);
-		execute("UPDATE chs.rejected_events SET sqlstate = $2, reason = $3, no_customer = $4, to_check = to_check AND $4"
-				" WHERE rejected_id = $1 AND (sqlstate, reason, no_customer) <> ($2, $3, $4)", 4, types, args);
+		args[1] = CStringGetTextDatum(unpack_sql_state(tried->trouble->sqlerrcode));
+		args[2] = CStringGetTextDatum(tried->trouble->message);
+		args[3] = BoolGetDatum(tried->no_customer);
+		/* a customer who comes meanwhile finds it locked */
+		execute("UPDATE chs.rejected_events SET sqlstate = $2, reason = $3, no_customer = $4, to_check = $4 WHERE rejected_id = $1",
+				4, types, args);
 	}
+}
+
+/* Whether something is to be written about a row. */
+static bool
+is_news(const Retry *r, int i, const Tried *tried)
+{
+	return tried->trouble == NULL || tried->no_customer != r->rows[i].no_customer ||
+		strcmp(tried->trouble->message, r->rows[i].reason) != 0 ||
+		strcmp(unpack_sql_state(tried->trouble->sqlerrcode), r->rows[i].sqlstate) != 0;
+}
+
+/* Locks the copy of a row; false if somebody else has, or it is gone. */
+static bool
+lock_copy(int64 id)
+{
+	Oid			type = INT8OID;
+	Datum		arg = Int64GetDatum(id);
+
+	execute("SELECT FROM chs.rejected_events WHERE rejected_id = $1 FOR UPDATE SKIP LOCKED", 1, &type, &arg);
+	return SPI_processed > 0;
 }
 
 /* Tries rows; returns how many were taken in. */
@@ -109,9 +152,10 @@ try_rows(Retry *r)
 			*one = (Retry) {
 				.customer_came = r->customer_came,.live = r->live,.source = r->source,.mapping = r->mapping,.context = r->context,.n = 1
 			};
-			one->ids[0] = r->ids[i];
-			one->documents[0] = r->documents[i];
+			one->rows[0] = r->rows[i];
 			taken += try_rows(one);
+			r->nlocked += one->nlocked;
+			pfree(one);
 		}
 		return taken;
 	}
@@ -119,17 +163,25 @@ try_rows(Retry *r)
 		chs_mapping_evaluate(r->mapping, r->tuples, r->n, mapped);
 	for (int i = 0; i < r->n; i++)
 	{
-		const Trouble *why = trouble;
+		Tried		tried = {.trouble = trouble};
 		RejectedRow rejected = {0};
 
-		if (why == NULL && r->source->of_customers)
-			why = chs_synced_take(r->source, NULL, &mapped[i]);
-		else if (why == NULL && chs_attached_is_unusable(r->live, r->source, &mapped[i], &rejected))
-			why = rejected.trouble;
-		else if (why == NULL && !r->customer_came)
+		/* taking a customer in is the try, so its copy is locked already */
+		if (trouble == NULL && r->source->of_customers)
+			tried.trouble = chs_synced_take(r->source, NULL, &mapped[i]);
+		else if (trouble == NULL && chs_attached_is_unusable(r->live, r->source, &mapped[i], &rejected))
+			tried = (Tried) {rejected.trouble, rejected.no_customer};
+		if (!is_news(r, i, &tried))
+			continue;
+		if (!r->source->of_customers && !lock_copy(r->rows[i].id))
+		{
+			r->nlocked++;
+			continue;
+		}
+		if (tried.trouble == NULL && !r->source->of_customers && !r->customer_came)
 			(void) chs_attached_retry(r->live, r->source, &mapped[i]);
-		note_result(r->ids[i], why, rejected.no_customer);
-		taken += why == NULL;
+		note_result(r->rows[i].id, &tried);
+		taken += tried.trouble == NULL;
 	}
 	return taken;
 }
@@ -139,7 +191,7 @@ try_rows(Retry *r)
  * with the owner's rights.  Returns how many there were.
  */
 static uint64
-retry_slice(const Live *live, int source_id, const char *customer_key, int64 *last, int64 *taken)
+retry_slice(const Live *live, int source_id, const char *customer_key, int64 *last, int64 *taken, uint64 *nlocked)
 {
 	Oid			types[] = {INT4OID, INT8OID, TEXTOID};
 	Datum		args[] = {Int32GetDatum(source_id), Int64GetDatum(*last), customer_key ? CStringGetTextDatum(customer_key) : (Datum) 0};
@@ -150,11 +202,11 @@ retry_slice(const Live *live, int source_id, const char *customer_key, int64 *la
 	if (found == NULL)
 		return 0;
 	source = *found;
-	/* waits for nobody who is removing some */
-	if (SPI_execute_with_args(psprintf("SELECT rejected_id, event_row FROM chs.rejected_events"
+	if (SPI_execute_with_args(psprintf("SELECT rejected_id, event_row, sqlstate, reason, no_customer FROM chs.rejected_events"
 									   " WHERE source_id = $1 AND rejected_id > $2 AND event_row IS NOT NULL%s"
-									   " ORDER BY rejected_id LIMIT " CppAsString2(ROWS_AT_ONCE) " FOR UPDATE SKIP LOCKED",
-									   customer_key ? " AND customer_key = $3 AND no_customer" : ""),
+									   " ORDER BY rejected_id LIMIT " CppAsString2(ROWS_AT_ONCE) "%s",
+									   customer_key ? " AND customer_key = $3 AND no_customer" : "",
+									   source.of_customers ? " FOR UPDATE SKIP LOCKED" : ""),
 							  customer_key ? 3 : 2, types, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.rejected_events");
 	r->customer_came = customer_key != NULL;
@@ -168,13 +220,19 @@ retry_slice(const Live *live, int source_id, const char *customer_key, int64 *la
 	r->n = (int) SPI_processed;
 	for (int i = 0; i < r->n; i++)
 	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 
-		r->ids[i] = *last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		r->documents[i] = JsonbPGetDatum(DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)));
+		r->rows[i].id = *last = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+		r->rows[i].document = JsonbPGetDatum(DatumGetJsonbPCopy(SPI_getbinval(row, desc, 2, &isnull)));
+		r->rows[i].sqlstate = SPI_getvalue(row, desc, 3);
+		r->rows[i].reason = SPI_getvalue(row, desc, 4);
+		r->rows[i].no_customer = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull));
 	}
 	if (r->n > 0)
 		*taken += try_rows(r);
+	*nlocked += r->nlocked;
 	return r->n;
 }
 
@@ -183,7 +241,7 @@ retry_slice(const Live *live, int source_id, const char *customer_key, int64 *la
  * be read again meanwhile, unless one is given.
  */
 static int64
-retry_source(const Live *live, int source_id, const char *customer_key)
+retry_source(const Live *live, int source_id, const char *customer_key, uint64 *nlocked)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs retried rows", ALLOCSET_DEFAULT_SIZES);
 	int64		taken = 0;
@@ -194,7 +252,7 @@ retry_source(const Live *live, int source_id, const char *customer_key)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(scratch);
 
-		n = retry_slice(live ? live : chs_catalog_live(), source_id, customer_key, &last, &taken);
+		n = retry_slice(live ? live : chs_catalog_live(), source_id, customer_key, &last, &taken, nlocked);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(scratch);
 	} while (n == ROWS_AT_ONCE);
@@ -203,10 +261,21 @@ retry_source(const Live *live, int source_id, const char *customer_key)
 }
 
 /*
- * chs_retry_customer_came looks again at the rows that were put aside for want of a
- * customer who is there now and has been made from the raw events: those that could
- * be used are not listed any more, the others for what else is wrong with them.
+ * chs_retry_rows_of looks again at the rows that were put aside for want of a customer
+ * who is there now and has been made from the raw events: those that could be used are
+ * not listed any more, the others for what else is wrong with them.  False if
+ * somebody has some of them locked.  Within SPI, with the owner's rights.
  */
+bool
+chs_retry_rows_of(const Live *live, int source_id, const char *customer_key)
+{
+	uint64		nlocked = 0;
+
+	(void) retry_source(live, source_id, customer_key, &nlocked);
+	return nlocked == 0;
+}
+
+/* chs_retry_customer_came does so in all sources; or, where some are locked, it is done later. */
 void
 chs_retry_customer_came(const Live *live, int64 customer_id)
 {
@@ -216,6 +285,7 @@ chs_retry_customer_came(const Live *live, int64 customer_id)
 	{
 		const Source *source = &live->sources[i];
 		char	   *key;
+		bool		done;
 
 		if (chs_source_is_builtin(source))
 			continue;
@@ -226,9 +296,11 @@ chs_retry_customer_came(const Live *live, int64 customer_id)
 		chs_catalog_become_owner(&saved);
 		if (SPI_connect() != SPI_OK_CONNECT)
 			elog(ERROR, "SPI_connect failed");
-		(void) retry_source(live, source->source_id, key);
+		done = chs_retry_rows_of(live, source->source_id, key);
 		SPI_finish();
 		chs_catalog_become_caller(&saved);
+		if (!done)
+			chs_rejected_leave("look at rows", &source->source_id, &key, 1);
 	}
 }
 
@@ -242,10 +314,15 @@ chs_retry_rejected(PG_FUNCTION_ARGS)
 	int		   *source_ids;
 	uint64		n;
 	bool		may_begin = chs_backlog_may_begin();
+	uint64		nlocked = 0;
 
 	/* what is not listed yet is to be, where no worker does that */
 	while (chs_backlog_step(may_begin))
 		CommandCounterIncrement();
+	/* likewise what has been left */
+	if (!IsolationUsesXactSnapshot())
+		(void) chs_rejected_check(chs_catalog_live());
+	CommandCounterIncrement();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -267,7 +344,7 @@ chs_retry_rejected(PG_FUNCTION_ARGS)
 		source_ids[i] = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 	}
 	for (uint64 i = 0; i < n; i++)
-		taken += retry_source(NULL, source_ids[i], NULL);
+		taken += retry_source(NULL, source_ids[i], NULL, &nlocked);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	chs_capture_flush_pending();

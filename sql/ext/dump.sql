@@ -63,6 +63,7 @@ SELECT chs.dump('chs.event_types');
 SELECT chs.dump('chs.customers');
 SELECT chs.dump('chs.sources');
 SELECT chs.dump('chs.rejected_events');
+SELECT chs.dump('chs.rejected_changes');
 SELECT chs.dump('chs.source_backlog');
 DROP FUNCTION chs.dump(regclass);
 

@@ -7,7 +7,8 @@ CREATE TABLE chs.failures (
     detail       text,
     attempts     integer NOT NULL,
     failed_at    timestamptz NOT NULL,
-    next_attempt timestamptz NOT NULL
+    next_attempt timestamptz NOT NULL,
+    version      integer NOT NULL
 );
 ALTER TABLE chs.failures ADD CONSTRAINT failures_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
@@ -21,3 +22,4 @@ COMMENT ON COLUMN chs.failures.message IS 'the error';
 COMMENT ON COLUMN chs.failures.detail IS 'the detail message of the error, if any';
 COMMENT ON COLUMN chs.failures.failed_at IS 'when it last failed';
 COMMENT ON COLUMN chs.failures.next_attempt IS 'when it will be retried; the next success removes the row';
+COMMENT ON COLUMN chs.failures.version IS 'the latest scorecard version at that time; once a later one is published it is retried at once';

@@ -71,6 +71,28 @@ COMMENT ON COLUMN chs.rejected_events.to_check IS 'the customer may have been cr
 COMMENT ON COLUMN chs.rejected_events.reason IS 'the message of the error';
 COMMENT ON COLUMN chs.rejected_events.event_row IS 'a copy of the row';
 
+-- A source is not looked for, in a snapshot that may be older: whoever writes rows has its table locked.
+ALTER TABLE chs.rejected_events DISABLE TRIGGER ALL;
+
+CREATE TABLE chs.rejected_changes (
+    change_id    bigint PRIMARY KEY DEFAULT nextval('chs.rejected_events_rejected_id_seq'),
+    action       text NOT NULL CHECK (action IN ('remove row', 'remove rows', 'rebuild customer', 'look at rows')),
+    source_id    integer NOT NULL REFERENCES chs.sources ON UPDATE CASCADE ON DELETE CASCADE,
+    relation     regclass,
+    customer_key text,
+    event_row    jsonb,
+    place        tid
+);
+ALTER TABLE chs.rejected_changes DISABLE TRIGGER ALL;
+COMMENT ON TABLE chs.rejected_changes IS 'what is still to be done about rows of chs.rejected_events that somebody else had locked; the worker does it';
+COMMENT ON COLUMN chs.rejected_changes.change_id IS 'identifies the change; from the numbers of chs.rejected_events, of which it concerns lower ones';
+COMMENT ON COLUMN chs.rejected_changes.action IS 'remove row: that is like event_row; remove rows: of the relation, or of the source; rebuild customer: if customer_key is there now; look at rows: of customer_key, who came';
+COMMENT ON COLUMN chs.rejected_changes.source_id IS 'the source';
+COMMENT ON COLUMN chs.rejected_changes.relation IS 'the table, or a partition of it; NULL: all';
+COMMENT ON COLUMN chs.rejected_changes.customer_key IS 'the customer that rows name';
+COMMENT ON COLUMN chs.rejected_changes.event_row IS 'a copy of the row that is gone';
+COMMENT ON COLUMN chs.rejected_changes.place IS 'where it was, of a row that had been there before it was looked at';
+
 -- Rows that were there before a table was watched are looked through in slices; see src/backlog.c.
 CREATE TABLE chs.source_backlog (
     source_id    integer NOT NULL REFERENCES chs.sources ON UPDATE CASCADE ON DELETE CASCADE,

@@ -18,7 +18,7 @@ SELECT h.customer_id, 90 - h.customer_id % 60, CASE WHEN h.customer_id % 60 <= 1
        (now() AT TIME ZONE 'UTC')::date - d, now() - d * interval '1 day'
 FROM chs.customer_health h, generate_series(1, 12) d;
 CALL chs_recalculate_all();
-INSERT INTO chs.failures SELECT i, 'XX000', 'failed', NULL, 1, now(), now() FROM generate_series(1, 5) i;
+INSERT INTO chs.failures SELECT i, 'XX000', 'failed', NULL, 1, now(), now(), 1 FROM generate_series(1, 5) i;
 CREATE ROLE bi LOGIN;
 SELECT chs_grant('bi', a) FROM unnest('{read,operate,administer}'::text[]) a \g /dev/null
 ANALYZE;

@@ -148,7 +148,7 @@ RESET ROLE;
 -- Row-level security --------------------------------------------------------------
 
 -- Of everyone there is something in every table.
-INSERT INTO chs.failures SELECT i, 'XX000', 'failed', 'detail', 1, now(), now() FROM generate_series(1, 5) i;
+INSERT INTO chs.failures SELECT i, 'XX000', 'failed', 'detail', 1, now(), now(), 1 FROM generate_series(1, 5) i;
 INSERT INTO chs.customer_events (customer_id, event_type) SELECT i, 'support_ticket' FROM generate_series(1, 5) i;
 -- What the owner sees of customers 1 and 2 is what a reader of theirs has to see.
 CREATE FUNCTION pg_temp.tells(relation text, ids bigint[]) RETURNS bigint LANGUAGE plpgsql AS $$

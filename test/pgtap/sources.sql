@@ -193,7 +193,7 @@ SELECT results_eq($$SELECT relation::text, customer_key, sqlstate, reason FROM c
     ('att.logins', '77', '23503', 'event has an unknown customer_id: 77'),
     ('att.logins', NULL, '23502', 'event has no customer'),
     ('att.logins', NULL, '23502', 'event has no occurred_at'),
-    ('att.logins', NULL, '23514', 'event of customer 1 has no "ip_address"'),
+    ('att.logins', '1', '23514', 'event of customer 1 has no "ip_address"'),
     ('att.tickets', NULL, '22P02', 'invalid input syntax for type integer: "bad"'),
     ('att.tickets', NULL, '22P02', 'invalid input syntax for type integer: "bad"'),
     ('att.tickets', NULL, '22P02', 'invalid input syntax for type integer: "bad"'),
@@ -277,7 +277,7 @@ SELECT lives_ok('SELECT chs_publish()', 'publishing what is counted already is n
 SELECT lives_ok($$SELECT chs_attach('att.logins', 'account', 'login', 'login_at')$$, 'it is attached again');
 ALTER TABLE att.logins RENAME login_at TO at;
 SELECT chs_attach('att.logins', 'account', 'login', 'at') \g /dev/null
-SELECT ok(next_attempt <= now(), 'who failed is tried at once') FROM chs.failures;
+SELECT ok(version < (SELECT max(version) FROM chs.scorecard_versions), 'who failed is tried at once') FROM chs.failures;
 SELECT * FROM agree('attached again');
 :settle
 SELECT is((SELECT count(*) FROM chs.failures), 0::bigint, 'and succeeds');
