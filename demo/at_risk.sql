@@ -1,7 +1,7 @@
--- The customers most at risk, each with its reasons: what chs_explain says costs it most points.
+-- The customers most at risk, each with its reasons: what costs it the most points, according to chs_explain.
 --
--- A metric could give its effective weight x 100 points; what it does not give, it costs.
--- A penalty costs what it takes.
+-- A metric could contribute its effective weight x 100 points; what is missing, it costs.
+-- A penalty costs what it takes off.
 
 \echo '## Most at risk, and why'
 WITH worst AS (

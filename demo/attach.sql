@@ -1,8 +1,8 @@
--- A table that the company has anyway becomes a source of events, as it is.
+-- A table that the company already has becomes a source of events, as it is.
 --
 --   psql -X -d company -v customer=42 -f attach.sql
 
-\echo '## A table of their own is attached'
+\echo '## An existing table is attached'
 SET client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS helpdesk;
 DROP TABLE IF EXISTS helpdesk.cases;
@@ -24,7 +24,7 @@ SELECT chs_attach('helpdesk.cases', customer => 'account', event_type => 'suppor
 SELECT clock_timestamp() AS attached \gset
 SELECT count(*) AS cases FROM helpdesk.cases \gset
 INSERT INTO helpdesk.cases (account, opened, urgency, subject) VALUES (:customer, now() AT TIME ZONE 'UTC', 'urgent', 'nothing prints');
-INSERT INTO helpdesk.cases (account, opened, subject) VALUES (0, now() AT TIME ZONE 'UTC', 'of nobody');
+INSERT INTO helpdesk.cases (account, opened, subject) VALUES (0, now() AT TIME ZONE 'UTC', 'of an unknown account');
 
 \pset tuples_only on
 SELECT format('helpdesk.cases, %s columns, %s rows:', count(*), :'cases') FROM pg_attribute
@@ -32,9 +32,9 @@ WHERE attrelid = 'helpdesk.cases'::regclass AND attnum > 0;
 SELECT $$SELECT chs_attach('helpdesk.cases', 'account', 'support_ticket', 'opened', ...)$$;
 SELECT format('An urgent case inserted there: %s was %s, is %s', name, :'before', chs_score(customer_id))
 FROM chs.customers WHERE customer_id = :customer;
-SELECT 'A case of nobody is kept, and written down: ' || reason FROM chs.rejected_events WHERE source_id = :source ORDER BY rejected_id DESC LIMIT 1;
+SELECT 'A case of an unknown account stays in its table, and is reported: ' || reason FROM chs.rejected_events WHERE source_id = :source ORDER BY rejected_id DESC LIMIT 1;
 
--- Scores are right at once, from the raw events of both tables; until the worker has counted everyone anew each takes milliseconds.
+-- Scores are right at once, from the raw events of both tables; until the worker has recounted everyone, each takes milliseconds.
 DO $$
 BEGIN
     WHILE EXISTS (SELECT FROM chs.stale_health) AND clock_timestamp() < now() + interval '1 minute' LOOP
@@ -42,6 +42,6 @@ BEGIN
     END LOOP;
 END
 $$;
-SELECT format('Seconds until the worker had counted everyone anew, from both tables: %s',
+SELECT format('Seconds until the worker had recounted everyone from both tables: %s',
               round(extract(epoch FROM clock_timestamp() - :'attached'), 1));
 \pset tuples_only off

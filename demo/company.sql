@@ -1,15 +1,16 @@
 -- A believable company for the tour: "Parcelbird", which sells a shipping API.
 --
--- Some three hundred customers in three segments and four months of their events,
--- up to now.  Plain SQL: nothing here knows how scoring works, events are
--- inserted like any others.  Chance comes from hashes of (customer, day, ...), so that the
--- same customers have the same stories whenever and wherever this runs; only
+-- About three hundred customers in three segments, and four months of their events
+-- up to now.  Plain SQL: nothing here knows how scoring works, and events are
+-- inserted like any others.  Randomness comes from hashes of (customer, day, ...), so
+-- that the same customers have the same stories whenever and wherever this runs; only
 -- the dates and the weekends move.
 --
 --   psql -X -d DATABASE -f company.sql     -- needs: CREATE EXTENSION chs
 --
--- It prints "loading" and how many events there will be; and when all is done customers, events, the seconds that the one INSERT of all events took with its commit, and the
--- seconds after it until the worker had scored everyone.
+-- It prints "loading" and how many events there will be and, when all is done, the number of customers and of
+-- events, the seconds that the single INSERT of all events took with its commit, and the seconds from then until
+-- the worker had scored everyone.
 
 \set QUIET on
 \set ON_ERROR_STOP on
@@ -32,10 +33,10 @@ CREATE FUNCTION pg_temp.u(key bigint, salt integer) RETURNS double precision
 -- modest    never used it much; some hardly at all
 -- fading    was steady, then does less from week to week
 -- trouble   uses it, but does not pay
--- unhappy   one urgent ticket after the other, many failing calls
--- silent    steady, and gone from one day to the next
--- new       some weeks old and starting well
--- trial     some days old: too new for a score
+-- unhappy   one urgent ticket after another, many failing calls
+-- silent    steady, then gone from one day to the next
+-- new       a few weeks old and starting well
+-- trial     a few days old: too new for a score
 -- churned   faded, and has left
 
 CREATE TEMP TABLE story AS

@@ -16,8 +16,8 @@ FROM chs.customer_list l
 WHERE customer_id = :customer;
 \pset tuples_only off
 
--- Metrics have a sign for each day of the last month, factors for each day of the last week.
--- Penalties (they have no weight) are shown only where there is one.
+-- Metrics have a character for each day of the last month, factors for each day of the last week.
+-- Penalties, which have no weight, are shown only if there are any.
 WITH e AS (
     SELECT * FROM chs_explain(:customer) WITH ORDINALITY
 )

@@ -1,4 +1,4 @@
--- Events arrive, and the score follows by itself.
+-- Events arrive, and the score follows automatically.
 --
 --   psql -X -d company -v customer=42 -f follow.sql
 
@@ -7,7 +7,7 @@ CREATE TEMP TABLE before AS
 SELECT b.*, l.score AS customer_score, l.status FROM chs.factor_breakdown b JOIN chs.customer_list l USING (customer_id)
 WHERE customer_id = :customer;
 
--- Waits until the worker has stored the score and says when that was.
+-- Waits until the worker has stored the score, and returns when that was.
 CREATE FUNCTION pg_temp.stored_at(id bigint, expected double precision) RETURNS timestamptz LANGUAGE plpgsql AS $$
 DECLARE
     since timestamptz := clock_timestamp();
@@ -28,7 +28,7 @@ INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES
     (:customer, 'payment', '{"amount": 1250, "status": "overdue", "days_late": 14}'),
     (:customer, 'support_ticket', '{"priority": "urgent", "subject": "labels fail at checkout"}'),
     (:customer, 'support_ticket', '{"priority": "urgent", "subject": "still failing", "satisfaction": 1}');
--- At once and exactly, also for what is not committed yet:
+-- Immediate and exact, even for what is not committed yet:
 SELECT chs_score(:customer) AS inside, clock_timestamp() AS committing \gset
 COMMIT;
 SELECT round(extract(epoch FROM pg_temp.stored_at(:customer, :inside) - :'committing') * 1000, 1) AS ms \gset
