@@ -1,5 +1,5 @@
--- Access: who may do what, and row-level security on chs.customers, which decides on
--- everything that tells about a customer, whatever way is tried around it.
+-- Access: who may do what, and row-level security on chs.customers, which governs
+-- everything that says something about a customer, whichever way around it is tried.
 
 \ir begin.psql
 
@@ -15,7 +15,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f');
 CREATE TEMP VIEW functions AS
 SELECT p.* FROM members m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid;
 
--- What holds of whatever belongs to the extension -----------------------------
+-- What holds for everything in the extension ------------------------------------
 
 CREATE ROLE chs_tap_stranger;
 SELECT is_empty($$
@@ -28,7 +28,7 @@ SELECT is_empty($$
     WHERE provolatile = 'v' AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) AND has_function_privilege('chs_tap_stranger', oid, 'EXECUTE')
       AND proname NOT IN ('chs_record_event', 'chs_record_events')
 $$, 'PUBLIC executes nothing that changes anything, but for recording an event with rights of its own');
--- An object that is to be for its owner only is named here.
+-- Objects that are meant only for their owner are named here.
 SELECT set_eq($$
     SELECT 'chs.' || relname FROM tables
     EXCEPT SELECT object FROM chs.grants() WHERE privilege LIKE 'SELECT%'
@@ -57,7 +57,7 @@ INSERT INTO chs.customer_events (customer_id, event_type, event_data)
 SELECT i, t, '{"endpoint": "/", "ip_address": "::1", "amount": 5, "feature_name": "f"}'
 FROM generate_series(1, 5) i, unnest('{api_call,login,payment,feature_use,support_ticket}'::text[]) t, generate_series(1, i * 5);
 SELECT FROM chs_process_queue();
--- A past: everyone was healthy last month and a week ago.
+-- The past: everyone was healthy last month and a week ago.
 INSERT INTO chs.health_scores (customer_id, score, status, coverage, trend, factor_scores, scorecard, version, as_of, calculated_at)
 SELECT h.customer_id, 90, 'healthy', 1, 'stable', h.factor_scores, h.scorecard, h.version, d, d + time '12:00'
 FROM chs.customer_health h, generate_series(now() AT TIME ZONE 'UTC' - interval '40 days', now() AT TIME ZONE 'UTC' - interval '1 day', '1 day') t(t), date(t) d;
@@ -76,7 +76,7 @@ SELECT throws_ok($$SELECT chs_grant('chs_tap_nobody', 'read')$$, '42704', NULL, 
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA pg_temp TO PUBLIC;
 
--- Each may do what is theirs, and no more ---------------------------------------
+-- Each may do its job, and no more -----------------------------------------------
 
 SET LOCAL ROLE chs_tap_reader;
 SELECT lives_ok(format('SELECT * FROM chs.%I', relname), 'a reader reads ' || relname)
@@ -111,7 +111,7 @@ SELECT throws_ok(q, '42501', NULL, 'an operator may not: ' || q)
 FROM unnest(ARRAY['DELETE FROM chs.customers', 'SELECT chs_publish()', 'DELETE FROM chs.queue', 'TABLE chs.activity', 'SELECT chs_grant(''chs_tap_operator'', ''administer'')']) q;
 RESET ROLE;
 
--- What is revoked is gone, but for what another function of the role takes too.
+-- What is revoked is gone, except what another function of the role also needs.
 CREATE TEMP VIEW acl AS
 SELECT a.grantee::regrole::text AS grantee, o.object, a.privilege_type
 FROM (SELECT oid::regclass::text AS object, relacl AS acl FROM pg_class WHERE relnamespace = 'chs'::regnamespace
@@ -147,10 +147,10 @@ RESET ROLE;
 
 -- Row-level security --------------------------------------------------------------
 
--- Of everyone there is something in every table.
+-- Every table has rows about everyone.
 INSERT INTO chs.failures SELECT i, 'XX000', 'failed', 'detail', 1, now(), now(), 1 FROM generate_series(1, 5) i;
 INSERT INTO chs.customer_events (customer_id, event_type) SELECT i, 'support_ticket' FROM generate_series(1, 5) i;
--- What the owner sees of customers 1 and 2 is what a reader of theirs has to see.
+-- A reader of customers 1 and 2 must see what the owner sees of them.
 CREATE FUNCTION pg_temp.tells(relation text, ids bigint[]) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     n bigint;
@@ -166,7 +166,7 @@ WHERE relname IN ('customer_list', 'customer_health', 'health_scores', 'daily_sc
                   'at_risk_customers', 'factor_breakdown', 'factor_scores', 'daily_factor_scores', 'failures', 'queue', 'activity');
 CREATE TEMP TABLE owners_stats AS SELECT * FROM chs.dashboard_stats;
 
--- Even a reader of everything there is.
+-- Even a reader with SELECT on everything.
 CREATE ROLE chs_tap_smb;
 SELECT chs_grant('chs_tap_smb', 'read') \g /dev/null
 DO $$
@@ -203,7 +203,7 @@ SELECT is(chs_score(1) IS NOT NULL, true, 'its own customer is scored');
 SELECT throws_ok(format(q, 3), 'P0002', 'customer 3 does not exist', format(q, 3) || ' does not tell')
 FROM unnest(ARRAY['SELECT chs_score(%s)', 'SELECT chs_score(%s, now() - interval ''9 days'')', 'SELECT chs_status(%s)', 'SELECT * FROM chs_explain(%s)',
                   'SELECT chs_health(%s)', 'SELECT chs.health_now(%s)']) q;
--- Whatever takes a customer's number.
+-- Functions that take a customer_id.
 CREATE FUNCTION pg_temp.answer(f functions, customer bigint) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     arguments text;
@@ -238,7 +238,7 @@ SELECT is((SELECT array_agg(s.customer_id ORDER BY 1) FROM chs_simulate() s), '{
 SELECT is((SELECT sum(customers) FROM chs.simulation_summary), 2::numeric, 'and so is its summary');
 RESET ROLE;
 
--- A function in WHERE that tells what it is given, as cheap as can be.
+-- A function in WHERE that leaks its arguments, as cheap as can be.
 CREATE TABLE public.leaked (what text);
 GRANT ALL ON public.leaked TO PUBLIC;
 CREATE FUNCTION public.leak(what text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS
@@ -290,7 +290,7 @@ CLOSE mine;
 RESET ROLE;
 SELECT is(count(*), 5::bigint, 'the owner still sees everyone') FROM chs.customer_health;
 SELECT is((SELECT d FROM chs.dashboard_stats d)::text, (SELECT o FROM owners_stats o)::text, 'and has everyone counted');
--- A view of the reader's own, with the reader's rights, and a function of theirs.
+-- The reader's own view, with the reader's rights, and the reader's own function.
 GRANT CREATE ON SCHEMA public TO chs_tap_smb;
 SET LOCAL ROLE chs_tap_smb;
 CREATE VIEW public.theirs AS SELECT * FROM chs.customer_health;
@@ -299,7 +299,7 @@ SELECT is((SELECT count(*) FROM public.theirs), 2::bigint, 'a view of a reader''
 SELECT is(public.theirs(), 2::bigint, 'and so is a function');
 RESET ROLE;
 
--- Whoever may see nobody.
+-- A role that may see nobody.
 CREATE ROLE chs_tap_nobody;
 SELECT chs_grant('chs_tap_nobody', 'read') \g /dev/null
 SET LOCAL ROLE chs_tap_nobody;
@@ -313,7 +313,7 @@ SELECT is(total, 5::bigint, 'without row-level security everyone is counted') FR
 SELECT is((SELECT count(*) FROM chs.customer_health), 5::bigint, 'and seen');
 SELECT is((SELECT sum(healthy + at_risk + critical + unknown) FROM chs.health_counts), 5::numeric, 'and the counts are');
 RESET ROLE;
--- But not by whoever may read only what is derived.
+-- But not by a role that may read only what is derived.
 GRANT USAGE ON SCHEMA chs TO chs_tap_stranger;
 GRANT SELECT ON chs.customer_health, chs.health_scores TO chs_tap_stranger;
 SET LOCAL ROLE chs_tap_stranger;

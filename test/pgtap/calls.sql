@@ -1,7 +1,7 @@
 -- Every routine of the extension is called in all the wrong ways: with NULLs and
--- extreme values, in a read-only transaction, by nobody in particular, triggers
+-- extreme values, in a read-only transaction, by a role without privileges, triggers
 -- as functions and on the wrong tables.  It may refuse, with an error that says
--- what is wrong; it may not crash, nor fail in a way that only a defect explains.
+-- what is wrong; it must not crash, nor fail in a way that only a defect explains.
 
 \ir begin.psql
 SET client_min_messages = error;
@@ -52,7 +52,7 @@ CREATE FUNCTION pg_temp.call(r routines, arguments text[]) RETURNS text LANGUAGE
            || r.qualified || '(' || COALESCE(string_agg(COALESCE(quote_literal(a.value), 'NULL') || '::' || r.types[a.i]::text, ', ' ORDER BY a.i), '') || ')'
     FROM unnest(arguments) WITH ORDINALITY a(value, i)
 $$;
--- Runs it, undoes it, and tells how it ended.
+-- Runs it, rolls it back, and returns how it ended.
 CREATE FUNCTION pg_temp.outcome(call text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     BEGIN
@@ -93,7 +93,7 @@ SELECT is_empty($$SELECT name FROM outcomes GROUP BY name HAVING NOT bool_or(out
     'every function can be called rightly');
 SELECT lives_ok('SELECT 1', 'the server is there');
 
--- By somebody without any right: nothing is told, nothing is done.
+-- By a role without privileges: nothing is revealed, nothing is done.
 CREATE ROLE chs_tap_stranger;
 GRANT USAGE ON SCHEMA chs TO chs_tap_stranger;
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
@@ -146,7 +146,7 @@ SELECT is_empty($$SELECT t.name, t.timing, t.event, t.level, o FROM triggers t, 
     'a trigger function on another table does not fail by a defect');
 SELECT is((SELECT count(*) FROM chs.queue), (SELECT count(*) FROM chs.queue WHERE customer_id IN (1, 2)), 'and nothing of it is queued');
 
--- The server is as it was.
+-- The server is unharmed.
 SELECT is_empty('SELECT * FROM chs_verify()', 'in the end all is right');
 SELECT * FROM finish();
 ROLLBACK;

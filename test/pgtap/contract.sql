@@ -163,7 +163,7 @@ FROM pg_aggregate a WHERE a.aggfnoid = 'public.chs_activity_agg'::regproc;
 SELECT ok(t.typlen = -1 AND t.typreceive <> 0 AND t.typsend <> 0, 'chs_activity has text and binary input and output')
 FROM pg_type t WHERE t.oid = 'public.chs_activity'::regtype;
 
--- Whatever belongs to the extension ------------------------------------------
+-- Everything in the extension ------------------------------------------------
 
 CREATE TEMP VIEW members AS
 SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0) AS description
@@ -248,7 +248,7 @@ FROM unnest(ARRAY[
     'SELECT chs_verify()']) q;
 RESET ROLE;
 
--- Whoever may insert events needs no right on what capture writes to.
+-- Inserting events requires no right on what capture writes to.
 GRANT INSERT ON chs.customer_events TO chs_tap_writer;
 SET LOCAL ROLE chs_tap_writer;
 SELECT lives_ok($$INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1, 'support_ticket')$$,
@@ -258,7 +258,7 @@ RESET ROLE;
 SELECT is((SELECT value FROM public.chs_explain(1) WHERE metric = 'ticket_volume'), 1::double precision,
           'the writer''s event counts');
 
--- What ships -----------------------------------------------------------------
+-- Shipped rows ---------------------------------------------------------------
 
 SELECT set_eq('SELECT segment FROM chs.segments', '{enterprise,smb,startup}'::text[], 'three segments ship');
 SELECT set_eq('SELECT scorecard FROM chs.segments', '{default}'::text[], 'all use the default scorecard');
@@ -320,7 +320,7 @@ SELECT results_eq($$SELECT m.factor, m.metric, m.event_type, m.aggregate, m.wind
 SELECT is_empty($$SELECT FROM chs.metrics WHERE scorecard = 'volume_only' AND penalty IS NOT NULL$$,
     'volume_only has no penalties');
 
--- What the filters mean: a row per event that tells them apart.
+-- What the filters mean: a row per event that distinguishes them.
 CREATE TEMP TABLE filters (metric text, data jsonb, counts boolean);
 INSERT INTO filters VALUES
     ('api_error_rate', '{"status_code": 400}', true), ('api_error_rate', '{"status_code": 399}', false),

@@ -1,5 +1,5 @@
--- The Grafana dashboard: every query runs with the rights of a reader, and the
--- document is one that Grafana takes.
+-- The Grafana dashboard: every query runs with the rights of a reader, and Grafana
+-- accepts the document.
 
 \ir begin.psql
 \set document `cat grafana/customer-health.json`
@@ -23,7 +23,7 @@ SELECT title, t ->> 'rawSql' AS query, t ->> 'format' AS format, type FROM panel
 UNION ALL
 SELECT 'variable ' || (v ->> 'name'), v ->> 'query', 'table', 'variable' FROM dashboard, jsonb_array_elements(document #> '{templating,list}') v WHERE v ->> 'type' = 'query';
 
--- What Grafana puts in the place of macros and variables.
+-- What Grafana substitutes for macros and variables.
 CREATE FUNCTION pg_temp.filled_in(query text) RETURNS text LANGUAGE sql AS $$
     SELECT replace(replace(replace(replace(query,
         '$__timeFrom()', quote_literal(to_char(now() - interval '30 days', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))),

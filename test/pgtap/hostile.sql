@@ -1,5 +1,5 @@
--- Names of others in the way: whatever the search_path holds, chs uses its own
--- tables and PostgreSQL's own functions and operators.
+-- Hostile names: whatever is on the search_path, chs uses its own tables and
+-- PostgreSQL's own functions and operators.
 
 \ir begin.psql
 SET LOCAL search_path = tap, public;
@@ -15,7 +15,7 @@ SELECT 'score' AS what, chs_score(1)::text AS answer UNION ALL SELECT 'status', 
 UNION ALL SELECT 'past', chs_score(1, now() - interval '1 day')::text
 UNION ALL SELECT 'health', chs_health(1)::text UNION ALL SELECT 'explain', string_agg(e::text, '|') FROM chs_explain(1) e;
 
--- Everything there is under another meaning.
+-- Everything exists with another meaning, too.
 CREATE SCHEMA evil;
 CREATE FUNCTION evil.trap() RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'trapped'; END$$;
 DO $$
@@ -54,7 +54,7 @@ SELECT 'score' AS what, public.chs_score(1)::text AS answer UNION ALL SELECT 'st
 UNION ALL SELECT 'past', public.chs_score(1, pg_catalog.now() OPERATOR(pg_catalog.-) interval '1 day')::text
 UNION ALL SELECT 'health', public.chs_health(1)::text UNION ALL SELECT 'explain', string_agg(e::text, '|') FROM public.chs_explain(1) e;
 
--- All ways to write, and to work by hand.
+-- All ways to write, and all manual work.
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2, 'login', '{"ip_address": "::1"}');
 UPDATE chs.customer_events SET occurred_at = occurred_at OPERATOR(pg_catalog.-) interval '1 day';
 SELECT public.chs_record_event(2, 'login', '{"ip_address": "::1"}', NULL, 'key') \g /dev/null

@@ -1,5 +1,5 @@
 -- CREATE EXTENSION by a superuser, in a database where somebody has prepared
--- objects for it: nothing of theirs is run, and nothing is adopted.
+-- objects for it: none of them is executed, and none is adopted.
 
 \set QUIET on
 \pset format unaligned
@@ -24,7 +24,7 @@ GRANT USAGE ON SCHEMA tap TO PUBLIC;
 CREATE TABLE public.trapped (who name, what text);
 GRANT INSERT ON public.trapped TO PUBLIC;
 SET LOCAL ROLE chs_tap_attacker;
--- Functions and operators of the names that the script uses, fitting better than
+-- Functions and operators with the names that the script uses, matching better than
 -- PostgreSQL's own; a type and a cast.
 CREATE FUNCTION public.spring(what text) RETURNS void LANGUAGE sql AS 'INSERT INTO public.trapped VALUES (current_user, what)';
 DO $$
@@ -66,7 +66,7 @@ SELECT cmp_ok(:sprung, '>=', 1, 'the traps work');
 SELECT is(:installing, 0, 'installing springs none of them');
 SELECT is(:dropping, 0, 'nor does dropping it');
 
--- Somebody has an object of each name: then there is an error, and it stays theirs.
+-- If somebody has an object of one of the names, there is an error, and it stays theirs.
 SAVEPOINT names;
 CREATE EXTENSION chs SCHEMA public;
 CREATE TEMP TABLE objects AS

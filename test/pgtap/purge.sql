@@ -2,8 +2,8 @@
 
 \ir begin.psql
 
--- A number and words that occur nowhere else; every column of a customer and of an
--- event that takes words has them, whatever columns there come to be.
+-- A number and words that occur nowhere else; every text column of a customer and of an
+-- event has them, including columns that are added in the future.
 \set id 7340033
 CREATE FUNCTION pg_temp.marked(relation regclass, fixed jsonb) RETURNS jsonb LANGUAGE sql AS $$
     SELECT jsonb_object_agg(a.attname, 'Zaphod-' || a.attname) || fixed
@@ -20,7 +20,7 @@ INSERT INTO chs.customer_events (customer_id, event_type, event_data, idempotenc
 SELECT :id, t, '{"endpoint": "Zaphod-endpoint", "ip_address": "Zaphod-address", "amount": 5, "feature_name": "Zaphod-feature", "user_id": "Zaphod-user"}',
        'Zaphod-' || t
 FROM unnest('{api_call,login,payment,feature_use,support_ticket}'::text[]) t;
--- A table of somebody's, of which rows are put aside.
+-- An attached table, some of whose rows are rejected.
 CREATE TABLE public.visits (who text, at timestamptz, page text);
 INSERT INTO public.visits VALUES ('Zaphod-external_id', now(), 'Zaphod-page'), ('Zaphod-external_id', 'infinity', 'Zaphod-page');
 SELECT chs_attach('public.visits', 'who', $$'login'$$, 'at', $$jsonb_build_object('ip_address', page)$$, 'external_id') \g /dev/null
@@ -31,7 +31,7 @@ INSERT INTO chs.rejected_changes (action, source_id, relation, event_row) SELECT
 INSERT INTO chs.failures SELECT :id, 'XX000', 'Zaphod-message', 'Zaphod-detail', 1, now(), now(), 1;
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (:id, 'login', '{"ip_address": "Zaphod-queued"}');
 
--- How many rows of each table of the extension have the number or a word of the customer's.
+-- The number of rows in each table of the extension that contain the customer's number or words.
 CREATE FUNCTION pg_temp.traces(customer_id bigint) RETURNS TABLE (relname name, n bigint) LANGUAGE plpgsql AS $$
 DECLARE
     t regclass;

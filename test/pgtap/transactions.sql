@@ -1,6 +1,6 @@
--- What transactions do to events: after each way to write them chs_score() is the
+-- What transactions do to events: after each way of writing them, chs_score() is the
 -- score of the raw events that the snapshot sees, and chs_verify() finds nothing.
--- Commits, so it uses the database as it finds it and makes the extension anew.
+-- Commits, so it uses the database as it finds it and recreates the extension.
 
 \set QUIET on
 \pset format unaligned
@@ -73,7 +73,7 @@ FROM generate_series(1, 5) c, generate_series(1, 60) i;
 \ir settle.psql
 SELECT isnt(chs_score(id), NULL, 'customer ' || id || ' has a score') FROM unnest('{1,2,4,5}'::bigint[]) id;
 
--- The controls: what is not right is found.
+-- Controls: what is wrong is found.
 BEGIN;
 ALTER TABLE chs.customer_events DISABLE TRIGGER "00_chs_capture";
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (1, 'login', data('login', 1));
@@ -188,7 +188,7 @@ $$;
 \set what 'exception blocks, nested'
 \ir settle.psql
 
--- A statement that fails after its rows were captured leaves nothing to the next one.
+-- A statement that fails after its rows were captured leaves nothing for the next one.
 BEGIN;
 SELECT add(1, 22, 2);
 SAVEPOINT a;
@@ -310,7 +310,7 @@ SELECT current_setting('data_directory') || '/load.csv' AS file \gset
 COPY (SELECT 1001 + (i * 7919) % (2000 / :fewer), type(i), data(type(i), i), now() - make_interval(hours => i % 2400)
       FROM generate_series(1, 60000 / :fewer) i) TO :'file' (FORMAT csv);
 SET work_mem = '64kB';
--- How much memory capture holds, looked at a dozen times.
+-- The memory that capture holds, checked a dozen times.
 CREATE TABLE tap.memory (bytes bigint);
 CREATE FUNCTION tap.measure() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -333,7 +333,7 @@ DELETE FROM chs.customers WHERE customer_id > 1100;
 \set what 'many customers deleted'
 \ir settle.psql
 
--- Cursors: what was opened before does not see what came after ------------------
+-- Cursors: one opened before does not see what comes after ----------------------
 
 CREATE FUNCTION tap.fetched(portal refcursor, what text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -486,7 +486,7 @@ SELECT results_eq('SELECT what, min(n), sum(wrong) FROM tap.seen GROUP BY what O
     'statement triggers of the user see the score of the rows that they see');
 DROP TRIGGER looks ON chs.customer_events;
 TRUNCATE tap.seen;
--- Folded, for a rebuild in the queue would have the raw events read.
+-- Folded, because a rebuild in the queue would cause the raw events to be read.
 SELECT chs_process_queue() \g /dev/null
 CREATE TRIGGER looks AFTER INSERT OR UPDATE OR DELETE ON chs.customer_events FOR EACH ROW EXECUTE FUNCTION tap.look();
 SELECT add(1, 1, 5), add(2, 1, 5);
@@ -551,7 +551,7 @@ DROP TRIGGER drops ON chs.customer_events;
 \set what 'a trigger that drops and changes rows'
 \ir settle.psql
 
--- Row triggers alone, as where replication applies rows: what they gather is
+-- Row triggers alone, as when replication applies rows: what they collect is
 -- queued when somebody looks, and at the end of each (sub)transaction.
 
 CREATE PROCEDURE tap.load() LANGUAGE plpgsql AS $$
@@ -717,7 +717,7 @@ ROLLBACK;
 \set what 'change of customer_id rolled back'
 \ir settle.psql
 
--- Gone, and another customer of the same number, with deltas of the first still queued.
+-- Deleted, and another customer with the same number, with deltas of the first still queued.
 SELECT add(5, 1, 10);
 BEGIN;
 SELECT add(5, 11, 5);

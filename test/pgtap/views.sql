@@ -1,5 +1,5 @@
--- What the views say, against plain SQL over the tables and against histories made
--- up by hand; and that lists page without reading everything.
+-- What the views say, compared with plain SQL over the tables and with made-up
+-- histories; and that lists page without reading everything.
 
 \ir begin.psql
 SET LOCAL timezone = 'America/New_York';
@@ -34,7 +34,7 @@ SELECT i, 'x' || i, 'c' || i, (ARRAY['smb', 'enterprise', 'startup', NULL])[1 + 
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 SELECT 1 + (i * 7919) % 2900, t.type, '{"endpoint": "/", "ip_address": "::1", "amount": 5, "feature_name": "f"}', now() - i % 50 * interval '1 day'
 FROM generate_series(1, 4000) i, LATERAL (SELECT (ARRAY['api_call', 'login', 'payment', 'feature_use', 'support_ticket'])[1 + i % 5] AS type) t;
--- One that is well.
+-- A healthy one.
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)
 SELECT 2999, t, jsonb_build_object('endpoint', i, 'ip_address', '::1', 'amount', 5, 'feature_name', i, 'user_id', i, 'session_duration', 900, 'tier', 'advanced')
 FROM generate_series(1, 1000) i, unnest('{api_call,login,payment,feature_use}'::text[]) t WHERE t = 'api_call' OR i <= 25;
@@ -56,7 +56,7 @@ SELECT pg_temp.agree('when a segment gets another name');
 UPDATE chs.customer_health SET score = 99, status = 'healthy' WHERE customer_id = 7;
 SELECT is((SELECT healthy FROM chs.dashboard_stats), (SELECT count(*) FROM chs.customer_health WHERE active AND status = 'healthy'), 'a change by hand counts');
 SELECT chs_recalculate(7) \g /dev/null
--- More segments than are counted at once, and more rows than are left lying about.
+-- More segments than are counted at once, and more rows than are left unsummed.
 INSERT INTO chs.segments (segment) SELECT 'segment ' || i FROM generate_series(1, 70) i;
 UPDATE chs.customers SET segment = 'segment ' || 1 + customer_id % 70 WHERE customer_id BETWEEN 200 AND 1000;
 SELECT pg_temp.agree('with many segments');
@@ -94,7 +94,7 @@ SELECT results_eq('SELECT day, events FROM chs_daily_activity(1, 10) ORDER BY ev
     $$SELECT (occurred_at AT TIME ZONE 'UTC')::date, count(*) FROM chs.customer_events
       WHERE customer_id = 1 AND (occurred_at AT TIME ZONE 'UTC')::date > (now() AT TIME ZONE 'UTC')::date - 10 GROUP BY event_type, 1 ORDER BY event_type, 1$$, 'of the days that are asked for');
 
--- How a page is read: not by reading and sorting everything.
+-- How a page is read: without reading and sorting everything.
 ANALYZE chs.customers, chs.customer_health, chs.health_scores;
 CREATE FUNCTION pg_temp.plan(query text) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
@@ -143,7 +143,7 @@ CREATE FUNCTION pg_temp.scored(customer bigint, ago integer, at time, points dou
            1, ARRAY[points, NULL, 100], 'default', 1, d.day, (d.day + at) AT TIME ZONE 'UTC'
     FROM (SELECT (now() AT TIME ZONE 'UTC')::date - ago AS day) d
 $$;
--- 1: improves by half a point a day, and today, still without most of its events, dives;
+-- 1: improves by half a point a day, and dives today, when most of its events are missing;
 -- 2: declines; 3: as good as stable; 4: too short; 5: unknown most of the time; 6: two scores a day.
 SELECT pg_temp.scored(1, ago, '12:00', 60 - ago * 0.5) FROM generate_series(1, 40) ago \g /dev/null
 SELECT pg_temp.scored(1, 0, '00:01', 30) \g /dev/null
@@ -163,7 +163,7 @@ SELECT results_eq($$SELECT factor_name, score, weight FROM chs.daily_factor_scor
     $$VALUES ('api_usage', 60::double precision, 0.30::double precision), ('feature_adoption', NULL, 0.15), ('login_frequency', NULL, 0.20),
              ('payment_timeliness', 100, 0.25), ('support_tickets', NULL, 0.10)$$, 'daily_factor_scores: its factors');
 
--- 7: healthy for ten days, at risk for two and a half, critical since; one row was made afterwards.
+-- 7: healthy for ten days, at risk for two and a half, critical since; one row was added later.
 SELECT pg_temp.scored(7, 20, '00:00', 80), pg_temp.scored(7, 15, '00:00', 90), pg_temp.scored(7, 10, '00:00', 60),
        pg_temp.scored(7, 8, '12:00', 40), pg_temp.scored(7, 1, '12:00', 30) \g /dev/null
 SELECT results_eq('SELECT previous_status, status, score, (started_at AT TIME ZONE ''UTC'')::date - current_date, ended_at IS NULL, round(lasted_days::numeric, 3)
