@@ -110,7 +110,9 @@ extern void chs_catalog_execute(const char *statement, int nargs, Oid *types, Da
 extern void chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement, int nargs, Oid *types, Datum *args, const char *nulls);
 extern void chs_catalog_check_not_called_back(void);
 extern void chs_catalog_check_path(Oid function);
+extern void chs_catalog_init(void);
 
+/* In live.c. */
 extern const Live *chs_catalog_live(void);
 extern void chs_catalog_recheck_live(void);
 extern const Live *chs_catalog_variant(const Live *live, int version, const Published *published);
@@ -119,6 +121,6 @@ extern const Live *chs_catalog_version(const Live *live, int version);
 extern const Live *chs_catalog_version_of_day(const Live *live, TimestampTz end_of_day);
 extern FullTransactionId chs_catalog_full_xid(TransactionId xid);
 extern FullTransactionId chs_catalog_snapshot_horizon(Snapshot snapshot);
-extern void chs_catalog_init(void);
+extern void chs_live_init(void);
 
 #endif							/* CHS_CATALOG_H */

@@ -26,6 +26,7 @@ _PG_init(void)
 {
 	chs_settings_define();
 	chs_catalog_init();
+	chs_live_init();
 	chs_capture_init();
 	chs_source_init();
 	chs_worker_shared_init();
