@@ -141,3 +141,10 @@ chs_claim_counts(const Claim *claim)
 {
 	return claim->kind != CLAIM_CUSTOMER && take_lock(LOCK_COUNTS, 0, ExclusiveLock, false);
 }
+
+/* chs_claim_counts_wait claims them to correct them, waiting for whoever has. */
+void
+chs_claim_counts_wait(void)
+{
+	(void) take_lock(LOCK_COUNTS, 0, ExclusiveLock, true);
+}

@@ -38,5 +38,6 @@ extern Claim chs_claim(const ClaimRequest *request);
 extern bool chs_claim_wants(const Claim *claim, int64 customer_id);
 extern bool chs_claim_has(const Claim *claim, int64 customer_id);
 extern bool chs_claim_counts(const Claim *claim);
+extern void chs_claim_counts_wait(void);
 
 #endif							/* CHS_CLAIM_H */

@@ -429,6 +429,7 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 	} while (true);
 	/* what is left in the queue is for customers that no longer exist or were skipped */
 	fold_queue(&job);
+	chs_health_correct_counts();
 	chs_backlog_add_all();
 	do
 		chs_progress_store(&job, "listing rows that cannot be used");

@@ -185,6 +185,33 @@ sum_counts(const Claim *claim)
 	known_counts.nrows = 0;
 }
 
+/*
+ * chs_health_correct_counts appends to chs.health_counts what it lacks.  Whoever
+ * folds at the same time changes both sides of the comparison by the same, so that
+ * nobody has to wait.  Waits for whoever else corrects or sums.
+ */
+void
+chs_health_correct_counts(void)
+{
+	OwnerRights saved;
+
+	chs_claim_counts_wait();
+	CommandCounterIncrement();
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute("INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths)"
+					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths)"
+					" FROM (" HEALTH_COUNTS_ACTUAL
+					"       UNION ALL SELECT segment, -healthy, -at_risk, -critical, -unknown, -score_hundredths"
+					"       FROM (" HEALTH_COUNTS_STORED ") s) lacking"
+					" GROUP BY segment HAVING (sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths))"
+					"                  <> (0, 0, 0, 0, 0)", false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not correct chs.health_counts");
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
 /* Returns the counts of a segment. */
 static HealthCount *
 count_of_segment(HealthTables *tables, const char *segment, Snapshot snapshot)

@@ -54,5 +54,18 @@ extern void chs_health_store_activity(HealthTables *tables, int64 customer_id, c
 extern bool chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
 							 const Scorecard *scorecard, const Score *score, int32 as_of_day,
 							 bool active, Snapshot snapshot);
+extern void chs_health_correct_counts(void);
+
+/* What chs.health_counts says of each segment, and what is so. */
+#define HEALTH_COUNTS_STORED \
+	"SELECT segment, sum(healthy) AS healthy, sum(at_risk) AS at_risk, sum(critical) AS critical," \
+	" sum(unknown) AS unknown, sum(score_hundredths) AS score_hundredths" \
+	" FROM chs.health_counts GROUP BY segment"
+#define HEALTH_COUNTS_ACTUAL \
+	"SELECT segment, count(*) FILTER (WHERE status = 'healthy') AS healthy," \
+	" count(*) FILTER (WHERE status = 'at_risk') AS at_risk, count(*) FILTER (WHERE status = 'critical') AS critical," \
+	" count(*) FILTER (WHERE status = 'unknown') AS unknown," \
+	" COALESCE(sum(round(score::numeric * 100)), 0) AS score_hundredths" \
+	" FROM chs.customer_health WHERE active GROUP BY segment"
 
 #endif							/* CHS_HEALTH_H */

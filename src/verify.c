@@ -13,6 +13,7 @@
 #include "customer.h"
 #include "explain.h"
 #include "funcapi.h"
+#include "health.h"
 #include "miscadmin.h"
 #include "raw.h"
 #include "utils/array.h"
@@ -313,13 +314,11 @@ static void
 verify_counts(FunctionCallInfo fcinfo)
 {
 	if (SPI_execute("SELECT COALESCE(s.segment, e.segment), s.counts::text, e.counts::text FROM"
-					" (SELECT segment, ROW(sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths)) AS counts"
-					"  FROM chs.health_counts GROUP BY segment) s"
+					" (SELECT segment, ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
+					"  FROM (" HEALTH_COUNTS_STORED ") c) s"
 					" FULL JOIN"
-					" (SELECT segment, ROW(count(*) FILTER (WHERE status = 'healthy'), count(*) FILTER (WHERE status = 'at_risk'),"
-					"             count(*) FILTER (WHERE status = 'critical'), count(*) FILTER (WHERE status = 'unknown'),"
-					"             COALESCE(sum(round(score::numeric * 100)), 0)) AS counts"
-					"  FROM chs.customer_health WHERE active GROUP BY segment) e"
+					" (SELECT segment, ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
+					"  FROM (" HEALTH_COUNTS_ACTUAL ") c) e"
 					" ON COALESCE(s.segment, '') = COALESCE(e.segment, '')"
 					" WHERE COALESCE(s.counts::text, '(0,0,0,0,0)') <> COALESCE(e.counts::text, '(0,0,0,0,0)') ORDER BY 1",
 					true, 0) != SPI_OK_SELECT)
