@@ -80,6 +80,7 @@ FROM whole, document, generate_series('2024-03-20 00:00+00'::timestamptz, '2024-
 SELECT length(chs_activity_prune(activity, document, '2024-03-20 12:00+00')::text) < length(activity::text) AS smaller,
        chs_activity_prune(chs_activity_prune(activity, document, '2024-03-20'), document, '2024-03-20')::text
        = chs_activity_prune(activity, document, '2024-03-20')::text AS twice_is_once FROM whole, document;
+SELECT chs_activity_score(chs_activity_prune(activity, document, '2024-03-20'), document, 'smb', '2020-01-01', '2024-03-19') FROM whole, document;
 SELECT score, status, coverage, trend, factor_scores FROM document, chs_activity_score(NULL, document, 'smb', '2020-01-01', '2024-03-31 12:00+00');
 SELECT score, status, coverage, trend, factor_scores FROM document, chs_activity_score(NULL, document, 'no_such_segment', '2020-01-01', '2024-03-31 12:00+00');
 SELECT * FROM chs_activity_score(NULL, NULL, 'smb', '2020-01-01', '2024-03-31');

@@ -314,6 +314,21 @@ SELECT customer_id, score = chs_score(customer_id) FROM chs.customer_health ORDE
 SELECT * FROM chs.failures;
 SELECT * FROM chs_verify();
 
+-- Two functions of one scorecard, each with its own values.
+BEGIN;
+CREATE FUNCTION regress_chs_crm.ones(customer_id bigint, as_of timestamptz) RETURNS double precision LANGUAGE sql AS 'SELECT 20 + $1';
+CREATE FUNCTION regress_chs_crm.tens(customer_id bigint, as_of timestamptz) RETURNS double precision LANGUAGE sql AS 'SELECT 10.0 * $1 WHERE $1 < 3';
+SELECT chs_add_factor('ones', 0.1, 'regress_chs_crm.ones'), chs_add_factor('tens', 0.1, 'regress_chs_crm.tens');
+SELECT chs_publish('two functions') > 1;
+SELECT customer_id, metric, value FROM generate_series(2, 3) customer_id, chs_explain(customer_id) WHERE factor IN ('ones', 'tens') AND metric IS NOT NULL ORDER BY 1, 2;
+SELECT f.key AS function, d.value FROM chs.scorecard_versions, chs.plugin_values(2, document, 'smb', now()) v, jsonb_each(v) f, jsonb_each(f.value) d
+WHERE version = (SELECT max(version) FROM chs.scorecard_versions) ORDER BY d.key DESC, 1 LIMIT 2;
+SELECT factor_scores[6:] AS of_both, (chs_activity_score(NULL, document, 'smb', '2020-01-01', now(), v - 'regress_chs_crm.ones(bigint,timestamp with time zone)')).factor_scores[6:] AS of_one
+FROM chs.scorecard_versions, chs.plugin_values(2, document, 'smb', now()) v, chs_activity_score(NULL, document, 'smb', '2020-01-01', now(), v)
+WHERE version = (SELECT max(version) FROM chs.scorecard_versions);
+SELECT chs.plugin_value(NULL, 2), chs.plugin_value('regress_chs_crm.ones(bigint,timestamp with time zone)', NULL);
+ROLLBACK;
+
 DROP SCHEMA regress_chs_crm CASCADE;
 DROP OWNED BY regress_chs_analyst, regress_chs_other, regress_chs_reader, regress_chs_boss;
 DROP ROLE regress_chs_analyst, regress_chs_other, regress_chs_reader, regress_chs_boss;

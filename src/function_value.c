@@ -7,8 +7,6 @@
  */
 #include "function_value.h"
 
-#include <math.h>
-
 #include "explain.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -56,8 +54,6 @@ read_days(JsonbContainer *days, int function, ScoreInput *input, FunctionValue *
 		value->known = v.type == jbvNumeric;
 		if (value->known)
 			value->value = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v.val.numeric)));
-		if (value->known && !isfinite(value->value))
-			invalid_values("a value is not finite");
 		input->nvalues++;
 	}
 }
