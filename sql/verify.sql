@@ -25,7 +25,8 @@ CALL chs_recalculate_all();
 SELECT * FROM chs_verify();
 
 -- The counters of dashboards.
-UPDATE chs.health_counts SET critical = critical + 1 WHERE segment IS NULL;
+UPDATE chs.health_counts SET critical = critical + 1
+WHERE ctid = (SELECT min(ctid) FROM chs.health_counts WHERE segment IS NULL);
 UPDATE chs.health_counts SET score_hundredths = score_hundredths - 1
 WHERE ctid = (SELECT min(ctid) FROM chs.health_counts WHERE segment = 'smb');
 SELECT customer_id, difference, stored, expected FROM chs_verify();
