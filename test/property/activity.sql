@@ -35,7 +35,7 @@ CREATE FUNCTION prop.one_metric(metric jsonb) RETURNS jsonb LANGUAGE sql AS $$
 $$;
 
 SELECT rnd.nobody() \g /dev/null
-INSERT INTO chs.customers (customer_id, segment, created_at) SELECT i, rnd.segment(), rnd.on_day(rnd.whole(0, 200)) FROM generate_series(1, 60) i;
+INSERT INTO chs.customers (customer_id, segment, created_at) SELECT i, rnd.segment(), rnd.on_day(rnd.whole(0, 200)) FROM generate_series(1, least(:customers, 60)) i;
 SELECT rnd.events(1.5) \g /dev/null
 CREATE TABLE prop.event AS
     SELECT row_number() OVER () AS id, customer_id, event_type, event_data, occurred_at, rnd.whole(1, 9) AS part FROM rnd.event;
@@ -104,7 +104,7 @@ SELECT * FROM prop.same('SELECT customer_id, chs_activity_merge(chs_activity_agg
     FROM prop.event, prop.doc GROUP BY 1 HAVING bool_or(part < 4) AND bool_or(part >= 4)
     UNION ALL SELECT w.* FROM prop.whole w WHERE 2 > (SELECT count(DISTINCT part < 4) FROM prop.event e WHERE e.customer_id = w.customer_id)',
     'FILTER');
-SELECT * FROM tap.none('WITH twice AS (SELECT * FROM (TABLE prop.event UNION ALL TABLE prop.event) e, prop.doc WHERE customer_id <= 5)
+SELECT * FROM tap.none('WITH twice AS (SELECT * FROM (TABLE prop.event UNION ALL TABLE prop.event) e, prop.doc WHERE customer_id <= ' || greatest(1, least(:customers / 10, 5)) || ')
     SELECT customer_id FROM (SELECT customer_id, chs_activity_agg(DISTINCT doc, event_type, event_data, occurred_at) AS a FROM twice GROUP BY 1) a
     JOIN (SELECT customer_id, chs_activity_agg(doc, event_type, event_data, occurred_at) AS b
           FROM (SELECT DISTINCT customer_id, doc, event_type, event_data, occurred_at FROM twice) t GROUP BY 1) b USING (customer_id)
@@ -230,7 +230,7 @@ CREATE TABLE prop.many AS           -- each of n values twice, on any of so many
     SELECT s.n, s.days, random() < 0.5 AS first, rnd.on_day(rnd.whole(1, s.days)) AS at, jsonb_build_object('x',
                CASE s.n % 3 WHEN 0 THEN to_jsonb(v) WHEN 1 THEN to_jsonb(md5(v::text)) ELSE jsonb_build_array(v) END) AS data
     FROM (SELECT *, rnd.whole(1, 1000000) AS base
-          FROM (VALUES (1, 1), (2, 3), (255, 1), (256, 1), (256, 5), (257, 1), (300, 1), (1000, 1), (1000, 30), (20000, 1), (20000, 7)) s(n, days)) s,
+          FROM (VALUES (1, 1), (2, 3), (255, 1), (256, 1), (256, 5), (257, 1), (300, 1), (1000, 1), (1000, 30), (least(20000, :customers * 200), 1), (least(20000, :customers * 200), 7)) s(n, days)) s,
          generate_series(base + 1, base + s.n) v, generate_series(1, 2);
 CREATE TABLE prop.counted AS
     SELECT m.*, per_day, e.value, (e.details ->> 'estimated')::boolean AS estimated
@@ -261,7 +261,7 @@ CREATE TABLE prop.number AS
                                 WHEN 2 THEN (random()::numeric - 0.5) * 10::numeric ^ rnd.whole(-10, 27)
                                 WHEN 3 THEN (rnd.whole(-9, 9) || 'e' || rnd.whole(-40, 40))::numeric
                                 ELSE (rnd.whole(-1000, 1000) + 0.5) / 1000000 END AS x
-    FROM generate_series(1, 4000);
+    FROM generate_series(1, least(:customers * 40, 4000));
 INSERT INTO prop.number SELECT 41 + n, n % 2 = 0, now(), x FROM unnest('{0.0000005,-0.0000005,0.00000049999,999999999999999999999999,1e24,-1e24,
     999999999999999999999999.9999994,0.1,1e-100,1e1000}'::numeric[]) WITH ORDINALITY v(x, n);
 CREATE TABLE prop.summed AS

@@ -157,7 +157,7 @@ END
 $$;
 
 SELECT setseed((:seed % 1000) / 1000.0) \g /dev/null
-CALL attached.run(greatest(40, :customers / 3));
+CALL attached.run(greatest(10, :customers / 3));
 SELECT 'ok 1 - attached tables: scores are those of the rows after every change';
 RESET default_transaction_isolation;
 DROP SCHEMA attached CASCADE;

@@ -20,7 +20,7 @@ SELECT rnd.nobody() \g /dev/null
 INSERT INTO chs.customers (customer_id, segment, created_at, churned_at)
 SELECT i, rnd.segment(), rnd.on_day(rnd.pick('{3,15,29,45,89,95,900,900,900}')),
        CASE WHEN random() < 0.1 THEN rnd.on_day(rnd.pick('{0,5,15,30}')) END
-FROM generate_series(1, 40) i;
+FROM generate_series(1, least(:customers, 40)) i;
 SELECT rnd.events(0.15) \g /dev/null
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 SELECT customer_id, event_type, event_data, occurred_at FROM rnd.event

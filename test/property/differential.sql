@@ -8,10 +8,6 @@
 \else
     \set seed 1
 \endif
-\if :{?customers}
-\else
-    \set customers 300
-\endif
 \ir tap.sql
 \ir random.sql
 SELECT set_config('tap.note', format('seed %s, customers %s', :'seed', :'customers'), false), setseed(:seed::bigint % 1000003 / 1000003.0) \g /dev/null

@@ -18,7 +18,7 @@ SET jit = off;
 
 SELECT rnd.nobody() \g /dev/null
 INSERT INTO chs.customers (customer_id, segment, created_at, churned_at)
-SELECT i, rnd.segment(), rnd.on_day(rnd.pick('{0,1,29,30,89,300}')), CASE WHEN random() < 0.1 THEN rnd.on_day(rnd.whole(0, 40)) END FROM generate_series(1, 40) i;
+SELECT i, rnd.segment(), rnd.on_day(rnd.pick('{0,1,29,30,89,300}')), CASE WHEN random() < 0.1 THEN rnd.on_day(rnd.whole(0, 40)) END FROM generate_series(1, least(:customers, 40)) i;
 SELECT rnd.events(0.6) \g /dev/null
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at) SELECT customer_id, event_type, event_data, occurred_at FROM rnd.event WHERE chunk < 60;
 SELECT chs_process_queue() \g /dev/null

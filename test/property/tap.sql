@@ -1,4 +1,8 @@
 -- Test points from plain SQL: each call returns the lines of one test point.
+\if :{?customers}
+\else
+    \set customers 150
+\endif
 DROP SCHEMA IF EXISTS tap CASCADE;
 CREATE SCHEMA tap;
 CREATE SEQUENCE tap.number;
