@@ -97,4 +97,24 @@ $old->quit;
 $node->safe_psql('postgres', 'VACUUM chs.queue');
 $node->safe_psql('postgres', $deltas);
 wait_right($node, 'postgres', 'deltas in pages that were used before');
+
+# A transaction that began before thousands of others and commits after them, while one worker is there all the time: its
+# delta is in pages that the worker has left behind.
+$node->append_conf('postgresql.conf', 'chs.max_workers = 1');
+$node->reload;
+my $load = start_load($node, 'postgres', q(INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (9, 'login', '{"ip_address": "::1"}');));
+my $early = $node->background_psql('postgres');
+$early->query_safe(q(BEGIN; INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (8, 'login', '{"ip_address": "::1"}'); SELECT chs_score(8)));
+for my $round (1 .. 2)
+{
+	$node->safe_psql('postgres', $deltas);
+	$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM chs.queue WHERE customer_id <> 9)') or die 'not folded';
+}
+my $pid = worker_pid($node, 'chs worker');
+$early->query_safe('COMMIT');
+$early->quit;
+ok($node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM chs.queue WHERE customer_id = 8)'), 'whoever began first and commits last is folded');
+is(worker_pid($node, 'chs worker'), $pid, 'by the worker that was there');
+stop_load($load);
+wait_right($node, 'postgres', 'all is right');
 done_testing();

@@ -168,6 +168,16 @@ value(q(
 	INSERT INTO chs.health_scores (customer_id, score, status, coverage, factor_scores, scorecard, version, as_of, calculated_at)
 	SELECT n % 10 + 1, 50, 'at_risk', 1, '{}', 'default', 1, '2020-01-01', '2020-01-01' FROM generate_series(1, 2500) n));
 wait_settled('old events and history');
+# How many rows each transaction deletes.
+value(q(
+	CREATE TABLE slices (xid xid8, kind text, n bigint);
+	CREATE FUNCTION note_slice() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO public.slices SELECT pg_current_xact_id(), TG_TABLE_NAME, count(*) FROM gone;
+		RETURN NULL;
+	END $$;
+	CREATE TRIGGER note_slice AFTER DELETE ON chs.customer_events REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_slice();
+	CREATE TRIGGER note_slice AFTER DELETE ON chs.health_scores REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_slice()));
 my $before = value('SELECT max(calculated_at), count(*) FROM chs.customer_health');
 my $kept = value(q(SELECT count(*) FROM chs.customer_events WHERE occurred_at > now() - interval '100 days'));
 value(q(ALTER SYSTEM SET chs.event_retention = '150d'));
@@ -180,6 +190,9 @@ is(value(q(SELECT count(*) FROM chs.health_scores WHERE as_of < '2021-01-01')), 
 is(value('SELECT max(calculated_at), count(*) FROM chs.customer_health'), $before, 'nobody was scored for that');
 is(value('SELECT count(*) FROM chs.queue'), '0', 'nor is to be');
 is(value('SELECT * FROM chs_verify()'), '', 'chs_verify finds nothing');
+is(value(q(SELECT kind, sum(n), max(n) FROM (SELECT kind, sum(n) AS n FROM slices GROUP BY xid, kind) s GROUP BY kind ORDER BY kind)),
+	"customer_events|2500|1000\nhealth_scores|2500|1000", 'in small transactions');
+value('DROP FUNCTION note_slice() CASCADE; DROP TABLE slices');
 # A setting that asks for too much is said in the log, once a pass.
 my $offset = -s $node->logfile;
 value(q(ALTER SYSTEM SET chs.event_retention = '10d'));
