@@ -98,22 +98,30 @@ $node->safe_psql('postgres', 'VACUUM chs.queue');
 $node->safe_psql('postgres', $deltas);
 wait_right($node, 'postgres', 'deltas in pages that were used before');
 
-# A transaction that began before thousands of others and commits after them, while one worker is there all the time: its
-# delta is in pages that the worker has left behind.
+# What one worker has left behind, in pages that it does not read any more: the delta of a transaction that began before
+# thousands of others and commits after them, and that of a customer who was busy all the time.
 $node->append_conf('postgresql.conf', 'chs.max_workers = 1');
 $node->reload;
-my $load = start_load($node, 'postgres', q(INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (9, 'login', '{"ip_address": "::1"}');));
+my $login = q(INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (%s, 'login', '{"ip_address": "::1"}'););
+my $load = start_load($node, 'postgres', sprintf($login, 9));
 my $early = $node->background_psql('postgres');
-$early->query_safe(q(BEGIN; INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (8, 'login', '{"ip_address": "::1"}'); SELECT chs_score(8)));
+$early->query_safe('BEGIN; ' . sprintf($login, 8) . ' SELECT chs_score(8)');
+my $busy = $node->background_psql('postgres');
+$busy->query_safe('BEGIN; SELECT chs_recalculate(7)');
+log_in($node, 'postgres', 7, 1);
 for my $round (1 .. 2)
 {
-	$node->safe_psql('postgres', $deltas);
-	$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM chs.queue WHERE customer_id <> 9)') or die 'not folded';
+	$node->safe_psql('postgres', $deltas =~ s/i % 10 \+ 1/i % 10 + 13/r);
+	$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM chs.queue WHERE customer_id NOT IN (7, 9))') or die 'not folded';
 }
 my $pid = worker_pid($node, 'chs worker');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue WHERE customer_id = 7'), '1', 'who is busy is left out');
+$busy->query_safe('COMMIT');
+$busy->quit;
+ok($node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM chs.queue WHERE customer_id = 7)'), 'and folded later');
 $early->query_safe('COMMIT');
 $early->quit;
-ok($node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM chs.queue WHERE customer_id = 8)'), 'whoever began first and commits last is folded');
+ok($node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM chs.queue WHERE customer_id = 8)'), 'so is whoever began first and commits last');
 is(worker_pid($node, 'chs worker'), $pid, 'by the worker that was there');
 stop_load($load);
 wait_right($node, 'postgres', 'all is right');
