@@ -398,8 +398,8 @@ work_on(void)
 			linger = LINGER_MS;
 			continue;
 		}
-		/* customers that were busy are tried again, less and less often */
-		if (!work.folding.skipped && !work.rescoring.pass.skipped)
+		/* customers that were busy are tried again, less and less often; other workers leave what is left to the first */
+		if (!work.folding.skipped && !work.rescoring.pass.skipped && work.folding.claim.parts == 1)
 			return;				/* whoever marks it dirty now wakes the launcher */
 		linger = Min(linger * 2, MAX_LINGER_MS);
 	}

@@ -66,6 +66,17 @@ is_right($node, 'postgres', 'scores are right without a launcher');
 isnt(worker_pid($node, 'chs launcher', "pid <> $launcher"), $launcher, 'the launcher comes back');
 wait_right($node, 'postgres', 'and does what waited for it');
 
+# The launcher is told of a database and to read its settings at the same time: it starts workers all the same.  (There is
+# one database with the extension, whose commit has woken it before.)
+$launcher = worker_pid($node, 'chs launcher');
+$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')") or die;
+kill('STOP', $launcher);
+$node->safe_psql('postgres', 'ALTER DATABASE postgres CONNECTION LIMIT -1');
+$node->reload;
+log_in($node, 'postgres', 6, 1);
+kill('CONT', $launcher);
+wait_right($node, 'postgres', 'a launcher that is woken for several reasons at once forgets none');
+
 # A customer that cannot be scored is written down, tried again, and does not keep
 # the others from their scores.
 {

@@ -133,18 +133,6 @@ $node->safe_psql('postgres', 'DROP DATABASE copy');
 $node->safe_psql('template1', q(SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE backend_type = 'chs worker' AND datname = 'template1'));
 $node->safe_psql('template1', 'DROP EXTENSION chs; DROP FUNCTION slow');
 
-# The launcher is told of a database and to read its settings at the same time: it starts workers all the same.
-{
-	my $launcher = worker_pid($node, 'chs launcher');
-	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')") or die;
-	kill('STOP', $launcher);
-	$node->safe_psql('postgres', 'ALTER DATABASE kept_on CONNECTION LIMIT 10');
-	$node->reload;
-	log_in($node, 'kept_on', 1, 1);
-	kill('CONT', $launcher);
-	wait_right($node, 'kept_on', 'a launcher that is woken for several reasons at once');
-}
-
 # A prepared transaction wakes the worker when it is committed, by whatever session.
 $node->safe_psql('postgres', 'CREATE DATABASE two_phase');
 add_chs($node, 'two_phase');

@@ -132,6 +132,45 @@ ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM chs.worker_stat
 wait_right($node, 'postgres', 'and the one that stays does all');
 set('chs.max_workers', 3);
 
+# The first worker does not leave before the others: they leave what is left to it, as that a version becomes live.
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION last_gate(bigint, timestamptz) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock_shared(4712) WHERE $1 = 1503; RETURN $1; END $$;
+	CREATE INDEX last_gate ON chs.customer_health (last_gate(customer_id, calculated_at));
+	INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, field, window_days, curve, weight, missing)
+	VALUES ('default', 'login_frequency', 'places', 'login', 'distinct', 'place', 30, '0:0 10:100', 1, 'missing');
+	INSERT INTO chs.customers (customer_id, created_at) SELECT i, '2020-01-01' FROM generate_series(1501, 1503) i));
+wait_right($node, 'postgres', 'three customers more');
+is($node->safe_psql('postgres', 'SELECT hashint8(1503) & 1'), '1', 'the last one is of the part of the second worker');
+for (1 .. 20)
+{
+	my $last_gate = $node->background_psql('postgres');
+	$last_gate->query_safe('BEGIN; SELECT pg_advisory_xact_lock(4712)');
+	set('chs.enabled', 'off');
+	$node->poll_query_until('postgres', $away) or die;
+	my $version = $node->safe_psql('postgres', q(UPDATE chs.metrics SET window_days = window_days + 1 WHERE metric = 'places'; SELECT chs_publish()));
+	set('test.seconds', 0.002);
+	backlog(100, 100);
+	my $who = q(SELECT min(worker) FROM chs.worker_status JOIN pg_stat_activity USING (pid) WHERE wait_event = 'advisory');
+	$node->poll_query_until('postgres', "SELECT ($who) IS NOT NULL") or die;
+	my $is_second = $node->safe_psql('postgres', $who) eq '2';
+	if ($is_second)
+	{
+		$node->poll_query_until('postgres', q(SELECT state IN ('waiting', 'away') FROM chs.worker_status WHERE worker = 1)) or die;
+		# where the first one does leave, it is gone then
+		sleep(2);
+	}
+	$last_gate->query_safe('COMMIT');
+	$last_gate->quit;
+	ok($node->poll_query_until('postgres', "SELECT live_at IS NOT NULL FROM chs.scorecard_versions WHERE version = $version"),
+		'a version becomes live') if $is_second;
+	last if $is_second;
+	wait_right($node, 'postgres', 'once more');
+}
+set('test.seconds', 0);
+wait_right($node, 'postgres', 'all is right');
+$node->safe_psql('postgres', 'DROP INDEX chs.last_gate; DELETE FROM chs.customers WHERE customer_id > 1500');
+
 # A transaction that has recalculated a customer, and stays open, holds up that customer
 # and those of its share alone; it waits for nobody afterwards.
 {
