@@ -2,10 +2,10 @@
  * altered.c
  *	  Attached tables whose rows change without a row trigger.
  *
- * That is so where a partition comes or goes with the rows that it has, where ALTER
- * TABLE gives rows other values, and after a trigger was off.  All activities are
- * made again then, from the raw events; customers are taken again from a table of
- * customers; and rows that cannot be used are looked for again.
+ * That happens when a partition is attached or detached with its rows, when ALTER
+ * TABLE changes the values of rows, and while a trigger is off.  All activities are
+ * then rebuilt from the raw events, a table of customers is read again, and
+ * unusable rows are searched for again.
  */
 #include "source.h"
 
@@ -46,9 +46,9 @@ typedef struct AttachedTable
 /* What a command on an attached table, or a partition of it, does. */
 typedef struct Effect
 {
-	bool		changes_events; /* the rows may come to other events */
-	bool		changes_columns;	/* copies of rows are not like the rows any more */
-	bool		changes_rows;	/* rows may be there that no trigger was told of */
+	bool		changes_events; /* the rows may become different events */
+	bool		changes_columns;	/* copies of rows no longer look like the rows */
+	bool		changes_rows;	/* there may be rows that no trigger has seen */
 	bool		came;			/* a partition did */
 	bool		went;			/* likewise */
 } Effect;
@@ -152,8 +152,8 @@ run_command(const char *sql)
 }
 
 /*
- * chs_source_watch_partitions makes triggers for TRUNCATE of the partitions of an
- * attached table, which get no copies of the table's; or, for source 0, drops them.
+ * chs_source_watch_partitions creates triggers for TRUNCATE on the partitions of an
+ * attached table, which do not inherit the table's; or, for source 0, drops them.
  * Within SPI, with the rights of the owner.
  */
 void
@@ -183,7 +183,7 @@ chs_source_watch_partitions(Oid relation, int source_id)
 	}
 }
 
-/* Whether a command makes a partition, or attaches one. */
+/* Whether a command creates or attaches a partition. */
 static bool
 brings_partition(const CollectedCommand *command)
 {
@@ -202,8 +202,8 @@ brings_partition(const CollectedCommand *command)
 }
 
 /*
- * Whether the rows can be read after the command.  If not, the scores that are stored
- * stay, and attaching the table again has them made again.
+ * Whether the rows can be read after the command.  If not, stored scores stay, and
+ * attaching the table again causes them to be recalculated.
  */
 static bool
 can_be_read(const AttachedTable *table)
@@ -214,7 +214,7 @@ can_be_read(const AttachedTable *table)
 	return source != NULL && chs_source_trouble(live, source) == NULL;
 }
 
-/* Has the rows of the partitions looked through that a table got in this transaction. */
+/* Requests a check of the rows of the partitions that a table received in this transaction. */
 static void
 add_new_partitions(int source_id, Oid relation)
 {
@@ -236,7 +236,7 @@ add_new_partitions(int source_id, Oid relation)
 		chs_backlog_add(source_id, lfirst_oid(lc));
 }
 
-/* Has the customers taken that a table of customers has now, and what is put aside of it made anew. */
+/* Reads the present rows of a table of customers, and replaces the list of its rejected rows. */
 static void
 take_customers(const AttachedTable *table)
 {
@@ -245,8 +245,8 @@ take_customers(const AttachedTable *table)
 }
 
 /*
- * Does what has to be done after a command on an attached table, and tells whether
- * activities have to be made again.
+ * Does what is necessary after a command on an attached table, and tells whether
+ * activities must be rebuilt.
  */
 static bool
 follow_command(const CollectedCommand *command, const AttachedTable *table)
@@ -272,8 +272,8 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 }
 
 /*
- * Follows the commands that an event trigger is fired for, and tells whether
- * activities have to be made again.  Within SPI.
+ * Handles the commands that an event trigger is fired for, and tells whether
+ * activities must be rebuilt.  Within SPI.
  */
 static bool
 follow_commands(void)
@@ -313,8 +313,9 @@ follow_commands(void)
 }
 
 /*
- * chs_source_altered is an event trigger for CREATE and ALTER TABLE: has all activities made
- * again if rows of an attached table have come, gone, or changed by it.
+ * chs_source_altered is an event trigger for CREATE and ALTER TABLE: has all
+ * activities rebuilt if the command added, removed or changed rows of an attached
+ * table.
  */
 PG_FUNCTION_INFO_V1(chs_source_altered);
 Datum
@@ -326,7 +327,7 @@ chs_source_altered(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be called as an event trigger", "chs.source_altered")));
-	/* the extension itself is being made, or updated; or all comes from a dump */
+	/* the extension itself is being created or updated; or a dump is being restored */
 	if (creating_extension || chs_restore_is_running())
 		PG_RETURN_NULL();
 	chs_catalog_become_owner(&saved);

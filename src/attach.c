@@ -40,7 +40,7 @@ qualified_name(Relation rel)
 	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
 }
 
-/* What to do with a relation that cannot be attached, as to its kind. */
+/* What to do about a relation that cannot be attached because of its kind. */
 static const char *
 hint_for_kind(char kind)
 {
@@ -57,7 +57,7 @@ hint_for_kind(char kind)
 	}
 }
 
-/* Refuses what cannot work, with the reason. */
+/* Refuses relations that cannot work, with the reason. */
 static void
 check_relation(Relation rel)
 {
@@ -119,7 +119,7 @@ check_relatives(Relation rel)
 	}
 }
 
-/* Says so where no index leads to the rows of a customer. */
+/* Tells the user if no index leads to the rows of a customer. */
 static void
 check_index(Relation rel, const char *customer)
 {
@@ -180,7 +180,7 @@ drop_triggers(Oid relid, const char *name, bool of_customers)
 	}
 }
 
-/* Makes the triggers of a source, anew if they are there. */
+/* Creates the triggers of a source, replacing existing ones. */
 static void
 create_triggers(Oid relid, const char *name, bool of_customers, int source_id)
 {
@@ -206,11 +206,11 @@ has_rows(Relation rel)
 }
 
 /*
- * chs_source_count_anew has all activities made again from the raw events, since what
- * counts is not what it was: by a version like the latest one.  No activity serves any
- * version until then, so one that waits has nothing to wait for.  Whoever failed for
- * that reason is tried again at once, since the version is another one.  Within SPI, with
- * the rights of the owner.
+ * chs_source_count_anew has all activities rebuilt from the raw events, because the
+ * sources have changed, by publishing a version like the latest one.  No activity
+ * serves any version until then, so a waiting version has nothing to wait for.
+ * Customers that failed because of a source are tried again at once, since the
+ * version is a different one.  Within SPI, with the rights of the owner.
  */
 void
 chs_source_count_anew(const char *note)
@@ -229,7 +229,7 @@ chs_source_count_anew(const char *note)
 							1, &type, &arg, NULL);
 }
 
-/* The expressions for customers as they are kept, in a document. */
+/* The stored form of the expressions for customers, in a document. */
 static Datum
 attributes_document(const Source *source)
 {
@@ -353,8 +353,9 @@ check_owner(Oid relid)
 }
 
 /*
- * Opens and locks a relation, if it is the caller's: nobody else is to hold up those
- * who write in it.  A number may be of none, or of one that has been dropped.
+ * Opens and locks a relation if the caller owns it, because nobody else should be
+ * able to hold up those who write to it.  The OID may not exist, or be of a dropped
+ * relation.
  */
 static Relation
 open_own(Oid relid)
@@ -370,12 +371,12 @@ open_own(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
-	/* it may have got another owner meanwhile */
+	/* the owner may have changed meanwhile */
 	check_owner(relid);
 	return rel;
 }
 
-/* Opens the table to be attached, in which nobody writes until the triggers are there. */
+/* Opens the table to be attached, to which nobody can write until the triggers exist. */
 static Relation
 open_relation(FunctionCallInfo fcinfo, Source *source)
 {
@@ -485,7 +486,7 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 
 /* ---------------------------------------------------------------- detaching */
 
-/* Removes sources that are given as an array; returns how many there were. */
+/* Removes the sources in an array, and returns their number. */
 static uint64
 remove_sources(Datum relations, const char *note)
 {
@@ -540,7 +541,7 @@ chs_detach(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Whether a table has been dropped that had the trigger of an attached one, so was a partition of it. */
+/* Whether a dropped table had the trigger of an attached one, and so was a partition of it. */
 static bool
 partitions_dropped(void)
 {
@@ -634,7 +635,7 @@ chs_source_problem_text(const Live *live, const Source *source)
 	return trouble != NULL ? trouble->message : problem_of_triggers(source);
 }
 
-/* chs_source_problem does so for a source by its number. */
+/* chs_source_problem does the same for a source given by its number. */
 PG_FUNCTION_INFO_V1(chs_source_problem);
 Datum
 chs_source_problem(PG_FUNCTION_ARGS)

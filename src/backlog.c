@@ -1,7 +1,6 @@
 /*
  * backlog.c
- *	  The table chs.source_backlog: tables whose rows from before are still to be
- *	  looked through for those that cannot be used.
+ *	  The table chs.source_backlog: tables whose existing rows have yet to be checked for unusable ones.
  *
  * Rows count without this, since activities are made from the rows themselves.  But a
  * row that was in a table before it was attached, or came without a row trigger, and
@@ -42,10 +41,10 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
-/* So many rows are evaluated at once. */
+/* The number of rows that are evaluated at once. */
 #define ROWS_AT_ONCE 256
 
-/* A slice ends after so many milliseconds, or rows that it listed. */
+/* A slice ends after this many milliseconds, or after listing this many rows. */
 #define SLICE_MS 50
 #define MAX_LISTED 1000
 #define MAX_CONFIRMED 5000
@@ -74,7 +73,7 @@ execute(const char *sql, int nargs, Oid *types, Datum *args)
 /* -------------------------------------------------------- what is to be done */
 
 /*
- * chs_backlog_add has the rows of a table of a source looked through, or those of its
+ * chs_backlog_add requests a check of the rows of a table of a source, or of its
  * partitions.  Within SPI, with the rights of the owner.
  */
 void
@@ -95,7 +94,7 @@ chs_backlog_add(int source_id, Oid relation)
 	}
 }
 
-/* chs_backlog_add_all has those of all sources looked through.  Within SPI. */
+/* chs_backlog_add_all does the same for all sources.  Within SPI. */
 void
 chs_backlog_add_all(void)
 {
@@ -110,8 +109,8 @@ chs_backlog_add_all(void)
 }
 
 /*
- * chs_backlog_forget_strangers removes what is listed of tables that are not a
- * source's any more.  Within SPI, with the rights of the owner.
+ * chs_backlog_forget_strangers removes what is listed for tables that no longer
+ * belong to a source.  Within SPI, with the rights of the owner.
  */
 void
 chs_backlog_forget_strangers(int source_id, Oid relation)
@@ -125,7 +124,7 @@ chs_backlog_forget_strangers(int source_id, Oid relation)
 							lengthof(types), types, args, NULL);
 }
 
-/* chs_backlog_forget_dropped does so for tables that have been dropped. */
+/* chs_backlog_forget_dropped does the same for tables that have been dropped. */
 void
 chs_backlog_forget_dropped(void)
 {
@@ -185,7 +184,7 @@ remove_backlog(const Backlog *b)
 	execute("DELETE FROM chs.source_backlog WHERE source_id = $1 AND relation = $2", lengthof(types), types, args);
 }
 
-/* Executes a statement about a table under a snapshot; returns how many rows that was about. */
+/* Executes a statement about a table under a snapshot; returns the number of rows that it affected. */
 static uint64
 execute_as_of(const char *sql, const Backlog *b, Snapshot snapshot)
 {
@@ -199,9 +198,9 @@ execute_as_of(const char *sql, const Backlog *b, Snapshot snapshot)
 }
 
 /*
- * Begins to look through a table: removes what is listed of it, as one snapshot sees
- * it.  False if somebody is removing some of that just now: who does so may yet
- * be undone, so nothing has been done.
+ * Begins to check a table: removes what is listed for it, as one snapshot sees it.
+ * Does nothing and returns false if somebody is removing some of that right now,
+ * which may yet be rolled back.
  */
 static bool
 begin_backlog(const Backlog *b, Relation rel)
@@ -221,7 +220,7 @@ begin_backlog(const Backlog *b, Relation rel)
 		args[1] = ObjectIdGetDatum(b->relation);
 		args[2] = ObjectIdGetDatum(rel->rd_rel->relfilenode);
 		args[3] = Int64GetDatum(RelationGetNumberOfBlocks(rel));
-		/* a snapshot takes its own transaction for one that has ended */
+		/* a snapshot considers its own transaction as ended */
 		plan = SPI_prepare("UPDATE chs.source_backlog SET snapshot = (SELECT format('%s:%s:%s', pg_snapshot_xmin(s), pg_snapshot_xmax(s),"
 						   "  (SELECT string_agg(x::text, ',' ORDER BY x) FROM"
 						   "   (SELECT pg_snapshot_xip(s) UNION SELECT pg_current_xact_id()) xip(x) WHERE x < pg_snapshot_xmax(s)))::pg_snapshot"
@@ -237,7 +236,7 @@ begin_backlog(const Backlog *b, Relation rel)
 
 /* ---------------------------------------------------------------- confirming */
 
-/* Whether a row was written by who the remembered snapshot sees. */
+/* Whether a row was written by a transaction that the remembered snapshot sees. */
 static bool
 is_from_before(const Backlog *b, TransactionId xmin)
 {
@@ -245,7 +244,7 @@ is_from_before(const Backlog *b, TransactionId xmin)
 		DatumGetBool(DirectFunctionCall2(pg_visible_in_snapshot, FullTransactionIdGetDatum(chs_catalog_full_xid(xmin)), b->snapshot));
 }
 
-/* What became of a row that was listed. */
+/* The fate of a row that was listed. */
 typedef enum Fate
 {
 	ROW_IS_THERE,
@@ -264,7 +263,7 @@ fate_of_row(const Backlog *b, Relation rel, TupleTableSlot *slot, ItemPointer pl
 	if (ItemPointerGetBlockNumber(place) >= RelationGetNumberOfBlocks(rel) ||
 		!table_tuple_fetch_row_version(rel, place, &dirty, slot))
 		return ROW_IS_GONE;
-	/* its place may have gone to another one */
+	/* its place may have been reused */
 	if (is_from_before(b, DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull))))
 		fate = TransactionIdIsValid(dirty.xmax) ? ROW_IS_BEING_CHANGED : ROW_IS_THERE;
 	ExecClearTuple(slot);
@@ -272,8 +271,8 @@ fate_of_row(const Backlog *b, Relation rel, TupleTableSlot *slot, ItemPointer pl
 }
 
 /*
- * Looks again for the rows that slices before listed, which by now everybody can
- * see.  False if there are more, or it had to stop at one that is being changed.
+ * Looks again for the rows that earlier slices listed, which everybody can see by
+ * now.  False if there are more, or it had to stop at one that is being changed.
  */
 static bool
 confirm_listed(Backlog *b, Relation rel)
@@ -315,7 +314,7 @@ confirm_listed(Backlog *b, Relation rel)
 
 /* ------------------------------------------------------------------- listing */
 
-/* Lists those of some rows that cannot be used; returns how many. */
+/* Lists the unusable ones among some rows; returns how many. */
 static int
 list_rows(const Backlog *b, HeapTuple *tuples, int n)
 {
@@ -415,7 +414,7 @@ work_on(Backlog *b, Relation rel, bool may_begin)
 
 	if (!b->begun || b->storage != rel->rd_rel->relfilenode)
 		return may_begin && begin_backlog(b, rel) ? SLICE_DONE : SLICE_NOT_POSSIBLE;
-	/* what this transaction listed is not to be seen by others yet */
+	/* what this transaction listed is not visible to others yet */
 	if (FullTransactionIdEquals(b->listed_by, GetTopFullTransactionIdIfAny()))
 		confirmed = false;
 	else
@@ -452,7 +451,7 @@ try_backlog(Backlog *b, bool may_begin)
 		remove_backlog(b);
 		slice = SLICE_DONE;
 	}
-	/* where no row can be used, there is one cause, which chs.source_status tells */
+	/* if no row can be used, there is a single reason, shown by chs.source_status */
 	else if (!chs_source_compile(live, source, b->relation)->mapping->broken)
 		slice = work_on(b, rel, may_begin);
 	table_close(rel, NoLock);
@@ -460,8 +459,8 @@ try_backlog(Backlog *b, bool may_begin)
 }
 
 /*
- * chs_backlog_may_begin tells whether this transaction could begin with a table: its
- * own rows are those that no snapshot tells from later ones of its.
+ * chs_backlog_may_begin tells whether this transaction could begin with a table: no
+ * snapshot could tell its own rows from those that it adds later.
  */
 bool
 chs_backlog_may_begin(void)
@@ -470,8 +469,8 @@ chs_backlog_may_begin(void)
 }
 
 /*
- * chs_backlog_step does a slice of the first table that one can be done for; false
- * where there is none.
+ * chs_backlog_step does a slice for the first table that allows it; false if there
+ * is none.
  */
 bool
 chs_backlog_step(bool may_begin)

@@ -2,12 +2,12 @@
  * capture.c
  *	  Capture: from inserted rows to deltas in the queue.
  *
- * Row triggers check every event and gather what it adds to the activity of its
+ * Row triggers check every event and collect what it adds to the activity of its
  * customer; a statement trigger then appends one delta per customer to the queue.
- * Where no statement trigger fires (rows that arrive by logical replication, or
+ * If no statement trigger fires (for rows that arrive by logical replication, or
  * directly in a partition), the next statement or the end of the (sub)transaction
- * does it.  What is gathered belongs to a subtransaction: it goes to the queue
- * with that one's rows, or goes away with them.
+ * does that.  What is collected belongs to a subtransaction, and reaches the queue
+ * or is discarded together with its rows.
  *
  * Memory stays within what a hash table may use (work_mem times
  * hash_mem_multiplier): beyond that, deltas go to the queue in mid-statement.
@@ -42,8 +42,8 @@
 #define EVENTS_OCCURRED_AT 5
 
 /*
- * What an event adds to a series, in the order of arrival.  A total that does
- * not fit is split in two records.
+ * What an event adds to a series, in the order of arrival.  A total that does not
+ * fit is split into two records.
  */
 typedef struct Record
 {
@@ -59,7 +59,7 @@ typedef struct Record
 /* of the live version and one that waits to become live */
 StaticAssertDecl(2 * MAX_SERIES <= HIGH_PART, "indexes of series need a bit less");
 
-/* A customer with something to queue, or that is known to exist. */
+/* A customer with something to queue, or one that is known to exist. */
 typedef struct Touched
 {
 	int64		customer_id;
@@ -68,7 +68,7 @@ typedef struct Touched
 	bool		rebuild;		/* activity from the raw events */
 	bool		counted;		/* has events, so has a delta */
 	bool		must_exist;		/* has new events, so must be looked up */
-	bool		exists;			/* and is locked, so goes on existing */
+	bool		exists;			/* and is locked, so continues to exist */
 	bool		found;			/* has been looked up, but is not locked */
 	char		status;
 } Touched;
@@ -89,7 +89,7 @@ hash_customer_id(int64 customer_id)
 }
 #include "lib/simplehash.h"
 
-/* What one subtransaction has gathered and not yet queued. */
+/* What one subtransaction has collected and not yet queued. */
 typedef struct Gathering
 {
 	SubTransactionId subid;
@@ -111,7 +111,7 @@ static Gathering *innermost = NULL;
 
 /* ---------------------------------------------------------------- gathering */
 
-/* Returns what the current subtransaction gathers. */
+/* Returns what the current subtransaction has collected. */
 static Gathering *
 current_gathering(void)
 {
@@ -173,7 +173,7 @@ make_delta(const Gathering *g, const Touched *customer)
 	n = 0;
 	for (uint32 i = customer->last; i != 0; i = g->records[i - 1].next)
 		records[n++] = g->records[i - 1];
-	/* here, because records are smaller than increments */
+	/* sorted here, because records are smaller than increments */
 	qsort_arg(records, n, sizeof(Record), compare_records, g->series);
 	for (int i = 0; i < n; i++)
 	{
@@ -217,9 +217,9 @@ check_exists(CustomerTable *customers, Touched *customer)
 }
 
 /*
- * Appends to the queue what a gathering holds, by ascending customer, in which
- * order looking them up costs least, and empties it, but for which customers
- * exist.
+ * Appends the contents of a gathering to the queue, by ascending customer, because
+ * looking them up costs least in that order, and empties it, except for the
+ * knowledge of which customers exist.
  */
 static void
 append_gathering(Gathering *g)
@@ -283,7 +283,7 @@ drop_innermost(void)
 	MemoryContextDelete(g->context);
 }
 
-/* Appends to the queue what the current subtransaction has gathered. */
+/* Appends to the queue what the current subtransaction has collected. */
 static void
 flush_gathering(void)
 {
@@ -305,7 +305,7 @@ flush_gathering(void)
 
 /*
  * chs_capture_flush_pending appends to the queue what the current subtransaction
- * has gathered, and has the worker woken at commit.
+ * has collected, and arranges for the worker to be woken at commit.
  */
 void
 chs_capture_flush_pending(void)
@@ -315,8 +315,8 @@ chs_capture_flush_pending(void)
 }
 
 /*
- * chs_capture_is_pending tells whether events of the transaction are gathered and
- * not yet in the queue: in mid-statement, or where no statement trigger fired.
+ * chs_capture_is_pending tells whether events of the transaction are collected and
+ * not yet in the queue: in mid-statement, or because no statement trigger fired.
  */
 bool
 chs_capture_is_pending(void)
@@ -328,8 +328,8 @@ chs_capture_is_pending(void)
 }
 
 /*
- * Makes room for n records: in more memory, or, where that would exceed what a
- * hash table may use, by appending to the queue what is there.
+ * Makes room for n records: in more memory or, if that would exceed what a hash
+ * table may use, by appending to the queue what has been collected.
  */
 static void
 make_room(Gathering *g, uint32 n)
@@ -337,7 +337,7 @@ make_room(Gathering *g, uint32 n)
 	Size		limit = get_hash_memory_limit();
 	Size		allocated = MemoryContextMemAllocated(g->context, true);
 	Size		customers = allocated - g->capacity * sizeof(Record);
-	/* the more there is room for the fewer deltas; but customers may need twice as much */
+	/* more room means fewer deltas; but customers may need twice as much */
 	uint32		most = Min((Max(limit, 2 * customers) - 2 * customers) / sizeof(Record), PG_UINT32_MAX / 2);
 
 	if (g->npending > 0 && (g->nrecords + n > most || allocated > limit))
@@ -349,7 +349,7 @@ make_room(Gathering *g, uint32 n)
 			g->records = NULL;
 			g->capacity = 0;
 		}
-		/* nor may it know so many customers that records have no room left */
+		/* nor must it know so many customers that there is no room left for records */
 		if (customers > limit / 4)
 		{
 			touched_destroy(g->customers);
@@ -364,7 +364,7 @@ make_room(Gathering *g, uint32 n)
 		repalloc_huge(g->records, g->capacity * sizeof(Record));
 }
 
-/* The version to count by: the one that the transaction's scores go by. */
+/* The version to count by: the one that the transaction's scores use. */
 static const Live *
 capturing_version(void)
 {
@@ -372,8 +372,8 @@ capturing_version(void)
 }
 
 /*
- * Returns what the current subtransaction gathers, with room for an event,
- * counted as the live version, and the one that waits, need.
+ * Returns what the current subtransaction has collected, with room for an event,
+ * which is counted as the live version and the waiting one require.
  */
 static Gathering *
 gathering_for(const Live *live)
@@ -383,10 +383,10 @@ gathering_for(const Live *live)
 	uint32		room = counted->max_increments * 2;
 	bool		is_other = g->version != live->version || g->newest != live->newest;
 
-	/* another version was published meanwhile, or became live */
+	/* another version was published or went live meanwhile */
 	if (g->npending > 0 && is_other)
 	{
-		/* kept rows stay: evaluating them could have the live version read again */
+		/* kept rows stay: evaluating them could cause the live version to be reread */
 		flush_gathering();
 		g = current_gathering();
 	}
@@ -406,7 +406,7 @@ gathering_for(const Live *live)
 	return g;
 }
 
-/* What is known of a customer. */
+/* What is known about a customer. */
 static Touched *
 know_customer(Gathering *g, int64 customer_id)
 {
@@ -422,7 +422,7 @@ know_customer(Gathering *g, int64 customer_id)
 	return customer;
 }
 
-/* Remembers a customer to be queued, and that it must exist if it must. */
+/* Remembers a customer to be queued, and whether it must exist. */
 static Touched *
 touch_customer(Gathering *g, int64 customer_id, bool must_exist)
 {
@@ -529,7 +529,7 @@ check_event(const Live *live, const Event *event)
 		chs_event_refuse(trouble);
 }
 
-/* Counts an event, of a customer who must exist if it must. */
+/* Counts an event; must_exist tells whether its customer must exist. */
 static void
 count_event(const Live *live, Gathering *g, const Event *event, bool must_exist)
 {
@@ -549,7 +549,7 @@ count_event(const Live *live, Gathering *g, const Event *event, bool must_exist)
 		add_increment(g, customer, day, &increments[i]);
 }
 
-/* Has a customer rebuilt of whom a row comes from a dump, and that later. */
+/* Queues a rebuild, for later, of a customer of whom a row is restored from a dump. */
 static void
 touch_restored(Gathering *g, int64 customer_id)
 {
@@ -562,8 +562,8 @@ touch_restored(Gathering *g, int64 customer_id)
 static TimestampTz deletes_ignored_before = DT_NOBEGIN;
 
 /*
- * chs_capture_ignore_deletes has the deleting of events before a time captured no
- * more, until it is called with DT_NOBEGIN: for events that no window reaches.
+ * chs_capture_ignore_deletes makes capture ignore the deletion of events before a
+ * time, until it is called with DT_NOBEGIN: for events that no window reaches.
  */
 void
 chs_capture_ignore_deletes(TimestampTz before)
@@ -573,7 +573,7 @@ chs_capture_ignore_deletes(TimestampTz before)
 
 /*
  * chs_capture is the row trigger of chs.customer_events: an inserted event is
- * checked and counted; of updated and deleted ones the customers are rebuilt.
+ * checked and counted; for updated and deleted ones the customers are rebuilt.
  */
 PG_FUNCTION_INFO_V1(chs_capture);
 Datum
@@ -611,7 +611,7 @@ chs_capture(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
-/* chs_capture_flush is the statement trigger that appends what was gathered. */
+/* chs_capture_flush is the statement trigger that appends what was collected. */
 PG_FUNCTION_INFO_V1(chs_capture_flush);
 Datum
 chs_capture_flush(PG_FUNCTION_ARGS)
@@ -621,7 +621,7 @@ chs_capture_flush(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
-/* The command that everyone has been queued for, in the current transaction. */
+/* The command in the current transaction that all customers have been queued for. */
 static struct
 {
 	SubTransactionId subid;
@@ -629,8 +629,8 @@ static struct
 }			truncated_in;
 
 /*
- * chs_capture_truncate queues a rebuild of everyone, also of those who are only
- * in the queue: customers may have been truncated too.
+ * chs_capture_truncate queues a rebuild of everyone, including those who are only
+ * in the queue, since customers may have been truncated too.
  */
 PG_FUNCTION_INFO_V1(chs_capture_truncate);
 Datum

@@ -1,11 +1,11 @@
 /*
  * expression.c
- *	  What somebody wrote over the rows of a table: read, checked, and what it may do.
+ *	  Expressions over the rows of an attached table: reading and checking them, and what they may do.
  *
- * An expression is kept as text, which a dump carries.  It must give the same value
- * for the same row everywhere, so it is kept with all names qualified, and its functions
- * are looked at: whether they depend on the session, may fail, take long, or are
- * others than those that were called when the table was attached.
+ * An expression is stored as text, so that it can be dumped.  It must give the same
+ * value for the same row everywhere, so it is stored with all names qualified, and
+ * its functions are checked: whether they depend on the session, may fail or take
+ * long, or differ from those that were called when the table was attached.
  */
 #include "expression.h"
 
@@ -60,7 +60,7 @@ parse_text(const char *text)
 	return target->val;
 }
 
-/* Analyzes an expression over the rows of a table, which go by the given name, too. */
+/* Analyzes an expression over the rows of a table, which can also be referred to by the given name. */
 static Node *
 analyze_text(Relation rel, const char *text, const char *row_name)
 {
@@ -87,7 +87,7 @@ is_time_function(Oid function, void *context pg_attribute_unused())
 	return function == F_NOW || function == F_TRANSACTION_TIMESTAMP || function == F_STATEMENT_TIMESTAMP;
 }
 
-/* Finds what gives another value at another time or to another user. */
+/* Finds anything whose value depends on the time or the user. */
 static bool
 depends_on_session(Node *node, void *context)
 {
@@ -147,7 +147,7 @@ check_type(const MappedColumn *column, Oid type)
 				 errhint("%s", hint)));
 }
 
-/* chs_expression_converted wraps an expression so that it is of the right type, everywhere the same. */
+/* chs_expression_converted wraps an expression so that it has the right type, in the same way everywhere. */
 char *
 chs_expression_converted(MappedAs as, const char *sql, Oid type)
 {
@@ -165,9 +165,9 @@ chs_expression_converted(MappedAs as, const char *sql, Oid type)
 }
 
 /*
- * chs_expression_canonical checks an expression that somebody wrote for a table, on
- * his own search_path, and returns it as it is kept: with all names qualified,
- * and over a row that is called event_row.
+ * chs_expression_canonical checks an expression that a user wrote for a table, on
+ * his own search_path, and returns the stored form: with all names qualified, and
+ * over a row that is called event_row.
  */
 char *
 chs_expression_canonical(Relation rel, const MappedColumn *column)
@@ -200,7 +200,7 @@ is_builtin_type(Oid type)
 	return type < FirstNormalObjectId && get_typtype(type) == TYPTYPE_BASE;
 }
 
-/* Whether each value of a column can be made jsonb without fail. */
+/* Whether every value of a column can be converted to jsonb without errors. */
 static bool
 is_harmless_as_jsonb(Oid type)
 {
@@ -236,7 +236,7 @@ may_fail(Oid function, void *context pg_attribute_unused())
 	}
 }
 
-/* Whether a node is a text, if it is to be a certain one that; a literal may not be of any type yet. */
+/* Whether a node is a text, optionally a certain one; a literal may not have a type yet. */
 static bool
 is_known_text(Node *node, const char *wanted)
 {
@@ -248,7 +248,7 @@ is_known_text(Node *node, const char *wanted)
 		strcmp(c->consttype == TEXTOID ? TextDatumGetCString(c->constvalue) : DatumGetCString(c->constvalue), wanted) == 0;
 }
 
-/* Whether a function of those above fails with some arguments, and these could be such. */
+/* Whether one of the functions above fails with certain arguments, and these could be such. */
 static bool
 arguments_may_fail(FuncExpr *call)
 {
@@ -265,7 +265,7 @@ arguments_may_fail(FuncExpr *call)
 	return false;
 }
 
-/* Finds whatever may fail or need rights. */
+/* Finds anything that may fail or require rights. */
 static bool
 find_harm(Node *node, void *context)
 {
@@ -320,7 +320,7 @@ check_path(Oid function, void *context pg_attribute_unused())
 	return false;
 }
 
-/* Raises an error if a function finds other things depending on the session. */
+/* Raises an error if the objects that a function finds depend on the session. */
 static bool
 check_paths(Node *node, void *context)
 {
@@ -340,9 +340,10 @@ typedef struct Functions
 } Functions;
 
 /*
- * Takes note of a function that is not PostgreSQL's own, and raises an error unless it
- * may be called.  Expressions are kept as text, so whoever may create functions where
- * it looks for one could have his own called, with the owner's rights.
+ * Records a function that is not PostgreSQL's own, and raises an error unless it
+ * may be called.  Expressions are stored as text, so somebody who may create
+ * functions in the schema of a called one could otherwise have his own called
+ * instead, with the owner's rights.
  */
 static bool
 note_function(Oid function, void *context)
@@ -383,7 +384,7 @@ note_functions(Node *node, void *context)
 	return expression_tree_walker(node, note_functions, context);
 }
 
-/* Whether a function, which is not PostgreSQL's own, may take as long as it likes. */
+/* Whether a function, which is not PostgreSQL's own, may take arbitrarily long. */
 static bool
 may_loop(Oid function, void *context pg_attribute_unused())
 {
@@ -410,7 +411,7 @@ find_slow_part(Node *node, void *context)
 	return expression_tree_walker(node, find_slow_part, context);
 }
 
-/* chs_expression_analyze analyzes an expression that is kept, over a row that is called event_row. */
+/* chs_expression_analyze analyzes a stored expression, over a row that is called event_row. */
 Node *
 chs_expression_analyze(Relation rel, const char *sql)
 {
@@ -418,9 +419,10 @@ chs_expression_analyze(Relation rel, const char *sql)
 }
 
 /*
- * chs_expression_check_functions adds the functions that an expression calls, but for
- * PostgreSQL's own, to those that are known by name, and raises an error if one is not
- * among the allowed ones, where there are such, or finds other things depending on the session.
+ * chs_expression_check_functions adds the functions that an expression calls,
+ * except PostgreSQL's own, to a list of names, and raises an error if one is not
+ * among the allowed ones, if these are given, or if the objects that it finds
+ * depend on the session.
  */
 void
 chs_expression_check_functions(Node *node, List **called, List *const *allowed)
@@ -432,7 +434,7 @@ chs_expression_check_functions(Node *node, List **called, List *const *allowed)
 	*called = functions.called;
 }
 
-/* chs_expression_is_harmful tells whether a planned expression may fail, or needs somebody's rights. */
+/* chs_expression_is_harmful tells whether a planned expression may fail or requires its owner's rights. */
 bool
 chs_expression_is_harmful(Node *node, Relation rel)
 {
@@ -440,8 +442,8 @@ chs_expression_is_harmful(Node *node, Relation rel)
 }
 
 /*
- * chs_expression_is_slow tells whether an expression has parts that may take long: functions
- * of somebody's own, and queries, which may wait for locks.
+ * chs_expression_is_slow tells whether an expression has parts that may take long:
+ * functions that are not PostgreSQL's own, and queries, which may wait for locks.
  */
 bool
 chs_expression_is_slow(Node *node)

@@ -2,14 +2,14 @@
  * fold.c
  *	  Folding: from the queue into activity, health and history.
  *
- * One transaction deletes deltas from the queue, merges them into the activity,
- * and writes the score that results.  So every snapshot sees a delta either in
- * the queue or in the activity.
+ * One transaction deletes deltas from the queue, merges them into the activity, and
+ * writes the score that results.  So every snapshot sees a delta either in the
+ * queue or in the activity.
  *
- * Whoever folds a customer has claimed it until the end of the transaction, so
- * several sessions can fold at once.  Every batch reads under one snapshot, taken
- * after the claim: what it sees in the queue and what it reads from the raw events
- * for a rebuild is the same.
+ * Whoever folds a customer has claimed it until the end of the transaction, so that
+ * several sessions can fold at the same time.  Every batch reads under one
+ * snapshot, taken after the claim: what it sees in the queue and what it reads from
+ * the raw events for a rebuild is the same.
  */
 #include "fold.h"
 
@@ -39,11 +39,11 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
-/* So many customers of a batch whose score fails the log has one by one. */
+/* How many customers of a batch whose score fails are logged individually. */
 #define MAX_LOGGED_FAILURES 5
 
 /*
- * chs_fold_check_transaction raises an error where a transaction cannot store
+ * chs_fold_check_transaction raises an error if the transaction cannot store
  * scores.
  */
 void
@@ -102,14 +102,14 @@ chs_fold_end(Fold *fold)
 	CommandCounterIncrement();
 }
 
-/* Dashboards count a customer until the day that it churned. */
+/* Dashboards count a customer until the day on which it churned. */
 static bool
 is_active(const Customer *customer, int32 today)
 {
 	return customer->last_day > today;
 }
 
-/* Scores a customer's activity, with what plug-ins say. */
+/* Scores a customer's activity, with the values of plug-ins. */
 static Score *
 calculate(Fold *fold, int64 customer_id, const ActivityView *activity,
 		  const Scorecard *scorecard, const ScoreSubject *subject)
@@ -137,8 +137,8 @@ typedef struct FoldOrder
 } FoldOrder;
 
 /*
- * Whether an activity that was made of raw events before the claim can be stored:
- * nothing that its snapshot did not see has been folded meanwhile.
+ * Whether an activity that was made from raw events before the claim can be stored:
+ * nothing that its snapshot did not see must have been folded meanwhile.
  */
 static bool
 events_are_fresh(const Fold *fold, const FoldOrder *order, const StoredActivity *stored, const Customer *customer)
@@ -149,9 +149,9 @@ events_are_fresh(const Fold *fold, const FoldOrder *order, const StoredActivity 
 }
 
 /*
- * Whether the activity has to be made from the raw events.  One that counts what
- * the live version needs is let alone until it is its turn to count what the waiting
- * one does; but one that counts that, too, goes on doing so.
+ * Whether the activity must be made from the raw events.  One that counts what the
+ * live version needs is left alone until it is its turn to count what the waiting
+ * one needs; but one that counts that already continues to do so.
  */
 static bool
 must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *stored, const QueuedDeltas *queued)
@@ -163,10 +163,10 @@ must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *sto
 }
 
 /*
- * Folds what is queued for a customer, from the raw events where asked to or
- * needed, and stores its health.  Returns the score, or NULL where the customer
- * does not exist (any more), or is busy and not to be waited for: then all stays
- * as it is.
+ * Folds what is queued for a customer, from the raw events if requested or
+ * necessary, and stores its health.  Returns the score, or NULL if the customer
+ * does not exist (any more), or is busy and must not be waited for: then everything
+ * stays as it is.
  */
 static Score *
 fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, CustomerLock *lock)
@@ -211,7 +211,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	data = chs_customer_decode(&stored);
 	if (!rebuild && queued.ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
-	/* of a churned customer the last day is scored, which may be gone */
+	/* for a churned customer the last day is scored, which may have been deleted */
 	if (fold->in_capture && (rebuild || data->day > subject.as_of_day))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -247,9 +247,9 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 }
 
 /*
- * Scores a customer from its activity as it is stored, and stores its health.
- * What is queued is left to folding.  False where that is not enough, or somebody
- * is deleting the customer: then nothing has been done.
+ * Scores a customer from its activity as it is stored, and stores its health.  The
+ * queue is left to folding.  Does nothing and returns false if that is not enough,
+ * or somebody is deleting the customer.
  */
 static bool
 rescore_in_scratch(Fold *fold, const Customer *customer)
@@ -284,7 +284,7 @@ rescore_customer(Fold *fold, const Customer *customer)
 	return done;
 }
 
-/* What came of folding a customer. */
+/* The result of folding a customer. */
 typedef struct Folded
 {
 	CustomerLock lock;
@@ -310,7 +310,7 @@ fold_customer(Fold *fold, int64 customer_id, const FoldOrder *order)
 	return folded;
 }
 
-/* Has a customer rebuilt when the queue is folded next. */
+/* Queues a rebuild of a customer. */
 static void
 queue_rebuild(const Fold *fold, int64 customer_id)
 {
@@ -322,7 +322,7 @@ queue_rebuild(const Fold *fold, int64 customer_id)
 	chs_worker_wake_at_commit();
 }
 
-/* A customer is left out for now; what it was to get it gets later. */
+/* Skips a customer for now, so that it is processed later. */
 static void
 skip_customer(const Fold *fold, FoldList *list, int64 customer_id)
 {
@@ -342,7 +342,7 @@ fold_listed(Fold *fold, FoldList *list, int i)
 		list->nunclaimed += chs_claim_wants(&fold->claim, customer_id);
 		return;
 	}
-	/* whoever asks for a rebuild may have removed the cause */
+	/* the caller of a rebuild may have solved the problem */
 	if (fold->any_failures && !list->rebuild && chs_failure_must_wait(customer_id, fold->live->newest, fold->snapshot))
 	{
 		list->nskipped++;
@@ -373,10 +373,10 @@ concerns_everyone(const ErrorData *error)
 		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR;
 }
 
-/* One of so many customers is to be read for a scan to be faster than a look-up for each. */
+/* If at least one of this many customers is to be read, a scan is faster than a look-up for each. */
 #define SCAN_STRIDE 16
 
-/* Whether customers are in ascending order, and near enough to each other for a scan. */
+/* Whether customers are in ascending order, and close enough to each other for a scan. */
 static bool
 are_near(const int64 *customer_ids, int n)
 {
@@ -416,7 +416,7 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		/* what had been counted is undone, too */
+		/* the counts are undone as well */
 		fold->tables = before;
 		*list = list_before;
 		forget_plugins(fold);
@@ -457,7 +457,7 @@ find_rebuilds(const Fold *fold, const FoldList *list, int64 *customer_ids)
 
 /*
  * Attached tables may have no index that leads to the events of one customer, so
- * those of all who are to be made from them are read at once.
+ * those of all customers to be made from them are read at once.
  */
 static void
 read_raw_events(Fold *fold, const FoldList *list)
@@ -478,12 +478,12 @@ read_raw_events(Fold *fold, const FoldList *list)
 	chs_catalog_become_caller(&saved);
 	MemoryContextSwitchTo(caller);
 	request.customer_ids = customer_ids;
-	/* one alone is read as ever, and a source that cannot be read fails each customer by itself */
+	/* a single customer is read as usual; if a source cannot be read, each customer fails by itself */
 	if (request.n > 1 && !fold->in_capture)
 		fold->raw = chs_raw_try(&request);
 }
 
-/* A customer of the list has failed, others too in the same list; the log gets the first few. */
+/* Handles the failure of a customer of the list; only the first few are logged. */
 static void
 fail_listed(Fold *fold, FoldList *list, int64 customer_id, const ErrorData *error, int *nlogged)
 {
@@ -496,7 +496,7 @@ fail_listed(Fold *fold, FoldList *list, int64 customer_id, const ErrorData *erro
 
 /*
  * chs_fold_list folds the listed customers.  If that fails, each is tried by
- * itself, so that a failure, which is written down, is its own.
+ * itself, so that a failure is recorded for the right one.
  */
 void
 chs_fold_list(Fold *fold, FoldList *list)
@@ -524,15 +524,15 @@ chs_fold_list(Fold *fold, FoldList *list)
 }
 
 /*
- * chs_fold_batch folds the customers of the next rows of the queue, at most
- * limit rows, within the current transaction, and returns the number of rows.
- * *complete tells that there were no more.
+ * chs_fold_batch folds the customers of the next rows of the queue, at most limit
+ * rows, within the current transaction, and returns the number of rows. *complete
+ * is set if there were no more.
  *
  * A pass goes through the queue in the order of its pages.  Rows of transactions
  * that were still running when it began may lie behind its position or be in pages
- * that it does not read, so the next pass begins with the oldest of those; or
- * where this one did, if it left out customers that were busy or claimed by
- * somebody else.  Progress must be forgotten if the transaction does not commit.
+ * that it does not read, so the next pass begins with the oldest of those; or where
+ * this one did, if it skipped customers that were busy or claimed by somebody else.
+ * The progress must be reset if the transaction does not commit.
  */
 int64
 chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
@@ -567,7 +567,7 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	return nrows;
 }
 
-/* Folds the queue, at most so many rows.  Returns the number of rows. */
+/* Folds the queue, up to a number of rows.  Returns the number of rows. */
 static int64
 fold_queue(int64 limit)
 {
@@ -580,7 +580,7 @@ fold_queue(int64 limit)
 	return nrows;
 }
 
-/* Folds one customer, or raises an error where there is none. */
+/* Folds one customer, or raises an error if it does not exist. */
 static Folded
 fold_one(int64 customer_id, bool rebuild)
 {
@@ -601,7 +601,7 @@ fold_one(int64 customer_id, bool rebuild)
 	return folded;
 }
 
-/* chs_process_queue folds the queue, at most so many rows. */
+/* chs_process_queue folds the queue, up to a number of rows. */
 PG_FUNCTION_INFO_V1(chs_process_queue);
 Datum
 chs_process_queue(PG_FUNCTION_ARGS)
@@ -628,7 +628,7 @@ chs_recalculate(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(folded.score);
 }
 
-/* chs_rebuild makes the activity of one customer again from the raw events. */
+/* chs_rebuild rebuilds the activity of one customer from the raw events. */
 PG_FUNCTION_INFO_V1(chs_rebuild);
 Datum
 chs_rebuild(PG_FUNCTION_ARGS)

@@ -1,11 +1,10 @@
 /*
  * housekeeping.c
- *	  What workers do beside scoring: in small slices while nothing fresh is waiting,
- *	  or along with a batch.
+ *	  What workers do besides scoring: in small slices while no fresh events are waiting, or together with a batch.
  *
- * Where a chore fails, scores are kept fresh all the same.  chs.worker_status has
- * the error, with the time of the last attempt; the log has it once, until the
- * chore succeeds or fails for another reason.
+ * If a chore fails, scores are kept fresh nevertheless. chs.worker_status shows the
+ * error, with the time of the last attempt; it is logged once, until the chore
+ * succeeds or fails for another reason.
  */
 #include "housekeeping.h"
 
@@ -37,7 +36,7 @@ static const char *const chore_names[CHORES] = {
 #define NO_CHORE CHORES
 static Chore current = NO_CHORE;
 
-/* Remembers the error that the log has of a chore, 0 for none; returns whether that is another one. */
+/* Remembers the logged error of a chore, 0 for none; returns whether it is a different one. */
 static bool
 note_error(Chore chore, uint32 error)
 {
@@ -57,7 +56,7 @@ chs_chore_begin(Chore chore)
 	current = chore;
 }
 
-/* chs_chore_end notes that the chore has succeeded. */
+/* chs_chore_end records that the chore has succeeded. */
 void
 chs_chore_end(void)
 {
@@ -65,7 +64,7 @@ chs_chore_end(void)
 	current = NO_CHORE;
 }
 
-/* chs_chore_fail notes the error that is being handled, which the chore has failed by. */
+/* chs_chore_fail records the error that is being handled as the failure of the chore. */
 void
 chs_chore_fail(void)
 {
@@ -74,7 +73,7 @@ chs_chore_fail(void)
 	current = NO_CHORE;
 }
 
-/* chs_chore_name names the current chore for the log; NULL where there is none. */
+/* chs_chore_name names the current chore for the log; NULL if there is none. */
 const char *
 chs_chore_name(void)
 {
@@ -82,9 +81,9 @@ chs_chore_name(void)
 }
 
 /*
- * chs_chore_try does a chore along with what the current transaction does, which
- * stays as it is if that fails.  For a session it is no chore, and the error its
- * own.
+ * chs_chore_try does a chore as part of the current transaction, which is not
+ * affected if the chore fails.  In a session, as opposed to a worker, errors are
+ * simply raised.
  */
 void
 chs_chore_try(Chore chore, void (*work) (const void *), const void *arg)
@@ -108,7 +107,7 @@ chs_chore_try(Chore chore, void (*work) (const void *), const void *arg)
 	}
 	PG_CATCH();
 	{
-		/* whoever cancels means all of it */
+		/* a cancellation applies to everything */
 		if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_OPERATOR_INTERVENTION)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);

@@ -2,10 +2,10 @@
  * launcher.c
  *	  The launcher starts workers for the databases that need them.
  *
- * It is there while the server is, connects to no database, so that it is in
- * nobody's way, and looks at the slots in shared memory.  A commit that queued
- * something marks its database dirty and wakes the worker that is there, or else
- * the launcher, which starts one.
+ * It runs as long as the server, connects to no database, so that it is in nobody's
+ * way, and watches the slots in shared memory.  A commit that queued something
+ * marks its database dirty and wakes the running worker or else the launcher, which
+ * starts one.
  *
  *		new ──look──► unknown ──first worker──► installed ◄──► dirty, worker running
  *		 │               │                        │
@@ -13,10 +13,10 @@
  *		 └──► passed over: a template, closed to connections, or not in chs.databases
  *
  * When the launcher starts, every database that is not passed over is unknown, and
- * a worker looks at it once.
+ * a worker checks it once.
  *
- * Exit code 0 of a worker is a proper end; the launcher starts another after any
- * other one, waiting longer each time.
+ * Exit code 0 of a worker is a proper end; after any other one the launcher starts
+ * another worker, waiting longer each time.
  */
 #include "worker_shared.h"
 
@@ -41,10 +41,10 @@
 /* After failing, a worker is started again after a second, then two, and so on. */
 #define MAX_BACKOFF_S 300
 
-/* Where no worker could be started, it is tried again after so long. */
+/* How long to wait if a worker could not be started. */
 #define NO_PLACE_WAIT_MS 5000
 
-/* What the launcher knows of a worker that it started. */
+/* What the launcher knows about a worker that it started. */
 typedef struct LaunchedWorker
 {
 	BackgroundWorkerHandle *handle; /* NULL: none */
@@ -61,12 +61,12 @@ PGDLLEXPORT void chs_launcher_main(Datum arg);
 static bool
 is_for_workers(Form_pg_database database)
 {
-	/* -2: invalid, of a DROP DATABASE that was interrupted */
+	/* -2: invalid, left by an interrupted DROP DATABASE */
 	return database->datallowconn && !database->datistemplate && database->datconnlimit != -2 &&
 		chs_settings_lists_database(NameStr(database->datname));
 }
 
-/* Whose slot cannot be had is said once. */
+/* A lack of slots is reported once. */
 static void
 complain_of_too_many(Form_pg_database database)
 {
@@ -81,8 +81,8 @@ complain_of_too_many(Form_pg_database database)
 }
 
 /*
- * Notes what a look at the row of a database has shown; of one that is passed over
- * only if it has a slot already.
+ * Records what the row of a database says; for one that is passed over, only if it
+ * has a slot already.
  */
 static void
 note_database(Form_pg_database database, bool *there)
@@ -110,8 +110,8 @@ note_database(Form_pg_database database, bool *there)
 }
 
 /*
- * Looks through the databases: makes a slot for each, and frees those of the ones
- * that are gone.
+ * Looks through the databases: creates a slot for each, and frees the slots of
+ * dropped ones.
  */
 static void
 look_through_databases(void)
@@ -121,7 +121,7 @@ look_through_databases(void)
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
-	/* one that is made meanwhile may not be seen, and stays */
+	/* one that is created meanwhile may not be seen, and keeps its slot */
 	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
 	for (int i = 0; i < MAX_DATABASES; i++)
 		there[i] = !OidIsValid(chs_worker_shared->databases[i].database);
@@ -149,7 +149,7 @@ look_through_databases(void)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* Takes note of a worker that has ended; false while it is there. */
+/* Handles the end of a worker; false while it runs. */
 static bool
 has_ended(LaunchedWorker *worker, DatabaseSlot *slot, int number)
 {
@@ -171,13 +171,13 @@ has_ended(LaunchedWorker *worker, DatabaseSlot *slot, int number)
 		TimestampTz now = GetCurrentTimestamp();
 		int			delay;
 
-		/* one with work all the time never ends properly */
+		/* one that always has work never ends properly */
 		if (TimestampDifferenceExceeds(worker->started_at, now, MAX_BACKOFF_S * 1000))
 			worker->failures = 0;
 		delay = Min(1 << Min(worker->failures, 16), MAX_BACKOFF_S);
 		worker->failures++;
 		worker->not_before = TimestampTzPlusMilliseconds(now, delay * 1000);
-		/* what it was to do is still to be done, if the database is still there */
+		/* its work is still to be done, if the database still exists */
 		pg_atomic_write_u32(&slot->dirty, 1);
 		chs_worker_look_again();
 	}
@@ -204,7 +204,7 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &launch->handle))
 	{
-		/* without a further worker the first one takes longer, that is all */
+		/* without another worker, the first one merely takes longer */
 		if (launch->failures++ == 0)
 			ereport(number == 0 ? LOG : DEBUG1,
 					(errmsg("chs could not start a worker"),
@@ -239,8 +239,8 @@ is_needed(DatabaseSlot *slot, int number)
 }
 
 /*
- * Starts workers for the databases that need some.  Returns in how many
- * milliseconds one that failed may be started again, at most the given number.
+ * Starts workers for the databases that need some.  Returns the milliseconds until
+ * one that failed may be started again, at most the given number.
  */
 static long
 start_workers(long timeout)
@@ -264,8 +264,8 @@ start_workers(long timeout)
 }
 
 /*
- * Has all databases with the extension looked at.  A worker that is there looks
- * anyway, and must not be kept from leaving, unless it has to know that a day has
+ * Causes all databases with the extension to be looked at.  A running worker does
+ * so anyway, and must not be kept from leaving, unless it must learn that a day has
  * begun.
  */
 static void
@@ -287,8 +287,8 @@ mark_installed_dirty(bool day_began)
 }
 
 /*
- * Whether there may be databases that have come, gone, or been renamed since the
- * last look.  No worker is started before the next one.
+ * Whether databases may have been created, dropped or renamed since the last look.
+ * No worker is started before the next one.
  */
 static bool
 is_look_wanted(void)
@@ -330,7 +330,7 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 	TimestampTz next_look = 0;
 	TimestampTz midnight = 0;
 
-	/* what it does is short, so that it can leave quietly between two looks */
+	/* what it does takes little time, so that it can exit between two looks */
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
@@ -351,7 +351,7 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 		if (ShutdownRequestPending)
 			proc_exit(1);
 		look = is_look_wanted();
-		/* the nap may be shorter now */
+		/* the nap time may be shorter now */
 		if (chs_settings_reload() || now >= next_look)
 		{
 			look_through_databases();
@@ -368,7 +368,7 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 	}
 }
 
-/* chs_launcher_init registers the launcher when the library is being preloaded. */
+/* chs_launcher_init registers the launcher when the library is preloaded. */
 void
 chs_launcher_init(void)
 {

@@ -6,9 +6,10 @@
  * a search_path on which nobody else's objects are found, and with settings that
  * make the same row give the same values in every session.
  *
- * Where they cannot fail and need no rights, mapping_direct.c evaluates them at once.
- * The others are evaluated in a subtransaction for many rows (mapping_try.c), and row
- * by row only after a failure; expressions with a subquery by a query.
+ * Those that cannot fail and require no rights are evaluated at once by
+ * mapping_direct.c.  The others are evaluated in a subtransaction for many rows
+ * (mapping_try.c), and row by row only after a failure; expressions with a subquery
+ * are evaluated by a query.
  */
 #include "mapping.h"
 
@@ -73,7 +74,7 @@ compile_columns(void *arg)
 		m->sql[i] = chs_expression_converted(m->as[i], m->given_sql[i], m->given_type[i]);
 		m->states[i] = compile_sql(m, rel, m->as[i], m->sql[i]);
 	}
-	/* of a row that is no event the others are not to fail */
+	/* for a row that is not an event, the others must not fail */
 	for (int i = 0; !m->direct && m->guard >= 0 && i < m->ncolumns; i++)
 		if (i != m->guard)
 		{
@@ -113,10 +114,10 @@ copy_trouble(const Trouble *t)
 
 /*
  * chs_mapping_compile compiles the expressions of a table, in a memory context of
- * its own below CacheMemoryContext.  Where the one with the number guard, if there
- * is one, is NULL, the others are, too.  No functions but the allowed ones, given by
- * name, may be called, besides PostgreSQL's own.  If compiling fails, or is known to be of no
- * use, broken says so.
+ * its own below CacheMemoryContext.  If the expression numbered guard, if any, is
+ * NULL, so are the others.  Besides PostgreSQL's own, only the allowed functions,
+ * given by name, may be called.  If compiling fails, or is known to be useless,
+ * broken says why.
  */
 Mapping *
 chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns, int guard,
@@ -154,7 +155,7 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 	return m;
 }
 
-/* chs_mapping_is_to_be_tried_again tells whether compiling one only took too long, some time ago. */
+/* chs_mapping_is_to_be_tried_again tells whether compiling a mapping merely took too long, some time ago. */
 bool
 chs_mapping_is_to_be_tried_again(const Mapping *mapping)
 {
@@ -244,7 +245,7 @@ evaluate_query(Batch *b)
 	array = PointerGetDatum(construct_array(elements, b->n, type, -1, false, TYPALIGN_DOUBLE));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	/* not read-only: it is to see what this command has done so far */
+	/* not read-only, so that it sees what this command has done so far */
 	if (SPI_execute_plan(m->plan, &array, NULL, false, 0) != SPI_OK_SELECT || SPI_processed != (uint64) b->n)
 		elog(ERROR, "could not evaluate a mapping");
 	for (int i = 0; i < b->n; i++)
@@ -272,8 +273,8 @@ evaluate_batch(void *arg)
 }
 
 /*
- * chs_mapping_evaluate evaluates a mapping for rows.  Rows that fail have that in
- * trouble.  Allocates in the current memory context.
+ * chs_mapping_evaluate evaluates a mapping for rows.  For rows that fail, trouble
+ * says why.  Allocates in the current memory context.
  */
 void
 chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows)

@@ -1,9 +1,9 @@
 /*
  * mapping_direct.c
- *	  Mappings that cannot fail and need nobody's rights, evaluated at once.
+ *	  Mappings that cannot fail and require nobody's rights, evaluated at once.
  *
  * Most expressions are columns, and documents of columns, which are made here at a
- * fraction of what the function costs that is written there.
+ * fraction of the cost of the function in the expression.
  */
 #include "mapping.h"
 
@@ -20,7 +20,7 @@
 
 /* ------------------------------------------------------------------- fields */
 
-/* Types of which the value in a document can be made without their output function. */
+/* Types whose values can be put into a document without their output function. */
 static bool
 is_plain_type(Oid type)
 {
@@ -29,8 +29,8 @@ is_plain_type(Oid type)
 }
 
 /*
- * chs_mapping_find_fields makes a call of jsonb_build_object of plain columns fields of
- * the mapping.
+ * chs_mapping_find_fields turns a call of jsonb_build_object with plain columns
+ * into fields of the mapping.
  */
 void
 chs_mapping_find_fields(Mapping *m, Node *node)

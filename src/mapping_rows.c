@@ -16,8 +16,8 @@
 
 /*
  * chs_mapping_form_row makes a row of the table of the values of all columns, as a
- * query returns them: of those that have been dropped it says nothing, but the row
- * has a place for them.
+ * query returns them: it does not return dropped ones, but the row has a place for
+ * them.
  */
 HeapTuple
 chs_mapping_form_row(const Mapping *mapping, const Datum *values, const bool *nulls)
@@ -40,7 +40,7 @@ chs_mapping_form_row(const Mapping *mapping, const Datum *values, const bool *nu
 	return row;
 }
 
-/* chs_mapping_row_of_result does so of a row of a result. */
+/* chs_mapping_row_of_result does the same for a row of a result. */
 HeapTuple
 chs_mapping_row_of_result(const Mapping *mapping, HeapTuple result, TupleDesc desc)
 {
@@ -56,8 +56,8 @@ chs_mapping_row_of_result(const Mapping *mapping, HeapTuple result, TupleDesc de
 }
 
 /*
- * chs_mapping_large_values returns how large the values of a row are that are stored out
- * of line: a row has a few thousand bytes else.
+ * chs_mapping_large_values returns the size of the values of a row that are stored
+ * out of line; the rest is a few thousand bytes at most.
  */
 Size
 chs_mapping_large_values(TupleDesc desc, HeapTuple tuple)
@@ -130,7 +130,7 @@ show_rows(void *arg)
 }
 
 /*
- * chs_mapping_rows_as_jsonb makes documents of rows, NULL where that fails.  The
+ * chs_mapping_rows_as_jsonb makes documents of rows, NULL if that fails.  The
  * mapping may be broken.
  */
 void
@@ -148,7 +148,7 @@ chs_mapping_rows_as_jsonb(Mapping *mapping, HeapTuple *tuples, int n, Jsonb **do
 	}
 }
 
-/* chs_mapping_row_as_jsonb does so for one row. */
+/* chs_mapping_row_as_jsonb does the same for one row. */
 Jsonb *
 chs_mapping_row_as_jsonb(Mapping *mapping, HeapTuple tuple)
 {

@@ -1,9 +1,10 @@
 /*
  * mapping_try.c
- *	  Trying what may fail or take too long, since it is somebody else's.
+ *	  Trying other people's code, which may fail or take too long.
  *
- * What is tried runs in a subtransaction: if it fails, all of it is undone, and why is
- * told.  Errors that are nobody's fault, such as that the query was cancelled, are raised.
+ * It runs in a subtransaction: if it fails, all of it is undone, and the reason is
+ * returned.  Errors that are nobody's fault, such as a cancellation of the query,
+ * are raised.
  */
 #include "mapping.h"
 
@@ -19,8 +20,8 @@
 #include "utils/timestamp.h"
 
 /*
- * Tells an error that is nobody's fault: that the query was cancelled, that memory
- * ran out, and the like.  A function of somebody's own can raise any error.
+ * Recognizes an error that is nobody's fault: the query was cancelled, memory ran
+ * out, and the like.  A user's function can raise any error.
  */
 static bool
 is_general_error(const ErrorData *error)
@@ -36,9 +37,9 @@ is_general_error(const ErrorData *error)
 }
 
 /*
- * chs_mapping_try does something in a subtransaction, and returns NULL, or, in
- * the current memory context, why it failed; then all of it is undone.  Parallel
- * mode has no subtransactions; there an error is an error.
+ * chs_mapping_try does something in a subtransaction, and returns NULL or, in the
+ * current memory context, the reason of a failure, after which all of it is undone.
+ * Parallel mode has no subtransactions; there an error is an error.
  */
 Trouble *
 chs_mapping_try(void (*work) (void *arg), void *arg)
@@ -82,9 +83,9 @@ chs_mapping_try(void (*work) (void *arg), void *arg)
 
 /* ---------------------------------------------------------- taking too long */
 
-/* A mapping that was too slow for so many rows in a row is let rest, ... */
+/* A mapping that was too slow for this many rows in succession is suspended, ... */
 #define MAX_SLOW_ROWS 3
-/* ... for so many times as long as a row may take. */
+/* ... for this many times the time limit of a row. */
 #define REST_FACTOR 10
 
 /* What is to be done in limited time. */
@@ -93,13 +94,13 @@ typedef struct TimedWork
 	Mapping    *mapping;
 	void		(*work) (void *arg);
 	void	   *arg;
-	bool		by_row;			/* so the mapping is let rest if row after row takes too long */
+	bool		by_row;			/* so that the mapping is suspended if row after row takes too long */
 	bool		too_slow;
 } TimedWork;
 
 /*
- * How long a row may take: not so long that the statement of an application that has a
- * limit of its own fails for it.
+ * How long a row may take, which is not so long that it would exceed a limit on the
+ * application's own statement.
  */
 static int
 time_for_row(void)
@@ -107,7 +108,7 @@ time_for_row(void)
 	return StatementTimeout > 0 && chs_plugin_timeout > 0 ? Min(chs_plugin_timeout, Max(StatementTimeout / 8, 1)) : chs_plugin_timeout;
 }
 
-/* chs_mapping_let_rest has a mapping that was too slow not tried for a while. */
+/* chs_mapping_let_rest suspends a mapping that was too slow for a while. */
 void
 chs_mapping_let_rest(Mapping *m)
 {
@@ -158,10 +159,10 @@ work_in_time(void *arg)
 }
 
 /*
- * chs_mapping_try_timed does so with the expressions of a mapping.  If these may
- * take long, they are limited in time, as long as each row, told by
- * chs_time_limit_step, does not take too long.  After some that did, by_row, they are
- * not tried for a while.
+ * chs_mapping_try_timed does the same with the expressions of a mapping.  If these
+ * may take long, the time for each row, signalled by chs_time_limit_step, is
+ * limited.  After several rows (by_row) that took too long, they are not tried for
+ * a while.
  */
 Trouble *
 chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row)

@@ -2,9 +2,9 @@
  * rejected.c
  *	  The table chs.rejected_events: rows of attached tables that could not be used.
  *
- * The row stays in its table.  Here is a copy, and why.  What counts is what the
- * table has when the customer is made again from the raw events, so to take a row
- * in is to have its customer rebuilt.
+ * The row stays in its table.  This has a copy, and the reason.  Since activities
+ * are rebuilt from the rows of the table itself, accepting a row means having its
+ * customer rebuilt.
  *
  * Whoever writes in an attached table neither waits nor fails for these copies.  So
  * copies that somebody else has locked, and, in a transaction of one snapshot, all
@@ -27,7 +27,7 @@
 #include "utils/xid8.h"
 #include "worker.h"
 
-/* Longer keys cannot be looked for by an index. */
+/* Longer keys cannot be looked up in an index. */
 #define MAX_CUSTOMER_KEY 512
 
 /* Columns of chs.rejected_events. */
@@ -65,7 +65,7 @@ array_of(Oid type, int16 length, bool by_value, char alignment, Datum *values, b
 											  type, length, by_value, alignment));
 }
 
-/* chs_rejected_add writes down rows. */
+/* chs_rejected_add records rejected rows. */
 void
 chs_rejected_add(const RejectedRow *rows, int n)
 {
@@ -118,8 +118,9 @@ chs_rejected_add(const RejectedRow *rows, int n)
  * may be what a change that was left is about.  While the rows from before are being looked through, a row of them has no copy yet, or one that
  * tells its place.
  *
- * Found by the index of rows: those of rejected_id and source_id, which a planner
- * without statistics would like as well, have all rows looked at.
+ * Written so that the index of rows is used: a planner without statistics might as
+ * well choose those of rejected_id or source_id, by which all rows would be
+ * visited.
  */
 #define COPIES \
 	" FROM chs.rejected_events r" \
@@ -128,8 +129,8 @@ chs_rejected_add(const RejectedRow *rows, int n)
 	" AND (b.snapshot IS NULL OR CASE WHEN pg_visible_in_snapshot($5, b.snapshot) THEN r.place = $4 ELSE r.place IS NULL END)"
 
 /*
- * chs_rejected_remove removes the copy of a row that is not in its table any more; or
- * the worker does it.
+ * chs_rejected_remove removes the copy of a row that is no longer in its table, or
+ * leaves that to the worker.
  */
 void
 chs_rejected_remove(const Source *source, Oid relation, HeapTuple tuple, Jsonb *row)
@@ -158,8 +159,9 @@ chs_rejected_remove(const Source *source, Oid relation, HeapTuple tuple, Jsonb *
 }
 
 /*
- * chs_rejected_remove_all removes all rows of a table of a source, or of the source,
- * and the table needs no looking through any more; or the worker does it.
+ * chs_rejected_remove_all removes all rows of a table of a source, or of the
+ * source, after which the table need not be checked any more; or it leaves that to
+ * the worker.
  */
 void
 chs_rejected_remove_all(int source_id, Oid relation)
@@ -169,7 +171,7 @@ chs_rejected_remove_all(int source_id, Oid relation)
 
 	if (!IsolationUsesXactSnapshot())
 	{
-		/* where it goes on being looked through, that begins anew, since its file is another one */
+		/* a check that goes on starts over, since the table has a different file */
 		(void) chs_rejected_execute(NULL, "WITH gone AS (DELETE FROM chs.source_backlog WHERE (source_id, relation) IN"
 									"  (SELECT source_id, relation FROM chs.source_backlog WHERE source_id = $1 AND $2 IN (0, relation) FOR UPDATE SKIP LOCKED))"
 									" DELETE FROM chs.rejected_events WHERE rejected_id IN"
@@ -184,10 +186,10 @@ chs_rejected_remove_all(int source_id, Oid relation)
 }
 
 /*
- * chs_rejected_leave has something done by the worker about the customers with some
- * keys: those in whose rows something changed for want of the customer are rebuilt if
- * they are there then ("rebuild customer"); and what is put aside of those who came
- * is looked at again ("look at rows").
+ * chs_rejected_leave leaves work about the customers with certain keys to the
+ * worker: those whose rows were rejected or changed while they did not exist are
+ * rebuilt if they exist by then ("rebuild customer"), and rejected rows of new ones
+ * are reconsidered ("look at rows").
  */
 void
 chs_rejected_leave(const char *action, const int *source_ids, char **customer_keys, int n)
@@ -216,7 +218,7 @@ chs_rejected_leave(const char *action, const int *source_ids, char **customer_ke
 
 /* ---------------------------------------------------------------- finding */
 
-/* Looks for rows in an index by two columns, or by the second alone. */
+/* Looks up rows in an index by two columns, or by the second alone. */
 static bool
 find_rows(ChsRelation index, int source_id, const char *customer_key, Snapshot snapshot)
 {
@@ -239,8 +241,8 @@ find_rows(ChsRelation index, int source_id, const char *customer_key, Snapshot s
 }
 
 /*
- * chs_rejected_is_to_check tells whether rows were put aside for want of a
- * customer that may have been created at the same time, and be this one.
+ * chs_rejected_is_to_check tells whether rows were rejected for lack of a customer
+ * that may have been created at the same time, and may be this one.
  */
 bool
 chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot)
@@ -255,7 +257,7 @@ chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot)
 }
 
 /*
- * chs_rejected_any_of tells whether rows of a source were put aside that name a customer.
+ * chs_rejected_any_of tells whether rejected rows of a source name a customer.
  */
 bool
 chs_rejected_any_of(int source_id, const char *customer_key)

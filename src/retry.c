@@ -1,6 +1,6 @@
 /*
  * retry.c
- *	  Taking in rows that were put aside, once the cause is gone.
+ *	  Accepting rejected rows whose problem has been solved.
  *
  * Copies are locked only where something is to be done about them: whoever changes a row
  * of which the cause is still there finds its copy free.  A row whose copy somebody else
@@ -25,13 +25,13 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* So many rows are tried at once. */
+/* The number of rows that are tried at once. */
 #define ROWS_AT_ONCE 256
 
 /* Rows of one source. */
 typedef struct Retry
 {
-	bool		customer_came;	/* and has been made from the raw events; else who has them is rebuilt */
+	bool		customer_came;	/* whose activity has been made from the raw events; otherwise the customers of the rows are rebuilt */
 	const Live *live;
 	const Source *source;
 	Mapping    *mapping;
@@ -56,7 +56,7 @@ typedef struct Tried
 	bool		no_customer;
 } Tried;
 
-/* Makes rows of the table of the copies, with its owner's rights, since its types may be his. */
+/* Turns copies back into rows of the table, with the rights of its owner, whose types may be involved. */
 static void
 make_rows(void *arg)
 {
@@ -94,7 +94,7 @@ execute(const char *sql, int nargs, Oid *types, Datum *args)
 		elog(ERROR, "could not write chs.rejected_events");
 }
 
-/* Writes down that a row was taken in, or why not: the cause may be another one now. */
+/* Records that a row was accepted, or why not, since the reason may be a different one now. */
 static void
 note_result(int64 id, const Tried *tried)
 {
@@ -134,7 +134,7 @@ lock_copy(int64 id)
 	return SPI_processed > 0;
 }
 
-/* Tries rows; returns how many were taken in. */
+/* Tries rows; returns how many were accepted. */
 static int64
 try_rows(Retry *r)
 {
@@ -187,8 +187,8 @@ try_rows(Retry *r)
 }
 
 /*
- * Tries the next rows of a source, after one, or of a customer who came; within SPI,
- * with the owner's rights.  Returns how many there were.
+ * Tries the next rows of a source after a given one, or those for a new customer;
+ * within SPI, with the owner's rights.  Returns how many there were.
  */
 static uint64
 retry_slice(const Live *live, int source_id, const char *customer_key, int64 *last, int64 *taken, uint64 *nlocked)
@@ -213,7 +213,7 @@ retry_slice(const Live *live, int source_id, const char *customer_key, int64 *la
 	r->live = live;
 	r->source = &source;
 	r->mapping = chs_source_compile(live, &source, source.relation)->mapping;
-	/* whoever asks for it may have removed the cause */
+	/* the caller may have solved the problem */
 	if (customer_key == NULL && args[1] == Int64GetDatum(0))
 		r->mapping->rests_until = 0;
 	r->context = CurrentMemoryContext;
@@ -237,8 +237,8 @@ retry_slice(const Live *live, int source_id, const char *customer_key, int64 *la
 }
 
 /*
- * Tries all rows of a source, or of a customer who came; likewise.  The live version may
- * be read again meanwhile, unless one is given.
+ * Tries all rows of a source, or those for a new customer, in the same way.  The
+ * live version may be reread meanwhile, unless one is given.
  */
 static int64
 retry_source(const Live *live, int source_id, const char *customer_key, uint64 *nlocked)
@@ -261,9 +261,9 @@ retry_source(const Live *live, int source_id, const char *customer_key, uint64 *
 }
 
 /*
- * chs_retry_rows_of looks again at the rows that were put aside for want of a customer
- * who is there now and has been made from the raw events: those that could be used are
- * not listed any more, the others for what else is wrong with them.  False if
+ * chs_retry_rows_of reconsiders the rows that were rejected for lack of a customer
+ * that now exists and has been made from the raw events: usable ones are removed
+ * from the list, others are listed for what else is wrong with them.  False if
  * somebody has some of them locked.  Within SPI, with the owner's rights.
  */
 bool
@@ -304,7 +304,7 @@ chs_retry_customer_came(const Live *live, int64 customer_id)
 	}
 }
 
-/* chs_retry_rejected takes in what can be used now, of a table or of all. */
+/* chs_retry_rejected accepts the rows that can be used now, of one table or of all. */
 PG_FUNCTION_INFO_V1(chs_retry_rejected);
 Datum
 chs_retry_rejected(PG_FUNCTION_ARGS)
@@ -316,7 +316,7 @@ chs_retry_rejected(PG_FUNCTION_ARGS)
 	bool		may_begin = chs_backlog_may_begin();
 	uint64		nlocked = 0;
 
-	/* what is not listed yet is to be, where no worker does that */
+	/* list what is not listed yet, in case no worker does */
 	while (chs_backlog_step(may_begin))
 		CommandCounterIncrement();
 	/* likewise what has been left */

@@ -3,9 +3,9 @@
  *	  Sources: tables whose rows are events, and how their columns map.
  *
  * The live version lists the sources, since attaching or detaching one publishes a
- * version: so each snapshot reads the raw events of those tables that count for
- * it, and the activities from before are made again, as for any version that
- * counts something else.
+ * version: so each snapshot reads the raw events of those tables that count for it,
+ * and earlier activities are rebuilt, as for any version that counts something
+ * else.
  */
 #include "source.h"
 
@@ -30,7 +30,7 @@
  */
 #define END_OF_DAYS 29220
 
-/* Columns of a table are named one by one up to so many. */
+/* The number of columns up to which those of a table are named one by one. */
 #define MAX_NAMED_COLUMNS 50
 
 /* ------------------------------------------------------------- the table */
@@ -101,7 +101,7 @@ chs_source_list(MemoryContext context, bool of_customers, int *n)
 	return sources;
 }
 
-/* chs_source_attribute_type returns what an attribute of customers is. */
+/* chs_source_attribute_type returns the type of an attribute of customers. */
 MappedAs
 chs_source_attribute_type(int attribute)
 {
@@ -122,9 +122,9 @@ chs_source_find(const Live *live, int source_id)
 }
 
 /*
- * chs_source_of_trigger returns the source that a trigger is for; NULL where that
- * has been detached.  Nor is there one for a trigger of another name, which somebody
- * made who has the right to: it would count rows a second time.
+ * chs_source_of_trigger returns the source that a trigger is for; NULL if it has
+ * been detached.  There is none for a trigger with a different name either, which a
+ * privileged user may have created: it would count rows twice.
  */
 const Source *
 chs_source_of_trigger(const Live *live, TriggerData *trigdata, const char *name)
@@ -166,8 +166,8 @@ need_column(Bitmapset **columns, Oid relation, const char *field)
 }
 
 /*
- * Finds the columns that rules and series read of events of a type, or of any type
- * where it is NULL; false where that cannot be told.
+ * Finds the columns that rules and series read from events of a type, or of any
+ * type if it is NULL; false if that is unknown.
  */
 static bool
 find_needed_columns(const Live *live, Oid relation, const char *event_type, Bitmapset **columns)
@@ -262,8 +262,8 @@ chs_source_reads_field(const char *name)
 }
 
 /*
- * The expression for the whole row as event_data: only what is read of it, since
- * the tables of applications are wide.
+ * The expression for the whole row as event_data, limited to the columns that are
+ * read, since tables of applications are wide.
  */
 static char *
 whole_row_sql(const Live *live, Oid relation, const char *event_type)
@@ -285,7 +285,7 @@ whole_row_sql(const Live *live, Oid relation, const char *event_type)
 	return psprintf("pg_catalog.jsonb_build_object(%s)", sql.data);
 }
 
-/* Returns the event type that an expression is, as a literal, or NULL. */
+/* Returns the event type if the expression is a literal, or NULL. */
 static char *
 literal_event_type(const char *sql)
 {
@@ -318,7 +318,7 @@ typedef struct CompiledKey
 
 static HTAB *compiled_sources = NULL;
 
-/* Only mark: callbacks may come at any time, and must look nothing up. */
+/* Only mark: callbacks may be called at any time, and must not look anything up. */
 static void
 forget_relation(Datum arg pg_attribute_unused(), Oid relation)
 {
@@ -339,7 +339,7 @@ forget_all(Datum arg, int cacheid pg_attribute_unused(), uint32 hashvalue pg_att
 	forget_relation(arg, InvalidOid);
 }
 
-/* chs_source_init registers what has to be told of changes. */
+/* chs_source_init registers callbacks for changes. */
 void
 chs_source_init(void)
 {
@@ -350,7 +350,7 @@ chs_source_init(void)
 
 /*
  * Returns what keeps the expressions of a source from being evaluated with the
- * rights of who wrote them, or NULL.
+ * rights of their author, or NULL.
  */
 static Trouble *
 check_owner(const Source *source, Oid relation, Oid *owner)
@@ -361,7 +361,7 @@ check_owner(const Source *source, Oid relation, Oid *owner)
 		return chs_event_trouble(ERRCODE_UNDEFINED_TABLE, "the table does not exist any more", NULL, NULL);
 	*owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
-	/* of a partition the owner may be another one; the expressions are not his */
+	/* a partition may have a different owner, who did not write the expressions */
 	if (relation != source->relation)
 		return list_member_oid(get_partition_ancestors(relation), source->relation) ?
 			check_owner(source, source->relation, owner) :
@@ -445,7 +445,7 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 		(compiled->mapping->broken == NULL || !chs_mapping_is_to_be_tried_again(compiled->mapping)))
 		return compiled;
 	discard(compiled);
-	/* first unmark, so that a change meanwhile is not lost */
+	/* unmark first, so that a change meanwhile is not lost */
 	compiled->stale = false;
 	compiled->live_serial = live->serial;
 	compiled->counted_serial = live->counting->published->serial;
@@ -455,8 +455,8 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 }
 
 /*
- * chs_source_compile_key compiles nothing but the expression that gives the customer, of
- * a source that may be broken otherwise.  To be freed.
+ * chs_source_compile_key compiles only the customer expression of a source that may
+ * be broken otherwise.  The caller must free it.
  */
 Mapping *
 chs_source_compile_key(const Source *source)
@@ -469,8 +469,8 @@ chs_source_compile_key(const Source *source)
 }
 
 /*
- * chs_source_check_readable raises an error if the events of a source cannot be read,
- * before all activities are made again for another one.
+ * chs_source_check_readable raises an error if the events of a source cannot be
+ * read, before all activities are rebuilt for another one.
  */
 void
 chs_source_check_readable(const Live *live)
@@ -520,8 +520,8 @@ chs_source_trouble(const Live *live, const Source *source)
 }
 
 /*
- * chs_source_event makes an event of what a mapping gave for a row, but for its
- * customer; false where it has no type or time.
+ * chs_source_event makes an event of what a mapping gave for a row, except its
+ * customer; false if it has no type or time.
  */
 bool
 chs_source_event(const Datum *values, const bool *nulls, Event *event)
@@ -541,7 +541,7 @@ chs_source_event(const Datum *values, const bool *nulls, Event *event)
 
 /*
  * chs_source_check returns NULL, or why an event of an attached table cannot be
- * used.  One that lies ahead counts from its day on.
+ * used.  One in the future counts from its day on.
  */
 Trouble *
 chs_source_check(const Live *live, const Event *event)

@@ -1,9 +1,10 @@
 /*
  * synced.c
- *	  Tables of customers that chs.customers is kept in step with.
+ *	  Tables of customers that chs.customers follows.
  *
  * What is done to a row is done to the customer with its external_id, in a
- * subtransaction: what fails is put aside, and does not fail the application.
+ * subtransaction, so that a failure gets the row rejected instead of failing the
+ * application.
  */
 #include "synced.h"
 
@@ -19,7 +20,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* So many rows are evaluated at once, at most. */
+/* The maximum number of rows that are evaluated at once. */
 #define ROWS_AT_ONCE 256
 
 /* What is to be done to a customer. */
@@ -37,7 +38,7 @@ execute(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
 		elog(ERROR, "could not write chs.customers");
 }
 
-/* Makes the customer what the row says, as far as it says anything. */
+/* Makes the customer match the row in all columns that the row supplies. */
 static void
 store_customer(const Change *change)
 {
@@ -64,7 +65,7 @@ store_customer(const Change *change)
 
 		if (change->source->attributes[i] == NULL)
 			continue;
-		/* not the key, or all who insert events of the customer would wait for this */
+		/* without the key, or everyone who inserts events of the customer would wait for this */
 		appendStringInfoString(&sql, differs.len == 0 ? "UPDATE SET " : ", ");
 		if (strcmp(name, "created_at") == 0)
 			appendStringInfo(&sql, "created_at = COALESCE($%d, c.created_at)", i + 2);
@@ -109,7 +110,7 @@ apply_change(void *arg)
 
 /*
  * chs_synced_take does to a customer what was done to its row, and returns NULL, or
- * why that failed.
+ * the reason why that failed.
  */
 Trouble *
 chs_synced_take(const Source *source, const MappedRow *old, const MappedRow *new)
@@ -173,7 +174,7 @@ chs_sync_customer(PG_FUNCTION_ARGS)
 	source = chs_source_of_trigger(live, trigdata, "00_chs_customers");
 	if (source == NULL || !source->of_customers)
 		PG_RETURN_POINTER(NULL);
-	/* what is written to chs.customers may have the live version read again */
+	/* writing to chs.customers may cause the live version to be reread */
 	copy = *source;
 	compiled = chs_source_compile(live, source, RelationGetRelid(trigdata->tg_relation));
 	if (compiled->stranger)
@@ -191,8 +192,8 @@ chs_sync_customer(PG_FUNCTION_ARGS)
 }
 
 /*
- * chs_sync_truncate is the trigger of a table of customers for TRUNCATE, which is often
- * followed by loading the table anew.  So it deletes nobody, and says so.
+ * chs_sync_truncate is the trigger of a table of customers for TRUNCATE, which is
+ * often followed by reloading the table.  So it deletes nobody, and says so.
  */
 PG_FUNCTION_INFO_V1(chs_sync_truncate);
 Datum

@@ -1,9 +1,9 @@
 /*
  * worker_life.c
- *	  How a worker comes, goes, and stands in nobody's way.
+ *	  How a worker starts, leaves, and stays out of everybody's way.
  *
- * Each batch is a transaction of its own, before which it is looked whether there
- * is to be any: the extension may be gone, the database paused, or being restored.
+ * Each batch is a separate transaction, before which the worker checks whether it
+ * should run: the extension may be gone, or the database paused or being restored.
  */
 #include "worker_life.h"
 
@@ -28,7 +28,7 @@
 #include "worker.h"
 #include "worker_status.h"
 
-/* How often it is looked whether a restore has ended, in milliseconds. */
+/* How often to check whether a restore has ended, in milliseconds. */
 #define RESTORE_POLL_MS 250
 
 DatabaseSlot *chs_worker_database = NULL;
@@ -45,8 +45,8 @@ chs_worker_argument(Oid database, int number)
 }
 
 /*
- * Settings of a database or role are for its users.  The health that the worker
- * stores can be made again from what is durable, so it need not wait for disks.
+ * Settings of a database or role are meant for users.  The health that the worker
+ * stores can be rebuilt from durable data, so it need not wait for disks.
  */
 static void
 set_own_settings(void)
@@ -69,7 +69,7 @@ set_own_settings(void)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/* chs_worker_is_first tells whether this is the first worker, which others only help. */
+/* chs_worker_is_first tells whether this is the first worker; others only help it. */
 bool
 chs_worker_is_first(void)
 {
@@ -84,11 +84,11 @@ detach(int code, Datum arg pg_attribute_unused())
 	chs_worker_self->latch = NULL;
 	chs_worker_self->ended_well = code == 0;
 	chs_worker_database->comings++;
-	/* whoever leaves is not wanted again before the first worker says so */
+	/* one that leaves is not wanted again until the first worker asks for it */
 	chs_worker_database->wanted = Max(Min(chs_worker_database->wanted, chs_worker_self - chs_worker_database->workers), 1);
 	if (chs_worker_is_first())
 	{
-		/* what it leaves behind goes on waiting */
+		/* what it leaves behind continues to wait */
 		if (chs_worker_database->working_since != 0)
 			pg_atomic_write_u64(&chs_worker_database->waiting_since, chs_worker_database->working_since);
 		chs_worker_database->working_since = 0;
@@ -100,8 +100,8 @@ detach(int code, Datum arg pg_attribute_unused())
 }
 
 /*
- * Takes the place of a worker; false where it is taken, by one that an earlier
- * launcher started, or where none may come.
+ * Takes the place of a worker; false if it is taken, by one that an earlier
+ * launcher started, or if no worker is allowed.
  */
 static bool
 attach(Oid database, int number)
@@ -129,8 +129,8 @@ attach(Oid database, int number)
 }
 
 /*
- * chs_worker_set_state notes what a worker has found the database to be.  That it
- * is not to be connected to the launcher knows better.
+ * chs_worker_set_state records the state in which a worker found the database,
+ * except that the launcher knows better whether it allows connections.
  */
 void
 chs_worker_set_state(DatabaseState state)
@@ -142,8 +142,8 @@ chs_worker_set_state(DatabaseState state)
 }
 
 /*
- * An administrator who ends a worker knows, and whoever stops the server need not:
- * nothing is lost, so that this is no line for the log.
+ * An administrator who terminates a worker knows about it, and for a server
+ * shutdown it does not matter: nothing is lost, so this needs no log entry.
  */
 static void
 hide_end_by_administrator(ErrorData *error)
@@ -154,7 +154,7 @@ hide_end_by_administrator(ErrorData *error)
 		previous_emit_log_hook(error);
 }
 
-/* chs_worker_error_context tells in the log which database a message is about. */
+/* chs_worker_error_context adds the database to messages in the log. */
 void
 chs_worker_error_context(void *arg pg_attribute_unused())
 {
@@ -164,7 +164,7 @@ chs_worker_error_context(void *arg pg_attribute_unused())
 		errcontext("chs worker in database \"%s\", %s", NameStr(chs_worker_database_name), chs_chore_name());
 }
 
-/* Leaves, as there is nothing more to do in such a database. */
+/* Leaves, because there is nothing left to do in a database in this state. */
 pg_noreturn static void
 leave(DatabaseState state)
 {
@@ -173,8 +173,8 @@ leave(DatabaseState state)
 }
 
 /*
- * The launcher has looked, but the database may have become a template since:
- * that must stay free of sessions, even if it has the extension.
+ * The launcher has checked, but the database may have become a template since,
+ * which must stay free of sessions even if it has the extension.
  */
 static bool
 database_is_for_workers(void)
@@ -196,14 +196,17 @@ database_is_for_workers(void)
 	return result;
 }
 
-/* chs_worker_is_passed_over tells whether the launcher has seen that the database is not to be connected to any more. */
+/*
+ * chs_worker_is_passed_over tells whether the launcher has found that the database
+ * must no longer be connected to.
+ */
 bool
 chs_worker_is_passed_over(void)
 {
 	return chs_worker_database->state == DATABASE_PASSED_OVER;
 }
 
-/* chs_worker_leave_if_unwanted leaves if workers are switched off, or this one is not to be there any more. */
+/* chs_worker_leave_if_unwanted leaves if workers are switched off, or this one is no longer needed. */
 void
 chs_worker_leave_if_unwanted(bool settings_changed)
 {
@@ -222,8 +225,8 @@ chs_worker_leave_if_unwanted(bool settings_changed)
 }
 
 /*
- * Starts a transaction in which the extension, which is returned, stays
- * installed; leaves where it is not.  DROP EXTENSION waits for one batch at most.
+ * Starts a transaction in which the extension, which is returned, stays installed;
+ * leaves if it is not.  DROP EXTENSION waits for at most one batch.
  */
 static Oid
 begin_installed(WorkerState state)
@@ -250,7 +253,7 @@ begin_installed(WorkerState state)
 	leave(DATABASE_NOT_INSTALLED);
 }
 
-/* Leaves if the database is paused, until chs_resume(); what waits to be folded goes on waiting. */
+/* Leaves if the database is paused, until chs_resume(); the queue continues to wait. */
 static void
 leave_if_paused(void)
 {
@@ -259,7 +262,7 @@ leave_if_paused(void)
 	if (!chs_pause_is_on())
 		return;
 	chs_worker_set_state(DATABASE_PAUSED);
-	/* a chs_resume() that came before that has not seen it */
+	/* an earlier chs_resume() has not seen that state */
 	if (!chs_pause_is_on())
 	{
 		chs_worker_set_state(DATABASE_INSTALLED);
@@ -277,7 +280,7 @@ leave_if_paused(void)
 
 /*
  * chs_worker_begin_batch starts a transaction in which the extension, which is
- * returned, stays installed, and no dump is being restored.  Leaves where the
+ * returned, stays installed, and no dump is being restored.  Leaves if the
  * extension is gone or the database is paused.
  */
 Oid
@@ -293,7 +296,7 @@ chs_worker_begin_batch(WorkerState state)
 		if (chs_restore_lock_out())
 			return extension;
 		CommitTransactionCommand();
-		/* not in the lock's queue, where other sessions of the restore would come behind */
+		/* without queueing for the lock, which would make other sessions of the restore wait behind this one */
 		chs_worker_status_state(chs_worker_self, WORKER_HELD_UP);
 		pgstat_report_activity(STATE_IDLE, "chs: waiting for the end of a restore");
 		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RESTORE_POLL_MS,
@@ -303,7 +306,7 @@ chs_worker_begin_batch(WorkerState state)
 	}
 }
 
-/* chs_worker_end_batch commits it. */
+/* chs_worker_end_batch commits the transaction. */
 void
 chs_worker_end_batch(void)
 {
@@ -314,8 +317,8 @@ chs_worker_end_batch(void)
 }
 
 /*
- * chs_worker_come makes the process a worker, by the argument that it was started
- * with; ends it where there is no place or no use for one.
+ * chs_worker_come turns the process into a worker, according to its argument, and
+ * ends it if there is no place or no need for one.
  */
 void
 chs_worker_come(Datum arg)

@@ -1,7 +1,6 @@
 /*
  * worker_shared.c
- *	  What the launcher, the workers and the sessions share, and how a commit
- *	  wakes who has to know of it.
+ *	  What the launcher, the workers and the sessions share, and how a commit wakes whoever must know about it.
  */
 #include "worker_shared.h"
 
@@ -51,7 +50,7 @@ start_shared_memory(void)
 }
 
 /*
- * chs_worker_find_slot finds the slot of a database, NULL where there is none; the
+ * chs_worker_find_slot finds the slot of a database, NULL if there is none; the
  * caller holds the lock.
  */
 DatabaseSlot *
@@ -63,7 +62,7 @@ chs_worker_find_slot(Oid database)
 	return NULL;
 }
 
-/* chs_worker_slot finds or makes the slot of a database; NULL where there are too many. */
+/* chs_worker_slot finds or creates the slot of a database; NULL if there are too many. */
 DatabaseSlot *
 chs_worker_slot(Oid database)
 {
@@ -84,8 +83,8 @@ chs_worker_slot(Oid database)
 }
 
 /*
- * chs_worker_folded_before returns before which transaction nothing is queued any
- * more in the current database, as far as workers know.
+ * chs_worker_folded_before returns the transaction before which nothing is queued
+ * any more in the current database, as far as workers know.
  */
 FullTransactionId
 chs_worker_folded_before(void)
@@ -114,8 +113,8 @@ chs_worker_is_there(const DatabaseSlot *slot)
 }
 
 /*
- * chs_worker_mark_dirty marks a database dirty and wakes who looks after it: the
- * first worker if it is there, else the launcher.
+ * chs_worker_mark_dirty marks a database dirty and wakes the process in charge: the
+ * first worker if it runs, otherwise the launcher.
  */
 void
 chs_worker_mark_dirty(DatabaseSlot *slot)
@@ -135,7 +134,7 @@ chs_worker_mark_dirty(DatabaseSlot *slot)
 	}
 }
 
-/* chs_worker_wake_launcher has the launcher look at the slots. */
+/* chs_worker_wake_launcher makes the launcher look at the slots. */
 void
 chs_worker_wake_launcher(void)
 {
@@ -145,7 +144,7 @@ chs_worker_wake_launcher(void)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* chs_worker_look_again has the launcher look through the databases. */
+/* chs_worker_look_again makes the launcher look through the databases. */
 void
 chs_worker_look_again(void)
 {
@@ -157,8 +156,8 @@ chs_worker_look_again(void)
 }
 
 /*
- * chs_worker_wake_if_installed has the current database looked at, unless a worker
- * has found that it does not have the extension; then it returns false.
+ * chs_worker_wake_if_installed causes the current database to be looked at, and
+ * returns true, unless a worker has found that it does not have the extension.
  */
 bool
 chs_worker_wake_if_installed(void)
@@ -220,7 +219,7 @@ may_have_committed_prepared(void)
 	return chs_worker_shared != NULL && IsLogicalWorker() && !TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
-/* Must not fail: the transaction has ended. */
+/* This must not fail, because the transaction has ended. */
 static void
 wake_at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 {
@@ -256,8 +255,8 @@ chs_wake_worker(PG_FUNCTION_ARGS)
 }
 
 /*
- * chs_worker_shared_init registers for the end of transactions and, when the
- * library is being preloaded, for shared memory.
+ * chs_worker_shared_init registers a callback for the end of transactions and, when
+ * the library is preloaded, requests shared memory.
  */
 void
 chs_worker_shared_init(void)

@@ -1,7 +1,6 @@
 /*
  * worker_status.c
- *	  What workers tell about themselves: the notes that they leave in shared
- *	  memory, and chs.worker_status, which shows those of the current database.
+ *	  The status that workers keep in shared memory, and chs.worker_status, which shows it for the current database.
  */
 #include "worker_status.h"
 
@@ -15,12 +14,12 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* What a worker did longer ago than so many microseconds of work counts ever less. */
+/* What a worker did more than this many microseconds of work ago counts less and less. */
 #define PACE_OVER (10 * USECS_PER_SEC)
 
 /* ---------------------------------------------------- notes of the workers */
 
-/* chs_worker_status_state notes what a worker is at. */
+/* chs_worker_status_state records what a worker is doing. */
 void
 chs_worker_status_state(WorkerSlot *worker, WorkerState state)
 {
@@ -29,7 +28,7 @@ chs_worker_status_state(WorkerSlot *worker, WorkerState state)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* chs_worker_status_batch notes a batch that has been committed, and how long it took. */
+/* chs_worker_status_batch records a committed batch, and how long it took. */
 void
 chs_worker_status_batch(WorkerSlot *worker, int64 deltas, int64 customers, int64 microseconds)
 {
@@ -49,7 +48,7 @@ chs_worker_status_batch(WorkerSlot *worker, int64 deltas, int64 customers, int64
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* chs_worker_status_begin_work notes that what has been committed so far is being worked at. */
+/* chs_worker_status_begin_work records that everything committed so far is being processed. */
 void
 chs_worker_status_begin_work(DatabaseSlot *slot)
 {
@@ -61,7 +60,7 @@ chs_worker_status_begin_work(DatabaseSlot *slot)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* chs_worker_status_end_work notes that the work has been done. */
+/* chs_worker_status_end_work records that this has been done. */
 void
 chs_worker_status_end_work(DatabaseSlot *slot)
 {
@@ -70,7 +69,7 @@ chs_worker_status_end_work(DatabaseSlot *slot)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* chs_worker_status_error notes the error that is being handled, and returns a hash of its text, never 0. */
+/* chs_worker_status_error records the error that is being handled, and returns a hash of its text, never 0. */
 uint32
 chs_worker_status_error(DatabaseSlot *slot)
 {
@@ -135,7 +134,7 @@ state_name(const DatabaseSlot *slot, const WorkerSlot *worker)
 	return worker->started_at == 0 ? "starting" : "away";
 }
 
-/* How long what has been committed has been waiting for being folded. */
+/* How long committed work has been waiting to be folded. */
 static TimestampTz
 waiting_since(DatabaseSlot *slot)
 {
@@ -179,9 +178,9 @@ put_worker(ReturnSetInfo *rsinfo, DatabaseSlot *slot, int number)
 }
 
 /*
- * chs_worker_status returns a row for the first worker of the current database,
- * and for each further one that there ever was; none where the library was not
- * preloaded, so that there are no workers.
+ * chs_worker_status returns a row for the first worker of the current database, and
+ * for each further one that ever ran; none if the library was not preloaded, so
+ * that there are no workers.
  */
 PG_FUNCTION_INFO_V1(chs_worker_status);
 Datum
