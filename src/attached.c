@@ -180,6 +180,9 @@ keep_bad_row(Kept *kept, const BadRow *row)
 void
 chs_attached_pass_on(SubTransactionId subid, SubTransactionId parent)
 {
+	/* else this could put rows in what is being flushed, in the midst of which subtransactions end */
+	if (innermost == NULL || innermost->subid != subid)
+		return;
 	for (Kept *kept = innermost; kept != NULL && kept->subid == subid; kept = kept->outer)
 		kept->subid = parent;
 	/* in one piece, if they fit */

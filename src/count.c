@@ -10,6 +10,7 @@
 #include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
@@ -64,12 +65,30 @@ numeric_to_millionths(Numeric number, int128 *millionths)
 	return true;
 }
 
+static bool
+is_negative(Numeric number)
+{
+	static Numeric zero = NULL;
+
+	if (zero == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		zero = int64_to_numeric(0);
+		MemoryContextSwitchTo(caller);
+	}
+	return DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(number), NumericGetDatum(zero)));
+}
+
 static uint64
 hash_scalar(const JsonbValue *value)
 {
 	uint64		hash = 0;
 
 	JsonbHashScalarValueExtended(value, &hash, 0);
+	/* numbers are hashed without their sign */
+	if (value->type == jbvNumeric && is_negative(value->val.numeric))
+		hash = ~hash;
 	/* true, 1 and "1" are different values */
 	return hash ^ (uint64) value->type * UINT64CONST(0x9e3779b97f4a7c15);
 }

@@ -195,8 +195,9 @@ SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.s
        (SELECT count(*) FROM chs.rejected_events r WHERE r.source_id = s.source_id) AS rejected,
        s.attached_at,
        (SELECT round(100 * sum(COALESCE((b.next_row::text::point)[0], 0))::numeric
-                     / greatest(sum(COALESCE(b.blocks, pg_relation_size(b.relation) / 8192)), 1), 1)::double precision
-        FROM chs.source_backlog b WHERE b.source_id = s.source_id) AS looked_through
+                     / greatest(sum(COALESCE(b.blocks, pg_relation_size(b.relation) / current_setting('block_size')::bigint)), 1), 1)::double precision
+        FROM chs.source_backlog b WHERE b.source_id = s.source_id) AS looked_through,
+       (SELECT count(*) FROM chs.rejected_events r WHERE r.source_id = s.source_id AND r.sqlstate = '38000') AS too_slow
 FROM chs.sources s;
 COMMENT ON VIEW chs.source_status IS 'the attached tables, and any problem with them';
 COMMENT ON COLUMN chs.source_status.source_id IS 'as in chs.sources';
@@ -205,4 +206,5 @@ COMMENT ON COLUMN chs.source_status.kind IS 'what its rows are: events or custom
 COMMENT ON COLUMN chs.source_status.problem IS 'what keeps it from working; NULL: nothing';
 COMMENT ON COLUMN chs.source_status.rejected IS 'rows in chs.rejected_events';
 COMMENT ON COLUMN chs.source_status.attached_at IS 'since when';
+COMMENT ON COLUMN chs.source_status.too_slow IS 'those of the rejected rows of which expressions took too long; chs_retry_rejected() retries them';
 COMMENT ON COLUMN chs.source_status.looked_through IS 'percentage of the existing rows that have been checked for unusable ones; NULL: all';

@@ -89,7 +89,10 @@ SELECT is(logins('late'), (SELECT count(*) FROM old.logins WHERE account = 'late
 :settle
 SELECT * FROM listed('a customer came');
 DELETE FROM chs.customers WHERE external_id = 'late';
+:settle
+SELECT is((SELECT count(*) FROM chs.rejected_events WHERE no_customer), 0::bigint, 'rows of a customer who is deleted are not listed');
 CALL chs_rebuild();
+SELECT isnt((SELECT count(*) FROM chs.rejected_events WHERE no_customer), 0::bigint, 'until rows are looked through again');
 SELECT * FROM listed('all made again');
 SELECT is(pending(), 0::bigint, 'to its end');
 
@@ -165,6 +168,14 @@ SELECT chs_attach('old.parts', 'account', 'api_call', 'at', customer_key => 'ext
 CREATE FUNCTION tap.parts() RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(relation::text || ' ' || n, ', ' ORDER BY relation::text) FROM (SELECT relation, count(*) AS n FROM chs.rejected_events GROUP BY 1) s
 $$;
+-- One block of three is looked through, and a table of one has not been begun.
+CREATE TABLE old.part_3 PARTITION OF old.parts FOR VALUES IN ('c4');
+INSERT INTO old.part_3 VALUES ('c4', 'x', now());
+BEGIN;
+UPDATE chs.source_backlog SET snapshot = pg_current_snapshot(), blocks = 3, next_row = '(1,1)' WHERE relation = 'old.part_1'::regclass;
+INSERT INTO chs.source_backlog (source_id, relation) SELECT source_id, 'old.part_3' FROM chs.source_backlog;
+SELECT is((SELECT looked_through FROM chs.source_status WHERE relation = 'old.parts'), 25::float8, 'how far it is, in percent of the blocks');
+ROLLBACK;
 :look
 :look
 SELECT is(parts(), 'old.part_1 2', 'rows of a partition');

@@ -1,5 +1,6 @@
 -- Functions in the expressions of attached tables that take too long: the application goes
 -- on, and so do the customers who have no such rows.  Commits, and makes the extension anew.
+-- The limit is short only for what never ends: what must not take too long has a good third of a second to spare.
 
 \set own_schema slow
 \ir anew.psql
@@ -15,7 +16,7 @@ BEGIN
         EXCEPTION WHEN query_canceled THEN NULL;
         END;
     END LOOP;
-    IF what = 'is slow' THEN PERFORM pg_sleep(0.02); END IF;
+    IF what = 'is slow' THEN PERFORM pg_sleep(0.05); END IF;
     RETURN what;
 END
 $$;
@@ -29,23 +30,28 @@ CREATE FUNCTION tap.rejected() RETURNS text LANGUAGE sql AS $$
 $$;
 SELECT chs_attach('slow.logins', 'account', 'login', 'at', 'jsonb_build_object(''ip_address'', slow.ip(what))', customer_key => 'external_id') > 1 \g /dev/null
 
-SET chs.plugin_timeout = '200ms';
-INSERT INTO slow.logins SELECT 'c1', 'is slow' FROM generate_series(1, 15);
+\set short 'SET chs.plugin_timeout = ''50ms'';'
+\set long 'SET chs.plugin_timeout = ''400ms'';'
+:long
+INSERT INTO slow.logins SELECT 'c1', 'is slow' FROM generate_series(1, 9);
 SELECT is(rejected(), NULL, 'a statement may take longer than a row');
 INSERT INTO slow.logins VALUES ('c1', 'x'), ('c2', 'loops'), ('c1', 'y');
 SELECT is(rejected(), 'expressions of table slow.logins took too long', 'a row that takes too long is put aside, and the application goes on');
-SELECT is(logins('c1'), 17::float8, 'rows before and after it count');
+SELECT is(logins('c1'), 11::float8, 'rows before and after it count');
+:short
 INSERT INTO slow.logins VALUES ('c2', 'catches');
 SELECT is(rejected(), E'expressions of table slow.logins took too long\nexpressions of table slow.logins took too long', 'also if the function catches that');
 SET statement_timeout = '3s';
 SET chs.plugin_timeout = '60s';
 INSERT INTO slow.logins VALUES ('c2', 'loops');
 SELECT is((SELECT count(*) FROM slow.logins WHERE what = 'loops'), 2::bigint, 'nor does it fail by a statement_timeout');
-SET chs.plugin_timeout = '200ms';
+:short
 RESET statement_timeout;
 INSERT INTO slow.logins SELECT 'c2', 'loops' FROM generate_series(1, 500);
 SELECT ok(count(*) > 400, 'after some it is not tried with each row') FROM chs.rejected_events
 WHERE reason ~ '^expressions are not evaluated before .*, since they took too long$';
+:long
+SELECT is((SELECT too_slow FROM chs.source_status WHERE relation = 'slow.logins'), 503::bigint, 'the status counts them');
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2, 'login', '{"ip_address": 1}');
 SELECT chs_process_queue() \g /dev/null
 
@@ -57,18 +63,18 @@ UPDATE chs.customers SET external_id = 'c2' WHERE external_id = 'c2+';
 SELECT chs_process_queue() \g /dev/null
 SELECT is((SELECT string_agg(customer_id || ': ' || message, ', ') FROM chs.failures), '2: events of table slow.logins cannot be read: expressions of table slow.logins took too long',
           'the customer who has such a row fails, the others go on');
-SELECT is(logins('c1'), 16::float8, 'and their scores are right');
+SELECT is(logins('c1'), 10::float8, 'and their scores are right');
 SELECT throws_ok($$SELECT chs_score(2)$$, '55000', 'events of table slow.logins cannot be read: expressions of table slow.logins took too long', 'who asks for its score is told');
 -- Reading many rows takes long without being too long.
 INSERT INTO slow.logins SELECT 'c1', 'x' FROM generate_series(1, 200);
 DROP INDEX slow.logins_account_idx;
-SELECT is(logins('c1'), 216::float8, 'queued');
+SELECT is(logins('c1'), 210::float8, 'queued');
 SELECT chs_rebuild(1) \g /dev/null
-SELECT is(logins('c1'), 216::float8, 'a query may take longer than a row');
+SELECT is(logins('c1'), 210::float8, 'a query may take longer than a row');
 
 -- The cause is gone.
 CREATE OR REPLACE FUNCTION slow.ip(what text) RETURNS text LANGUAGE sql STABLE AS 'SELECT what';
-SET chs.plugin_timeout = '2s';
+SET chs.plugin_timeout = '1min';
 SELECT is(chs_retry_rejected(), 503::bigint, 'the cause is gone');
 SELECT chs_process_queue() \g /dev/null
 CALL chs_recalculate_all();
@@ -79,7 +85,7 @@ SELECT is(logins('c2'), 504::float8, 'all rows count');
 CREATE TABLE slow.names (account text, name text);
 SELECT chs_attach('slow.logins', '(SELECT n.name FROM slow.names n WHERE n.account = logins.account)', 'login', 'at',
                   'jsonb_build_object(''ip_address'', what)', customer_key => 'external_id') > 1 \g /dev/null
-SET chs.plugin_timeout = '100ms';
+:short
 CREATE EXTENSION IF NOT EXISTS dblink SCHEMA tap;
 SELECT dblink_connect('locker', 'dbname=' || quote_literal(current_database()) || ' host=' || split_part(current_setting('unix_socket_directories'), ',', 1) || ' port=' || current_setting('port')) \g /dev/null
 SELECT dblink_exec('locker', 'BEGIN; LOCK TABLE slow.names') \g /dev/null
