@@ -80,8 +80,8 @@ chs_failure_has(int64 customer_id, Snapshot snapshot)
 }
 
 /*
- * chs_failure_must_wait tells whether it is too early to try a customer again.  It is
- * not if a version was published since: that may have removed the cause.
+ * chs_failure_must_wait tells whether it is too early to try a customer again.  It
+ * is not if a version has been published since, which may have solved the problem.
  */
 bool
 chs_failure_must_wait(int64 customer_id, int version, Snapshot snapshot)

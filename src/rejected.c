@@ -6,10 +6,10 @@
  * are rebuilt from the rows of the table itself, accepting a row means having its
  * customer rebuilt.
  *
- * Whoever writes in an attached table neither waits nor fails for these copies.  So
- * copies that somebody else has locked, and, in a transaction of one snapshot, all
- * that are to be removed, are written down in chs.rejected_changes, and the worker
- * removes them (see rejected_check.c).
+ * Writing to an attached table must neither wait nor fail because of these copies.
+ * So removing copies that somebody else has locked or, in a transaction with a
+ * single snapshot, any copies, is left to the worker by way of chs.rejected_changes
+ * (see rejected_check.c).
  */
 #include "rejected.h"
 
@@ -35,9 +35,9 @@
 #define REJECTED_CUSTOMER_KEY 4
 
 /*
- * chs_rejected_execute executes a statement with the owner's rights, under the latest
- * snapshot: the application's transaction may have an older one, and must not fail for
- * it.  Returns how many rows that was about.
+ * chs_rejected_execute executes a statement with the owner's rights, under the
+ * latest snapshot: the application's transaction may have an older one, and must
+ * not fail for it.  Returns the number of rows that it affected.
  */
 uint64
 chs_rejected_execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
@@ -114,9 +114,9 @@ chs_rejected_add(const RejectedRow *rows, int n)
 }
 
 /*
- * The copies of a row: of several that are alike, any one is as good, but older ones
- * may be what a change that was left is about.  While the rows from before are being looked through, a row of them has no copy yet, or one that
- * tells its place.
+ * The copies of a row.  Of several identical ones any will do, but older ones may
+ * be the subject of a change that was left.  While existing rows are being checked,
+ * one of them has no copy yet, or one that states its place.
  *
  * Written so that the index of rows is used: a planner without statistics might as
  * well choose those of rejected_id or source_id, by which all rows would be

@@ -1,12 +1,12 @@
 /*
  * rejected_check.c
- *	  What is done later about rows of attached tables that were put aside, as a rule by
- *	  the worker.
+ *	  What is done later about rejected rows of attached tables, usually by the worker.
  *
- * Rows that were put aside for want of a customer are looked at again, since the customer may have
- * been created at the same time; and what chs.rejected_changes says is done: nobody who
- * writes in an attached table waits for it.  Nor is anybody waited for here.  What
- * somebody has locked stays as it is until the next time.
+ * Rows that were rejected for lack of a customer are reconsidered, since the
+ * customer may have been created at the same time, and the changes in
+ * chs.rejected_changes are made, so that nobody who writes to an attached table has
+ * to wait for them.  Nor does this wait for anybody: what somebody has locked is
+ * left until the next time.
  */
 #include "rejected.h"
 
@@ -22,7 +22,7 @@
 #include "utils/snapmgr.h"
 #include "worker.h"
 
-/* So many rows at once. */
+/* The maximum number of rows at once. */
 #define MOST_AT_ONCE "10000"
 
 /* The customer that a row x of a source s names by customer_key. */
@@ -30,7 +30,7 @@
 	"CASE s.customer_key WHEN 'external_id' THEN (SELECT c.customer_id FROM chs.customers c WHERE c.external_id = " x ".customer_key)" \
 	" ELSE (SELECT c.customer_id FROM chs.customers c WHERE c.customer_id = " x ".customer_key::bigint) END"
 
-/* What is being looked at. */
+/* The state of a check. */
 typedef struct Check
 {
 	const Live *live;
@@ -46,7 +46,7 @@ execute(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
 	return SPI_processed;
 }
 
-/* Has the customers of the first column of the result rebuilt; returns of how many rows that was. */
+/* Has the customers in the first column of the result rebuilt; returns the number of rows. */
 static uint64
 rebuild_customers(const Live *live)
 {
@@ -64,7 +64,7 @@ rebuild_customers(const Live *live)
 	return n;
 }
 
-/* Has customers that rows were put aside for want of rebuilt, if they are there now. */
+/* Has customers rebuilt that rows were rejected for lack of, if they exist now. */
 static void
 look_for_customers(Check *check)
 {
@@ -78,8 +78,9 @@ look_for_customers(Check *check)
 }
 
 /*
- * Removes a copy that was locked, of those from before: the one at the place, if the
- * change tells one; else any, first those without.
+ * Removes a copy that was locked, among those from before the change: the one with
+ * the place that the change states, if any; otherwise any one, preferably without a
+ * place.
  */
 #define COPIES_OF_CHANGE \
 	" FROM chs.rejected_changes x JOIN chs.rejected_events r ON r.source_id + 0 = x.source_id AND r.event_row = x.event_row" \
@@ -93,7 +94,7 @@ remove_row(Oid *types, Datum *args)
 		execute("SELECT" COPIES_OF_CHANGE " LIMIT 1", 1, types, args, NULL) == 0;
 }
 
-/* Likewise of all rows of a table, or source. */
+/* The same for all rows of a table, or source. */
 #define ALL_COPIES_OF_CHANGE \
 	" FROM chs.rejected_changes x JOIN chs.rejected_events r ON r.source_id = x.source_id AND COALESCE(r.relation = x.relation, true)" \
 	" WHERE x.change_id = $1 AND r.rejected_id < x.change_id"
@@ -115,7 +116,7 @@ rebuild_customer(const Live *live, Oid *types, Datum *args)
 	return true;
 }
 
-/* Does what was left to be done; within SPI, with the owner's rights. */
+/* Makes the changes that were left; within SPI, with the owner's rights. */
 static void
 make_changes(Check *check)
 {
@@ -163,7 +164,7 @@ check_in_scratch(const void *arg)
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
 	chs_capture_flush_pending();
-	/* there may be more, and customers to be rebuilt */
+	/* there may be more, as well as customers to be rebuilt */
 	if (check->did)
 		chs_worker_wake_at_commit();
 }
@@ -182,11 +183,11 @@ any_row(ChsRelation table, ChsRelation index)
 }
 
 /*
- * chs_rejected_check looks at rows that were put aside for want of a customer since
- * the last time, and makes the changes that were left.  A transaction that created the
- * customer may not have been seen, and have seen none of the rows in turn; a later one
- * finds them itself.  Has the customers that are there now rebuilt.  Returns whether
- * something had to be left again, because somebody has it locked.
+ * chs_rejected_check looks at rows that were rejected for lack of a customer since
+ * the last time, and makes the changes that were left.  The transaction that
+ * created the customer may not have been visible, and may not have seen the rows in
+ * turn; a later one finds them itself.  Has the customers that exist now rebuilt.
+ * Returns whether something had to be left again, because somebody has it locked.
  */
 bool
 chs_rejected_check(const Live *live)

@@ -22,4 +22,4 @@ COMMENT ON COLUMN chs.failures.message IS 'the error';
 COMMENT ON COLUMN chs.failures.detail IS 'the detail message of the error, if any';
 COMMENT ON COLUMN chs.failures.failed_at IS 'when it last failed';
 COMMENT ON COLUMN chs.failures.next_attempt IS 'when it will be retried; the next success removes the row';
-COMMENT ON COLUMN chs.failures.version IS 'the latest scorecard version at that time; once a later one is published it is retried at once';
+COMMENT ON COLUMN chs.failures.version IS 'the latest scorecard version at that time; when a later one is published, the customer is retried at once';

@@ -71,7 +71,7 @@ COMMENT ON COLUMN chs.rejected_events.to_check IS 'the customer may have been cr
 COMMENT ON COLUMN chs.rejected_events.reason IS 'the message of the error';
 COMMENT ON COLUMN chs.rejected_events.event_row IS 'a copy of the row';
 
--- A source is not looked for, in a snapshot that may be older: whoever writes rows has its table locked.
+-- The source is not looked up under a snapshot that may be too old: whoever writes rows has locked its table.
 ALTER TABLE chs.rejected_events DISABLE TRIGGER ALL;
 
 CREATE TABLE chs.rejected_changes (
@@ -84,16 +84,16 @@ CREATE TABLE chs.rejected_changes (
     place        tid
 );
 ALTER TABLE chs.rejected_changes DISABLE TRIGGER ALL;
-COMMENT ON TABLE chs.rejected_changes IS 'what is still to be done about rows of chs.rejected_events that somebody else had locked; the worker does it';
-COMMENT ON COLUMN chs.rejected_changes.change_id IS 'identifies the change; from the numbers of chs.rejected_events, of which it concerns lower ones';
-COMMENT ON COLUMN chs.rejected_changes.action IS 'remove row: that is like event_row; remove rows: of the relation, or of the source; rebuild customer: if customer_key is there now; look at rows: of customer_key, who came';
+COMMENT ON TABLE chs.rejected_changes IS 'pending changes to chs.rejected_events, which the worker makes because somebody had rows locked';
+COMMENT ON COLUMN chs.rejected_changes.change_id IS 'identifies the change; numbered together with chs.rejected_events, whose lower numbers it applies to';
+COMMENT ON COLUMN chs.rejected_changes.action IS 'remove row: one like event_row; remove rows: of the relation, or of the source; rebuild customer: if customer_key exists by then; look at rows: of the new customer customer_key';
 COMMENT ON COLUMN chs.rejected_changes.source_id IS 'the source';
 COMMENT ON COLUMN chs.rejected_changes.relation IS 'the table, or a partition of it; NULL: all';
 COMMENT ON COLUMN chs.rejected_changes.customer_key IS 'the customer that rows name';
 COMMENT ON COLUMN chs.rejected_changes.event_row IS 'a copy of the row that is gone';
-COMMENT ON COLUMN chs.rejected_changes.place IS 'where it was, of a row that had been there before it was looked at';
+COMMENT ON COLUMN chs.rejected_changes.place IS 'for a row that existed before the table was checked: where it was';
 
--- Rows that were there before a table was watched are looked through in slices; see src/backlog.c.
+-- Rows that existed before a table was attached are checked in slices; see src/backlog.c.
 CREATE TABLE chs.source_backlog (
     source_id    integer NOT NULL REFERENCES chs.sources ON UPDATE CASCADE ON DELETE CASCADE,
     relation     regclass NOT NULL,
@@ -115,7 +115,7 @@ COMMENT ON COLUMN chs.source_backlog.next_row IS 'rows before this place have be
 COMMENT ON COLUMN chs.source_backlog.confirmed_to IS 'rejected rows before this place are known to exist still';
 COMMENT ON COLUMN chs.source_backlog.listed_by IS 'the transaction that did the latest slice';
 
--- A dump brings other places, of another time.
+-- Places and snapshots in a dump mean nothing here.
 CREATE FUNCTION chs.restore_backlog() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -185,7 +185,7 @@ CREATE FUNCTION chs.source_problem(source_id integer) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_problem';
 COMMENT ON FUNCTION chs.source_problem(integer) IS 'what keeps a source from working; NULL: nothing';
 
--- Called by whoever's table is read, in queries that chs makes; for others it does nothing.
+-- Called with the rights of the table's owner, in queries that chs makes; for others it does nothing.
 CREATE FUNCTION chs.reads_on(tableoid oid, token bigint) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 0.0001 AS 'MODULE_PATHNAME', 'chs_reads_on';
 COMMENT ON FUNCTION chs.reads_on(oid, bigint) IS 'true; restarts chs.plugin_timeout for each row that is read';
