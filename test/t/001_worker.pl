@@ -1,4 +1,4 @@
-# The worker: it starts with the server, folds by itself after a commit, finds new databases.
+# The worker: it starts with the server, folds automatically after a commit, and finds new databases.
 use strict;
 use warnings;
 use FindBin;
@@ -31,14 +31,14 @@ ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_a
 log_in($node, 'postgres', 4, 2);
 wait_right($node, 'postgres', 'and comes back for the next event');
 
-# While it is at work, more comes: the wake-up must not get lost.
+# More arrives while it is working: the wake-up must not be lost.
 for my $i (1 .. 30)
 {
 	log_in($node, 'postgres', 1 + $i % 10, 1);
 }
 wait_right($node, 'postgres', 'thirty transactions, one soon after the other');
 
-# Who waits for a lock resets the latch that a commit sets: the worker would linger for a second although there is work.
+# Waiting for a lock resets the latch that a commit sets: the worker would linger for a second although there is work.
 $node->safe_psql('postgres', q(
 	CREATE FUNCTION gate(bigint, timestamptz) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
 		$$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711) WHERE $1 = 1; RETURN $1; END $$;
@@ -97,7 +97,7 @@ $node->safe_psql('postgres', 'ALTER SYSTEM RESET chs.enabled');
 $node->reload;
 wait_right($node, 'postgres', 'switched on, it folds what was waiting');
 
-# Settings that are meant for users do not stop it.
+# Settings meant for users do not stop it.
 $node->safe_psql('postgres', q(
 	ALTER DATABASE other SET default_transaction_read_only = on;
 	ALTER DATABASE other SET statement_timeout = 1;
@@ -118,7 +118,7 @@ $node->safe_psql('other', q(
 $node->safe_psql('postgres', 'ALTER DATABASE other RESET ALL');
 wait_right($node, 'other', 'settings of the database do not stop the worker');
 
-# A stale day is made good as soon as the worker looks, which it does when the server has started.
+# A stale day is caught up as soon as the worker looks, which it does when the server has started.
 $node->safe_psql('postgres', q(
 	UPDATE chs.customer_health SET as_of = as_of - 1, score = 0, status = 'critical', calculated_at = now() - interval '1 day'
 	WHERE customer_id <= 5));
@@ -126,8 +126,8 @@ $node->restart;
 wait_right($node, 'postgres', 'health of an earlier day is scored again');
 is($node->safe_psql('postgres', "SELECT count(*) FROM chs.customer_health WHERE as_of < (now() AT TIME ZONE 'UTC')::date"), '0', 'all of it');
 
-# A new version rescores everyone, also where the worker is just there: it must not look
-# before the other sessions' caches know of the version.
+# A new version rescores everyone, even if the worker is running just then: it must not look
+# before the caches of other sessions know about the version.
 my $rescored = 0;
 for my $version (2 .. 21)
 {

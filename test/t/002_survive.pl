@@ -1,4 +1,4 @@
-# The worker killed, terminated, stopped and crashed: it comes back and no event is lost or counted twice.
+# The worker is killed, terminated, stopped and crashed: it comes back, and no event is lost or counted twice.
 use strict;
 use warnings;
 use FindBin;

@@ -1,4 +1,4 @@
-# Databases and the extension come and go while events are loaded; the worker is in nobody's way.
+# Databases and the extension are created and dropped while events are loaded; the worker is in nobody's way.
 use strict;
 use warnings;
 use FindBin;
@@ -36,7 +36,7 @@ for my $i (1 .. 5)
 is($failed, 0, 'DROP DATABASE goes through, five times');
 cmp_ok($slowest, '<', 6, sprintf('the slowest took %.1f seconds', $slowest));
 
-# Nobody commits in a copy of a database: it is found at the end of a nap.
+# Nobody commits in the copy of a database: it is found at the end of a nap.
 stop_load($load);
 $node->adjust_conf('postgresql.conf', 'chs.naptime', '1');
 $node->restart;
@@ -68,14 +68,14 @@ wait_right($node, 'born', 'a database born with the extension');
 $node->safe_psql('postgres', 'CREATE DATABASE born_too');
 $node->safe_psql('template1', 'DROP EXTENSION chs');
 
-# The extension dropped while its database is loaded; the client finds its table gone, nothing worse.
+# The extension is dropped while its database is loaded; the client finds its table gone, nothing worse.
 my $second = start_load($node, 'original');
 my $before = $node->safe_psql('original', 'SELECT count(*) FROM chs.customer_events');
 $node->poll_query_until('original', "SELECT count(*) > $before + 50 FROM chs.customer_events");
 my $start = time;
 my ($out, $err, $timed_out);
 my $status = 1;
-# A deadlock with a writer is possible, as with any DDL; then again.
+# A deadlock with a writer is possible, as with any DDL; then try again.
 for (1 .. 5)
 {
 	$status = $node->psql('original', 'DROP EXTENSION chs', stderr => \$err, timeout => 60, timed_out => \$timed_out);
@@ -89,7 +89,7 @@ add_chs($node, 'original');
 log_in($node, 'original', 3, 3);
 wait_right($node, 'original', 'made again, it works');
 
-# Dropped and made again while a worker of the database lingers.
+# Dropped and recreated while a worker of the database lingers.
 for my $i (1 .. 5)
 {
 	$node->safe_psql('original', 'DROP EXTENSION chs');

@@ -1,4 +1,4 @@
-# Without preloading everything but the worker works.
+# Without preloading, everything except the worker works.
 use strict;
 use warnings;
 use FindBin;
@@ -22,7 +22,7 @@ wait_right($node, 'postgres', 'then all is stored');
 is($node->safe_psql('postgres', 'SELECT chs_process_queue()'), '0', 'and there is nothing more to fold');
 is($node->safe_psql('postgres', "SELECT total FROM chs.dashboard_stats"), '10', 'the dashboard shows it');
 
-# At most so many.
+# Up to a limit.
 log_in($node, 'postgres', $_, 1) for (1 .. 6);
 is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue'), '6', 'six deltas');
 my $taken = $node->safe_psql('postgres', 'SELECT chs_process_queue(2)');
@@ -35,7 +35,7 @@ $status = $node->psql('postgres', 'SELECT chs_process_queue(-1)', stderr => \$er
 isnt($status, 0, 'fewer than none is an error');
 is($node->safe_psql('postgres', 'SELECT chs_process_queue(0)'), '0', 'none is none') ;
 
-# A day later, by hand.
+# A day later, manually.
 $node->safe_psql('postgres', 'UPDATE chs.customer_health SET as_of = as_of - 1, score = 0');
 $node->safe_psql('postgres', 'CALL chs_recalculate_all()');
 is($node->safe_psql('postgres', q(SELECT done FROM chs.progress WHERE job = 'recalculate')), '10', 'chs_recalculate_all scores everyone');

@@ -1,4 +1,4 @@
-# A UTC day begins: the worker scores everyone again, by itself, on a clock that the test sets.
+# A UTC day begins: the worker scores everyone again, according to a clock that the test sets.
 use strict;
 use warnings;
 use FindBin;
@@ -16,7 +16,7 @@ if (system(($ENV{CC} || 'cc'), '-shared', '-fPIC', '-O2', '-o', $library, "$Find
 	plan skip_all => 'the clock cannot be compiled';
 }
 
-# set_clock(SECONDS): so many seconds before the next UTC midnight, running on from there.
+# set_clock(SECONDS): sets it to this many seconds before the next UTC midnight, from where it runs on.
 my $midnight = (int(time / 86400) + 1) * 86400;
 sub set_clock
 {
@@ -37,7 +37,7 @@ set_clock(1800);
 is($node->safe_psql('postgres', "SELECT to_char(now() AT TIME ZONE 'UTC', 'HH24:MI') BETWEEN '23:29' AND '23:35'"), 't', 'the clock is ours');
 
 add_chs($node, 'postgres');
-# Ten logins that the 30 days see for the last time today, and one of today.
+# Ten logins that the 30-day window sees for the last time today, and one from today.
 $node->safe_psql('postgres', q(
 	INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 	SELECT 1, 'login', '{"ip_address": "::1"}'::jsonb, now() - interval '29 days' FROM generate_series(1, 10)
@@ -50,7 +50,7 @@ is($node->safe_psql('postgres', 'SELECT DISTINCT as_of FROM chs.customer_health'
 my $score = $node->safe_psql('postgres', 'SELECT score FROM chs.customer_health WHERE customer_id = 1');
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'the worker has left');
 
-# Three seconds to go.  A reload has the launcher look at the clock, and see that it is not yet time.
+# Three seconds to go.  A reload makes the launcher look at the clock, and see that it is too early.
 set_clock(3);
 $node->reload;
 ok($node->poll_query_until('postgres', "SELECT bool_and(as_of = '$today'::date + 1) FROM chs.customer_health"), 'the day has begun for everyone');
@@ -64,7 +64,7 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM chs.health_scores WHERE as
 is($node->safe_psql('postgres', "SELECT (calculated_at AT TIME ZONE 'UTC')::date = '$today'::date + 1 FROM chs.customer_health WHERE customer_id = 10"), 't',
 	'also of one without events');
 
-# The next day, with many customers: they are scored in slices, and what is fresh comes between.
+# The next day, with many customers: they are scored in slices, with fresh events in between.
 # (Events that no window sees any more would be missed by the checks.)
 $node->safe_psql('postgres', "DELETE FROM chs.customer_events WHERE occurred_at < now() - interval '10 days'");
 $node->safe_psql('postgres', q(
@@ -91,7 +91,7 @@ is($node->safe_psql('postgres', 'SELECT (SELECT calculated_at FROM chs.customer_
 is($node->safe_psql('postgres', "SELECT count(DISTINCT customer_id) FROM chs.health_scores WHERE as_of = '$today'::date + 2"), '1200', 'the history has the day, a row of each customer');
 like(slurp_file($node->logfile), qr/LOG:  chs scored 1\d\d\d customers of database "postgres" for a new day/, 'the log tells of it, in one line');
 
-# A worker that fails now and then, long after it was started, is replaced soon, also if none ends properly in between.
+# A worker that fails occasionally, long after it was started, is replaced soon, even if none ends properly in between.
 my $held = $node->background_psql('postgres');
 $held->query_safe('BEGIN; SELECT chs_recalculate(1)');
 log_in($node, 'postgres', 1, 1);

@@ -1,4 +1,4 @@
-# A dump carries what users added and published; everything else is made again from it, in whatever order it comes.
+# A dump carries what users added and published; everything else is rebuilt from it, in whatever order it arrives.
 use strict;
 use warnings;
 use FindBin;
@@ -47,7 +47,7 @@ sub wait_folded
 	  or die "the worker does not fold in $database";
 }
 
-# The rows of a dump, but for their order, and for the transaction that wrote them.
+# The rows of a dump, regardless of their order and of the transaction that wrote them.
 sub dump_of
 {
 	my ($database) = @_;
@@ -81,7 +81,7 @@ my $dump_before = dump_of('company');
 like($dump_before, qr/fewer logins will do/, 'there is something of the users\' own');
 like($dump_before, qr/chs\.health_scores: /, 'and a history');
 
-# restored(DATABASE, WHAT, COMMAND...): a database into which the commands restore is as the one that was dumped.
+# restored(DATABASE, WHAT, COMMAND...): a database that the commands restore equals the one that was dumped.
 sub restored
 {
 	my ($database, $what, @commands) = @_;
@@ -112,20 +112,20 @@ restored('from_parallel', 'four jobs', [ 'pg_restore', '-e', '-j', '4', '-d', 'f
 restored('from_inserts', 'INSERTs, two jobs', [ 'pg_restore', '-e', '-j', '2', '-d', 'from_inserts', "$directory/inserts" ]);
 restored('from_parts', 'schema and data', [ @psql, '-f', "$directory/schema", 'from_parts' ], [ @psql, '-f', "$directory/data", 'from_parts' ]);
 
-# The worst order that jobs can come to: every table before those that it refers to.
+# The worst order that jobs can end up with: every table before those that it refers to.
 my ($list) = run_command([ 'pg_restore', '-l', "$directory/custom" ]);
 my @items = grep { !/^;/ } split /\n/, $list;
 append_to_file("$directory/list", join("\n", (grep { !/TABLE DATA/ } @items), reverse grep { /TABLE DATA/ } @items) . "\n");
 restored('from_reverse', 'in reverse', [ 'pg_restore', '-e', '-L', "$directory/list", '-d', 'from_reverse', "$directory/custom" ]);
 
-# A schema by itself is what CREATE EXTENSION makes.
+# The schema alone is what CREATE EXTENSION creates.
 $node->safe_psql('postgres', 'CREATE DATABASE from_schema');
 $node->command_ok([ @psql, '-f', "$directory/schema", 'from_schema' ], 'schema only');
 is($node->safe_psql('from_schema', q(
 	INSERT INTO chs.customers (name) VALUES ('x');
 	SELECT (SELECT count(*) FROM chs.scorecards), (SELECT count(*) FROM chs.metrics), chs_status(1))), '2|24|unknown', 'schema only: works');
 
-# Who is no superuser has the extension made by one, and needs all rights on the tables, and on all of their rows.
+# A role that is not a superuser needs one to create the extension, and all rights on the tables and all of their rows.
 $node->safe_psql('postgres', 'CREATE ROLE operator LOGIN BYPASSRLS; GRANT pg_read_all_data TO operator');
 $node->command_ok([ 'pg_dump', '-U', 'operator', '-a', '-f', "$directory/operator", 'company' ], 'dump as a reader of all data');
 $node->safe_psql('postgres', 'CREATE DATABASE from_operator');
@@ -141,7 +141,7 @@ is($node->safe_psql('from_operator', $scores), $scores_before, 'restore by no su
 is($node->safe_psql('from_operator', 'SELECT * FROM chs_verify()'), '', 'restore by no superuser: rightly');
 is(dump_of('from_operator') =~ s/^(ALTER DEFAULT|GRANT|REVOKE).*\n//mgr, $dump_before, 'restore by no superuser: the second dump equals the first');
 
-# Nobody else gets round the rules by looking like a restore.
+# Nobody else gets around the rules by looking like a restore.
 my $restoring = q(SET check_function_bodies = off; SELECT pg_catalog.set_config('search_path', '', false););
 $node->safe_psql('from_stranger', 'REVOKE ALL ON ALL TABLES IN SCHEMA chs FROM operator; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA chs TO operator');
 my ($status, $out, $error) = $node->psql('from_stranger', "SET SESSION AUTHORIZATION operator; $restoring"
@@ -158,7 +158,7 @@ $node->safe_psql('from_stranger', q(
 	  . q(INSERT INTO public.factors VALUES (1)));
 like($error, qr/can only be fired for tables of schema "chs"/, 'nor is the trigger good for another table');
 
-# An ordinary insert removes nothing, checks references, and sets no roles; and does so again after a restore in the same session.
+# An ordinary insert removes nothing, checks references, and sets no roles, even after a restore in the same session.
 is($node->safe_psql('company', q(INSERT INTO chs.scorecards (scorecard) VALUES ('mine'); SELECT count(*) FROM chs.scorecards)),
 	'3', 'an ordinary insert removes nothing');
 ($status, $out, $error) = $node->psql('from_parts', qq($restoring
@@ -168,7 +168,7 @@ is($node->safe_psql('company', q(INSERT INTO chs.scorecards (scorecard) VALUES (
 like($out, qr/^origin$/m, 'the role of a replica ends with the statement');
 like($error, qr/foreign key constraint/, 'and references are checked again');
 
-# What came without what it refers to does not stay unnoticed.
+# Dangling references do not go unnoticed.
 $node->safe_psql('from_inserts', qq($restoring
 	INSERT INTO chs.customers (customer_id, segment, parent_id) VALUES (50, 'nobody''s', 51);
 	INSERT INTO chs.customer_events (customer_id, event_type) VALUES (50, 'nonsense'), (52, 'login');));
@@ -187,7 +187,7 @@ is($node->safe_psql('from_schema', 'SELECT count(*) FROM chs.customer_health WHE
 $session->quit;
 ok($node->poll_query_until('from_schema', 'SELECT EXISTS (SELECT FROM chs.customer_health WHERE customer_id = 77)'), 'then it goes on');
 
-# What is dumped is replaced by a restore, and what is not is made again: no table may be forgotten.
+# What is dumped is replaced by a restore, and everything else is rebuilt: no table may be forgotten.
 is($node->safe_psql('company', q(
 	SELECT string_agg(c.relname, ' ' ORDER BY c.relname)
 	FROM pg_extension e, unnest(e.extconfig) config JOIN pg_class c ON c.oid = config
@@ -200,7 +200,7 @@ is($node->safe_psql('company', q(
 	WHERE c.relnamespace = 'chs'::regnamespace AND c.relkind IN ('r', 'p', 'S'))),
 	'activity customer_health failures health_counts jobs pause queue shipped', 'and no other one is left out of dumps by mistake');
 
-# A version that waits at the dump becomes live in what is restored.
+# A version that waits when dumped goes live in the restored database.
 $node->safe_psql('company', q(
 	SELECT chs_pause();
 	INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, field, window_days, curve, weight, missing)

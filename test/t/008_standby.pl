@@ -1,4 +1,4 @@
-# A standby answers what reads, takes over with nothing lost or counted twice, and so does a restore to a point in time.
+# A standby answers whatever only reads, and takes over with nothing lost or counted twice; so does a restore to a point in time.
 use strict;
 use warnings;
 use FindBin;
@@ -33,7 +33,7 @@ $standby->init_from_backup($primary, 'first', has_streaming => 1);
 $standby->append_conf('postgresql.conf', 'archive_mode = off');
 $standby->start;
 
-# The standby knows what is queued, too.
+# The standby knows what is queued as well.
 enable($primary, 'off');
 log_in($primary, 'company', 3, 5);
 $primary->wait_for_catchup($standby);
@@ -54,7 +54,7 @@ my ($status, $out, $error) = $standby->psql('company', '\set VERBOSITY verbose \
 like($error, qr/25006/, 'but does not fold');
 is($standby->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'chs%')), '0', 'nor has a worker');
 
-# A version that waits changes nothing there, and one that becomes live is gone by at once, also in a session that has scored before.
+# A waiting version changes nothing there, and one that goes live is used at once, even in a session that has scored before.
 my $session = $standby->background_psql('company');
 my $before = ask($session, $scores);
 $primary->safe_psql('company', q(

@@ -1,5 +1,5 @@
-# pg_upgrade from an older major of PostgreSQL: scores, queue and history come along.
-# CHS_OLD_PREFIX names an installation of that major, with chs (test/run, CHS_UPGRADE_FROM).
+# pg_upgrade from an older major version of PostgreSQL: scores, queue and history carry over.
+# CHS_OLD_PREFIX names an installation of that version, with chs (test/run, CHS_UPGRADE_FROM).
 use strict;
 use warnings;
 use FindBin;

@@ -1,4 +1,4 @@
-# Statements about databases find nobody in their way, and workers find what they leave.
+# Workers do not get in the way of statements about databases, and find the resulting databases.
 use strict;
 use warnings;
 use FindBin;

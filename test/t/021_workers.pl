@@ -1,5 +1,5 @@
-# Several workers share one database: with a backlog only, never two on one customer, nothing lost or twice;
-# and what they tell about themselves.
+# Several workers share one database: only with a backlog, never two on one customer, nothing lost or counted twice;
+# and the status that they report.
 use strict;
 use warnings;
 use FindBin;

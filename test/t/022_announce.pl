@@ -16,7 +16,7 @@ wait_right($node, 'postgres', 'at the beginning');
 my $listener = $node->background_psql('postgres');
 $listener->query_safe('LISTEN chs_status');
 
-# heard(): what was announced since the last time, without the time; one line each.
+# heard(): the announcements since the last call, without the time; one line each.
 sub heard
 {
 	my @heard;
@@ -67,7 +67,7 @@ $node->reload;
 wait_right($node, 'postgres', 'the worker comes again');
 is(join("\n", heard()), '', 'and does not repeat it');
 
-# Many changes by several workers: as many as the history has, which has each of them.
+# Many changes by several workers: as many as in the history, which has all of them.
 my $mark = $node->safe_psql('postgres', 'SELECT max(health_score_id) FROM chs.health_scores');
 for my $round (1 .. 4)
 {
@@ -87,7 +87,7 @@ my $changes = $node->safe_psql('postgres', qq(
 my @changes = map { /"customer_id": (\d+), "old_status": "(\w+)", "new_status": "(\w+)"/; "$1 $2 $3" } heard();
 cmp_ok(scalar(@changes), '>=', 20, 'there are many changes');
 is(join("\n", sort @changes), join("\n", sort split(/\n/, $changes)), 'each is announced once');
-# Not at all, where some may not know, or nobody is to hear.
+# None at all if some may not know, or if they are turned off.
 my $statuses = q(SELECT string_agg(status, ' ' ORDER BY customer_id) FROM chs.customer_health);
 my $statuses_before = $node->safe_psql('postgres', $statuses);
 $node->safe_psql('postgres', 'ALTER TABLE chs.customers ENABLE ROW LEVEL SECURITY');

@@ -1,4 +1,4 @@
-# Workers and the server killed at random, under all kinds of writes: no event is lost or counted twice.
+# Workers and the server are killed at random, under all kinds of writes: no event is lost or counted twice.
 # CHS_FULL=1 takes fifty rounds instead of a few; CHS_SEED repeats a run.
 use strict;
 use warnings;
@@ -79,7 +79,7 @@ my $writes = q(
 \endif
 );
 
-# end_prepared(): what a crash left prepared is committed or rolled back.
+# end_prepared(): commits or rolls back what a crash left prepared.
 sub end_prepared
 {
 	for my $gid (split /\n/, $node->safe_psql('postgres', 'SELECT gid FROM pg_prepared_xacts'))
@@ -88,7 +88,7 @@ sub end_prepared
 	}
 }
 
-# calls_are_right(WHAT): every row of the attached table counts once, or has been put aside; by plain SQL.
+# calls_are_right(WHAT): every row of the attached table counts once or has been rejected; by plain SQL.
 sub calls_are_right
 {
 	my ($what) = @_;
@@ -114,7 +114,7 @@ sub signal_worker
 	return @pids && kill($signal, $pids[ rand @pids ]);
 }
 
-# Has the server restart itself, and waits until it has.
+# Makes the server restart itself, and waits until it has.
 sub kill_worker
 {
 	my $offset = -s $node->logfile;
@@ -164,7 +164,7 @@ ok($node->poll_query_until('postgres', q(
 	SELECT NOT EXISTS (SELECT FROM chs.rejected_events r WHERE event_row->>'path' IS NOT NULL
 					   AND (to_check OR customer_key IN (SELECT customer_id::text FROM chs.customers))))), 'of which nothing is put aside that can be used');
 note("at most $most_workers workers; " . $node->safe_psql('postgres', 'SELECT (SELECT count(*) FROM chs.customer_events), (SELECT count(*) FROM calls), (SELECT count(*) FROM chs.rejected_events)'));
-# Once more, by plain SQL that shares nothing with the engine: the history ends with what is stored.
+# Once more, in plain SQL that shares nothing with the engine: the history ends with what is stored.
 is($node->safe_psql('postgres', q(
 	SELECT count(*) FROM chs.customer_health h
 	WHERE h.recorded_score IS DISTINCT FROM (

@@ -1,4 +1,4 @@
-# The extension comes, changes and goes beside busy workers; a server with no place for workers, and one that is upgraded.
+# The extension is created, updated and dropped beside busy workers; a server without slots for workers, and one that is upgraded.
 use strict;
 use warnings;
 use FindBin;
@@ -26,7 +26,7 @@ CREATE FUNCTION chs.added_later() RETURNS integer LANGUAGE sql RETURN 1;
 # ALTER EXTENSION UPDATE while clients insert and workers fold.
 my $load = start_load($node, 'postgres');
 $node->poll_query_until('postgres', 'SELECT count(*) > 100 FROM chs.customer_events');
-# A deadlock with a writer is possible, as with any DDL; then again.
+# A deadlock with a writer is possible, as with any DDL; then try again.
 my ($status, $error);
 for (1 .. 5)
 {
@@ -57,7 +57,7 @@ wait_right($node, 'postgres', 'made again, it works');
 $node->stop;
 is_quiet($node, qr/(ERROR|PANIC|FATAL): (?!.*(deadlock|connection to client lost|administrator command))|terminated by signal/, 'the log is quiet');
 
-# No place for a worker: said once, and made good when there is one.
+# No slot for a worker: reported once, and caught up when there is one.
 $node->append_conf('postgresql.conf', "max_worker_processes = 2\nmax_logical_replication_workers = 4");
 $node->start;
 log_in($node, 'postgres', 2, 3);
@@ -68,7 +68,7 @@ $node->append_conf('postgresql.conf', 'max_worker_processes = 16');
 $node->restart;
 wait_right($node, 'postgres', 'with a place for it the worker does what waited');
 
-# pg_upgrade starts servers in a mode in which nothing may move by itself.
+# pg_upgrade starts servers in a mode in which nothing may happen by itself.
 $node->stop;
 $node->command_ok([ 'pg_ctl', '-w', '-D', $node->data_dir, '-l', $node->logfile, '-o', '-b', 'start' ], 'a server in binary upgrade mode');
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'chs%'"), '0', 'has no worker');

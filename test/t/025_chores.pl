@@ -1,4 +1,4 @@
-# What workers do beside scoring fails by itself: scores stay fresh, chs.worker_status has the error, and the log has it once.
+# What workers do besides scoring fails separately: scores stay fresh, chs.worker_status has the error, and the log has it once.
 use strict;
 use warnings;
 use FindBin;
@@ -18,7 +18,7 @@ sub value { return $node->safe_psql('postgres', $_[0]); }
 sub wait_for { my ($query, $what) = @_; ok($node->poll_query_until('postgres', "SELECT $query"), $what); }
 sub lines_of { my ($pattern) = @_; my @lines = slurp_file($node->logfile) =~ /$pattern/g; return scalar(@lines); }
 
-# attempts(N): the worker has done its housekeeping so many times more, as its next failures tell.
+# attempts(N): waits until the worker has done its housekeeping N more times, as its failures show.
 sub attempts
 {
 	my ($n) = @_;
@@ -30,7 +30,7 @@ sub attempts
 	}
 }
 
-# Deleting old events fails by a trigger of the user's; that of the history, which comes after it, does not.
+# Deleting old events fails because of a user's trigger; deleting history, which comes next, does not.
 value(q(
 	INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 	SELECT n % 10 + 1, 'login', '{"ip_address": "::1"}', now() - interval '200 days' FROM generate_series(1, 20) n;
@@ -62,7 +62,7 @@ value('ALTER SYSTEM RESET chs.naptime');
 $node->reload;
 wait_right($node, 'postgres', 'and all is right');
 
-# Noting how far a backfill is fails.
+# Recording the progress of a backfill fails.
 value(q(
 	CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON chs.jobs FOR EACH ROW EXECUTE FUNCTION refuse();
 	INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, field, window_days, curve, weight, missing)
@@ -79,7 +79,7 @@ is($node->psql('postgres', 'CALL chs_rebuild()', stderr => \my $error), 3, 'who 
 like($error, qr/still nothing/, 'gets the error');
 value('DROP TRIGGER refuse ON chs.jobs');
 
-# Looking for customers of rows that were put aside fails.
+# Looking for customers of rejected rows fails.
 value(q(
 	CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it stays aside'; END $$;
 	CREATE TABLE logins (account text, ip_address text, at timestamptz);

@@ -1,4 +1,4 @@
-# What the launcher and the workers wait for has names of their own in pg_stat_activity, from PostgreSQL 17 on.
+# From PostgreSQL 17 on, what the launcher and the workers wait for has its own names in pg_stat_activity.
 use strict;
 use warnings;
 use FindBin;
@@ -27,7 +27,7 @@ sub seen
 
 seen('chs launcher', 'ChsLauncherMain', 'the launcher waits to be woken');
 
-# A worker stays while it cannot fold a customer, and waits for that or for more.
+# A worker stays while it cannot fold a customer, and waits for that or for more work.
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN; SELECT chs_recalculate(1)');
 log_in($node, 'postgres', 1, 1);
@@ -53,7 +53,7 @@ seen('chs worker', 'ChsWorkerRestore', 'switched on it does again');
 $restore->quit;
 wait_right($node, 'postgres', 'it goes on');
 
-# Ten milliseconds of waiting for more commits are hard to see, but have a name, too, once they were waited.
+# Ten milliseconds of waiting for more commits are hard to observe, but have a name, too, once they have happened.
 SKIP:
 {
 	skip 'no names before PostgreSQL 17', 1 unless $has_names;

@@ -1,5 +1,5 @@
-# A full queue of notifications: scores stay fresh, the log says once that nothing is announced, and once that it is again.
-# From PostgreSQL 17 on the queue can be made small; before that it has eight gigabytes, which are filled with CHS_FULL=1.
+# A full notification queue: scores stay fresh, the log says once that announcements stop, and once that they resume.
+# From PostgreSQL 17 on the queue can be made small; before that it has eight gigabytes, which CHS_FULL=1 fills.
 use strict;
 use warnings;
 use FindBin;
@@ -21,7 +21,7 @@ sub value { return $node->safe_psql('postgres', $_[0]); }
 sub lines_of { my ($pattern) = @_; my @lines = slurp_file($node->logfile) =~ /$pattern/g; return scalar(@lines); }
 my $usage = 'SELECT pg_notification_queue_usage()';
 
-# fill(SHARE): notifications of others until so much of the queue is used; a page each.
+# fill(SHARE): notifications from others, a page each, until this share of the queue is used.
 sub fill
 {
 	my ($share) = @_;
@@ -68,7 +68,7 @@ sub heard
 	return join(' ', @heard);
 }
 
-# A session that listens and has a transaction open.
+# A session that listens and keeps a transaction open.
 my $listener = $node->background_psql('postgres');
 $listener->set_query_timer_restart;
 $listener->query_safe('LISTEN chs_status');
@@ -121,7 +121,7 @@ $listener->query_safe('COMMIT');
 $listener->query_safe('UNLISTEN *');
 $node->poll_query_until('postgres', 'SELECT pg_notification_queue_usage() < 0.4') or die;
 
-# More changes in one transaction than an empty queue has place for.
+# More changes in one transaction than an empty queue has room for.
 SKIP:
 {
 	skip 'the queue has place for millions', 4 unless $small;

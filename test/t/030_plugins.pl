@@ -14,7 +14,7 @@ my $directory = PostgreSQL::Test::Utils::tempdir;
 my $restoring = q(SET check_function_bodies = off; SELECT pg_catalog.set_config('search_path', '', false););
 my ($status, $out, $error);
 
-# For one customer the plug-in never ends, whatever is done about it; the worker goes on with the others.
+# For one customer the plug-in never ends, whatever is done about it; the worker continues with the others.
 add_chs($node, 'postgres');
 $node->safe_psql('postgres', q(
 CREATE ROLE careless;
@@ -41,7 +41,7 @@ $node->poll_query_until('postgres', 'SELECT score = chs_score(1) AND factor_scor
   or die "the worker does not go on";
 is($node->safe_psql('postgres', 'SELECT customer_id, difference FROM chs_verify()'), '', 'the rest is right');
 
-# Mended, it is as if nothing had been.
+# Once corrected, it is as if nothing had happened.
 $node->safe_psql('postgres', q(
 CREATE OR REPLACE FUNCTION public.endless(customer_id bigint, as_of timestamptz) RETURNS double precision LANGUAGE sql AS 'SELECT customer_id';
 UPDATE chs.failures SET next_attempt = failed_at;
@@ -51,7 +51,7 @@ $node->poll_query_until('postgres', q(
   or die "the mended one is not scored";
 pass('the mended plug-in counts');
 
-# A plug-in is run as the role that registered it, also where a superuser restored it; whoever else restores gives nobody rights.
+# A plug-in runs as the role that registered it, even if a superuser restored it; a restore by others gives nobody rights.
 $node->safe_psql('postgres', 'CREATE DATABASE plugged');
 $node->safe_psql('plugged', q(
 CREATE EXTENSION chs;

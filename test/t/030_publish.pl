@@ -1,5 +1,5 @@
 # Publishing while others score, insert and fold: every session scores by the version that is live in its own snapshot, and
-# never by half of one; where a version needs more of activities, the one before goes on until they are made again.
+# never by half of one; if a version needs more than activities count, the one before stays live until they are rebuilt.
 use strict;
 use warnings;
 use FindBin;
@@ -57,7 +57,7 @@ $node->safe_psql('postgres', q(
 	END
 	$$;));
 
-# settled(WHAT): by itself, sooner or later, everything is folded, stored and right.
+# settled(WHAT): eventually everything is folded, stored and right, without further action.
 sub settled
 {
 	my ($what) = @_;
@@ -69,7 +69,7 @@ sub settled
 		FROM latest)), $what);
 }
 
-# refused(SQL, WHAT): for want of a privilege.
+# refused(SQL, WHAT): for lack of a privilege.
 sub refused
 {
 	my ($sql, $what) = @_;
@@ -116,7 +116,7 @@ is($node->safe_psql('postgres', q(
 		(SELECT document FROM chs.scorecard_versions w WHERE w.version = v.version - 1) AND v.changes = '[]')),
 	'0', 'each version says what it changed');
 
-# Nobody works: a version that needs more waits, and the one before goes on.
+# Without workers, a version that needs more waits, and the one before stays live.
 $node->append_conf('postgresql.conf', 'chs.enabled = off');
 $node->reload;
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'the worker has left');
@@ -152,7 +152,7 @@ is(ask($held, $live), $before, 'a snapshot from before still has the old version
 is(ask($held, $wrong), '0', 'and is exact by it');
 $held->quit;
 
-# Whoever publishes, in a transaction that stays open, keeps a version waiting, but holds nobody up.
+# Publishing in a transaction that stays open keeps a version waiting, but holds nobody up.
 $held = $node->background_psql('postgres');
 $held->query_safe('BEGIN; SELECT chs_publish()');
 log_in($node, 'postgres', 5, 2);
@@ -161,7 +161,7 @@ $held->query_safe('COMMIT');
 $held->quit;
 settled('all is right afterwards');
 
-# Customers who are busy when everyone is scored get their turn later, also beside clients who never cease.
+# Customers that are busy when everyone is scored get their turn later, even beside clients that never stop.
 my $others = $node->safe_psql('postgres', 'SELECT max(customer_id) FROM chs.customers WHERE hashint8(customer_id) & 63 <> hashint8(1) & 63');
 my $load = start_load($node, 'postgres', "INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES ($others, 'login', '{\"ip_address\": \"::1\"}');");
 my $weights = q(UPDATE chs.factors SET weight = weight + 1 WHERE factor = 'login_frequency'; SELECT chs_publish());
@@ -182,7 +182,7 @@ for my $publish ($weights, $series)
 unlike(stop_load($load), qr/ERROR/, 'nobody has ceased');
 settled('all is right');
 
-# Nobody without the right to publish can hold up those who have it.
+# Roles without the right to publish cannot hold up those who have it.
 $node->safe_psql('postgres', 'CREATE ROLE stranger LOGIN; CREATE ROLE publisher LOGIN');
 $node->safe_psql('postgres', "SELECT chs_grant('publisher', 'administer')");
 my $lock = 'LOCK TABLE chs.scorecard_versions IN SHARE ROW EXCLUSIVE MODE';

@@ -1,5 +1,5 @@
-# Constant inserts, updates and deletes: the worker's memory and the lag stay what they are, and in the end all is
-# folded and right.  Some seconds long; CHS_SOAK=SECONDS, or CHS_FULL=1 for ten minutes, make it longer.
+# Constant inserts, updates and deletes: the worker's memory and the lag do not grow, and in the end everything is
+# folded and right.  Takes a few seconds; CHS_SOAK=SECONDS, or CHS_FULL=1 for ten minutes, makes it longer.
 use strict;
 use warnings;
 use FindBin;
@@ -21,7 +21,7 @@ $node->safe_psql('postgres', qq(
 	INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 	SELECT c, 'api_call', jsonb_build_object('endpoint', e % 9), now() - e * interval '1 day' FROM generate_series(1, $customers) c, generate_series(1, 40) e));
 
-# As many events come as go, so that nothing has a reason to grow.
+# As many events are inserted as deleted, so that nothing has a reason to grow.
 my %scripts = (
 	insert => q(
 \set c random(1, :customers)
@@ -66,7 +66,7 @@ my $load = IPC::Run::start(
 	[ $node->installed_command('pgbench'), '-n', '-c', '4', '-R', '400', '-T', $seconds, '-D', "customers=$customers", '--max-tries=10', @files, $node->connstr('postgres') ],
 	'<', \undef, '>', \$out, '2>', \$err);
 
-# memory(PID): the private memory of a process, in kilobytes; 0 where it cannot be told.
+# memory(PID): the private memory of a process, in kilobytes; 0 if unknown.
 sub memory
 {
 	open(my $file, '<', "/proc/$_[0]/status") or return 0;
@@ -108,7 +108,7 @@ my ($done) = $out =~ /number of transactions actually processed: (\d+)/;
 cmp_ok($done // 0, '>', 10 * $seconds, 'there was traffic') or diag($out, $err);
 unlike($err, qr/ERROR|FATAL|error:/, 'no statement failed');
 
-# What it was like in each eighth of the time.
+# The results for each eighth of the time.
 for my $n (0 .. 7)
 {
 	my @lags = sort { $a <=> $b } @lag[ $n * @lag / 8 .. ($n + 1) * @lag / 8 - 1 ];
@@ -128,7 +128,7 @@ SKIP:
 	($early, $late) = (max(@memory[ $quarter .. 2 * $quarter ]), max(@memory[ -$quarter .. -1 ]));
 	cmp_ok($late, '<=', 1.2 * $early + 2048, "nor does the worker's memory: $early kB, then $late kB");
 }
-# In the middle of a batch it is more, so the least is what stays.
+# In the middle of a batch it is more, so the minimum is what stays.
 $quarter = int(@allocated / 4);
 ($early, $late) = (min(@allocated[ $quarter .. 2 * $quarter ]), min(@allocated[ -$quarter .. -1 ]));
 cmp_ok($late, '<=', $early + 16, sprintf('nothing that the worker allocates stays: %.0f kB, then %.0f kB', $early, $late));

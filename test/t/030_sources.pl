@@ -1,5 +1,5 @@
 # Attached tables: rows that arrive by logical replication, dumps, customers that are created at the same time as their
-# events, and a worker that takes in what was there.
+# events, and a worker that ingests existing rows.
 use strict;
 use warnings;
 use FindBin;
@@ -12,7 +12,7 @@ use Test::More;
 my $node = new_node('sources', 'log_statement = none', allows_streaming => 'logical');
 $node->start;
 
-# right(DATABASE, LOGINS OF CUSTOMER 1): waits until all is folded, and that many logins count.
+# right(DATABASE, LOGINS OF CUSTOMER 1): waits until everything is folded and that many logins count.
 sub right
 {
 	my ($database, $logins, $what) = @_;
@@ -29,7 +29,7 @@ sub right
 my $table = 'CREATE TABLE logins (id bigint PRIMARY KEY, account text, ip_address text, at timestamptz)';
 my $attach = q(SELECT chs_attach('logins', 'account', 'login', 'at', customer_key => 'external_id'));
 
-# What is there already is taken in by the worker.
+# Existing rows are ingested by the worker.
 $node->safe_psql('postgres', 'CREATE DATABASE company');
 $node->safe_psql('company', qq(
 	CREATE EXTENSION chs;
@@ -53,7 +53,7 @@ ok($node->poll_query_until('company', q(SELECT value = 2 FROM chs_explain((SELEC
 	'events before and while a customer is created count');
 ok($node->poll_query_until('company', 'SELECT count(*) = 0 FROM chs.rejected_events'), 'and are not put aside any more');
 
-# A dump, restored with jobs, carries sources and rows that were put aside.
+# A dump, restored with jobs, includes sources and rejected rows.
 $node->safe_psql('company', q(INSERT INTO logins VALUES (1003, 'c1', NULL, now())));
 my $file = PostgreSQL::Test::Utils::tempdir . '/dump';
 $node->command_ok([ 'pg_dump', '-Fc', '-f', $file, '-d', $node->connstr('company') ], 'pg_dump');
@@ -66,7 +66,7 @@ right('restored', 11, 'activities are made again from the rows');
 $node->safe_psql('restored', q(INSERT INTO logins VALUES (1005, 'c1', 'x', now())));
 right('restored', 12, 'and new rows count');
 
-# Rows that arrive by logical replication, the initial copy among them.
+# Rows that arrive by logical replication, including the initial copy.
 $node->safe_psql('postgres', 'CREATE DATABASE publisher');
 $node->safe_psql('publisher', qq($table; CREATE PUBLICATION p FOR TABLE logins; INSERT INTO logins VALUES (1, 'c1', 'x', now()), (2, 'c1', 'x', now())));
 $node->safe_psql('publisher', q(SELECT pg_create_logical_replication_slot('s', 'pgoutput')));
@@ -86,7 +86,7 @@ right('subscriber', 2, 'and so do updates and deletes');
 is($node->safe_psql('subscriber', 'SELECT reason FROM chs.rejected_events'), 'event has an unknown external_id: "nobody"', 'what cannot be used does not stop replication');
 $node->safe_psql('subscriber', 'DROP SUBSCRIPTION s');
 
-# A transaction that was prepared before it was replicated is committed by no statement, which wakes the worker all the same.
+# A transaction prepared before it was replicated is not committed by a statement, but wakes the worker nevertheless.
 $node->safe_psql('publisher', q(SELECT pg_create_logical_replication_slot('two_phase', 'pgoutput', false, true)));
 $node->safe_psql('subscriber', "CREATE SUBSCRIPTION s CONNECTION '$publisher' PUBLICATION p
 	WITH (create_slot = false, slot_name = 'two_phase', two_phase = true, copy_data = false)");
@@ -103,7 +103,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 }
 $node->safe_psql('subscriber', 'DROP SUBSCRIPTION s');
 
-# What an unlogged table lost in a crash is told, and mended.
+# What an unlogged table lost in a crash is reported and repaired.
 $node->safe_psql('company', q(
 	CREATE UNLOGGED TABLE calls (account text, endpoint text, at timestamptz);
 	SELECT chs_attach('calls', 'account', 'api_call', 'at', customer_key => 'external_id');

@@ -1,4 +1,4 @@
-# What the TAP tests share: clusters with chs, customers with events, and the proof that scores are right.
+# What TAP tests have in common: clusters with chs, customers with events, and the check that scores are right.
 package Chs;
 
 use strict;
@@ -12,7 +12,7 @@ use Time::HiRes qw(time usleep);
 use base 'Exporter';
 our @EXPORT = qw(ask new_node add_chs log_in is_right wait_right worker_pid hold release start_load stop_load end_load is_quiet);
 
-# ask(SESSION, QUERY): what a background session answers, less the newline that some minor releases leave.
+# ask(SESSION, QUERY): the answer of a background session, without the newline that some minor releases leave.
 sub ask
 {
 	my ($session, $query) = @_;
@@ -61,7 +61,7 @@ sub log_in
 		FROM generate_series(1, $times) i));
 }
 
-# True where everything is folded, the stored health is that of now, and every login counts once.
+# True if everything is folded, the stored health is current, and every login counts once.
 my $right = q(
 	SELECT NOT EXISTS (SELECT FROM chs.queue) AND NOT EXISTS (SELECT FROM chs_verify())
 	   AND NOT EXISTS (
@@ -71,7 +71,7 @@ my $right = q(
 			  IS DISTINCT FROM (SELECT count(*) FROM chs.customer_events e
 								WHERE e.customer_id = c.customer_id AND e.event_type = 'login')));
 
-# wait_right(NODE, DATABASE, WHAT): by itself, sooner or later, everything is folded and right.
+# wait_right(NODE, DATABASE, WHAT): eventually everything is folded and right, without further action.
 sub wait_right
 {
 	my ($node, $database, $what) = @_;
