@@ -3,9 +3,9 @@
  *	  A worker keeps the scores of one database fresh.
  *
  * It folds the queue, rescores everyone whose health is of an earlier day or
- * version, and does housekeeping, in this order and in small transactions, so
- * that what is fresh never waits for long.  Without work it lingers for a second,
- * and leaves.
+ * version, and does housekeeping, in this order and in small transactions, so that
+ * fresh events never wait for long.  Without work it lingers for a second, and
+ * exits.
  */
 #include "worker.h"
 
@@ -27,20 +27,20 @@
 #include "worker_life.h"
 #include "worker_status.h"
 
-/* A worker without work stays so long, in milliseconds. */
+/* How long a worker without work stays, in milliseconds. */
 #define LINGER_MS 1000
 #define MAX_LINGER_MS 30000		/* while it waits for a customer that is locked, or fails */
 
 /*
- * Under steady load the queue is folded so often at most, in milliseconds: many
- * commits at once cost a fraction of what each by itself does.  The first commit
- * after a pause does not wait.
+ * The minimum interval between folds under steady load, in milliseconds: folding
+ * many commits together costs a fraction of folding each by itself.  The first
+ * commit after a pause does not wait.
  */
 #define PACE_MS 10
 
 /*
- * So many customers are looked at for stale health between two looks at the queue;
- * more while few of them are stale, and fewer where it takes longer than so long, in
+ * How many customers are checked for stale health between two looks at the queue;
+ * more while few of them are stale, and fewer if that takes longer than this many
  * milliseconds.
  */
 #define RESCORE_SLICE 1000
@@ -48,10 +48,10 @@
 #define MAX_RESCORE_SLICE 8000
 #define RESCORE_SLICE_MS 200
 
-/* So many batches are folded between two slices of rescoring, at most. */
+/* The maximum number of batches that are folded between two slices of rescoring. */
 #define FOLD_BETWEEN_SLICES 8
 
-/* After so many full batches, or more where that has not helped, a further worker is called to help. */
+/* After this many full batches, or more if that has not helped before, another worker is called to help. */
 #define CALL_AFTER 4
 #define MAX_CALL_AFTER 4096
 
@@ -66,29 +66,30 @@ typedef struct Rescoring
 	int			version;
 	int			waiting;		/* the version that waits to become live, or 0 */
 	EveryonePass pass;
-	TimestampTz again_at;		/* when those that the pass left out are tried again */
+	TimestampTz again_at;		/* when those that the pass skipped are tried again */
 	int			slice;			/* the size of the next one */
 	int64		ncustomers;		/* scored so far */
 	TimestampTz started_at;
 } Rescoring;
 
-/* What a worker is at. */
+/* What a worker is doing. */
 typedef struct Work
 {
 	uint32		comings;		/* of workers, as last seen */
 	FoldProgress folding;
 	int			full_batches;	/* one after the other */
-	int			call_after;		/* so many of them a further worker is called */
+	int			call_after;		/* after which another worker is called */
 	Rescoring	rescoring;
-	int			again_in;		/* so long it was to the pass after one that left some out, in milliseconds */
+	int			again_in;		/* the delay before a pass that follows one that skipped some, in milliseconds */
 	int			housekeeping;	/* the step that is next */
 } Work;
 
 /*
- * The customers are shared out among the workers that are there.  Whenever one
- * comes or goes all of them begin again, each with its new part, at what was known
- * to be folded when one worker was alone: so nothing that somebody left is missed.
- * While they do not agree yet, what two want one of them gets, see claim.c.
+ * The customers are divided among the present workers.  Whenever one arrives or
+ * leaves, all of them start over, each with its new part, from what was known to be
+ * folded when there was only one worker, so that nothing left behind is missed.
+ * Until they agree, a customer that two of them want goes to one of them, see
+ * claim.c.
  */
 static void
 take_part(Work *work)
@@ -116,16 +117,16 @@ take_part(Work *work)
 	LWLockRelease(chs_worker_shared->lock);
 
 	work->folding.in_pass = work->folding.skipped = false;
-	/* the first worker relies on nothing that another one has left */
+	/* the first worker does not rely on anything that another one has left */
 	work->folding.next_from = parts == 0 && chs_worker_is_first() ? InvalidFullTransactionId : from;
-	/* where there is nothing to do for others, as with a few customers, they are called ever less */
+	/* if there is nothing for others to do, as with few customers, they are called less and less */
 	if (claim->parts < parts && work->call_after < MAX_CALL_AFTER)
 		work->call_after *= 2;
 	work->full_batches = 0;
 	work->rescoring = (Rescoring) {0};
 }
 
-/* Notes how far the queue is folded, and how many workers it is worth. */
+/* Records how far the queue is folded, and how many workers that justifies. */
 static void
 note_progress(Work *work, bool complete)
 {
@@ -150,8 +151,8 @@ note_progress(Work *work, bool complete)
 }
 
 /*
- * Folds the queue to its end, or as far as goes between two slices of rescoring.
- * Returns whether the end was reached.
+ * Folds the queue to its end, or as much as is allowed between two slices of
+ * rescoring.  Returns whether the end was reached.
  */
 static bool
 fold_queue(Work *work)
@@ -176,7 +177,7 @@ fold_queue(Work *work)
 	return complete;
 }
 
-/* Notes that everyone's health is of a day and version, so that no further worker looks. */
+/* Records that everyone's health is of a day and version, so that no other worker checks. */
 static void
 note_rescored(const Rescoring *rescoring)
 {
@@ -201,9 +202,9 @@ is_rescored(const Rescoring *rescoring)
 }
 
 /*
- * How many customers the next slice is to look at, after one of which so many were
- * stale and which took so long.  Those whose activities are made again from their
- * events take a thousand times as long as others.
+ * The number of customers to check in the next slice, given how many were stale in
+ * the last one and how long it took.  Customers whose activities are rebuilt from
+ * their events take a thousand times as long as others.
  */
 static int
 next_slice(int limit, int nscored, long milliseconds)
@@ -216,14 +217,15 @@ next_slice(int limit, int nscored, long milliseconds)
 }
 
 /*
- * At the end of a pass over everyone: what waited for it is live, or there will be
- * another pass; else everyone's health is of the day and version.
+ * At the end of a pass over all customers: makes the version live that waited for
+ * it, or requests another pass; otherwise everyone's health is of the day and
+ * version.
  */
 static bool
 end_pass(const Work *work, Rescoring *rescoring)
 {
 	if (work->folding.claim.parts > 1)
-		return false;			/* the last worker that is left passes over everyone again */
+		return false;			/* the last remaining worker passes over everyone again */
 	if (rescoring->waiting > 0 && (rescoring->pass.unclaimed || !chs_publish_make_live(rescoring->waiting, false)))
 		rescoring->pass.skipped = true;
 	if (rescoring->waiting > 0 || rescoring->pass.skipped)
@@ -233,8 +235,8 @@ end_pass(const Work *work, Rescoring *rescoring)
 }
 
 /*
- * Customers that were busy, or failed, are tried again in another pass, later and
- * later; however much else there is to do meanwhile.
+ * Customers that were busy or failed are tried again in another pass, at growing
+ * intervals, however much else there is to do.
  */
 static void
 note_skipped(Work *work)
@@ -289,8 +291,9 @@ rescore_slice(Work *work)
 }
 
 /*
- * Does one slice of a step of housekeeping; returns whether there is more.  What
- * fails must not keep scores from being fresh, and is tried again next time.
+ * Does one slice of a step of housekeeping; returns whether there is more.  A
+ * failure must not keep scores from being fresh, and the step is tried again next
+ * time.
  */
 static bool
 keep_house_slice(const HousekeepingStep *step)
@@ -316,7 +319,7 @@ keep_house_slice(const HousekeepingStep *step)
 	return more;
 }
 
-/* Does the next slice of housekeeping, if it is time; returns whether there is more. */
+/* Does the next slice of housekeeping, if it is due; returns whether there is more. */
 static bool
 keep_house(Work *work)
 {
@@ -400,7 +403,7 @@ work_on(void)
 		}
 		/* customers that were busy are tried again, less and less often; other workers leave what is left to the first */
 		if (!work.folding.skipped && !work.rescoring.pass.skipped && work.folding.claim.parts == 1)
-			return;				/* whoever marks it dirty now wakes the launcher */
+			return;				/* from now on, marking it dirty wakes the launcher */
 		linger = Min(linger * 2, MAX_LINGER_MS);
 	}
 }
@@ -413,7 +416,7 @@ chs_worker_main(Datum arg)
 
 	chs_worker_come(arg);
 	error_context_stack = &context;
-	/* the process ends by any error, but chs.worker_status is to show it */
+	/* any error ends the process, but chs.worker_status must show it */
 	PG_TRY();
 	{
 		work_on();
