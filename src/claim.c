@@ -142,7 +142,7 @@ chs_claim_counts(const Claim *claim)
 	return claim->kind != CLAIM_CUSTOMER && take_lock(LOCK_COUNTS, 0, ExclusiveLock, false);
 }
 
-/* chs_claim_counts_wait claims them to correct them, waiting for whoever has. */
+/* chs_claim_counts_wait claims these rows to correct them, waiting for whoever has claimed them. */
 void
 chs_claim_counts_wait(void)
 {

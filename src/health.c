@@ -186,9 +186,9 @@ sum_counts(const Claim *claim)
 }
 
 /*
- * chs_health_correct_counts appends to chs.health_counts what it lacks.  Whoever
- * folds at the same time changes both sides of the comparison by the same, so that
- * nobody has to wait.  Waits for whoever else corrects or sums.
+ * chs_health_correct_counts appends to chs.health_counts what it lacks.  Folding
+ * changes both sides of the comparison by the same amount in one transaction, so it
+ * need not be kept out; only others that correct or sum are waited for.
  */
 void
 chs_health_correct_counts(void)

@@ -56,7 +56,7 @@ extern bool chs_health_store(HealthTables *tables, const Customer *customer, con
 							 bool active, Snapshot snapshot);
 extern void chs_health_correct_counts(void);
 
-/* What chs.health_counts says of each segment, and what is so. */
+/* The counts in chs.health_counts, and the actual ones, by segment. */
 #define HEALTH_COUNTS_STORED \
 	"SELECT segment, sum(healthy) AS healthy, sum(at_risk) AS at_risk, sum(critical) AS critical," \
 	" sum(unknown) AS unknown, sum(score_hundredths) AS score_hundredths" \
