@@ -1,6 +1,6 @@
 /*
  * attached.h
- *	  Capture of tables of somebody's own.
+ *	  Capture of attached tables.
  */
 #ifndef CHS_ATTACHED_H
 #define CHS_ATTACHED_H

@@ -760,7 +760,7 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
-/* ------------------------------------------------- tables of somebody's own */
+/* -------------------------------------------------------- attached tables */
 
 /*
  * chs_capture_finds_customer tells whether a customer exists, without keeping it
@@ -783,7 +783,7 @@ chs_capture_event(const Live *live, const Event *event)
 	count_event(live, gathering_for(live), event, false);
 }
 
-/* chs_capture_rebuild has a customer made again from the raw events. */
+/* chs_capture_rebuild queues a rebuild of a customer. */
 void
 chs_capture_rebuild(const Live *live, int64 customer_id)
 {

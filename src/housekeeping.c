@@ -30,7 +30,7 @@ static const char *const chore_names[CHORES] = {
 	[CHORE_DELETE_HISTORY] = "deleting old history",
 	[CHORE_DELETE_REJECTED] = "deleting old rejected rows",
 	[CHORE_SHOW_BACKFILL] = "noting the progress of a backfill",
-	[CHORE_CHECK_REJECTED] = "looking for customers of rows that were put aside"
+	[CHORE_CHECK_REJECTED] = "looking for the customers of rejected rows"
 };
 
 #define NO_CHORE CHORES

@@ -54,7 +54,7 @@ typedef struct Mapping
 	RowField   *fields;			/* of the jsonb column, instead of its expression; or NULL */
 	bool		direct;			/* cannot fail, and needs nobody's rights */
 	bool		by_query;		/* has a subquery */
-	bool		may_be_slow;	/* that, or functions of somebody's own */
+	bool		may_be_slow;	/* that, or functions that are not PostgreSQL's own */
 	int			nslow;			/* so many rows in a row took too long */
 	TimestampTz rests_until;	/* is not evaluated before, since they did */
 	ExprContext *econtext;

@@ -156,7 +156,7 @@ CREATE FUNCTION chs.source_altered() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_source_altered';
 COMMENT ON FUNCTION chs.source_altered() IS 'event trigger: has activities rebuilt and customers read again if ALTER TABLE added, removed or changed rows of attached tables, and has new partitions watched';
 CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION chs.source_altered();
-COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities made again if rows of attached tables have come, gone or changed by ALTER TABLE';
+COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities rebuilt if ALTER TABLE added, removed or changed rows of attached tables';
 
 CREATE FUNCTION chs.sync_customer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_sync_customer';

@@ -90,10 +90,10 @@ value(q(
 wait_for(q(NOT EXISTS (SELECT FROM chs.queue)), 'the queue is folded while rows that were put aside cannot be looked at');
 is(value(q(SELECT value FROM chs_explain(1) WHERE metric = 'logins')), '4', 'and what could be used counts');
 wait_for(q(last_error = 'it stays aside' FROM chs.worker_status WHERE worker = 1), 'chs.worker_status has the error');
-is(lines_of(qr/looking for customers of rows that were put aside/), 1, 'the log has it once');
+is(lines_of(qr/looking for the customers of rejected rows/), 1, 'the log has it once');
 log_in($node, 'postgres', 2, 1);
 wait_for(q(NOT EXISTS (SELECT FROM chs.queue)), 'more is folded');
-is(lines_of(qr/looking for customers of rows that were put aside/), 1, 'the log still has it once');
+is(lines_of(qr/looking for the customers of rejected rows/), 1, 'the log still has it once');
 value('DROP TRIGGER refuse ON chs.rejected_events');
 log_in($node, 'postgres', 2, 1);
 wait_for(q(count(*) = 1 AND NOT bool_or(to_check) FROM chs.rejected_events), 'and then they are looked at');
