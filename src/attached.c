@@ -1,11 +1,12 @@
 /*
  * attached.c
- *	  Capture of tables of somebody's own.
+ *	  Capture of attached tables.
  *
- * A row that cannot be used must not fail the application's statement: it is put
- * aside.  Where the mapping cannot fail, a row is evaluated and counted at once, as
- * in chs.customer_events.  Else rows are kept, and evaluated many at a time in a
- * subtransaction.  What is kept belongs to a subtransaction, as what is gathered.
+ * An unusable row must not fail the application's statement, so it is rejected:
+ * recorded in chs.rejected_events.  If the mapping cannot fail, a row is evaluated
+ * and counted at once, as in chs.customer_events.  Otherwise rows are kept, and
+ * evaluated many at a time in a subtransaction.  What is kept belongs to a
+ * subtransaction, like collected deltas.
  */
 #include "attached.h"
 
@@ -27,10 +28,10 @@
 #include "utils/syscache.h"
 #include "worker.h"
 
-/* So many rows are evaluated at once, at most. */
+/* The maximum number of rows that are evaluated at once. */
 #define ROWS_AT_ONCE 256
 
-/* Of values that are this large together a document might not be possible. */
+/* Values of more than this total size might be too large for a document. */
 #define LARGE_VALUES (100 * 1024 * 1024)
 
 /* A row that was inserted (no old one), updated, or deleted (no new one). */
@@ -38,13 +39,13 @@ typedef struct KeptRow
 {
 	int			source_id;
 	Oid			relation;
-	Oid			storage;		/* its relfilenode: another one if the rows have been rewritten */
+	Oid			storage;		/* its relfilenode, which changes if the rows are rewritten */
 	HeapTuple	old;
 	HeapTuple	new;
-	bool		restored;		/* from a dump, which also has the rows that are put aside */
+	bool		restored;		/* from a dump, which also has the rejected rows */
 } KeptRow;
 
-/* A row that is to be put aside, or, without a trouble, that was. */
+/* A row to be rejected or, without a trouble, one that was. */
 typedef struct BadRow
 {
 	int			source_id;
@@ -68,7 +69,7 @@ typedef struct Kept
 {
 	SubTransactionId subid;
 	MemoryContext context;		/* holds all of it */
-	MemoryContext row_context;	/* and these the tuples */
+	MemoryContext row_context;	/* holds the tuples */
 	MemoryContext bad_context;
 	int			nrows;
 	Size		large;			/* bytes of their large values */
@@ -110,8 +111,8 @@ current_kept(void)
 }
 
 /*
- * chs_attached_is_pending tells whether rows of attached tables are kept that have
- * not been counted.
+ * chs_attached_is_pending tells whether there are kept rows of attached tables that
+ * have not been counted.
  */
 bool
 chs_attached_is_pending(void)
@@ -123,8 +124,8 @@ chs_attached_is_pending(void)
 }
 
 /*
- * chs_attached_forget drops what a subtransaction that is undone has kept; all of
- * it, whose memory goes with the transaction, where there is none.
+ * chs_attached_forget drops what an aborted subtransaction has kept; without one,
+ * everything, whose memory goes with the transaction.
  */
 void
 chs_attached_forget(SubTransactionId subid)
@@ -174,13 +175,13 @@ keep_bad_row(Kept *kept, const BadRow *row)
 }
 
 /*
- * chs_attached_pass_on gives what a subtransaction that is committed has kept to
- * its parent: at its end no other subtransaction can begin.
+ * chs_attached_pass_on gives what a committing subtransaction has kept to its
+ * parent, because no other subtransaction can begin at its end.
  */
 void
 chs_attached_pass_on(SubTransactionId subid, SubTransactionId parent)
 {
-	/* else this could put rows in what is being flushed, in the midst of which subtransactions end */
+	/* otherwise this could add rows to what is being flushed, while subtransactions end in the middle of that */
 	if (innermost == NULL || innermost->subid != subid)
 		return;
 	for (Kept *kept = innermost; kept != NULL && kept->subid == subid; kept = kept->outer)
@@ -203,8 +204,8 @@ chs_attached_pass_on(SubTransactionId subid, SubTransactionId parent)
 }
 
 /*
- * Puts a row aside, with a trouble, or, without one, has it removed from those that
- * were put aside.
+ * Rejects a row, with a trouble, or, without one, removes it from the rejected
+ * ones.
  */
 static void
 put_aside(const Live *live, const Source *source, Oid relation, HeapTuple tuple, char *customer_key, bool no_customer, const Trouble *trouble)
@@ -263,12 +264,12 @@ find_external(const char *external_id, int64 *customer_id)
 
 /* ---------------------------------------------------------------- counting */
 
-/* What a row comes to. */
+/* What a row amounts to. */
 typedef struct Found
 {
 	bool		is_event;
 	bool		usable;
-	bool		busy;			/* whose event it is may change: to be rebuilt */
+	bool		busy;			/* its customer may change: to be rebuilt */
 	Event		event;
 	char	   *customer_key;
 	bool		no_customer;
@@ -276,8 +277,8 @@ typedef struct Found
 } Found;
 
 /*
- * Finds whose event it is, or why it cannot be used.  Keeps the customer from getting
- * another key if the event is to be counted.
+ * Finds the customer of an event, or why it cannot be used.  If the event is to be
+ * counted, keeps the customer's key from being changed.
  */
 static void
 find_customer(const Live *live, const Source *source, Datum key, bool to_count, Found *found)
@@ -313,7 +314,7 @@ find_customer(const Live *live, const Source *source, Datum key, bool to_count, 
 		found->trouble = chs_event_unknown_customer(found->event.customer_id);
 }
 
-/* Finds out about a row of which the mapping gave these values. */
+/* Classifies a row for which the mapping gave these values. */
 static Found
 find_event(const Live *live, const Source *source, const MappedRow *mapped, bool to_count)
 {
@@ -342,7 +343,7 @@ find_event(const Live *live, const Source *source, const MappedRow *mapped, bool
 	return found;
 }
 
-/* Counts an inserted row, or puts it aside. */
+/* Counts an inserted row, or rejects it. */
 static void
 take_inserted(const Live *live, const Source *source, Oid relation, const Found *found, HeapTuple tuple)
 {
@@ -357,8 +358,8 @@ take_inserted(const Live *live, const Source *source, Oid relation, const Found 
 }
 
 /*
- * Whether an event that can be used may have been put aside for want of its customer,
- * who came meanwhile and has not been made from the raw events yet.
+ * Whether a usable event may have been rejected for lack of its customer, which was
+ * created meanwhile and has not been made from the raw events yet.
  */
 static bool
 may_be_put_aside(const Source *source, const Found *found)
@@ -367,7 +368,7 @@ may_be_put_aside(const Source *source, const Found *found)
 							   psprintf("%lld", (long long) found->event.customer_id));
 }
 
-/* A row is gone that was counted, or put aside. */
+/* Handles the removal of a row that was counted or rejected. */
 static void
 take_deleted(const Live *live, const Source *source, Oid relation, const Found *found, HeapTuple tuple)
 {
@@ -379,7 +380,7 @@ take_deleted(const Live *live, const Source *source, Oid relation, const Found *
 		put_aside(live, source, relation, tuple, found->customer_key, found->no_customer, NULL);
 }
 
-/* Whether two rows come to the same event. */
+/* Whether two rows amount to the same event. */
 static bool
 is_same(const Source *source, const MappedRow *a, const MappedRow *b)
 {
@@ -462,8 +463,8 @@ chs_attached_is_unusable(const Live *live, const Source *source, const MappedRow
 /* ----------------------------------------------------------------- flushing */
 
 /*
- * Makes documents of the rows, many at a time; NULL where there is nothing to be
- * written or removed, or that fails.
+ * Makes documents of the rows, many at a time; NULL if there is nothing to be
+ * written or removed, or if that fails.
  */
 static Jsonb **
 show_bad(const Live *live, const Kept *kept, int nbad)
@@ -478,7 +479,7 @@ show_bad(const Live *live, const Kept *kept, int nbad)
 		const BadRow *first = &kept->bad[from];
 		const Source *source = chs_source_find(live, first->source_id);
 
-		/* looked up once, since rows that were just removed are in the way */
+		/* looked up once, since rows that were just removed slow this down */
 		if (first->source_id != looked_up)
 		{
 			looked_up = first->source_id;
@@ -498,7 +499,7 @@ show_bad(const Live *live, const Kept *kept, int nbad)
 	return documents;
 }
 
-/* Writes down the rows that are put aside, and removes those that are gone. */
+/* Records the rejected rows, and removes those that are gone. */
 static void
 write_bad(const Live *live, Kept *kept)
 {
@@ -573,7 +574,7 @@ evaluate_run(const KeptRow *rows, int n)
 	MappedRow  *mapped = palloc(2 * n * sizeof(MappedRow));
 	int			ntuples = 0;
 
-	/* it has been detached, truncated or, as chs_source_altered() knows, rewritten */
+	/* it has been detached, truncated or rewritten, which chs_source_altered() handles */
 	if (source == NULL || storage_of(rows->relation) != rows->storage)
 		return;
 	for (int i = 0; i < n; i++)
@@ -625,8 +626,8 @@ flush_kept(Kept *kept)
 }
 
 /*
- * chs_attached_flush counts, or puts aside, the rows that the current
- * subtransaction has kept.
+ * chs_attached_flush counts or rejects the rows that the current subtransaction has
+ * kept.
  */
 void
 chs_attached_flush(void)
@@ -663,9 +664,9 @@ chs_attached_flush(void)
 /* ---------------------------------------------------------------- triggers */
 
 /*
- * chs_attached_is_truncated tells whether a trigger is fired for an attached
- * table that has been truncated, or a partition of it, and removes the rows of the
- * table that were put aside.
+ * chs_attached_is_truncated tells whether a trigger is fired for an attached table
+ * that has been truncated, or a partition of it, and removes the rejected rows of
+ * the table.
  */
 bool
 chs_attached_is_truncated(TriggerData *trigdata)
@@ -701,7 +702,7 @@ take_directly(const Live *live, const Source *source, Mapping *mapping, TriggerD
 
 /*
  * chs_capture_source is the row trigger of an attached table: inserted rows are
- * counted; of updated and deleted ones the customers are rebuilt.
+ * counted; for updated and deleted ones the customers are rebuilt.
  */
 PG_FUNCTION_INFO_V1(chs_capture_source);
 Datum

@@ -1,7 +1,7 @@
--- Tables of somebody's own as sources of events and customers.  What counts is
--- written down a second time, as the view att.events in plain SQL: after each
+-- Attached tables as sources of events and customers.  What should count is
+-- expressed a second time, as the view att.events in plain SQL: after each
 -- change, queued and folded, scores are those of its rows, and chs_verify() finds
--- nothing.  Commits, and makes the extension anew.
+-- nothing.  Commits, and recreates the extension.
 
 \set QUIET on
 \pset format unaligned
@@ -44,11 +44,11 @@ CREATE TABLE att.usage_past PARTITION OF att.usage FOR VALUES FROM (MINVALUE) TO
 CREATE TABLE att.usage_now (tier text, junk int, day date, feature_name text, contract_id uuid);
 ALTER TABLE att.usage_now DROP COLUMN junk;
 ALTER TABLE att.usage ATTACH PARTITION att.usage_now FOR VALUES FROM ('2025-01-01') TO (:'yesterday');
--- Calls as documents, in an unlogged table whose name needs quotes; some are no events.
+-- Calls as documents, in an unlogged table whose name needs quotes; some rows are not events.
 CREATE SCHEMA "att's";
 CREATE UNLOGGED TABLE "att's"."Calls" (doc jsonb, "When" text);
 
--- What counts, written by hand.
+-- What should count.
 CREATE FUNCTION att.whole(t text) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT CASE WHEN t ~ '^[0-9]{1,6}$' THEN t::int END$$;
 CREATE VIEW att.events AS
 SELECT l.account::bigint AS customer_id, 'login' AS event_type,
@@ -230,7 +230,7 @@ SELECT * FROM agree('retried, queued');
 SELECT * FROM agree('retried, folded');
 SELECT throws_ok($$SELECT chs_retry_rejected('att.contracts')$$, '42704', 'contracts is not attached');
 
--- The race that no snapshot sees: put aside while the customer is being created.
+-- The race that no snapshot sees: a row is rejected while its customer is being created.
 UPDATE chs.rejected_events SET to_check = true, no_customer = true, customer_key = 'bee' WHERE rejected_id = (SELECT min(rejected_id) FROM chs.rejected_events WHERE relation = 'att.tickets'::regclass);
 :settle
 SELECT is((SELECT count(*) FROM chs.rejected_events WHERE to_check), 0::bigint, 'rows without a customer are looked at again');
@@ -260,7 +260,7 @@ FROM chs.source_status WHERE relation = 'att.logins';
 SELECT is((SELECT string_agg(difference || ': ' || stored, ', ') FROM chs_verify()), 'source att.logins: column "at" does not exist', 'and chs_verify');
 SELECT throws_ok($$SELECT chs_score(1, now() - interval '10 days')$$, '55000', 'events of table att.logins cannot be read: column "at" does not exist');
 SELECT isnt(chs_score(1), NULL, 'what is known can be scored');
--- Only who has rows in it cannot be read again.
+-- Only customers with rows in it cannot be read again.
 INSERT INTO chs.customers (customer_id, external_id, created_at) VALUES (88, '88', now() - interval '300 days');
 INSERT INTO att.tickets (ticket_id, who, opened) VALUES (7000, '88', now() AT TIME ZONE 'UTC');
 :settle
@@ -400,7 +400,7 @@ SET ROLE chs_tap_other;
 SELECT throws_ok($$SELECT public.chs_attach('att.logins', 'account', 'login', 'at')$$, '42501', 'must be owner of table logins');
 SELECT throws_ok($$SELECT public.chs_detach('att.logins')$$, '42501', 'must be owner of table logins');
 RESET ROLE;
--- Expressions run as the owner, whoever inserts; and not with a superuser's rights.
+-- Expressions run as the owner, whoever inserts, and not with a superuser's rights.
 ALTER TABLE att.forced NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY;
 ALTER TABLE att.forced ADD who_ran text;
 CREATE FUNCTION att.runs_as(t text) RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN current_user || ', ' || current_setting('search_path') || ', ' || current_setting('TimeZone'); END$$;
@@ -428,7 +428,7 @@ SELECT is((SELECT problem FROM chs.source_status WHERE relation = 'att.forced'),
           'a new owner does not run the old one''s expressions');
 DROP TABLE att.forced;
 
--- Whoever may create functions where the expressions look for them does not get the owner's rights.
+-- A role that may create functions where the expressions look for them does not get the owner's rights.
 CREATE TABLE att.over (account int, at timestamptz);
 CREATE INDEX ON att.over (account);
 CREATE FUNCTION att.known(account anyelement) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT account::bigint';
@@ -474,7 +474,7 @@ SELECT lives_ok($$SELECT chs_detach('att.accounts')$$, 'detached');
 DELETE FROM att.accounts;
 SELECT is((SELECT count(*) FROM chs.customers WHERE external_id = 'newer'), 1::bigint, 'nothing follows any more');
 
--- What happens to such a table otherwise.
+-- What else can happen to such a table.
 CREATE TABLE att.firms (firm_id text, title varchar(20), mail text) PARTITION BY LIST (firm_id);
 CREATE TABLE att.firm_a PARTITION OF att.firms FOR VALUES IN ('a', 'aa');
 CREATE TABLE att.firm_b (mail text, title varchar(20), firm_id text);
@@ -550,7 +550,7 @@ SELECT no_events('[{"customer_id": 3, "event_type": "support_ticket"}, {"custome
 SELECT throws_ok($$INSERT INTO chs.customer_events (customer_id, event_type, idempotency_key) VALUES (3, 'support_ticket', 'k')$$, '23505', NULL, 'a key is unique for INSERT, too');
 SELECT lives_ok($$INSERT INTO chs.customer_events (customer_id, event_type, idempotency_key) VALUES (3, 'support_ticket', 'k') ON CONFLICT DO NOTHING$$, 'which can pass it over');
 
--- A row that was put aside goes while its customer, who came meanwhile, has not been folded; and the customer goes, too.
+-- A rejected row is deleted while its customer, created meanwhile, has not been folded; and so is the customer.
 INSERT INTO att.logins (account, ip_address, at) VALUES (888, '::1', now()), (888, '::2', now());
 SELECT is((SELECT count(*) FROM chs.rejected_events WHERE customer_key = '888'), 2::bigint, 'rows before their customer');
 INSERT INTO chs.customers (customer_id, name) VALUES (888, 'late');

@@ -1,7 +1,7 @@
--- Rows that were there before a table was watched, and cannot be used: each is listed
--- once in chs.rejected_events, whatever happens meanwhile.  What is to be listed is
--- written down a second time, as the view old.unusable.  Commits, and makes the
--- extension anew.
+-- Unusable rows that existed before a table was attached: each is listed once in
+-- chs.rejected_events, whatever happens meanwhile.  What should be listed is
+-- expressed a second time, as the view old.unusable.  Commits, and recreates the
+-- extension.
 
 \set own_schema old
 \ir anew.psql
@@ -35,7 +35,7 @@ CREATE FUNCTION tap.pending() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FR
 \set look 'SELECT chs_retry_rejected() \\g /dev/null'
 \set settle 'SELECT chs_process_queue() \\g /dev/null'
 
--- Some thousand rows, a third of which cannot be used, some of them alike.
+-- A few thousand rows, a third of which cannot be used, some of them identical.
 \set fewer 1
 \getenv fewer CHS_FEWER
 INSERT INTO old.logins
@@ -69,7 +69,7 @@ UPDATE old.logins SET note = 'again' WHERE id % 100 = 7;
 INSERT INTO old.logins VALUES (9004, 'c1', NULL, now());
 SELECT * FROM listed('changed after that');
 
--- The file of the table is another one, in the midst of it.
+-- The table gets another file halfway through.
 :attach
 DELETE FROM old.logins WHERE id % 100 = 8;
 :look
@@ -81,7 +81,7 @@ INSERT INTO old.logins VALUES (9005, 'c1', NULL, now());
 SELECT * FROM listed('attached again, and rewritten');
 SELECT is(pending(), 0::bigint, 'and that was all');
 
--- A customer comes later.
+-- A customer is created later.
 :settle
 INSERT INTO chs.customers (external_id, created_at) VALUES ('late', now() - interval '1 year');
 SELECT is(logins('late'), (SELECT count(*) FROM old.logins WHERE account = 'late' AND at IS NOT NULL AND ip_address IS NOT NULL)::float8,
@@ -96,7 +96,7 @@ SELECT isnt((SELECT count(*) FROM chs.rejected_events WHERE no_customer), 0::big
 SELECT * FROM listed('all made again');
 SELECT is(pending(), 0::bigint, 'to its end');
 
--- Columns come and go, so that the copies are not like the rows any more.
+-- Columns are added and dropped, so that the copies no longer look like the rows.
 ALTER TABLE old.logins ADD more text;
 DELETE FROM old.logins WHERE id % 100 = 10;
 :look
@@ -124,7 +124,7 @@ ALTER TABLE old.logins ENABLE ALWAYS TRIGGER "00_chs_capture", ENABLE ALWAYS TRI
 CALL chs_recalculate_all();
 SELECT * FROM listed('triggers were off');
 
--- In one transaction with what is written before and after.
+-- In one transaction with writes before and after.
 SELECT chs_detach('old.logins') \g /dev/null
 SELECT is((SELECT count(*) FROM chs.rejected_events), 0::bigint, 'detaching forgets what is listed');
 BEGIN;

@@ -1,5 +1,5 @@
--- Functions in the expressions of attached tables that take too long: the application goes
--- on, and so do the customers who have no such rows.  Commits, and makes the extension anew.
+-- Functions in the expressions of attached tables that take too long: the application
+-- continues, and so do customers without such rows.  Commits, and recreates the extension.
 -- The limit is short only for what never ends: what must not take too long has a good third of a second to spare.
 
 \set own_schema slow
@@ -55,7 +55,7 @@ SELECT is((SELECT too_slow FROM chs.source_status WHERE relation = 'slow.logins'
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2, 'login', '{"ip_address": 1}');
 SELECT chs_process_queue() \g /dev/null
 
--- Who has to be read again is read, but for whom it takes too long.
+-- Customers that must be read again are read, except those for whom it takes too long.
 DELETE FROM slow.logins WHERE what = 'y';
 UPDATE chs.customers SET external_id = 'c3+' WHERE external_id = 'c3';
 UPDATE chs.customers SET external_id = 'c2+' WHERE external_id = 'c2';
@@ -72,7 +72,7 @@ SELECT is(logins('c1'), 210::float8, 'queued');
 SELECT chs_rebuild(1) \g /dev/null
 SELECT is(logins('c1'), 210::float8, 'a query may take longer than a row');
 
--- The cause is gone.
+-- The problem has been solved.
 CREATE OR REPLACE FUNCTION slow.ip(what text) RETURNS text LANGUAGE sql STABLE AS 'SELECT what';
 SET chs.plugin_timeout = '1min';
 SELECT is(chs_retry_rejected(), 503::bigint, 'the cause is gone');
@@ -81,7 +81,7 @@ CALL chs_recalculate_all();
 SELECT is(rejected(), NULL, 'nothing is put aside');
 SELECT is(logins('c2'), 504::float8, 'all rows count');
 
--- A table that an expression looks into is locked.
+-- A table that an expression reads is locked.
 CREATE TABLE slow.names (account text, name text);
 SELECT chs_attach('slow.logins', '(SELECT n.name FROM slow.names n WHERE n.account = logins.account)', 'login', 'at',
                   'jsonb_build_object(''ip_address'', what)', customer_key => 'external_id') > 1 \g /dev/null
