@@ -66,6 +66,15 @@ right('restored', 11, 'activities are made again from the rows');
 $node->safe_psql('restored', q(INSERT INTO logins VALUES (1005, 'c1', 'x', now())));
 right('restored', 12, 'and new rows count');
 
+# Nobody waits for the copy of a row that is rejected: the worker removes it when it can.
+my $locker = $node->background_psql('company');
+$locker->query_safe('BEGIN; SELECT FROM chs.rejected_events FOR UPDATE');
+$node->safe_psql('company', 'DELETE FROM logins WHERE id = 1003');
+is($node->safe_psql('company', 'SELECT (SELECT count(*) FROM chs.rejected_events), (SELECT count(*) FROM chs.rejected_changes)'), '1|1', 'a row is deleted while its copy is locked');
+$locker->query_safe('COMMIT');
+$locker->quit;
+ok($node->poll_query_until('company', 'SELECT NOT EXISTS (SELECT FROM chs.rejected_events) AND NOT EXISTS (SELECT FROM chs.rejected_changes)'), 'the worker removes the copy later');
+
 # Rows that arrive by logical replication, including the initial copy.
 $node->safe_psql('postgres', 'CREATE DATABASE publisher');
 $node->safe_psql('publisher', qq($table; CREATE PUBLICATION p FOR TABLE logins; INSERT INTO logins VALUES (1, 'c1', 'x', now()), (2, 'c1', 'x', now())));
