@@ -103,7 +103,7 @@ sub calls_are_right
 		'', $what);
 }
 
-# signal_worker(SIGNAL): sends it to a worker, if one is found.
+# signal_worker(SIGNAL): sends it to a worker, if one is found; returns its pid.
 my $most_workers = 0;
 sub signal_worker
 {
@@ -111,16 +111,17 @@ sub signal_worker
 	my @pids = split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'chs worker'");
 
 	$most_workers = @pids if @pids > $most_workers;
-	return @pids && kill($signal, $pids[ rand @pids ]);
+	my $pid = @pids ? $pids[ rand @pids ] : 0;
+	return $pid && kill($signal, $pid) && $pid;
 }
 
-# Makes the server restart itself, and waits until it has.
+# Makes the server restart itself, and waits until it has.  A worker that was just ending by itself has no effect.
 sub kill_worker
 {
-	my $offset = -s $node->logfile;
+	my $pid = signal_worker('KILL') or return;
 
-	signal_worker('KILL') or return;
-	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
+	# the server accepts nobody between its end and the restart
+	usleep(1000) while kill(0, $pid);
 	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
 }
 
