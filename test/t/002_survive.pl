@@ -92,6 +92,7 @@ wait_right($node, 'postgres', 'a launcher that is woken for several reasons at o
 		FROM chs_explain(7) WHERE metric = 'logins' AND NOT EXISTS (SELECT FROM chs.queue WHERE customer_id = 7)"),
 		'the others are folded');
 	is_right($node, 'postgres', 'meanwhile scores are right');
+	is($node->safe_psql('postgres', 'SELECT held_back > 0, failing FROM chs.queue_status'), 't|1', 'chs.queue_status tells what is held back');
 	$node->safe_psql('postgres', 'DROP INDEX chs.poison');
 	wait_right($node, 'postgres', 'when the reason is gone the work is done');
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.failures'), '0', 'and the failure is cleared');

@@ -35,6 +35,24 @@ $status = $node->psql('postgres', 'SELECT chs_process_queue(-1)', stderr => \$er
 isnt($status, 0, 'fewer than none is an error');
 is($node->safe_psql('postgres', 'SELECT chs_process_queue(0)'), '0', 'none is none') ;
 
+# So many deltas of one customer that they are merged while they are read.
+$node->safe_psql('postgres', q(
+	DO $$ BEGIN FOR i IN 1 .. 600 LOOP
+		INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2, 'login', jsonb_build_object('ip_address', '::1', 'user_id', i % 7));
+	END LOOP; END $$));
+is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue'), '600', '600 deltas of one customer');
+is_right($node, 'postgres', 'each counts once');
+is($node->safe_psql('postgres', q(SELECT value FROM chs_explain(2) WHERE metric = 'active_users')), '7', 'as does each distinct value');
+$node->safe_psql('postgres', 'SELECT chs_process_queue()');
+wait_right($node, 'postgres', 'also once folded');
+
+# A queue of very many pages is estimated, and nearly right.
+is($node->safe_psql('postgres', q(
+	BEGIN;
+	INSERT INTO chs.queue SELECT pg_current_xact_id(), 1, NULL, false, 1, now() FROM generate_series(1, 200000);
+	SELECT is_estimate, abs(depth - 200000) < 10000 FROM chs.queue_status;
+	ROLLBACK)), 't|t', 'a long queue is estimated');
+
 # A day later, manually.
 $node->safe_psql('postgres', 'UPDATE chs.customer_health SET as_of = as_of - 1, score = 0');
 $node->safe_psql('postgres', 'CALL chs_recalculate_all()');
