@@ -13,8 +13,10 @@ srand($seed);
 open(my $in, '<:raw', "$directory/activities") or die "$directory/activities: $!";
 my $file = do { local $/; <$in> };
 my ($at, @values) = 19;    # signature, flags, no extension of the header
-while (unpack('n', substr($file, $at, 2)) != 0xffff)
+while (1)
 {
+	die 'not all that COPY wrote' if $at + 2 > length($file // '');
+	last if unpack('n', substr($file, $at, 2)) == 0xffff;
 	my $length = unpack('N', substr($file, $at + 2, 4));
 	push @values, substr($file, $at + 6, $length);
 	$at += 6 + $length;
