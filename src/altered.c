@@ -336,7 +336,7 @@ chs_source_altered(PG_FUNCTION_ARGS)
 	/* the transaction's snapshot may be from before the table was attached */
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (follow_commands())
-		chs_source_count_anew("an attached table was altered");
+		chs_source_rebuild_all("an attached table was altered");
 	PopActiveSnapshot();
 	SPI_finish();
 	chs_catalog_become_caller(&saved);

@@ -206,14 +206,14 @@ has_rows(Relation rel)
 }
 
 /*
- * chs_source_count_anew has all activities rebuilt from the raw events, because the
+ * chs_source_rebuild_all has all activities rebuilt from the raw events, because the
  * sources have changed, by publishing a version like the latest one.  No activity
  * serves any version until then, so a waiting version has nothing to wait for.
  * Customers that failed because of a source are tried again at once, since the
  * version is a different one.  Within SPI, with the rights of the owner.
  */
 void
-chs_source_count_anew(const char *note)
+chs_source_rebuild_all(const char *note)
 {
 	Oid			type = TEXTOID;
 	Datum		arg = CStringGetTextDatum(note);
@@ -434,7 +434,7 @@ chs_attach(PG_FUNCTION_ARGS)
 	if (was_counted)
 	{
 		chs_backlog_add(source.source_id, source.relation);
-		chs_source_count_anew(psprintf("%s attached", name));
+		chs_source_rebuild_all(psprintf("%s attached", name));
 	}
 	chs_catalog_become_caller(&saved);
 	relation_close(rel, NoLock);
@@ -504,7 +504,7 @@ remove_sources(Datum relations, const char *note)
 	for (uint64 i = 0; i < n; i++)
 		of_events |= strcmp(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), "events") == 0;
 	if (of_events)
-		chs_source_count_anew(note);
+		chs_source_rebuild_all(note);
 	return n;
 }
 
@@ -581,7 +581,7 @@ chs_source_dropped(PG_FUNCTION_ARGS)
 		else if (partitions_dropped())
 		{
 			chs_backlog_forget_dropped();
-			chs_source_count_anew("partitions of attached tables were dropped");
+			chs_source_rebuild_all("partitions of attached tables were dropped");
 		}
 	}
 	SPI_finish();

@@ -312,24 +312,13 @@ find_harm(Node *node, void *context)
 	}
 }
 
+/* Raises an error if the objects that a function finds depend on the session. */
 static bool
 check_path(Oid function, void *context pg_attribute_unused())
 {
 	if (function >= FirstNormalObjectId)
 		chs_catalog_check_path(function);
 	return false;
-}
-
-/* Raises an error if the objects that a function finds depend on the session. */
-static bool
-check_paths(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	(void) check_functions_in_node(node, check_path, NULL);
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, check_paths, context, 0);
-	return expression_tree_walker(node, check_paths, context);
 }
 
 /* Functions by name. */
@@ -373,15 +362,24 @@ note_function(Oid function, void *context)
 	return false;
 }
 
-static bool
-note_functions(Node *node, void *context)
+/* What is done with each function that an expression calls, also in its queries. */
+typedef struct FunctionVisit
 {
+	check_function_callback visit;
+	void	   *context;
+} FunctionVisit;
+
+static bool
+visit_functions(Node *node, void *context)
+{
+	FunctionVisit *visit = context;
+
 	if (node == NULL)
 		return false;
-	(void) check_functions_in_node(node, note_function, context);
+	(void) check_functions_in_node(node, visit->visit, visit->context);
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, note_functions, context, 0);
-	return expression_tree_walker(node, note_functions, context);
+		return query_tree_walker((Query *) node, visit_functions, context, 0);
+	return expression_tree_walker(node, visit_functions, context);
 }
 
 /* Whether a function, which is not PostgreSQL's own, may take arbitrarily long. */
@@ -429,8 +427,8 @@ chs_expression_check_functions(Node *node, List **called, List *const *allowed)
 {
 	Functions	functions = {*called, allowed};
 
-	(void) note_functions(node, &functions);
-	(void) check_paths(node, NULL);
+	(void) visit_functions(node, &(FunctionVisit) {note_function, &functions});
+	(void) visit_functions(node, &(FunctionVisit) {check_path, NULL});
 	*called = functions.called;
 }
 

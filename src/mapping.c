@@ -146,7 +146,7 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 		m->may_be_slow = true;
 		broken = chs_mapping_try_timed(m, compile_columns, m, false);
 		if (broken != NULL && broken->too_slow)
-			chs_mapping_let_rest(m);
+			chs_mapping_suspend(m);
 	}
 	MemoryContextSwitchTo(context);
 	m->broken = broken ? copy_trouble(broken) : NULL;

@@ -91,6 +91,6 @@ extern Jsonb *chs_mapping_row_as_jsonb(Mapping *mapping, HeapTuple tuple);
 /* mapping_try.c */
 extern Trouble *chs_mapping_try(void (*work) (void *arg), void *arg);
 extern Trouble *chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row);
-extern void chs_mapping_let_rest(Mapping *mapping);
+extern void chs_mapping_suspend(Mapping *mapping);
 
 #endif							/* CHS_MAPPING_H */

@@ -108,9 +108,9 @@ time_for_row(void)
 	return StatementTimeout > 0 && chs_plugin_timeout > 0 ? Min(chs_plugin_timeout, Max(StatementTimeout / 8, 1)) : chs_plugin_timeout;
 }
 
-/* chs_mapping_let_rest suspends a mapping that was too slow for a while. */
+/* chs_mapping_suspend suspends a mapping that was too slow for a while. */
 void
-chs_mapping_let_rest(Mapping *m)
+chs_mapping_suspend(Mapping *m)
 {
 	m->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) time_for_row() * REST_FACTOR);
 }
@@ -122,7 +122,7 @@ fail_as_slow(TimedWork *timed)
 
 	timed->too_slow = true;
 	if (timed->by_row && ++m->nslow >= MAX_SLOW_ROWS)
-		chs_mapping_let_rest(m);
+		chs_mapping_suspend(m);
 	ereport(ERROR,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			 errmsg("expressions of table %s took too long",

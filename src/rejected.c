@@ -35,12 +35,12 @@
 #define REJECTED_CUSTOMER_KEY 4
 
 /*
- * chs_rejected_execute executes a statement with the owner's rights, under the
- * latest snapshot: the application's transaction may have an older one, and must
- * not fail for it.  Returns the number of rows that it affected.
+ * Executes a statement with the owner's rights, under the latest snapshot: the
+ * application's transaction may have an older one, and must not fail for it.
+ * Returns the number of rows that it affected.
  */
-uint64
-chs_rejected_execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
+static uint64
+execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
 {
 	OwnerRights saved;
 	uint64		n;
@@ -106,7 +106,7 @@ chs_rejected_add(const RejectedRow *rows, int n)
 	args[5] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[5], nulls[5], n);
 	args[6] = array_of(JSONBOID, -1, false, TYPALIGN_INT, values[6], nulls[6], n);
 	args[7] = array_of(TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT, values[7], nulls[7], n);
-	chs_rejected_execute(&plan, "INSERT INTO chs.rejected_events"
+	execute(&plan, "INSERT INTO chs.rejected_events"
 			" (source_id, relation, customer_key, no_customer, to_check, sqlstate, reason, event_row, place)"
 			" SELECT r.source_id, r.relation::regclass, r.customer_key, r.no_customer, r.no_customer, r.sqlstate, r.reason, r.event_row, r.place"
 			" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) r(source_id, relation, customer_key, no_customer, sqlstate, reason, event_row, place)",
@@ -147,15 +147,15 @@ chs_rejected_remove(const Source *source, Oid relation, HeapTuple tuple, Jsonb *
 	args[3] = PointerGetDatum(&tuple->t_self);
 	args[4] = FullTransactionIdGetDatum(chs_catalog_full_xid(HeapTupleHeaderGetRawXmin(tuple->t_data)));
 	if (!IsolationUsesXactSnapshot() &&
-		(chs_rejected_execute(&remove, "DELETE FROM chs.rejected_events WHERE rejected_id ="
-							  " (SELECT r.rejected_id" COPIES " ORDER BY r.rejected_id + 0 DESC LIMIT 1 FOR UPDATE OF r SKIP LOCKED)",
-							  lengthof(types), types, args, NULL) > 0 ||
-		 chs_rejected_execute(&find, "SELECT" COPIES " LIMIT 1", lengthof(types), types, args, NULL) == 0))
+		(execute(&remove, "DELETE FROM chs.rejected_events WHERE rejected_id ="
+				 " (SELECT r.rejected_id" COPIES " ORDER BY r.rejected_id + 0 DESC LIMIT 1 FOR UPDATE OF r SKIP LOCKED)",
+				 lengthof(types), types, args, NULL) > 0 ||
+		 execute(&find, "SELECT" COPIES " LIMIT 1", lengthof(types), types, args, NULL) == 0))
 		return;
-	(void) chs_rejected_execute(&leave, "INSERT INTO chs.rejected_changes (action, source_id, relation, event_row, place)"
-								" SELECT 'remove row', $1, $2, $3, (SELECT $4 FROM chs.source_backlog b WHERE b.source_id = $1 AND b.relation = $2"
-								"  AND pg_visible_in_snapshot($5, b.snapshot))",
-								lengthof(types), types, args, NULL);
+	(void) execute(&leave, "INSERT INTO chs.rejected_changes (action, source_id, relation, event_row, place)"
+				   " SELECT 'remove row', $1, $2, $3, (SELECT $4 FROM chs.source_backlog b WHERE b.source_id = $1 AND b.relation = $2"
+				   "  AND pg_visible_in_snapshot($5, b.snapshot))",
+				   lengthof(types), types, args, NULL);
 }
 
 /*
@@ -172,16 +172,16 @@ chs_rejected_remove_all(int source_id, Oid relation)
 	if (!IsolationUsesXactSnapshot())
 	{
 		/* a check that goes on starts over, since the table has a different file */
-		(void) chs_rejected_execute(NULL, "WITH gone AS (DELETE FROM chs.source_backlog WHERE (source_id, relation) IN"
-									"  (SELECT source_id, relation FROM chs.source_backlog WHERE source_id = $1 AND $2 IN (0, relation) FOR UPDATE SKIP LOCKED))"
-									" DELETE FROM chs.rejected_events WHERE rejected_id IN"
-									"  (SELECT rejected_id FROM chs.rejected_events WHERE source_id = $1 AND $2 IN (0, relation) FOR UPDATE SKIP LOCKED)",
-									lengthof(types), types, args, NULL);
+		(void) execute(NULL, "WITH gone AS (DELETE FROM chs.source_backlog WHERE (source_id, relation) IN"
+					   "  (SELECT source_id, relation FROM chs.source_backlog WHERE source_id = $1 AND $2 IN (0, relation) FOR UPDATE SKIP LOCKED))"
+					   " DELETE FROM chs.rejected_events WHERE rejected_id IN"
+					   "  (SELECT rejected_id FROM chs.rejected_events WHERE source_id = $1 AND $2 IN (0, relation) FOR UPDATE SKIP LOCKED)",
+					   lengthof(types), types, args, NULL);
 		if (!chs_rejected_any(source_id))
 			return;
 	}
-	(void) chs_rejected_execute(NULL, "INSERT INTO chs.rejected_changes (action, source_id, relation)"
-								" SELECT 'remove rows', $1, NULLIF($2, 0)", lengthof(types), types, args, NULL);
+	(void) execute(NULL, "INSERT INTO chs.rejected_changes (action, source_id, relation)"
+				   " SELECT 'remove rows', $1, NULLIF($2, 0)", lengthof(types), types, args, NULL);
 	chs_worker_wake_at_commit();
 }
 
@@ -210,9 +210,9 @@ chs_rejected_leave(const char *action, const int *source_ids, char **customer_ke
 	args[0] = CStringGetTextDatum(action);
 	args[1] = PointerGetDatum(construct_array(ids, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 	args[2] = PointerGetDatum(construct_array(keys, n, TEXTOID, -1, false, TYPALIGN_INT));
-	(void) chs_rejected_execute(&plan, "INSERT INTO chs.rejected_changes (action, source_id, customer_key)"
-								" SELECT DISTINCT $1, k.source_id, k.customer_key FROM unnest($2, $3) k(source_id, customer_key)",
-								lengthof(types), types, args, NULL);
+	(void) execute(&plan, "INSERT INTO chs.rejected_changes (action, source_id, customer_key)"
+				   " SELECT DISTINCT $1, k.source_id, k.customer_key FROM unnest($2, $3) k(source_id, customer_key)",
+				   lengthof(types), types, args, NULL);
 	chs_worker_wake_at_commit();
 }
 

@@ -19,7 +19,6 @@ typedef struct RejectedRow
 	Trouble    *trouble;
 } RejectedRow;
 
-extern uint64 chs_rejected_execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, const char *nulls);
 extern void chs_rejected_add(const RejectedRow *rows, int n);
 extern void chs_rejected_remove(const Source *source, Oid relation, HeapTuple tuple, Jsonb *row);
 extern void chs_rejected_remove_all(int source_id, Oid relation);

@@ -58,7 +58,7 @@ extern Mapping *chs_source_compile_key(const Source *source);
 extern void chs_source_check_readable(const Live *live);
 extern bool chs_source_reads_field(const char *name);
 extern void chs_source_watch_partitions(Oid relation, int source_id);
-extern void chs_source_count_anew(const char *note);
+extern void chs_source_rebuild_all(const char *note);
 extern Trouble *chs_source_try(Source *source);
 extern char *chs_source_name(const Source *source);
 extern char *chs_source_problem_text(const Live *live, const Source *source);

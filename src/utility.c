@@ -78,7 +78,7 @@ database_to_leave(const Node *statement)
 	}
 }
 
-static bool let_in_at_end = false;
+static bool admit_at_end = false;
 
 /* Whether a terminated worker is gone, so that it no longer counts as a session of its database. */
 static bool
@@ -149,9 +149,9 @@ keep_out(const char *name)
 static void
 let_in(XactEvent event, void *arg pg_attribute_unused())
 {
-	if (!let_in_at_end || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+	if (!admit_at_end || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
 		return;
-	let_in_at_end = false;
+	admit_at_end = false;
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
 	chs_worker_shared->look_again = true;
 	for (int i = 0; i < MAX_DATABASES; i++)
@@ -181,7 +181,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 
 	/* including statements that make a database a template, or allow connections to it */
 	if (name != NULL || IsA(statement, AlterDatabaseStmt))
-		let_in_at_end = true;
+		admit_at_end = true;
 	if (name != NULL)
 		keep_out(name);
 	(previous_hook ? previous_hook : standard_ProcessUtility)

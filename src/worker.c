@@ -414,7 +414,7 @@ chs_worker_main(Datum arg)
 {
 	ErrorContextCallback context = {.callback = chs_worker_error_context};
 
-	chs_worker_come(arg);
+	chs_worker_begin(arg);
 	error_context_stack = &context;
 	/* any error ends the process, but chs.worker_status must show it */
 	PG_TRY();

@@ -317,11 +317,11 @@ chs_worker_end_batch(void)
 }
 
 /*
- * chs_worker_come turns the process into a worker, according to its argument, and
+ * chs_worker_begin turns the process into a worker, according to its argument, and
  * ends it if there is no place or no need for one.
  */
 void
-chs_worker_come(Datum arg)
+chs_worker_begin(Datum arg)
 {
 	Oid			database = (Oid) DatumGetUInt64(arg);
 	int			number = DatumGetUInt64(arg) >> 32;

@@ -12,7 +12,7 @@ extern DatabaseSlot *chs_worker_database;
 extern WorkerSlot *chs_worker_self;
 extern NameData chs_worker_database_name;
 
-extern void chs_worker_come(Datum arg);
+extern void chs_worker_begin(Datum arg);
 extern bool chs_worker_is_first(void);
 extern bool chs_worker_is_passed_over(void);
 extern void chs_worker_set_state(DatabaseState state);
