@@ -56,12 +56,11 @@ typedef struct BadRow
 	Trouble    *trouble;
 } BadRow;
 
-/* A customer that has been looked up by its external_id. */
+/* A customer that has been looked up by its external_id, and has been locked, so that nobody else changes that. */
 typedef struct KnownExternal
 {
 	char		external_id[NAMEDATALEN];	/* the key; longer ones are looked up each time */
 	int64		customer_id;
-	bool		busy;
 } KnownExternal;
 
 /* What a subtransaction has kept. */
@@ -226,6 +225,21 @@ put_aside(const Live *live, const Source *source, Oid relation, HeapTuple tuple,
 
 /* ---------------------------------------------------------------- customers */
 
+/*
+ * chs_attached_forget_keys forgets which customers have which external_ids, since
+ * this transaction deletes one or changes its key.
+ */
+void
+chs_attached_forget_keys(void)
+{
+	for (Kept *kept = innermost; kept != NULL; kept = kept->outer)
+	{
+		if (kept->external != NULL)
+			hash_destroy(kept->external);
+		kept->external = NULL;
+	}
+}
+
 static CustomerLock
 find_external(const char *external_id, int64 *customer_id)
 {
@@ -238,10 +252,10 @@ find_external(const char *external_id, int64 *customer_id)
 		(known = hash_search(kept->external, external_id, HASH_FIND, NULL)) != NULL)
 	{
 		*customer_id = known->customer_id;
-		return known->busy ? CUSTOMER_BUSY : CUSTOMER_LOCKED;
+		return CUSTOMER_LOCKED;
 	}
 	lock = chs_customer_lock_external(external_id, customer_id);
-	if (!fits || lock == CUSTOMER_GONE)
+	if (!fits || lock != CUSTOMER_LOCKED)
 		return lock;
 	if (kept->external != NULL && hash_get_num_entries(kept->external) * sizeof(KnownExternal) > get_hash_memory_limit() / 4)
 	{
@@ -258,7 +272,6 @@ find_external(const char *external_id, int64 *customer_id)
 	}
 	known = hash_search(kept->external, external_id, HASH_ENTER, NULL);
 	known->customer_id = *customer_id;
-	known->busy = lock == CUSTOMER_BUSY;
 	return lock;
 }
 

@@ -629,6 +629,39 @@ static struct
 }			truncated_in;
 
 /*
+ * What was known of a customer may be so no more, after this transaction deleted it
+ * or changed its key.
+ */
+static void
+forget_customer(int64 customer_id)
+{
+	for (Gathering *g = innermost; g != NULL; g = g->outer)
+	{
+		Touched    *customer = touched_lookup(g->customers, customer_id);
+
+		if (customer != NULL)
+			customer->exists = customer->found = false;
+	}
+	chs_attached_forget_keys();
+}
+
+/* The same for all of them, after TRUNCATE. */
+static void
+forget_customers(void)
+{
+	for (Gathering *g = innermost; g != NULL; g = g->outer)
+	{
+		touched_iterator it;
+		Touched    *customer;
+
+		touched_start_iterate(g->customers, &it);
+		while ((customer = touched_iterate(g->customers, &it)) != NULL)
+			customer->exists = customer->found = false;
+	}
+	chs_attached_forget_keys();
+}
+
+/*
  * chs_capture_truncate queues a rebuild of everyone, including those who are only
  * in the queue, since customers may have been truncated too.
  */
@@ -648,7 +681,9 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 		if (!chs_attached_is_truncated(trigdata))
 			PG_RETURN_POINTER(NULL);
 	}
-	else if (RelationGetRelid(trigdata->tg_relation) != chs_catalog_relation(CHS_CUSTOMERS))
+	else if (RelationGetRelid(trigdata->tg_relation) == chs_catalog_relation(CHS_CUSTOMERS))
+		forget_customers();
+	else
 		check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMER_EVENTS), "chs.capture_truncate", "customer_events");
 	/* once for a table and its partitions */
 	if (truncated_in.command == GetCurrentCommandId(false) && truncated_in.subid == GetCurrentSubTransactionId())
@@ -687,18 +722,6 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
-/* What was known to exist may do so no more. */
-static void
-forget_customer(int64 customer_id)
-{
-	for (Gathering *g = innermost; g != NULL; g = g->outer)
-	{
-		Touched    *customer = touched_lookup(g->customers, customer_id);
-
-		if (customer != NULL)
-			customer->exists = customer->found = false;
-	}
-}
 
 static bool
 column_differs(TupleTableSlot *a, TupleTableSlot *b, int column)
