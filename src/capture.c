@@ -611,12 +611,16 @@ chs_capture(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
+/* Whether a statement trigger has fired in the current transaction. */
+static bool has_fired = false;
+
 /* chs_capture_flush is the statement trigger that appends what was collected. */
 PG_FUNCTION_INFO_V1(chs_capture_flush);
 Datum
 chs_capture_flush(PG_FUNCTION_ARGS)
 {
 	check_trigger(fcinfo, false, "chs.capture_flush");
+	has_fired = true;
 	chs_capture_flush_pending();
 	PG_RETURN_POINTER(NULL);
 }
@@ -675,6 +679,7 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	Portal		portal;
 
 	check_trigger(fcinfo, false, "chs.capture_truncate");
+	has_fired = true;
 	if (trigdata->tg_trigger->tgnargs > 0)
 	{
 		/* else it was detached, or is a partition no more */
@@ -815,6 +820,42 @@ chs_capture_rebuild(const Live *live, int64 customer_id)
 
 /* ------------------------------------------------------ end of transactions */
 
+/* The bytes of a memory context that are in use, its own administration included. */
+static Size
+used_bytes(MemoryContext context)
+{
+	MemoryContextCounters counters = {0};
+
+	context->methods->stats(context, NULL, NULL, &counters, false);
+	return counters.totalspace - counters.freespace;
+}
+
+/*
+ * Resets the memory context of a committing subtransaction if all that was allocated
+ * there has been freed.
+ *
+ * PostgreSQL deletes the context of a committed subtransaction only if nothing was
+ * ever allocated in it, and else keeps it until the end of the transaction.  For a
+ * statement trigger it allocates, and frees, a few bytes there; so without this each
+ * subtransaction that inserts an event would keep 8 kB.
+ */
+static void
+reset_if_unused(MemoryContext context)
+{
+	static Size unused = 0;
+
+	if (unused == 0)
+	{
+		/* made like that of a subtransaction */
+		MemoryContext fresh = AllocSetContextCreate(TopTransactionContext, "chs probe", ALLOCSET_DEFAULT_SIZES);
+
+		unused = used_bytes(fresh);
+		MemoryContextDelete(fresh);
+	}
+	if (!MemoryContextIsEmpty(context) && context->firstchild == NULL && used_bytes(context) == unused)
+		MemoryContextReset(context);
+}
+
 static void
 at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 {
@@ -829,6 +870,7 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_PREPARE:
 			/* the memory goes with the transaction */
 			innermost = NULL;
+			has_fired = false;
 			truncated_in.subid = InvalidSubTransactionId;
 			chs_attached_forget(InvalidSubTransactionId);
 			break;
@@ -846,6 +888,8 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
 		chs_attached_pass_on(subid, parent);
 		chs_capture_flush_pending();
 	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB && has_fired)
+		reset_if_unused(CurTransactionContext);
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		while (innermost != NULL && innermost->subid >= subid)

@@ -1,0 +1,110 @@
+-- What a transaction keeps in memory does not grow with the number of its subtransactions.
+
+\ir begin.psql
+
+INSERT INTO chs.customers (customer_id, created_at) SELECT i, '2020-01-01' FROM generate_series(1, 100) i;
+SELECT chs_process_queue() \g /dev/null
+
+CREATE FUNCTION tap.memory() RETURNS bigint LANGUAGE sql VOLATILE AS
+    'SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts';
+
+-- Runs a statement in so many subtransactions, undone or not; in it $1 is the number of the subtransaction.
+CREATE PROCEDURE tap.subtransactions(statement text, times integer, undone boolean) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1..times LOOP
+        BEGIN
+            EXECUTE statement USING i;
+            IF undone THEN
+                RAISE division_by_zero;
+            END IF;
+        EXCEPTION WHEN division_by_zero THEN
+            NULL;
+        END;
+    END LOOP;
+END
+$$;
+
+-- The bytes that 1,000 subtransactions more add to those of 100.
+CREATE FUNCTION tap.added(statement text, undone boolean DEFAULT false) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    before bigint;
+BEGIN
+    CALL subtransactions(statement, 100, undone);
+    before := memory();
+    CALL subtransactions(statement, 1000, undone);
+    RETURN memory() - before;
+END
+$$;
+
+CREATE FUNCTION tap.is_bounded(statement text, what text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT cmp_ok(added(statement), '<', 1000000::bigint, what)
+    UNION ALL
+    SELECT cmp_ok(added(statement, true), '<', 1000000::bigint, what || ', rolled back')
+$$;
+
+-- In pairs, the inner one within the outer one.
+CREATE FUNCTION tap.nested(i integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1 + i % 100, 'support_ticket');
+    BEGIN
+        INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1 + i % 100, 'support_ticket');
+    EXCEPTION WHEN unique_violation THEN
+        NULL;
+    END;
+END
+$$;
+
+CREATE FUNCTION tap.levels(n integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1 + n % 100, 'support_ticket');
+    IF n > 1 THEN
+        PERFORM levels(n - 1);
+    END IF;
+EXCEPTION WHEN unique_violation THEN
+    NULL;
+END
+$$;
+
+-- A file to copy from, in the directory of the server.
+SELECT current_setting('data_directory') || '/chs-memory' AS file \gset
+COPY (SELECT i, 'support_ticket' FROM generate_series(1, 3) i) TO :'file';
+SELECT format('COPY chs.customer_events (customer_id, event_type) FROM %L', :'file') AS copy \gset
+
+SELECT is_bounded($$INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1 + $1 % 100, 'support_ticket')$$, 'INSERT');
+SELECT is_bounded($$INSERT INTO chs.customer_events (customer_id, event_type) SELECT i, 'support_ticket' FROM generate_series(1, 3) i WHERE $1 > 0$$,
+                      'INSERT of several rows');
+SELECT is_bounded(:'copy', 'COPY');
+SELECT is_bounded($$SELECT chs_record_event(1 + $1 % 100, 'support_ticket', '{}', NULL, $1::text)$$, 'chs_record_event');
+SELECT is_bounded($$SELECT nested($1)$$, 'two levels');
+SELECT is_bounded($$SELECT levels(5) WHERE $1 > 0$$, 'five levels');
+CREATE TABLE tap.ids AS SELECT row_number() OVER () AS i, customer_id, event_id FROM chs.customer_events;
+CREATE INDEX ON ids (i);
+SELECT is_bounded($$UPDATE chs.customer_events e SET occurred_at = e.occurred_at - interval '1 s'
+                        FROM ids n WHERE n.i = $1 AND (e.customer_id, e.event_id) = (n.customer_id, n.event_id)$$, 'UPDATE');
+SELECT is_bounded($$DELETE FROM chs.customer_events e USING ids n
+                        WHERE n.i = $1 AND (e.customer_id, e.event_id) = (n.customer_id, n.event_id)$$, 'DELETE');
+SELECT is_bounded($$UPDATE chs.customers SET segment = CASE segment WHEN 'smb' THEN 'startup' ELSE 'smb' END WHERE customer_id = 1 + $1 % 100$$,
+                      'UPDATE of customers');
+
+-- One that is open has 8 kB of PostgreSQL's own.
+CREATE FUNCTION tap.open_levels(n integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    bytes bigint;
+BEGIN
+    INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1 + n % 100, 'support_ticket');
+    IF n = 0 THEN
+        SELECT sum(total_bytes)::bigint INTO bytes FROM pg_backend_memory_contexts WHERE name LIKE 'chs%';
+        RETURN bytes;
+    END IF;
+    RETURN open_levels(n - 1);
+EXCEPTION WHEN unique_violation THEN
+    NULL;
+END
+$$;
+SELECT cmp_ok(open_levels(100) - open_levels(1), '<', 10000::bigint, 'a level that is open and has queued its deltas keeps nothing of chs');
+
+SELECT is((SELECT count(*) FROM chs_verify()), 0::bigint, 'and every event counts once');
+
+COPY (SELECT 1) TO PROGRAM 'rm chs-memory';
+SELECT * FROM finish();
+ROLLBACK;
