@@ -4,6 +4,8 @@ SELECT x, chs_curve('0:100 1:80 2:80 3:60 4:60 5:40 6:40 12:10', x) FROM unnest(
 SELECT x, chs_curve('3:0 10:100', x) FROM unnest('{2,3,6.5,10}'::float8[]) x;
 SELECT chs_curve('5:70', 4), chs_curve('5:70', 5), chs_curve('5:70', 6);
 SELECT chs_curve('-2.5:10 1e3:20.25', -2.5), chs_curve(NULL, 1), chs_curve('0:0', NULL);
+-- The distance between two points may be beyond the largest number.
+SELECT x, chs_curve('-1e308:0 1e308:100', x), chs_curve('-1.7e308:100 1.7e308:0', x) FROM unnest('{-1e308,-5e307,0,1,5e307,1e308}'::float8[]) x;
 SELECT chs_curve('  0:0   1:100', 0.5);
 SELECT chs_curve('0:0 1:100 ', 0.5);
 SELECT chs.curve_is_valid('0:0 1:100');
@@ -40,6 +42,10 @@ TRUNCATE chs.scorecard_versions CASCADE;
 SELECT chs.document_series('{}');
 SELECT chs.document_series('[]');
 SELECT chs.document_series('{"scorecards": {"s": {"factors": [{"factor": "f", "weight": 1, "metrics": [{"metric": "m"}]}]}}}');
+-- Products of such small weights would have too few digits for contributions that sum to the score.
+SELECT chs.document_series(jsonb_set(document, '{scorecards,default,factors,0,weight}', '5e-324')) FROM chs.scorecard_versions;
+SELECT chs.document_series(jsonb_set(document, '{scorecards,default,factors,0,metrics,0,weights}', '{"smb": 9e-301}')) FROM chs.scorecard_versions;
+SELECT chs.document_series(jsonb_set(document, '{scorecards,default,factors,0,weight}', '1e-300')) IS NOT NULL AS small_enough FROM chs.scorecard_versions;
 SELECT * FROM chs_activity_score(NULL, '{}', NULL, '2020-01-01', '2024-01-01');
 SELECT * FROM chs_activity_score(NULL, '{"default": "none", "segments": {}, "scorecards": {}}', NULL, '2020-01-01', '2024-01-01');
 SELECT chs_activity_agg('{"default": 1}', 'login', '{}', '2024-01-01');

@@ -87,6 +87,9 @@ SELECT n, refused(j) FROM document, LATERAL (VALUES
     (27, jsonb_set(d, '{recommendations,0,priorty}', '1')),
     (28, jsonb_set(d, '{scorecards,default,factors,0,metrics,0,function}', '"f"'))) v(n, j) ORDER BY n;
 SELECT chs_scorecard_export() = d AS unchanged FROM document;
+-- What is nested deeper than any document is not followed to its end.
+SELECT count(*) FROM chs.document_parts((repeat('[', 5000) || repeat(']', 5000))::jsonb);
+SELECT refused(jsonb_set(d, '{scorecards,default,factors,0,metrics,0,weight}', (repeat('[', 3000) || repeat(']', 3000))::jsonb)) FROM document;
 SELECT chs_scorecard_import(NULL);
 -- A document of one's own hand: what has a default may be left out.
 SELECT chs_scorecard_import('{"default": "mine", "segments": {"smb": {"scorecard": "mine"}, "new": {}},

@@ -83,6 +83,15 @@ chs_curve_read(const char *text)
 	}
 }
 
+/* Where x lies between x0 and x1, from 0 to 1; also where x1 - x0 is beyond the largest number. */
+static double
+share_of_way(double x, double x0, double x1)
+{
+	if (isinf(x1 - x0))
+		return (x / 2 - x0 / 2) / (x1 / 2 - x0 / 2);
+	return (x - x0) / (x1 - x0);
+}
+
 /*
  * chs_curve_score returns the score that a curve gives to x: linear between
  * its points, level beyond its ends.
@@ -98,10 +107,10 @@ chs_curve_score(const Curve *curve, double x)
 	{
 		if (x < curve->points[i].x)
 		{
-			double		x0 = curve->points[i - 1].x;
 			double		y0 = curve->points[i - 1].y;
 
-			return y0 + (curve->points[i].y - y0) * ((x - x0) / (curve->points[i].x - x0));
+			return y0 + (curve->points[i].y - y0) *
+				share_of_way(x, curve->points[i - 1].x, curve->points[i].x);
 		}
 	}
 	return curve->points[last].y;

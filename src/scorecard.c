@@ -17,6 +17,9 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
+/* The smallest number above 0: products of smaller ones lose digits, and contributions no longer sum to the score. */
+#define SMALLEST_NUMBER 1e-300
+
 /* ------------------------------------------------------ reading the document */
 
 pg_noreturn static void invalid_document(const char *key, const char *where);
@@ -75,6 +78,8 @@ get_double(JsonbContainer *object, const char *key, double low, double high, con
 	if (!get_key(object, key, &v) || v.type != jbvNumeric)
 		invalid_document(key, where);
 	d = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v.val.numeric)));
+	if (d != 0)
+		low = Max(low, SMALLEST_NUMBER);
 	if (!(d >= low && d <= high))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -191,10 +196,10 @@ read_targets(Metric *m, JsonbContainer *object, const char *where)
 	m->target = get_float8_nan();
 	if (get_key(object, "target", &v))
 	{
-		m->target = get_double(object, "target", DBL_MIN, DBL_MAX, where);
+		m->target = get_double(object, "target", SMALLEST_NUMBER, DBL_MAX, where);
 		m->has_targets = true;
 	}
-	m->targets = read_segment_numbers(object, "targets", DBL_MIN, DBL_MAX, where);
+	m->targets = read_segment_numbers(object, "targets", SMALLEST_NUMBER, DBL_MAX, where);
 	m->has_targets |= get_key(object, "targets", &v);
 }
 
@@ -260,7 +265,7 @@ read_metric(Published *p, Metric *m, JsonbContainer *object, int trend_days, con
 	m->series = m->base = m->function = -1;
 	if (m->aggregate != METRIC_FUNCTION && get_key(object, "penalty", &v))
 	{
-		m->penalty = get_double(object, "penalty", DBL_MIN, 100, where);
+		m->penalty = get_double(object, "penalty", SMALLEST_NUMBER, 100, where);
 		m->target = get_float8_nan();
 	}
 	else

@@ -50,7 +50,8 @@ END;
 COMMENT ON FUNCTION chs.draft_document() IS 'the draft as the document that publishing freezes';
 
 -- The parts of a document, each with its path: objects and arrays of named things
--- before their contents.
+-- before their contents.  No key of a document lies deeper than 8; that the deepest part
+-- has 9 shows what does, and keeps the work from growing with the square of the depth.
 -- JIT is off here and below: without statistics the planner overestimates the cost,
 -- and compiling would take longer than running.
 CREATE FUNCTION chs.document_parts(document jsonb, OUT path text[], OUT value jsonb)
@@ -68,7 +69,8 @@ BEGIN ATOMIC
             UNION ALL
             -- an element is identified by its name, not by its position
             SELECT COALESCE(a.value ->> 'recommendation', a.value ->> 'metric', a.value ->> 'factor', a.ordinality::text), a.value
-            FROM jsonb_array_elements(CASE jsonb_typeof(p.value) WHEN 'array' THEN p.value ELSE '[]' END) WITH ORDINALITY a) c)
+            FROM jsonb_array_elements(CASE jsonb_typeof(p.value) WHEN 'array' THEN p.value ELSE '[]' END) WITH ORDINALITY a) c
+        WHERE cardinality(p.path) < 9)
     SELECT p.path, p.value FROM part p;
 END;
 COMMENT ON FUNCTION chs.document_parts(jsonb) IS 'every part of a scorecard document with its path';

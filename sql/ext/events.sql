@@ -136,13 +136,16 @@ $$;
 COMMENT ON FUNCTION @extschema@.chs_record_event(bigint, text, jsonb, timestamptz, text)
     IS 'records one event and returns its event_id; with an idempotency_key that was used before, returns the event_id of the first';
 
--- One INSERT for all; only if that fails, one for each, to find out which it was.
+-- One INSERT for all.  If that fails, the events among which the cause must be are halved until one is left.
 CREATE FUNCTION @extschema@.chs_record_events(events jsonb) RETURNS bigint
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
     broken   record;
     recorded bigint;
+    first    integer := 0;  -- so many events from the beginning are without fault
+    upto     integer;       -- the next attempt takes those up to here
+    faulty   integer;       -- among those up to here is one that cannot be recorded
     message  text;
     detail   text;
     hint     text;
@@ -189,36 +192,30 @@ BEGIN
                            ELSE format('It must be %s.', broken.wanted) END,
                   HINT = 'Nothing was recorded.';
     END IF;
-    BEGIN
-        INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at, idempotency_key)
-        SELECT (e ->> 'customer_id')::bigint, e ->> 'event_type', COALESCE(nullif(e -> 'event_data', 'null'), '{}'),
-               COALESCE((e ->> 'occurred_at')::timestamptz, now()), e ->> 'idempotency_key'
-        FROM jsonb_array_elements(events) e
-        ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING;
-        GET DIAGNOSTICS recorded = ROW_COUNT;
-        RETURN recorded;
-    EXCEPTION WHEN integrity_constraint_violation OR data_exception THEN
-        GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
-            state = RETURNED_SQLSTATE;
-    END;
-    -- Which one?
-    FOR broken IN SELECT e.ordinality - 1 AS index, e.value AS event
-                  FROM jsonb_array_elements(events) WITH ORDINALITY e LOOP
+    upto := jsonb_array_length(events);
+    LOOP
         BEGIN
-            INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
+            INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at, idempotency_key)
             SELECT (e ->> 'customer_id')::bigint, e ->> 'event_type', COALESCE(nullif(e -> 'event_data', 'null'), '{}'),
-                   COALESCE((e ->> 'occurred_at')::timestamptz, now())
-            FROM (VALUES (broken.event)) v(e);
+                   COALESCE((e ->> 'occurred_at')::timestamptz, now()), e ->> 'idempotency_key'
+            FROM jsonb_array_elements(events) WITH ORDINALITY a(e, n) WHERE a.n > first AND a.n <= upto
+            ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING;
+            GET DIAGNOSTICS recorded = ROW_COUNT;
+            IF faulty IS NULL THEN
+                RETURN recorded;
+            END IF;
+            first := upto;
         EXCEPTION WHEN integrity_constraint_violation OR data_exception THEN
             GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
                 state = RETURNED_SQLSTATE;
-            message := format('events[%s]: %s', broken.index, message);
-            detail := COALESCE(nullif(detail, ''), format('The event is %s.', left(broken.event::text, 200)));
-            EXIT;
+            faulty := upto;
         END;
+        EXIT WHEN faulty - first = 1;
+        upto := (first + faulty) / 2;
     END LOOP;
-    RAISE EXCEPTION '%', message
-        USING ERRCODE = state, DETAIL = detail, HINT = COALESCE(nullif(hint, ''), 'Nothing was recorded.');
+    RAISE EXCEPTION 'events[%]: %', first, message
+        USING ERRCODE = state, DETAIL = COALESCE(nullif(detail, ''), format('The event is %s.', left((events -> first)::text, 200))),
+              HINT = COALESCE(nullif(hint, ''), 'Nothing was recorded.');
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_record_events(jsonb)

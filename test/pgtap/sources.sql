@@ -547,6 +547,23 @@ SELECT no_events('[{"customer_id": 3, "event_type": "support_ticket", "occurred_
 SELECT no_events('[{"customer_id": 3, "event_type": "support_ticket", "occurred_at": "2026-02-30"}]', '22008', 'events[0]: date/time field value out of range: "2026-02-30"');
 SELECT no_events('[{"customer_id": 3, "event_type": "support_ticket"}, {"customer_id": 3, "event_type": "login"}]', '23514', 'events[1]: event of customer 3 has no "ip_address"');
 SELECT no_events('[{"customer_id": 3, "event_type": "support_ticket"}, {"customer_id": 555, "event_type": "support_ticket"}]', '23503', 'events[1]: event has an unknown customer_id: 555');
+SELECT no_events('[{"customer_id": 3, "event_type": "login", "idempotency_key": "k"}, {"customer_id": 3, "event_type": "support_ticket"}, {"customer_id": 3, "event_type": "foo"}]',
+    '23503', 'events[2]: event of customer 3 has an unknown event_type: "foo"');
+-- Each attempt to find out takes a transaction ID: few, wherever the event is.
+CREATE FUNCTION tap.attempts(faulty integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    before CONSTANT bigint := pg_snapshot_xmax(pg_current_snapshot())::text;
+BEGIN
+    PERFORM chs_record_events((SELECT jsonb_agg(jsonb_build_object('customer_id', 3, 'event_type', CASE n WHEN faulty THEN 'login' ELSE 'support_ticket' END))
+                               FROM generate_series(0, 999) n));
+EXCEPTION WHEN check_violation THEN
+    IF SQLERRM <> format('events[%s]: event of customer 3 has no "ip_address"', faulty) THEN
+        RAISE;
+    END IF;
+    RETURN pg_snapshot_xmax(pg_current_snapshot())::text::bigint - before;
+END
+$$;
+SELECT cmp_ok(attempts(n), '<', 20::bigint, format('events[%s] of a thousand is found in few attempts', n)) FROM unnest('{0,1,499,500,998,999}'::integer[]) n;
 SELECT throws_ok($$INSERT INTO chs.customer_events (customer_id, event_type, idempotency_key) VALUES (3, 'support_ticket', 'k')$$, '23505', NULL, 'a key is unique for INSERT, too');
 SELECT lives_ok($$INSERT INTO chs.customer_events (customer_id, event_type, idempotency_key) VALUES (3, 'support_ticket', 'k') ON CONFLICT DO NOTHING$$, 'which can pass it over');
 
