@@ -12,7 +12,9 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am_d.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -25,6 +27,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
@@ -93,18 +96,124 @@ static const char *const relation_names[] = {
 	[CHS_SOURCES] = "sources"
 };
 
-/* Looked up once, until the schema is dropped; their OIDs never change. */
+/*
+ * Indexes are found by what they are for, not by name: whoever maintains the database
+ * replaces bloated ones, by others with other names.
+ */
+static const struct
+{
+	ChsRelation table;
+	Oid			method;
+	bool		unique;
+	bool		partial;
+	const char *columns[3];		/* it begins with these; if unique, it has no others */
+}			index_roles[lengthof(relation_names)] = {
+	[CHS_ACTIVITY_PKEY] = {CHS_ACTIVITY, BTREE_AM_OID, true, false, {"customer_id"}},
+	[CHS_CUSTOMER_HEALTH_PKEY] = {CHS_CUSTOMER_HEALTH, BTREE_AM_OID, true, false, {"customer_id"}},
+	[CHS_CUSTOMERS_EXTERNAL_ID_KEY] = {CHS_CUSTOMERS, BTREE_AM_OID, true, false, {"external_id"}},
+	[CHS_CUSTOMERS_PKEY] = {CHS_CUSTOMERS, BTREE_AM_OID, true, false, {"customer_id"}},
+	[CHS_FAILURES_PKEY] = {CHS_FAILURES, BTREE_AM_OID, true, false, {"customer_id"}},
+	[CHS_HEALTH_SCORES_PKEY] = {CHS_HEALTH_SCORES, BTREE_AM_OID, true, false, {"customer_id", "as_of", "health_score_id"}},
+	[CHS_QUEUE_CUSTOMER_ID_IDX] = {CHS_QUEUE, BTREE_AM_OID, false, false, {"customer_id", "xid"}},
+	[CHS_QUEUE_XID_IDX] = {CHS_QUEUE, BRIN_AM_OID, false, false, {"xid"}},
+	[CHS_REJECTED_CHANGES_PKEY] = {CHS_REJECTED_CHANGES, BTREE_AM_OID, true, false, {"change_id"}},
+	[CHS_REJECTED_EVENTS_CHECK_IDX] = {CHS_REJECTED_EVENTS, BTREE_AM_OID, false, true, {"customer_key"}},
+	[CHS_REJECTED_EVENTS_KEY_IDX] = {CHS_REJECTED_EVENTS, BTREE_AM_OID, false, false, {"source_id", "customer_key"}},
+	[CHS_SCORECARD_VERSIONS_PKEY] = {CHS_SCORECARD_VERSIONS, BTREE_AM_OID, true, false, {"version"}}
+};
+
+/*
+ * Looked up once.  REINDEX CONCURRENTLY and DROP EXTENSION replace relations by others,
+ * and any such change of one is announced by a message about its relcache entry; so is
+ * that of an index about its table's.
+ */
 static Oid	relation_oids[lengthof(relation_names)];
 
 /* Only forgets: a callback may be called at any time, and must not look anything up. */
 static void
-forget_relations(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
-				 uint32 hashvalue pg_attribute_unused())
+forget_relations(Datum arg pg_attribute_unused(), Oid relid)
 {
-	memset(relation_oids, 0, sizeof(relation_oids));
+	bool		held = relid == InvalidOid;
+
+	for (size_t i = 0; i < lengthof(relation_oids) && !held; i++)
+		held = relation_oids[i] == relid;
+	if (held)
+		memset(relation_oids, 0, sizeof(relation_oids));
 }
 
-/* chs_catalog_relation returns a table or index of schema chs. */
+/* The same if another schema may have got the name. */
+static void
+forget_schema(Datum arg, int cacheid pg_attribute_unused(), uint32 hashvalue pg_attribute_unused())
+{
+	forget_relations(arg, InvalidOid);
+}
+
+/* Whether an index can be used as one of the engine's. */
+static bool
+has_role(Relation index, ChsRelation role)
+{
+	Form_pg_index form = index->rd_index;
+	const char *const *columns = index_roles[role].columns;
+	int			n = 0;
+
+	if (!form->indisvalid || index->rd_rel->relam != index_roles[role].method ||
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) == index_roles[role].partial)
+		return false;
+	for (; n < (int) lengthof(index_roles[role].columns) && columns[n] != NULL; n++)
+		if (n >= form->indnkeyatts || form->indkey.values[n] <= 0 ||
+			strcmp(get_attname(form->indrelid, form->indkey.values[n], false), columns[n]) != 0)
+			return false;
+	return !index_roles[role].unique || (form->indisunique && form->indimmediate && form->indnkeyatts == n);
+}
+
+/* The statement that creates an index again, for a hint. */
+static char *
+index_statement(ChsRelation role)
+{
+	const char *const *columns = index_roles[role].columns;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE %sINDEX ON chs.%s USING %s (", index_roles[role].unique ? "UNIQUE " : "",
+					 relation_names[index_roles[role].table], index_roles[role].method == BRIN_AM_OID ? "brin" : "btree");
+	for (int i = 0; i < (int) lengthof(index_roles[role].columns) && columns[i] != NULL; i++)
+		appendStringInfo(&sql, "%s%s", i == 0 ? "" : ", ", columns[i]);
+	appendStringInfo(&sql, "%s)%s;", index_roles[role].method == BRIN_AM_OID ? " chs.xid8_minmax_ops" : "",
+					 index_roles[role].partial ? " WHERE to_check" : "");
+	return sql.data;
+}
+
+/* Finds an index of a table by what it is for. */
+static Oid
+find_index(ChsRelation role)
+{
+	Relation	rel = table_open(chs_catalog_relation(index_roles[role].table), AccessShareLock);
+	List	   *indexes = RelationGetIndexList(rel);
+	Oid			found = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (!OidIsValid(found) && has_role(index, role))
+			found = lfirst_oid(lc);
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	table_close(rel, AccessShareLock);
+	if (!OidIsValid(found))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"chs.%s\" lacks an index that is needed", relation_names[index_roles[role].table]),
+				 errhint("Create it again, with any name: %s", index_statement(role))));
+	return found;
+}
+
+/*
+ * chs_catalog_relation returns a table or index of schema chs.  The table of an index
+ * must be open: whoever replaces an index waits for that.
+ */
 Oid
 chs_catalog_relation(ChsRelation relation)
 {
@@ -112,7 +221,10 @@ chs_catalog_relation(ChsRelation relation)
 
 	if (OidIsValid(oid))
 		return oid;
-	oid = get_relname_relid(relation_names[relation], get_namespace_oid("chs", true));
+	if (index_roles[relation].columns[0] != NULL)
+		oid = find_index(relation);
+	else
+		oid = get_relname_relid(relation_names[relation], get_namespace_oid("chs", true));
 	if (!OidIsValid(oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -332,7 +444,8 @@ chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement, int nargs, Oid 
 void
 chs_catalog_init(void)
 {
-	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_relations, (Datum) 0);
+	CacheRegisterRelcacheCallback(forget_relations, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_schema, (Datum) 0);
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
 	RegisterXactCallback(at_transaction_end, NULL);
 }

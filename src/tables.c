@@ -46,6 +46,16 @@ chs_table_find(Relation rel, ChsRelation index, int64 customer_id, Snapshot snap
 	return row;
 }
 
+/* Whether an index is the primary key of a table by customer, or one that replaces it. */
+static bool
+is_by_customer(Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	return form->indisunique && form->indimmediate && form->indnkeyatts == 1 && form->indkey.values[0] == 1 &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}
+
 /* Makes the primary key the last index, and table->others one without it. */
 static void
 set_primary_key_apart(OwnTable *table)
@@ -54,7 +64,7 @@ set_primary_key_apart(OwnTable *table)
 	int			last = info->ri_NumIndices - 1;
 	int			i = 0;
 
-	while (i <= last && !info->ri_IndexRelationDescs[i]->rd_index->indisprimary)
+	while (i <= last && !is_by_customer(info->ri_IndexRelationDescs[i]))
 		i++;
 	if (i > last)
 		elog(ERROR, "table \"%s\" has no primary key", RelationGetRelationName(table->rel));
