@@ -35,6 +35,9 @@ static void
 argument_context(void *arg)
 {
 	errcontext("expression for \"%s\"", (const char *) arg);
+	/* the name of a type that does not exist looks like one of a column */
+	if (geterrcode() == ERRCODE_UNDEFINED_COLUMN && strcmp(arg, "event_type") == 0)
+		errhint("Use a column or an expression over the row, or the name of a type that chs.event_types has.");
 }
 
 /* Returns the one expression that a text consists of, not yet analyzed. */

@@ -374,6 +374,20 @@ SELECT refused('att.forced', 'account', 'login', 'at', NULL, '55000', 'att.force
 SELECT refused('chs.customers', 'customer_id', 'login', 'created_at', NULL, '42809', 'chs.customers cannot be attached because it is a table of the system or of chs');
 SELECT refused('pg_class', 'oid::int', 'login', 'now()', NULL, '42809', 'pg_catalog.pg_class cannot be attached because it is a table of the system or of chs');
 SELECT refused('att.logins', 'nope', 'login', 'at', NULL, '42703', 'column "nope" does not exist');
+SELECT refused('att.logins', 'account', 'nope', 'at', NULL, '42703', 'column "nope" does not exist');
+CREATE FUNCTION tap.hint_of(command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    hint text;
+BEGIN
+    EXECUTE command;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+    RETURN hint;
+END
+$$;
+SELECT is(hint_of($$SELECT chs_attach('att.logins', 'account', 'nope', 'at')$$),
+          'Use a column or an expression over the row, or the name of a type that chs.event_types has.', 'an event type that does not exist');
 SELECT refused('att.logins', 'account', 'login', 'now()', NULL, '22023', 'the expression must always give the same value for the same row');
 SELECT refused('att.logins', 'account', 'login', 'CURRENT_TIMESTAMP', NULL, '22023', 'the expression must always give the same value for the same row');
 SELECT refused('att.logins', '(SELECT floor(random())::int)', 'login', 'at', NULL, '22023', 'the expression must always give the same value for the same row');
