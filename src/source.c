@@ -10,10 +10,13 @@
 #include "source.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -318,6 +321,12 @@ typedef struct CompiledKey
 
 static HTAB *compiled_sources = NULL;
 
+/* Up to so many mappings are kept from one transaction to the next. */
+#define MAX_KEPT_MAPPINGS 64
+
+/* Nobody refers to what an earlier transaction compiled. */
+static bool may_discard = false;
+
 /* Only mark: callbacks may be called at any time, and must not look anything up. */
 static void
 forget_relation(Datum arg pg_attribute_unused(), Oid relation)
@@ -329,7 +338,7 @@ forget_relation(Datum arg pg_attribute_unused(), Oid relation)
 		return;
 	hash_seq_init(&scan, compiled_sources);
 	while ((compiled = hash_seq_search(&scan)) != NULL)
-		if (relation == InvalidOid || compiled->relation == relation)
+		if (relation == InvalidOid || compiled->relation == relation || compiled->like == relation)
 			compiled->stale = true;
 }
 
@@ -339,10 +348,18 @@ forget_all(Datum arg, int cacheid pg_attribute_unused(), uint32 hashvalue pg_att
 	forget_relation(arg, InvalidOid);
 }
 
+static void
+at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		may_discard = true;
+}
+
 /* chs_source_init registers callbacks for changes. */
 void
 chs_source_init(void)
 {
+	RegisterXactCallback(at_transaction_end, NULL);
 	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, forget_all, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_all, (Datum) 0);
@@ -420,9 +437,80 @@ discard(CompiledSource *compiled)
 }
 
 /*
+ * Discards what is stale, such as what was compiled for tables that have been
+ * dropped since, and everything if that is much: a session may see any number of
+ * partitions come and go.
+ */
+static void
+discard_stale(void)
+{
+	HASH_SEQ_STATUS scan;
+	CompiledSource *compiled;
+	int			nmappings = 0;
+
+	hash_seq_init(&scan, compiled_sources);
+	while ((compiled = hash_seq_search(&scan)) != NULL)
+		nmappings += compiled->mapping != NULL && !compiled->stale;
+	hash_seq_init(&scan, compiled_sources);
+	while ((compiled = hash_seq_search(&scan)) != NULL)
+		if (compiled->stale || nmappings > MAX_KEPT_MAPPINGS)
+		{
+			discard(compiled);
+			hash_search(compiled_sources, compiled, HASH_REMOVE, NULL);
+		}
+}
+
+/*
+ * Whether rows of a partition have the form of those of its partitioned table.  Who
+ * writes to a partition may have locked that alone, and must not wait for the table,
+ * which is then considered as different.
+ */
+static bool
+has_form_of_table(const Source *source, Oid relation)
+{
+	Relation	table;
+	Relation	partition;
+	TupleDesc	a;
+	TupleDesc	b;
+	bool		same;
+
+	if (!ConditionalLockRelationOid(source->relation, AccessShareLock))
+		return false;
+	table = table_open(source->relation, NoLock);
+	partition = table_open(relation, AccessShareLock);
+	a = RelationGetDescr(table);
+	b = RelationGetDescr(partition);
+	same = a->natts == b->natts;
+	for (int i = 0; same && i < a->natts; i++)
+	{
+		Form_pg_attribute x = TupleDescAttr(a, i);
+		Form_pg_attribute y = TupleDescAttr(b, i);
+
+		/* only the partition knows the value of a column that was added later */
+		same = x->atttypid == y->atttypid && x->atttypmod == y->atttypmod && x->attcollation == y->attcollation &&
+			x->attisdropped == y->attisdropped && x->attlen == y->attlen && x->attalign == y->attalign &&
+			strcmp(NameStr(x->attname), NameStr(y->attname)) == 0 && !y->atthasmissing;
+	}
+	table_close(partition, AccessShareLock);
+	table_close(table, NoLock);
+	return same;
+}
+
+/* Whether what was compiled is still right. */
+static bool
+is_fresh(const CompiledSource *compiled, const Live *live)
+{
+	return !compiled->stale && compiled->live_serial == live->serial &&
+		compiled->counted_serial == live->counting->published->serial &&
+		(OidIsValid(compiled->like) ||
+		 (compiled->mapping != NULL && (compiled->mapping->broken == NULL || !chs_mapping_is_to_be_tried_again(compiled->mapping))));
+}
+
+/*
  * chs_source_compile returns a source compiled for its own table or a partition of
- * it, from a cache that follows what it depends on.  Valid until the next call
- * for the same.
+ * it, from a cache that follows what it depends on.  Partitions share what was
+ * compiled for their partitioned table if their rows have the same form.  Valid
+ * until the next call for the same, or the end of the transaction.
  */
 CompiledSource *
 chs_source_compile(const Live *live, const Source *source, Oid relation)
@@ -437,21 +525,27 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 
 		compiled_sources = hash_create("chs sources", 16, &control, HASH_ELEM | HASH_BLOBS);
 	}
+	if (may_discard)
+		discard_stale();
+	may_discard = false;
 	compiled = hash_search(compiled_sources, &key, HASH_ENTER, &found);
 	if (!found)
 		memset((char *) compiled + sizeof(CompiledKey), 0, sizeof(CompiledSource) - sizeof(CompiledKey));
-	if (compiled->mapping != NULL && !compiled->stale && compiled->live_serial == live->serial &&
-		compiled->counted_serial == live->counting->published->serial &&
-		(compiled->mapping->broken == NULL || !chs_mapping_is_to_be_tried_again(compiled->mapping)))
-		return compiled;
-	discard(compiled);
-	/* unmark first, so that a change meanwhile is not lost */
-	compiled->stale = false;
-	compiled->live_serial = live->serial;
-	compiled->counted_serial = live->counting->published->serial;
-	compiled->stranger = !chs_source_has_table(source, relation);
-	compiled->mapping = compile_mapping(live, source, relation);
-	return compiled;
+	if (!is_fresh(compiled, live))
+	{
+		discard(compiled);
+		/* unmark first, so that a change meanwhile is not lost */
+		compiled->stale = false;
+		compiled->live_serial = live->serial;
+		compiled->counted_serial = live->counting->published->serial;
+		compiled->stranger = !chs_source_has_table(source, relation);
+		compiled->like = InvalidOid;
+		if (relation != source->relation && !compiled->stranger && has_form_of_table(source, relation))
+			compiled->like = source->relation;
+		else
+			compiled->mapping = compile_mapping(live, source, relation);
+	}
+	return OidIsValid(compiled->like) ? chs_source_compile(live, source, compiled->like) : compiled;
 }
 
 /*

@@ -42,7 +42,8 @@ typedef struct CompiledSource
 	uint64		counted_serial; /* and of what that counts */
 	bool		stale;
 	bool		stranger;		/* the table is neither */
-	Mapping    *mapping;
+	Oid			like;			/* a partition: the table whose mapping it shares; or 0 */
+	Mapping    *mapping;		/* or NULL if it does */
 	Oid			parameters[2][4];	/* types of these of the plans */
 	struct _SPI_plan *plan_of_one;	/* reads the events of a customer */
 	struct _SPI_plan *plan_of_many;
