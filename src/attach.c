@@ -589,6 +589,66 @@ chs_source_dropped(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
+/* --------------------------------------------------------- who may read it */
+
+/* Whether the caller could select any row of a table. */
+static bool
+caller_reads(Oid relation)
+{
+	return chs_schema_aclcheck(get_rel_namespace(relation), GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
+		pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(relation, InvalidOid, true) != RLS_ENABLED;
+}
+
+/*
+ * chs_source_is_readable tells whether the caller could select any row of a table of
+ * a source; of a partition, whose rows are also those of the source's table, by that.
+ * Copies of rows are not for others.
+ */
+PG_FUNCTION_INFO_V1(chs_source_is_readable);
+Datum
+chs_source_is_readable(PG_FUNCTION_ARGS)
+{
+	Oid			relation = PG_GETARG_OID(1);
+	const Source *source = chs_source_find(chs_catalog_live_at(GetActiveSnapshot()), PG_GETARG_INT32(0));
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+		PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(caller_reads(relation) ||
+				   (source != NULL && relation != source->relation && chs_source_has_table(source, relation) &&
+					caller_reads(source->relation)));
+}
+
+/*
+ * chs_source_rejected counts the rejected rows of a source, or those with an
+ * SQLSTATE, for whoever may not see the rows as well; but not for those who see only
+ * some customers.
+ */
+PG_FUNCTION_INFO_V1(chs_source_rejected);
+Datum
+chs_source_rejected(PG_FUNCTION_ARGS)
+{
+	Oid			types[] = {INT4OID, TEXTOID};
+	Datum		args[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	char		nulls[] = {PG_ARGISNULL(0) ? 'n' : ' ', PG_ARGISNULL(1) ? 'n' : ' ', '\0'};
+	OwnerRights saved;
+	bool		isnull;
+	int64		n;
+
+	if (check_enable_rls(chs_catalog_relation(CHS_CUSTOMERS), InvalidOid, true) == RLS_ENABLED)
+		PG_RETURN_INT64(0);
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT count(*) FROM chs.rejected_events WHERE source_id = $1 AND ($2 IS NULL OR sqlstate = $2)",
+							  lengthof(types), types, args, nulls, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.rejected_events");
+	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	PG_RETURN_INT64(n);
+}
+
 /* ----------------------------------------------------------------- status */
 
 /* What is wrong with the triggers of a source, or NULL. */

@@ -6,7 +6,8 @@
 -- can see its rows.  The table of events is not included, since COPY does not
 -- write to a table with policies; a role that may see only some customers must not be
 -- given the right to read events.  Overall counts, and rows whose customer is
--- unknown, can be seen only by roles that no policy restricts.
+-- unknown, can be seen only by roles that no policy restricts.  Copies of rows of
+-- attached tables are for those who may read the table itself.
 CREATE FUNCTION chs.follow_customers() RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
@@ -15,7 +16,9 @@ DECLARE
 BEGIN
     FOR t IN
         SELECT c.oid::regclass AS name, c.relrowsecurity AS secured,
-               CASE WHEN c.relname IN ('health_counts', 'rejected_events', 'rejected_changes')
+               CASE WHEN c.relname IN ('rejected_events', 'rejected_changes')
+                    THEN 'NOT row_security_active(''chs.customers''::regclass) AND chs.source_is_readable(source_id, relation)'
+                    WHEN c.relname = 'health_counts'
                     THEN 'NOT row_security_active(''chs.customers''::regclass)'
                     ELSE format('(SELECT NOT row_security_active(''chs.customers''::regclass)) OR'
                                 ' EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = %I.customer_id)', c.relname)
@@ -80,7 +83,7 @@ BEGIN ATOMIC
             'ROUTINE chs.add_metrics(text, text, jsonb)', 'ROUTINE chs.register_plugin(text)',
             'ROUTINE @extschema@.chs_attach(regclass, text, text, text, text, text)', 'ROUTINE @extschema@.chs_detach(regclass)',
             'ROUTINE @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text)',
-            'ROUTINE chs.scale_weights(text, text, double precision)']),
+            'ROUTINE chs.scale_weights(text, text, double precision)', 'ROUTINE chs.source_rejected(integer, text)']),
         -- do the workers' job by hand, monitor them, repair
         ('operate', '{SELECT}', ARRAY[
             'chs.customers', 'chs.customer_health', 'chs.stale_health', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
@@ -96,7 +99,8 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_retry_rejected(regclass)', 'ROUTINE @extschema@.chs_refresh(bigint)',
             'ROUTINE @extschema@.chs_pause(text)', 'ROUTINE @extschema@.chs_resume()',
             'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
-            'ROUTINE chs.worker_status_now()', 'ROUTINE chs.queue_status_now()'])
+            'ROUTINE chs.worker_status_now()', 'ROUTINE chs.queue_status_now()',
+            'ROUTINE chs.source_rejected(integer, text)'])
         ) AS g(may, privileges, objects), unnest(g.privileges) AS p(privilege), unnest(g.objects) AS o(object);
 END;
 COMMENT ON FUNCTION chs.grants() IS 'what chs_grant grants for each function that a role can have';

@@ -57,7 +57,7 @@ CREATE INDEX rejected_events_key_idx ON chs.rejected_events (source_id, customer
 CREATE INDEX rejected_events_check_idx ON chs.rejected_events (customer_key) WHERE to_check;
 CREATE INDEX rejected_events_row_idx ON chs.rejected_events USING hash (event_row);
 CREATE INDEX rejected_events_place_idx ON chs.rejected_events (relation, place) WHERE place IS NOT NULL;
-COMMENT ON TABLE chs.rejected_events IS 'rows of attached tables that could not be used, and why; chs_retry_rejected() accepts those whose problem has been solved';
+COMMENT ON TABLE chs.rejected_events IS 'rows of attached tables that could not be used, and why, for those who may read the table; chs_retry_rejected() accepts those whose problem has been solved';
 COMMENT ON SEQUENCE chs.rejected_events_rejected_id_seq IS 'numbers chs.rejected_events';
 COMMENT ON COLUMN chs.rejected_events.rejected_id IS 'identifies the row';
 COMMENT ON COLUMN chs.rejected_events.source_id IS 'the source';
@@ -181,6 +181,16 @@ COMMENT ON FUNCTION @extschema@.chs_retry_rejected(regclass)
     IS 'accepts rows of chs.rejected_events, of one table or all, whose problem has been solved, and returns how many';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_retry_rejected(regclass) FROM PUBLIC;
 
+CREATE FUNCTION chs.source_is_readable(source_id integer, relation regclass) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_is_readable';
+COMMENT ON FUNCTION chs.source_is_readable(integer, regclass) IS 'whether the caller could select any row of a table of a source';
+
+-- Numbers are no secret, unlike the rows.
+CREATE FUNCTION chs.source_rejected(source_id integer, sqlstate text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_rejected';
+COMMENT ON FUNCTION chs.source_rejected(integer, text) IS 'the number of rejected rows of a source, of an SQLSTATE or all, also of those that the caller may not see';
+REVOKE EXECUTE ON FUNCTION chs.source_rejected(integer, text) FROM PUBLIC;
+
 CREATE FUNCTION chs.source_problem(source_id integer) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_problem';
 COMMENT ON FUNCTION chs.source_problem(integer) IS 'what keeps a source from working; NULL: nothing';
@@ -192,12 +202,12 @@ COMMENT ON FUNCTION chs.reads_on(oid, bigint) IS 'true; restarts chs.plugin_time
 
 CREATE VIEW chs.source_status WITH (security_invoker) AS
 SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.source_id) AS problem,
-       (SELECT count(*) FROM chs.rejected_events r WHERE r.source_id = s.source_id) AS rejected,
+       chs.source_rejected(s.source_id) AS rejected,
        s.attached_at,
        (SELECT round(100 * sum(COALESCE((b.next_row::text::point)[0], 0))::numeric
                      / greatest(sum(COALESCE(b.blocks, pg_relation_size(b.relation) / current_setting('block_size')::bigint)), 1), 1)::double precision
         FROM chs.source_backlog b WHERE b.source_id = s.source_id) AS looked_through,
-       (SELECT count(*) FROM chs.rejected_events r WHERE r.source_id = s.source_id AND r.sqlstate = '38000') AS too_slow
+       chs.source_rejected(s.source_id, '38000') AS too_slow
 FROM chs.sources s;
 COMMENT ON VIEW chs.source_status IS 'the attached tables, and any problem with them';
 COMMENT ON COLUMN chs.source_status.source_id IS 'as in chs.sources';

@@ -321,5 +321,45 @@ SELECT throws_ok('TABLE chs.customer_health', '42501', 'permission denied for ta
 SELECT throws_ok('TABLE chs.health_scores', '42501', 'permission denied for table customers', 'and history');
 RESET ROLE;
 
+-- Copies of rows are for those who may read the table that has the rows.
+CREATE ROLE chs_tap_cards;
+CREATE ROLE chs_tap_cards_operator;
+CREATE ROLE chs_tap_cards_admin;
+SELECT chs_grant('chs_tap_cards', 'administer'), chs_grant('chs_tap_cards_operator', 'operate'), chs_grant('chs_tap_cards_admin', 'administer') \g /dev/null
+CREATE SCHEMA app AUTHORIZATION chs_tap_cards;
+SET LOCAL ROLE chs_tap_cards;
+CREATE TABLE app.cards (card text, customer int, at timestamptz DEFAULT now()) PARTITION BY LIST (customer);
+CREATE TABLE app.card PARTITION OF app.cards DEFAULT;
+SELECT public.chs_attach('app.cards', 'customer', 'login', 'at', $$'{}'::jsonb$$) \g /dev/null
+INSERT INTO app.cards VALUES ('4111-1111', 1);
+RESET ROLE;
+CREATE FUNCTION pg_temp.sees(role text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    seen text;
+BEGIN
+    EXECUTE format('SET LOCAL ROLE %I', role);
+    EXECUTE 'SELECT (SELECT count(*) FROM chs.rejected_events WHERE event_row::text ~ ''4111'') || '' of '' || (SELECT rejected FROM chs.source_status WHERE source_id > 1)' INTO seen;
+    RESET ROLE;
+    RETURN seen;
+END
+$$;
+SELECT is(pg_temp.sees('chs_tap_cards'), '1 of 1', 'who attached the table sees copies of its rows');
+SELECT is(pg_temp.sees('chs_tap_cards_operator'), '0 of 1', 'an operator who may not read it sees how many there are');
+SELECT is(pg_temp.sees('chs_tap_cards_admin'), '0 of 1', 'and so does an administrator');
+GRANT SELECT ON app.cards TO chs_tap_cards_operator;
+SELECT is(pg_temp.sees('chs_tap_cards_operator'), '0 of 1', 'the right to use the schema is needed, too');
+GRANT USAGE ON SCHEMA app TO chs_tap_cards_operator, chs_tap_cards_admin;
+SELECT is(pg_temp.sees('chs_tap_cards_operator'), '1 of 1', 'who may read the table sees copies');
+GRANT SELECT (customer) ON app.cards TO chs_tap_cards_admin;
+SELECT is(pg_temp.sees('chs_tap_cards_admin'), '0 of 1', 'who may read one column does not');
+ALTER TABLE app.cards ENABLE ROW LEVEL SECURITY;
+SELECT is(pg_temp.sees('chs_tap_cards_operator'), '0 of 1', 'nor who may see some rows');
+ALTER TABLE app.cards DISABLE ROW LEVEL SECURITY;
+ALTER TABLE chs.customers ENABLE ROW LEVEL SECURITY;
+SELECT is(pg_temp.sees('chs_tap_cards_operator'), '0 of 0', 'who may see some customers does not see any, nor how many');
+ALTER TABLE chs.customers DISABLE ROW LEVEL SECURITY;
+UPDATE chs.rejected_events SET relation = 1;
+SELECT is(pg_temp.sees('chs_tap_cards'), '0 of 1', 'copies of rows of a table that is gone are seen by nobody');
+
 SELECT * FROM finish();
 ROLLBACK;
