@@ -101,9 +101,7 @@ CREATE TABLE chs.health_scores (
     PRIMARY KEY (customer_id, as_of, health_score_id)
 );
 -- Rows arrive in this order, so a few blocks of summaries suffice.
-CREATE INDEX health_scores_calculated_at_idx ON chs.health_scores USING brin (calculated_at);
--- For retention; new rows go to its end, and the rows of a day share a key.
-CREATE INDEX health_scores_as_of_idx ON chs.health_scores (as_of);
+CREATE INDEX health_scores_as_of_idx ON chs.health_scores USING brin (as_of, calculated_at);
 ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE chs.health_scores DISABLE TRIGGER ALL;

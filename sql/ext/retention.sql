@@ -15,7 +15,7 @@ COMMENT ON COLUMN chs.retention.kind IS 'events: rows of chs.customer_events; hi
 COMMENT ON COLUMN chs.retention.kept_from IS 'rows of earlier UTC days have been deleted; NULL: none have';
 COMMENT ON COLUMN chs.retention.deleted IS 'rows deleted so far';
 COMMENT ON COLUMN chs.retention.pass_before IS 'the latest pass deletes rows of earlier UTC days';
-COMMENT ON COLUMN chs.retention.last_customer_id IS 'this pass has deleted events of customers up to this one';
+COMMENT ON COLUMN chs.retention.last_customer_id IS 'this pass has deleted rows of customers up to this one';
 COMMENT ON COLUMN chs.retention.complete IS 'this pass is done';
 COMMENT ON COLUMN chs.retention.updated_at IS 'when rows were last deleted';
 
@@ -106,11 +106,24 @@ BEGIN
         GET DIAGNOSTICS deleted = ROW_COUNT;
         more := deleted = max_rows;
     ELSE
+        -- the primary key leads to the days of each customer, so no further index need be kept for this
         DELETE FROM chs.health_scores WHERE ctid = ANY (ARRAY(
-            SELECT o.ctid FROM chs.health_scores o WHERE o.as_of < state.pass_before
-            LIMIT max_rows FOR UPDATE SKIP LOCKED));
+            SELECT h.ctid
+            FROM (SELECT c.customer_id FROM chs.customers c WHERE c.customer_id > COALESCE(state.last_customer_id, -9223372036854775808)
+                  ORDER BY c.customer_id LIMIT 1000) s
+            CROSS JOIN LATERAL (SELECT o.ctid FROM chs.health_scores o
+                                WHERE o.customer_id = s.customer_id AND o.as_of < state.pass_before
+                                LIMIT max_rows FOR UPDATE SKIP LOCKED) h
+            LIMIT max_rows));
         GET DIAGNOSTICS deleted = ROW_COUNT;
-        more := deleted = max_rows;
+        more := true;
+        -- if all rows were found, these customers are done
+        IF deleted < max_rows THEN
+            state.last_customer_id := (SELECT c.customer_id FROM chs.customers c
+                                       WHERE c.customer_id > COALESCE(state.last_customer_id, -9223372036854775808)
+                                       ORDER BY c.customer_id OFFSET 999 LIMIT 1);
+            more := state.last_customer_id IS NOT NULL;
+        END IF;
     END IF;
     state.complete := NOT more;
     IF deleted > 0 THEN
