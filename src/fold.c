@@ -408,6 +408,7 @@ try_listed(Fold *fold, FoldList *list, int from, int to)
 		for (int i = from; i < to; i++)
 			fold_listed(fold, list, i);
 		chs_health_end_scan(&fold->tables);
+		chs_health_write_history(&fold->tables);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

@@ -97,6 +97,8 @@ chs_health_open(HealthTables *tables)
 	tables->calculated_at = GetCurrentTimestamp();
 	tables->ncounts = 0;
 	tables->nbackfilled = 0;
+	tables->nrecorded = 0;
+	tables->recorded_context = AllocSetContextCreate(CurrentMemoryContext, "chs history", ALLOCSET_DEFAULT_SIZES);
 	tables->scanning = false;
 	tables->scan_context = AllocSetContextCreate(CurrentMemoryContext, "chs scan of customers", ALLOCSET_DEFAULT_SIZES);
 	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
@@ -238,6 +240,7 @@ count_of_segment(HealthTables *tables, const char *segment, Snapshot snapshot)
 void
 chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Snapshot snapshot)
 {
+	chs_health_write_history(tables);
 	if (tables->ncounts > 0)
 		append_counts(tables, snapshot);
 	if (known_counts.nrows >= Max(MAX_COUNT_ROWS, 2 * live->published->nsegments))
@@ -248,6 +251,7 @@ chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Sna
 	chs_table_close(&tables->health);
 	chs_table_close(&tables->activity);
 	MemoryContextDelete(tables->scan_context);
+	MemoryContextDelete(tables->recorded_context);
 }
 
 /*
@@ -465,6 +469,46 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
 }
 
 /*
+ * chs_health_write_history inserts the rows of the history that have been recorded.
+ * Must be called in the subtransaction that recorded them.
+ */
+void
+chs_health_write_history(HealthTables *tables)
+{
+	TupleTableSlot *slots[HISTORY_ROWS];
+
+	if (tables->nrecorded == 0)
+		return;
+	for (int i = 0; i < tables->nrecorded; i++)
+	{
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(tables->history.rel), &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(tables->recorded[i], slots[i], false);
+	}
+	chs_table_insert_many(&tables->history, slots, tables->nrecorded);
+	for (int i = 0; i < tables->nrecorded; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	tables->nrecorded = 0;
+}
+
+/* Records a row of the history. */
+static void
+record_history(HealthTables *tables, const Datum *values, const bool *nulls)
+{
+	MemoryContext caller;
+
+	if (tables->nrecorded == HISTORY_ROWS)
+		chs_health_write_history(tables);
+	/* an error may have left some behind */
+	if (tables->nrecorded == 0)
+		MemoryContextReset(tables->recorded_context);
+	chs_table_fill(&tables->history, tables->history.slot, NULL, values, nulls, HISTORY_COLUMNS);
+	caller = MemoryContextSwitchTo(tables->recorded_context);
+	tables->recorded[tables->nrecorded++] = ExecCopySlotHeapTuple(tables->history.slot);
+	MemoryContextSwitchTo(caller);
+	ExecClearTuple(tables->history.slot);
+}
+
+/*
  * chs_health_store writes the health of a customer, and a row of its history if the
  * change is significant, and announces a change of status.  Does nothing and returns
  * false if the customer is being deleted.
@@ -510,5 +554,6 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	if (!record)
 		return true;
 	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));
-	return chs_table_store(&tables->history, NULL, values, nulls, HISTORY_COLUMNS);
+	record_history(tables, values, nulls);
+	return true;
 }

@@ -21,6 +21,9 @@ typedef struct HealthCount
 
 #define MAX_COUNTED_SEGMENTS 32
 
+/* The number of rows of the history that are inserted at once. */
+#define HISTORY_ROWS 64
+
 /*
  * The tables that folding writes, opened once for many customers.  A copy of the
  * struct serves to undo the counts of a failed subtransaction.
@@ -31,6 +34,9 @@ typedef struct HealthTables
 	OwnTable	health;
 	OwnTable	history;
 	Oid			history_sequence;
+	int			nrecorded;		/* rows of the history that are not inserted yet */
+	HeapTuple	recorded[HISTORY_ROWS];
+	MemoryContext recorded_context; /* holds them */
 	MemoryContext context;
 	TimestampTz calculated_at;	/* the same for a whole batch, so that a BRIN index is rarely changed */
 	bool		scanning;		/* activity and health are read by scans, in the order of customers */
@@ -46,6 +52,7 @@ extern void chs_health_open(HealthTables *tables);
 extern void chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Snapshot snapshot);
 extern void chs_health_begin_scan(HealthTables *tables, int64 from, Snapshot snapshot);
 extern void chs_health_end_scan(HealthTables *tables);
+extern void chs_health_write_history(HealthTables *tables);
 extern StoredActivity chs_health_stored_activity(HealthTables *tables, int64 customer_id, Snapshot snapshot);
 extern bool chs_health_is_stale(HealthTables *tables, const Customer *customer, const Live *live,
 								int32 today, Snapshot snapshot);
