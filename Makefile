@@ -56,6 +56,12 @@ check-asan:
 check-valgrind:
 	test/instrumented valgrind
 
+# The types of chs, for pgindent --typedefs, after those of PostgreSQL.
+.PHONY: typedefs
+typedefs:
+	@sed -nE -e 's/^typedef (struct|enum|union) ([A-Za-z]+)$$/\2/p' -e 's/^typedef .*[ *]([A-Za-z]+);$$/\1/p' -e 's/^} ([A-Za-z]+);$$/\1/p' \
+		-e 's/^typedef .*\(\*([A-Za-z]+)\).*/\1/p' $(sort $(wildcard src/*.[ch])) | sort -u
+
 # What PGXN takes: the sources with the script made from sql/ext, as chs-VERSION.tar.gz.
 DIST_DIR ?= .
 DIST_VERSION = $(shell sed -n 's/^    "version": "\(.*\)",/\1/p' META.json)
