@@ -688,7 +688,8 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	}
 	else if (RelationGetRelid(trigdata->tg_relation) == chs_catalog_relation(CHS_CUSTOMERS))
 		forget_customers();
-	else
+	else if (RelationGetRelid(trigdata->tg_relation) != chs_catalog_relation(CHS_QUEUE) &&
+			 RelationGetRelid(trigdata->tg_relation) != chs_catalog_relation(CHS_ACTIVITY))
 		check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMER_EVENTS), "chs.capture_truncate", "customer_events");
 	/* once for a table and its partitions */
 	if (truncated_in.command == GetCurrentCommandId(false) && truncated_in.subid == GetCurrentSubTransactionId())
