@@ -49,6 +49,24 @@ caller_sees_all(void)
 		check_enable_rls(customers, InvalidOid, true) != RLS_ENABLED;
 }
 
+/* Refuses a caller who may not read the table, and says what would help. */
+static void
+check_may_read(void)
+{
+	static const char *const columns[] = {"customer_id", "segment", "created_at", "churned_at"};
+	Oid			customers = chs_catalog_relation(CHS_CUSTOMERS);
+
+	if (pg_class_aclcheck(customers, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return;
+	for (size_t i = 0; i < lengthof(columns); i++)
+		if (pg_attribute_aclcheck(customers, get_attnum(customers, columns[i]), GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied for table %s", "customers"),
+					 errhint("To read scores, a role needs what chs_grant(%s, 'read') grants.",
+							 quote_literal_cstr(GetUserNameFromId(GetUserId(), false)))));
+}
+
 /* Reads the customer by a query with the caller's rights, or raises an error. */
 static void
 query_as_caller(int64 customer_id, Customer *customer)
@@ -61,6 +79,7 @@ query_as_caller(int64 customer_id, Customer *customer)
 	TupleDesc	desc;
 	NullableDatum columns[3];
 
+	check_may_read();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (plan == NULL)

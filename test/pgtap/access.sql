@@ -89,6 +89,31 @@ FROM unnest(ARRAY['TABLE chs.customer_events', 'TABLE chs.queue', 'TABLE chs.act
     'SELECT chs_record_event(1, ''support_ticket'')', 'SELECT chs_publish()', 'SELECT chs_process_queue()',
     'SELECT chs_grant(''chs_tap_reader'', ''operate'')', 'SELECT chs.follow_customers()',
     'SELECT * FROM chs_simulate(''{}'')', 'SELECT chs.health_by(''{}'', 1)']) q;
+-- Who may not read is told what would help.
+SET LOCAL ROLE chs_tap_recorder;
+CREATE FUNCTION pg_temp.hint_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    hint text;
+BEGIN
+    EXECUTE query;
+    RETURN 'no error';
+EXCEPTION WHEN insufficient_privilege THEN
+    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+    RETURN hint;
+END
+$$;
+SELECT is(pg_temp.hint_of(q), 'To read scores, a role needs what chs_grant(''chs_tap_recorder'', ''read'') grants.', 'a hint of ' || q)
+FROM unnest('{chs_score(1),chs_status(1),"chs_score(1, now())",chs_explain(1),chs.health_now(1)}'::text[]) f, format('SELECT FROM %s', f) q;
+RESET ROLE;
+GRANT SELECT (customer_id, segment, created_at) ON chs.customers TO chs_tap_recorder;
+SET LOCAL ROLE chs_tap_recorder;
+SELECT is(pg_temp.hint_of('SELECT chs_score(1)'), 'To read scores, a role needs what chs_grant(''chs_tap_recorder'', ''read'') grants.', 'one column is missing');
+RESET ROLE;
+GRANT SELECT (churned_at) ON chs.customers TO chs_tap_recorder;
+SET LOCAL ROLE chs_tap_recorder;
+SELECT is(pg_temp.hint_of('SELECT chs_score(1)'), 'no error', 'and those of a score are enough');
+RESET ROLE;
+REVOKE SELECT (customer_id, segment, created_at, churned_at) ON chs.customers FROM chs_tap_recorder;
 SET LOCAL ROLE chs_tap_recorder;
 SELECT lives_ok($$SELECT chs_record_event(1, 'support_ticket', '{}', NULL, 'k')$$, 'a recorder records');
 SELECT lives_ok($$SELECT chs_record_event(1, 'support_ticket', '{}', NULL, 'k')$$, 'once per key');
