@@ -4,9 +4,12 @@
  *
  * An unusable row must not fail the application's statement, so it is rejected:
  * recorded in chs.rejected_events.  If the mapping cannot fail, a row is evaluated
- * and counted at once, as in chs.customer_events.  Otherwise rows are kept, and
- * evaluated many at a time in a subtransaction.  What is kept belongs to a
- * subtransaction, like collected deltas.
+ * and counted at once, as in chs.customer_events.  Otherwise, or if it turns out to
+ * be unusable, it is kept, and evaluated with others in a subtransaction.
+ *
+ * A transaction keeps one list of rows, each with its subtransaction, whose end it
+ * shares: they become the parent's, or go.  The list has a fixed size, so that
+ * neither many rows nor many subtransactions need much memory.
  */
 #include "attached.h"
 
@@ -28,7 +31,7 @@
 #include "utils/syscache.h"
 #include "worker.h"
 
-/* The maximum number of rows that are evaluated at once. */
+/* The maximum number of rows that are kept, and evaluated at once. */
 #define ROWS_AT_ONCE 256
 
 /* Values of more than this total size might be too large for a document. */
@@ -37,24 +40,33 @@
 /* A row that was inserted (no old one), updated, or deleted (no new one). */
 typedef struct KeptRow
 {
+	SubTransactionId subid;
 	int			source_id;
 	Oid			relation;
 	Oid			storage;		/* its relfilenode, which changes if the rows are rewritten */
 	HeapTuple	old;
 	HeapTuple	new;
 	bool		restored;		/* from a dump, which also has the rejected rows */
+	Size		large;			/* bytes of its large values */
 } KeptRow;
 
 /* A row to be rejected or, without a trouble, one that was. */
 typedef struct BadRow
 {
-	int			source_id;
-	Oid			relation;
 	HeapTuple	tuple;
 	char	   *customer_key;
 	bool		no_customer;
-	Trouble    *trouble;
+	const Trouble *trouble;
 } BadRow;
+
+/* Those of some rows of one table of a source. */
+typedef struct BadRows
+{
+	int			source_id;
+	Oid			relation;
+	int			n;
+	BadRow	   *rows;
+} BadRows;
 
 /* A customer that has been looked up by its external_id, and has been locked, so that nobody else changes that. */
 typedef struct KnownExternal
@@ -63,51 +75,19 @@ typedef struct KnownExternal
 	int64		customer_id;
 } KnownExternal;
 
-/* What a subtransaction has kept. */
+/* What the transaction has kept; innermost subtransactions come last. */
 typedef struct Kept
 {
-	SubTransactionId subid;
-	MemoryContext context;		/* holds all of it */
-	MemoryContext row_context;	/* holds the tuples */
-	MemoryContext bad_context;
-	int			nrows;
-	Size		large;			/* bytes of their large values */
+	MemoryContext context;		/* holds the tuples */
+	Size		large;			/* bytes of large values */
+	int			n;
 	KeptRow		rows[ROWS_AT_ONCE];
-	int			nbad;
-	BadRow		bad[ROWS_AT_ONCE];
-	HTAB	   *external;		/* KnownExternal; or NULL */
-	struct Kept *outer;			/* of an outer subtransaction */
 } Kept;
 
-static Kept *innermost = NULL;
-
-static void write_bad(const Live *live, Kept *kept);
+static Kept *kept = NULL;
+static HTAB *known_external = NULL; /* KnownExternal; or NULL */
 
 /* ------------------------------------------------------------------ keeping */
-
-/* Returns what the current subtransaction keeps. */
-static Kept *
-current_kept(void)
-{
-	SubTransactionId subid = GetCurrentSubTransactionId();
-	MemoryContext context;
-	Kept	   *kept;
-
-	if (innermost != NULL && innermost->subid == subid)
-		return innermost;
-	context = AllocSetContextCreate(TopTransactionContext, "chs rows to be captured", ALLOCSET_DEFAULT_SIZES);
-	kept = MemoryContextAlloc(context, sizeof(Kept));
-	kept->subid = subid;
-	kept->context = context;
-	kept->row_context = AllocSetContextCreate(context, "chs kept rows", ALLOCSET_DEFAULT_SIZES);
-	kept->bad_context = AllocSetContextCreate(context, "chs bad rows", ALLOCSET_SMALL_SIZES);
-	kept->nrows = kept->nbad = 0;
-	kept->large = 0;
-	kept->external = NULL;
-	kept->outer = innermost;
-	innermost = kept;
-	return kept;
-}
 
 /*
  * chs_attached_is_pending tells whether there are kept rows of attached tables that
@@ -116,10 +96,55 @@ current_kept(void)
 bool
 chs_attached_is_pending(void)
 {
-	for (Kept *kept = innermost; kept != NULL; kept = kept->outer)
-		if (kept->nrows > 0 || kept->nbad > 0)
-			return true;
-	return false;
+	return kept != NULL && kept->n > 0;
+}
+
+/* Whether another row, with large values of some size, would be too much. */
+static bool
+is_full(Size large)
+{
+	return kept->n == ROWS_AT_ONCE || (kept->n > 0 && kept->large + large > get_hash_memory_limit());
+}
+
+static void
+keep_row(const KeptRow *row)
+{
+	MemoryContext caller = MemoryContextSwitchTo(kept->context);
+	KeptRow    *copy = &kept->rows[kept->n];
+
+	*copy = *row;
+	copy->old = row->old ? heap_copytuple(row->old) : NULL;
+	copy->new = row->new ? heap_copytuple(row->new) : NULL;
+	kept->large += row->large;
+	kept->n++;
+	MemoryContextSwitchTo(caller);
+}
+
+/* Frees rows that have been kept. */
+static void
+free_rows(const KeptRow *rows, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (rows[i].old != NULL)
+			heap_freetuple(rows[i].old);
+		if (rows[i].new != NULL)
+			heap_freetuple(rows[i].new);
+	}
+}
+
+/* Takes the rows of a subtransaction, and inner ones, off the list; returns their number. */
+static int
+take_off(SubTransactionId subid)
+{
+	int			n = 0;
+
+	while (kept->n > 0 && kept->rows[kept->n - 1].subid >= subid)
+	{
+		kept->large -= kept->rows[--kept->n].large;
+		n++;
+	}
+	return n;
 }
 
 /*
@@ -130,47 +155,21 @@ void
 chs_attached_forget(SubTransactionId subid)
 {
 	if (subid == InvalidSubTransactionId)
-		innermost = NULL;
-	while (innermost != NULL && innermost->subid >= subid)
 	{
-		Kept	   *kept = innermost;
-
-		innermost = kept->outer;
-		MemoryContextDelete(kept->context);
+		kept = NULL;
+		known_external = NULL;
 	}
-}
+	else
+	{
+		/* locks are gone, too */
+		chs_attached_forget_keys();
+		if (kept != NULL)
+		{
+			int			n = take_off(subid);
 
-static HeapTuple
-keep_tuple(MemoryContext context, HeapTuple tuple)
-{
-	MemoryContext caller = MemoryContextSwitchTo(context);
-	HeapTuple	copy = tuple ? heap_copytuple(tuple) : NULL;
-
-	MemoryContextSwitchTo(caller);
-	return copy;
-}
-
-static void
-keep_row(Kept *kept, const KeptRow *row)
-{
-	KeptRow    *copy = &kept->rows[kept->nrows++];
-
-	*copy = *row;
-	copy->old = keep_tuple(kept->row_context, row->old);
-	copy->new = keep_tuple(kept->row_context, row->new);
-}
-
-static void
-keep_bad_row(Kept *kept, const BadRow *row)
-{
-	BadRow	   *copy = &kept->bad[kept->nbad++];
-	MemoryContext caller = MemoryContextSwitchTo(kept->bad_context);
-
-	*copy = *row;
-	copy->tuple = heap_copytuple(row->tuple);
-	copy->customer_key = row->customer_key ? pstrdup(row->customer_key) : NULL;
-	copy->trouble = row->trouble ? chs_event_trouble(row->trouble->sqlerrcode, pstrdup(row->trouble->message), NULL, NULL) : NULL;
-	MemoryContextSwitchTo(caller);
+			free_rows(&kept->rows[kept->n], n);
+		}
+	}
 }
 
 /*
@@ -180,47 +179,10 @@ keep_bad_row(Kept *kept, const BadRow *row)
 void
 chs_attached_pass_on(SubTransactionId subid, SubTransactionId parent)
 {
-	/* otherwise this could add rows to what is being flushed, while subtransactions end in the middle of that */
-	if (innermost == NULL || innermost->subid != subid)
+	if (kept == NULL)
 		return;
-	for (Kept *kept = innermost; kept != NULL && kept->subid == subid; kept = kept->outer)
-		kept->subid = parent;
-	/* in one piece, if they fit */
-	while (innermost != NULL && innermost->outer != NULL && innermost->outer->subid == innermost->subid &&
-		   innermost->outer->nrows + innermost->nrows <= ROWS_AT_ONCE &&
-		   innermost->outer->nbad + innermost->nbad <= ROWS_AT_ONCE)
-	{
-		Kept	   *kept = innermost;
-
-		innermost = kept->outer;
-		for (int i = 0; i < kept->nrows; i++)
-			keep_row(innermost, &kept->rows[i]);
-		for (int i = 0; i < kept->nbad; i++)
-			keep_bad_row(innermost, &kept->bad[i]);
-		innermost->large += kept->large;
-		MemoryContextDelete(kept->context);
-	}
-}
-
-/*
- * Rejects a row, with a trouble, or, without one, removes it from the rejected
- * ones.
- */
-static void
-put_aside(const Live *live, const Source *source, Oid relation, HeapTuple tuple, char *customer_key, bool no_customer, const Trouble *trouble)
-{
-	BadRow		row = {
-		.source_id = source->source_id,.relation = relation,.tuple = tuple,.customer_key = customer_key,
-		.no_customer = no_customer,.trouble = (Trouble *) trouble
-	};
-	Kept	   *kept = current_kept();
-
-	if (kept->nbad == ROWS_AT_ONCE)
-		write_bad(live, kept);
-	keep_bad_row(kept, &row);
-	/* not many large documents at once */
-	if (HeapTupleHasExternal(tuple))
-		write_bad(live, kept);
+	for (int i = kept->n - 1; i >= 0 && kept->rows[i].subid == subid; i--)
+		kept->rows[i].subid = parent;
 }
 
 /* ---------------------------------------------------------------- customers */
@@ -232,24 +194,20 @@ put_aside(const Live *live, const Source *source, Oid relation, HeapTuple tuple,
 void
 chs_attached_forget_keys(void)
 {
-	for (Kept *kept = innermost; kept != NULL; kept = kept->outer)
-	{
-		if (kept->external != NULL)
-			hash_destroy(kept->external);
-		kept->external = NULL;
-	}
+	if (known_external != NULL)
+		hash_destroy(known_external);
+	known_external = NULL;
 }
 
 static CustomerLock
 find_external(const char *external_id, int64 *customer_id)
 {
-	Kept	   *kept = current_kept();
 	bool		fits = strlen(external_id) < NAMEDATALEN;
 	KnownExternal *known;
 	CustomerLock lock;
 
-	if (fits && kept->external != NULL &&
-		(known = hash_search(kept->external, external_id, HASH_FIND, NULL)) != NULL)
+	if (fits && known_external != NULL &&
+		(known = hash_search(known_external, external_id, HASH_FIND, NULL)) != NULL)
 	{
 		*customer_id = known->customer_id;
 		return CUSTOMER_LOCKED;
@@ -257,20 +215,17 @@ find_external(const char *external_id, int64 *customer_id)
 	lock = chs_customer_lock_external(external_id, customer_id);
 	if (!fits || lock != CUSTOMER_LOCKED)
 		return lock;
-	if (kept->external != NULL && hash_get_num_entries(kept->external) * sizeof(KnownExternal) > get_hash_memory_limit() / 4)
-	{
-		hash_destroy(kept->external);
-		kept->external = NULL;
-	}
-	if (kept->external == NULL)
+	if (known_external != NULL && hash_get_num_entries(known_external) * sizeof(KnownExternal) > get_hash_memory_limit() / 4)
+		chs_attached_forget_keys();
+	if (known_external == NULL)
 	{
 		HASHCTL		control = {
-			.keysize = NAMEDATALEN,.entrysize = sizeof(KnownExternal),.hcxt = kept->context
+			.keysize = NAMEDATALEN,.entrysize = sizeof(KnownExternal),.hcxt = TopTransactionContext
 		};
 
-		kept->external = hash_create("chs external ids", 64, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+		known_external = hash_create("chs external ids", 64, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	}
-	known = hash_search(kept->external, external_id, HASH_ENTER, NULL);
+	known = hash_search(known_external, external_id, HASH_ENTER, NULL);
 	known->customer_id = *customer_id;
 	return lock;
 }
@@ -356,41 +311,57 @@ find_event(const Live *live, const Source *source, const MappedRow *mapped, bool
 	return found;
 }
 
+static void write_bad(const Live *live, BadRows *bad);
+
+/*
+ * Rejects a row, with a trouble, or, without one, removes it from the rejected
+ * ones.
+ */
+static void
+put_aside(const Live *live, BadRows *bad, HeapTuple tuple, const Found *found, const Trouble *trouble)
+{
+	bad->rows[bad->n++] = (BadRow) {
+		tuple, found->customer_key, found->no_customer, trouble
+	};
+	/* not many large documents at once */
+	if (HeapTupleHasExternal(tuple))
+		write_bad(live, bad);
+}
+
 /* Counts an inserted row, or rejects it. */
 static void
-take_inserted(const Live *live, const Source *source, Oid relation, const Found *found, HeapTuple tuple)
+take_inserted(const Live *live, BadRows *bad, const Found *found, HeapTuple tuple)
 {
 	if (!found->is_event)
 		return;
 	if (!found->usable)
-		put_aside(live, source, relation, tuple, found->customer_key, found->no_customer, found->trouble);
+		put_aside(live, bad, tuple, found, found->trouble);
 	else if (found->busy)
 		chs_capture_rebuild(live, found->event.customer_id);
 	else
 		chs_capture_event(live, &found->event);
 }
 
-/*
- * Whether a usable event may have been rejected for lack of its customer, which was
- * created meanwhile and has not been made from the raw events yet.
- */
+/* Whether a row that is an event has been rejected, or may have been. */
 static bool
 may_be_put_aside(const Source *source, const Found *found)
 {
-	return chs_rejected_any_of(source->source_id, source->by_external_id ? found->customer_key :
-							   psprintf("%lld", (long long) found->event.customer_id));
+	/* for lack of its customer, who was created meanwhile and has not been made from the raw events yet */
+	return !found->usable ||
+		chs_rejected_any_of(source->source_id, source->by_external_id ? found->customer_key :
+							psprintf("%lld", (long long) found->event.customer_id));
 }
 
 /* Handles the removal of a row that was counted or rejected. */
 static void
-take_deleted(const Live *live, const Source *source, Oid relation, const Found *found, HeapTuple tuple)
+take_deleted(const Live *live, const Source *source, BadRows *bad, const Found *found, HeapTuple tuple)
 {
 	if (!found->is_event)
 		return;
 	if (found->usable)
 		chs_capture_rebuild(live, found->event.customer_id);
-	if (!found->usable || may_be_put_aside(source, found))
-		put_aside(live, source, relation, tuple, found->customer_key, found->no_customer, NULL);
+	if (bad != NULL && may_be_put_aside(source, found))
+		put_aside(live, bad, tuple, found, NULL);
 }
 
 /* Whether two rows amount to the same event. */
@@ -410,19 +381,12 @@ is_same(const Source *source, const MappedRow *a, const MappedRow *b)
 	return true;
 }
 
-static void
-take_updated(const Live *live, const Source *source, const Found *old, const Found *new, const KeptRow *row)
-{
-	take_deleted(live, source, row->relation, old, row->old);
-	if (new->usable)
-		chs_capture_rebuild(live, new->event.customer_id);
-	else
-		take_inserted(live, source, row->relation, new, row->new);
-}
-
-/* Takes a row that has been evaluated. */
-static void
-take_row(const Live *live, const Source *source, const KeptRow *row, const MappedRow *old, const MappedRow *new)
+/*
+ * Takes a row that has been evaluated, and adds those that are rejected, or are no
+ * longer, to bad.  Without that, returns false instead where there would be any.
+ */
+static bool
+take_row(const Live *live, const Source *source, BadRows *bad, const KeptRow *row, const MappedRow *old, const MappedRow *new)
 {
 	Found		found_old = {0};
 	Found		found_new = {0};
@@ -435,13 +399,19 @@ take_row(const Live *live, const Source *source, const KeptRow *row, const Mappe
 	{
 		if (found_new.usable)
 			chs_capture_rebuild(live, found_new.event.customer_id);
+		return true;
 	}
-	else if (row->old == NULL)
-		take_inserted(live, source, row->relation, &found_new, row->new);
-	else if (row->new == NULL)
-		take_deleted(live, source, row->relation, &found_old, row->old);
-	else if (!found_old.usable || !is_same(source, old, new))
-		take_updated(live, source, &found_old, &found_new, row);
+	if (row->old != NULL && row->new != NULL && found_old.usable && is_same(source, old, new))
+		return true;
+	if (bad == NULL && ((found_old.is_event && may_be_put_aside(source, &found_old)) || (found_new.is_event && !found_new.usable)))
+		return false;
+	if (row->old != NULL)
+		take_deleted(live, source, bad, &found_old, row->old);
+	if (row->old != NULL && found_new.usable)
+		chs_capture_rebuild(live, found_new.event.customer_id);
+	else if (row->new != NULL)
+		take_inserted(live, bad, &found_new, row->new);
+	return true;
 }
 
 /*
@@ -480,66 +450,55 @@ chs_attached_is_unusable(const Live *live, const Source *source, const MappedRow
  * written or removed, or if that fails.
  */
 static Jsonb **
-show_bad(const Live *live, const Kept *kept, int nbad)
+show_bad(const Live *live, const Source *source, const BadRows *bad)
 {
-	Jsonb	  **documents = palloc0(Max(nbad, 1) * sizeof(Jsonb *));
-	HeapTuple  *tuples = palloc(Max(nbad, 1) * sizeof(HeapTuple));
-	int			looked_up = 0;
-	bool		any = false;
+	Jsonb	  **documents = palloc0(bad->n * sizeof(Jsonb *));
+	HeapTuple  *tuples = palloc(bad->n * sizeof(HeapTuple));
+	bool		any = chs_rejected_any(source->source_id);
 
-	for (int from = 0, to; from < nbad; from = to)
+	for (int i = 0; i < bad->n; i++)
 	{
-		const BadRow *first = &kept->bad[from];
-		const Source *source = chs_source_find(live, first->source_id);
-
-		/* looked up once, since rows that were just removed slow this down */
-		if (first->source_id != looked_up)
-		{
-			looked_up = first->source_id;
-			any = chs_rejected_any(looked_up);
-		}
-		for (to = from; to < nbad && kept->bad[to].source_id == first->source_id &&
-			 kept->bad[to].relation == first->relation; to++)
-		{
-			tuples[to] = kept->bad[to].tuple;
-			any |= kept->bad[to].trouble != NULL;
-		}
-		/* it may have been detached */
-		if (source != NULL && any)
-			chs_mapping_rows_as_jsonb(chs_source_compile(live, source, first->relation)->mapping,
-									  &tuples[from], to - from, &documents[from]);
+		tuples[i] = bad->rows[i].tuple;
+		any |= bad->rows[i].trouble != NULL;
 	}
+	if (any)
+		chs_mapping_rows_as_jsonb(chs_source_compile(live, source, bad->relation)->mapping, tuples, bad->n, documents);
 	return documents;
 }
 
 /* Records the rejected rows, and removes those that are gone. */
 static void
-write_bad(const Live *live, Kept *kept)
+write_bad(const Live *live, BadRows *bad)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs rejected rows", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(scratch);
-	int			nbad = kept->nbad;
-	RejectedRow *rejected = palloc(Max(nbad, 1) * sizeof(RejectedRow));
-	Jsonb	  **documents = show_bad(live, kept, nbad);
-	int		   *source_ids = palloc(Max(nbad, 1) * sizeof(int));
-	char	  **customer_keys = palloc(Max(nbad, 1) * sizeof(char *));
+	MemoryContext scratch;
+	MemoryContext caller;
+	const Source *source = chs_source_find(live, bad->source_id);
+	RejectedRow *rejected;
+	Jsonb	  **documents;
+	int		   *source_ids;
+	char	  **customer_keys;
 	int			n = 0;
 	int			ncustomers = 0;
 
-	kept->nbad = 0;
-	for (int i = 0; i < nbad; i++)
+	/* it may have been detached */
+	if (bad->n == 0 || source == NULL)
+		return;
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "chs rejected rows", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(scratch);
+	rejected = palloc(bad->n * sizeof(RejectedRow));
+	documents = show_bad(live, source, bad);
+	source_ids = palloc(bad->n * sizeof(int));
+	customer_keys = palloc(bad->n * sizeof(char *));
+	for (int i = 0; i < bad->n; i++)
 	{
-		const BadRow *bad = &kept->bad[i];
-		const Source *source = chs_source_find(live, bad->source_id);
+		const BadRow *row = &bad->rows[i];
 
 		CHECK_FOR_INTERRUPTS();
-		if (source == NULL)
-			continue;			/* it has been detached */
-		if (bad->trouble != NULL)
+		if (row->trouble != NULL)
 		{
 			rejected[n++] = (RejectedRow) {
 				.source = source,.relation = bad->relation,.row = documents[i],
-				.customer_key = bad->customer_key,.no_customer = bad->no_customer,.trouble = bad->trouble
+				.customer_key = row->customer_key,.no_customer = row->no_customer,.trouble = (Trouble *) row->trouble
 			};
 			continue;
 		}
@@ -547,17 +506,17 @@ write_bad(const Live *live, Kept *kept)
 		chs_rejected_add(rejected, n);
 		n = 0;
 		if (documents[i] != NULL)
-			chs_rejected_remove(source, bad->relation, bad->tuple, documents[i]);
+			chs_rejected_remove(source, bad->relation, row->tuple, documents[i]);
 		/* a customer who came meanwhile has been made with the row */
-		if (bad->no_customer)
+		if (row->no_customer)
 		{
 			source_ids[ncustomers] = bad->source_id;
-			customer_keys[ncustomers++] = bad->customer_key;
+			customer_keys[ncustomers++] = row->customer_key;
 		}
 	}
 	chs_rejected_add(rejected, n);
 	chs_rejected_leave("rebuild customer", source_ids, customer_keys, ncustomers);
-	MemoryContextReset(kept->bad_context);
+	bad->n = 0;
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(scratch);
 	chs_worker_wake_at_commit();
@@ -585,6 +544,7 @@ evaluate_run(const KeptRow *rows, int n)
 	const Source *source = chs_source_find(live, rows->source_id);
 	HeapTuple  *tuples = palloc(2 * n * sizeof(HeapTuple));
 	MappedRow  *mapped = palloc(2 * n * sizeof(MappedRow));
+	BadRows		bad = {rows->source_id, rows->relation, 0, palloc(2 * n * sizeof(BadRow))};
 	int			ntuples = 0;
 
 	/* it has been detached, truncated or rewritten, which chs_source_altered() handles */
@@ -608,32 +568,27 @@ evaluate_run(const KeptRow *rows, int n)
 		const MappedRow *old = rows[i].old ? mapped++ : NULL;
 		const MappedRow *new = rows[i].new ? mapped++ : NULL;
 
-		take_row(live, source, &rows[i], old, new);
+		(void) take_row(live, source, &bad, &rows[i], old, new);
 	}
+	write_bad(live, &bad);
 }
 
+/* Evaluates and takes rows, of which those of one table and source are done together. */
 static void
-flush_kept(Kept *kept)
+evaluate_rows(const KeptRow *rows, int n)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs kept rows", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
-	int			nrows = kept->nrows;
 
-	kept->nrows = 0;
-	kept->large = 0;
-	for (int from = 0, to; from < nrows; from = to)
+	for (int from = 0, to; from < n; from = to)
 	{
-		for (to = from + 1; to < nrows; to++)
-			if (kept->rows[to].source_id != kept->rows[from].source_id ||
-				kept->rows[to].relation != kept->rows[from].relation ||
-				kept->rows[to].storage != kept->rows[from].storage)
+		for (to = from + 1; to < n; to++)
+			if (rows[to].source_id != rows[from].source_id || rows[to].relation != rows[from].relation ||
+				rows[to].storage != rows[from].storage)
 				break;
-		evaluate_run(&kept->rows[from], to - from);
+		evaluate_run(&rows[from], to - from);
 		MemoryContextReset(scratch);
 	}
-	MemoryContextReset(kept->row_context);
-	if (kept->nbad > 0)
-		write_bad(chs_catalog_live(), kept);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(scratch);
 }
@@ -645,33 +600,26 @@ flush_kept(Kept *kept)
 void
 chs_attached_flush(void)
 {
-	SubTransactionId subid = GetCurrentSubTransactionId();
 	bool		pushed = false;
-	Kept	   *kept = innermost;
+	KeptRow    *rows;
+	int			n;
 
-	if (kept == NULL || kept->subid != subid || !chs_attached_is_pending())
+	if (!chs_attached_is_pending() || (n = take_off(GetCurrentSubTransactionId())) == 0)
 		return;
+	/* expressions may write to attached tables, too */
+	rows = palloc(n * sizeof(KeptRow));
+	memcpy(rows, &kept->rows[kept->n], n * sizeof(KeptRow));
 	/* at the end of a transaction there is no snapshot */
 	if (!ActiveSnapshotSet())
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		pushed = true;
 	}
-	/* in the order in which they came */
-	while (kept->outer != NULL && kept->outer->subid == subid)
-		kept = kept->outer;
-	flush_kept(kept);
-	while (innermost != kept)
-	{
-		Kept	   *passed_on = innermost;
-
-		while (passed_on->outer != kept)
-			passed_on = passed_on->outer;
-		flush_kept(passed_on);
-		kept = passed_on;
-	}
+	evaluate_rows(rows, n);
 	if (pushed)
 		PopActiveSnapshot();
+	free_rows(rows, n);
+	pfree(rows);
 }
 
 /* ---------------------------------------------------------------- triggers */
@@ -694,8 +642,8 @@ chs_attached_is_truncated(TriggerData *trigdata)
 	return true;
 }
 
-/* Evaluates a row at once. */
-static void
+/* Evaluates a row at once; false if it should be kept instead. */
+static bool
 take_directly(const Live *live, const Source *source, Mapping *mapping, TriggerData *trigdata, const KeptRow *row)
 {
 	MappedRow	old = {0};
@@ -710,7 +658,27 @@ take_directly(const Live *live, const Source *source, Mapping *mapping, TriggerD
 	}
 	if (row->new != NULL)
 		chs_mapping_evaluate_directly(mapping, row->old ? trigdata->tg_newslot : trigdata->tg_trigslot, new.values, new.nulls);
-	take_row(live, source, row, &old, &new);
+	return take_row(live, source, NULL, row, &old, &new);
+}
+
+/* Takes a row later, together with others. */
+static void
+take_later(const KeptRow *row)
+{
+	if (kept == NULL)
+	{
+		MemoryContext context = AllocSetContextCreate(TopTransactionContext, "chs rows to be captured", ALLOCSET_DEFAULT_SIZES);
+
+		kept = MemoryContextAllocZero(context, sizeof(Kept));
+		kept->context = context;
+	}
+	if (is_full(row->large))
+		chs_attached_flush();
+	/* outer subtransactions must take their own rows */
+	if (is_full(row->large))
+		evaluate_rows(row, 1);
+	else
+		keep_row(row);
 }
 
 /*
@@ -726,8 +694,6 @@ chs_capture_source(PG_FUNCTION_ARGS)
 	const Source *source;
 	CompiledSource *compiled;
 	KeptRow		row;
-	Kept	   *kept;
-	Size		large;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		ereport(ERROR,
@@ -737,6 +703,7 @@ chs_capture_source(PG_FUNCTION_ARGS)
 	source = chs_source_of_trigger(live, trigdata, "00_chs_capture");
 	if (source == NULL)
 		PG_RETURN_POINTER(NULL);
+	row.subid = GetCurrentSubTransactionId();
 	row.source_id = source->source_id;
 	row.relation = RelationGetRelid(trigdata->tg_relation);
 	row.storage = trigdata->tg_relation->rd_rel->relfilenode;
@@ -749,17 +716,10 @@ chs_capture_source(PG_FUNCTION_ARGS)
 	compiled = chs_source_compile(live, source, row.relation);
 	if (compiled->stranger)
 		PG_RETURN_POINTER(NULL);
-	large = chs_mapping_large_values(RelationGetDescr(trigdata->tg_relation), row.new) +
+	row.large = chs_mapping_large_values(RelationGetDescr(trigdata->tg_relation), row.new) +
 		chs_mapping_large_values(RelationGetDescr(trigdata->tg_relation), row.old);
-	if (compiled->mapping->direct && large < LARGE_VALUES)
-	{
-		take_directly(live, source, compiled->mapping, trigdata, &row);
-		PG_RETURN_POINTER(NULL);
-	}
-	kept = current_kept();
-	if (kept->nrows == ROWS_AT_ONCE || (kept->nrows > 0 && kept->large + large > get_hash_memory_limit()))
-		chs_attached_flush();
-	keep_row(kept, &row);
-	kept->large += large;
+	if (!compiled->mapping->direct || row.large >= LARGE_VALUES ||
+		!take_directly(live, source, compiled->mapping, trigdata, &row))
+		take_later(&row);
 	PG_RETURN_POINTER(NULL);
 }

@@ -106,5 +106,20 @@ SELECT cmp_ok(open_levels(100) - open_levels(1), '<', 10000::bigint, 'a level th
 SELECT is((SELECT count(*) FROM chs_verify()), 0::bigint, 'and every event counts once');
 
 COPY (SELECT 1) TO PROGRAM 'rm chs-memory';
+-- Attached tables, whose rows are taken at once, or kept; for a partition no statement trigger fires.
+CREATE TABLE public.direct (customer bigint, ip_address text, at timestamptz DEFAULT now());
+CREATE TABLE public.failing (customer text, ip_address text, at timestamptz DEFAULT now());
+CREATE TABLE public.parts (customer text, ip_address text, at timestamptz DEFAULT now()) PARTITION BY LIST (customer);
+CREATE TABLE public.part PARTITION OF public.parts DEFAULT;
+SELECT chs_attach('public.direct', 'customer', 'login', 'at', 'jsonb_build_object(''ip_address'', ip_address)'),
+       chs_attach('public.failing', 'customer::bigint', 'login', 'at', 'jsonb_build_object(''ip_address'', ip_address)'),
+       chs_attach('public.parts', 'customer::bigint', 'login', 'at', 'jsonb_build_object(''ip_address'', ip_address)') \g /dev/null
+SELECT is_bounded($$INSERT INTO public.direct VALUES (1 + $1 % 100, 'x')$$, 'attached');
+SELECT is_bounded($$INSERT INTO public.direct VALUES (1 + $1 % 100, NULL)$$, 'attached, rejected');
+SELECT is_bounded($$INSERT INTO public.failing VALUES (1 + $1 % 100, 'x')$$, 'attached, kept');
+SELECT is_bounded($$INSERT INTO public.failing VALUES (1 + $1 % 100, NULL)$$, 'attached, kept and rejected');
+SELECT is_bounded($$INSERT INTO public.part VALUES (1 + $1 % 100, 'x')$$, 'attached, a partition');
+SELECT is_bounded($$INSERT INTO public.part VALUES (1 + $1 % 100, CASE WHEN $1 % 2 > 0 THEN 'x' END)$$, 'attached, a partition, half of the rows rejected');
+
 SELECT * FROM finish();
 ROLLBACK;
