@@ -382,6 +382,19 @@ is_same(const Source *source, const MappedRow *a, const MappedRow *b)
 }
 
 /*
+ * A customer who is getting another key may leave this one to a new customer, of whom
+ * nothing can be known yet.
+ */
+static void
+leave_key(const Source *source, const Found *found)
+{
+	char	   *key = found->customer_key;
+
+	if (found->busy && source->by_external_id)
+		chs_rejected_leave("rebuild customer", &source->source_id, &key, 1);
+}
+
+/*
  * Takes a row that has been evaluated, and adds those that are rejected, or are no
  * longer, to bad.  Without that, returns false instead where there would be any.
  */
@@ -405,6 +418,8 @@ take_row(const Live *live, const Source *source, BadRows *bad, const KeptRow *ro
 		return true;
 	if (bad == NULL && ((found_old.is_event && may_be_put_aside(source, &found_old)) || (found_new.is_event && !found_new.usable)))
 		return false;
+	leave_key(source, &found_old);
+	leave_key(source, &found_new);
 	if (row->old != NULL)
 		take_deleted(live, source, bad, &found_old, row->old);
 	if (row->old != NULL && found_new.usable)

@@ -87,6 +87,7 @@ static const char *const relation_names[] = {
 	[CHS_QUEUE_XID_IDX] = "queue_xid_idx",
 	[CHS_REJECTED_CHANGES] = "rejected_changes",
 	[CHS_REJECTED_CHANGES_PKEY] = "rejected_changes_pkey",
+	[CHS_REJECTED_CHANGES_REBUILD_IDX] = "rejected_changes_rebuild_idx",
 	[CHS_REJECTED_EVENTS] = "rejected_events",
 	[CHS_REJECTED_EVENTS_CHECK_IDX] = "rejected_events_check_idx",
 	[CHS_REJECTED_EVENTS_KEY_IDX] = "rejected_events_key_idx",

@@ -34,6 +34,9 @@
 #define REJECTED_SOURCE_ID 2
 #define REJECTED_CUSTOMER_KEY 4
 
+/* Columns of chs.rejected_changes. */
+#define CHANGES_CUSTOMER_KEY 5
+
 /*
  * Executes a statement with the owner's rights, under the latest snapshot: the
  * application's transaction may have an older one, and must not fail for it.
@@ -218,11 +221,11 @@ chs_rejected_leave(const char *action, const int *source_ids, char **customer_ke
 
 /* ---------------------------------------------------------------- finding */
 
-/* Looks up rows in an index by two columns, or by the second alone. */
+/* Looks up rows of a table in an index by columns that are given; by none of them: any. */
 static bool
-find_rows(ChsRelation index, int source_id, const char *customer_key, Snapshot snapshot)
+find_rows(ChsRelation table, ChsRelation index, int source_id, AttrNumber key_column, const char *customer_key, Snapshot snapshot)
 {
-	Relation	rel = table_open(chs_catalog_relation(CHS_REJECTED_EVENTS), AccessShareLock);
+	Relation	rel = table_open(chs_catalog_relation(table), AccessShareLock);
 	ScanKeyData keys[2];
 	int			n = 0;
 	SysScanDesc scan;
@@ -231,7 +234,7 @@ find_rows(ChsRelation index, int source_id, const char *customer_key, Snapshot s
 	if (source_id != 0)
 		ScanKeyInit(&keys[n++], REJECTED_SOURCE_ID, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
 	if (customer_key != NULL)
-		ScanKeyEntryInitialize(&keys[n++], 0, REJECTED_CUSTOMER_KEY, BTEqualStrategyNumber, InvalidOid,
+		ScanKeyEntryInitialize(&keys[n++], 0, key_column, BTEqualStrategyNumber, InvalidOid,
 							   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(customer_key));
 	scan = systable_beginscan(rel, chs_catalog_relation(index), true, snapshot, n, keys);
 	any = HeapTupleIsValid(systable_getnext(scan));
@@ -240,20 +243,28 @@ find_rows(ChsRelation index, int source_id, const char *customer_key, Snapshot s
 	return any;
 }
 
+/* Whether rows that name a customer have yet to be checked; with no key, any customer. */
+static bool
+is_key_to_check(const char *customer_key, Snapshot snapshot)
+{
+	return find_rows(CHS_REJECTED_EVENTS, CHS_REJECTED_EVENTS_CHECK_IDX, 0, REJECTED_CUSTOMER_KEY, customer_key, snapshot) ||
+		find_rows(CHS_REJECTED_CHANGES, CHS_REJECTED_CHANGES_REBUILD_IDX, 0, CHANGES_CUSTOMER_KEY, customer_key, snapshot);
+}
+
 /*
- * chs_rejected_is_to_check tells whether rows were rejected for lack of a customer
- * that may have been created at the same time, and may be this one.
+ * chs_rejected_is_to_check tells whether rows were rejected, or are gone, that name a
+ * customer who may have been created at the same time, and may be this one.
  */
 bool
 chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot)
 {
 	char	   *external_id;
 
-	if (!find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, NULL, snapshot))
+	if (!is_key_to_check(NULL, snapshot))
 		return false;
 	external_id = chs_customer_external_id(customer_id, snapshot);
-	return find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, psprintf("%lld", (long long) customer_id), snapshot) ||
-		(external_id != NULL && find_rows(CHS_REJECTED_EVENTS_CHECK_IDX, 0, external_id, snapshot));
+	return is_key_to_check(psprintf("%lld", (long long) customer_id), snapshot) ||
+		(external_id != NULL && is_key_to_check(external_id, snapshot));
 }
 
 /*
@@ -262,12 +273,12 @@ chs_rejected_is_to_check(int64 customer_id, Snapshot snapshot)
 bool
 chs_rejected_any_of(int source_id, const char *customer_key)
 {
-	return find_rows(CHS_REJECTED_EVENTS_KEY_IDX, source_id, customer_key, SnapshotSelf);
+	return find_rows(CHS_REJECTED_EVENTS, CHS_REJECTED_EVENTS_KEY_IDX, source_id, REJECTED_CUSTOMER_KEY, customer_key, SnapshotSelf);
 }
 
 /* chs_rejected_any tells whether a source has any. */
 bool
 chs_rejected_any(int source_id)
 {
-	return find_rows(CHS_REJECTED_EVENTS_KEY_IDX, source_id, NULL, SnapshotSelf);
+	return find_rows(CHS_REJECTED_EVENTS, CHS_REJECTED_EVENTS_KEY_IDX, source_id, REJECTED_CUSTOMER_KEY, NULL, SnapshotSelf);
 }

@@ -83,6 +83,7 @@ CREATE TABLE chs.rejected_changes (
     event_row    jsonb,
     place        tid
 );
+CREATE INDEX rejected_changes_rebuild_idx ON chs.rejected_changes (customer_key) WHERE action = 'rebuild customer' AND octet_length(customer_key) <= 512;
 ALTER TABLE chs.rejected_changes DISABLE TRIGGER ALL;
 COMMENT ON TABLE chs.rejected_changes IS 'pending changes to chs.rejected_events, which the worker makes because somebody had rows locked';
 COMMENT ON COLUMN chs.rejected_changes.change_id IS 'identifies the change; numbered together with chs.rejected_events, whose lower numbers it applies to';

@@ -121,5 +121,22 @@ SELECT is_bounded($$INSERT INTO public.failing VALUES (1 + $1 % 100, NULL)$$, 'a
 SELECT is_bounded($$INSERT INTO public.part VALUES (1 + $1 % 100, 'x')$$, 'attached, a partition');
 SELECT is_bounded($$INSERT INTO public.part VALUES (1 + $1 % 100, CASE WHEN $1 % 2 > 0 THEN 'x' END)$$, 'attached, a partition, half of the rows rejected');
 
+CREATE FUNCTION tap.open_attached(n integer) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.part VALUES (1 + n % 100, 'x');
+    IF n = 0 THEN
+        RETURN (SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts WHERE name ~ '^chs (rows to be captured|kept rows|bad rows|external ids)');
+    END IF;
+    RETURN open_attached(n - 1);
+EXCEPTION WHEN unique_violation THEN
+    NULL;
+END
+$$;
+SELECT open_attached(10) AS ten \gset
+SELECT cmp_ok(open_attached(500) - :ten, '<', 200000::bigint, 'attached: no more rows are kept for 500 levels that are open');
+SELECT is((SELECT count(*) FROM public.part p WHERE ip_address IS NOT NULL), (SELECT sum(n) FROM (SELECT value AS n FROM chs.customers, chs_explain(customer_id) WHERE metric = 'logins') s)::bigint
+          - (SELECT count(*) FROM public.direct WHERE ip_address IS NOT NULL) - (SELECT count(*) FROM public.failing WHERE ip_address IS NOT NULL), 'and all count');
+SELECT is((SELECT count(*) FROM chs_verify()), 0::bigint, 'and each row counts once');
+
 SELECT * FROM finish();
 ROLLBACK;
