@@ -494,10 +494,11 @@ remove_sources(Datum relations, const char *note)
 	bool		of_events = false;
 	uint64		n;
 
-	/* foreign keys would not find what is newer than the transaction's snapshot */
+	/* no foreign key does it for the owner, nor would one find what is newer than the transaction's snapshot */
 	chs_catalog_execute_now(NULL, "WITH gone AS (SELECT source_id FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1)),"
 							" backlog AS (DELETE FROM chs.source_backlog WHERE source_id IN (SELECT source_id FROM gone)),"
-							" rejected AS (DELETE FROM chs.rejected_events WHERE source_id IN (SELECT source_id FROM gone))"
+							" rejected AS (DELETE FROM chs.rejected_events WHERE source_id IN (SELECT source_id FROM gone)),"
+							" changes AS (DELETE FROM chs.rejected_changes WHERE source_id IN (SELECT source_id FROM gone))"
 							" DELETE FROM chs.sources WHERE source_id IN (SELECT source_id FROM gone) RETURNING kind",
 							1, &type, &relations, NULL);
 	n = SPI_processed;

@@ -18,6 +18,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "source.h"
 #include "utils/array.h"
@@ -279,35 +280,72 @@ chs_catalog_check_not_called_back(void)
 				 errhint("It can read the stored ones in chs.customer_health.")));
 }
 
-/*
- * chs_catalog_become_owner switches to the rights of the extension's owner, and to
- * a search_path on which nobody else's objects are found.  Every use ends with
- * chs_catalog_become_caller, or with an error, which restores everything.
- */
-void
-chs_catalog_become_owner(OwnerRights *saved)
+static void
+become(Oid role, OwnerRights *saved)
 {
 	GetUserIdAndSecContext(&saved->user, &saved->security_context);
 	saved->read_only = XactReadOnly;
 	saved->lent_at = lent_at;
 	saved->nest_level = NewGUCNestLevel();
-	SetUserIdAndSecContext(copy_extension_row()->extowner,
-						   saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
+	SetUserIdAndSecContext(role, saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
 	pin("search_path", "pg_catalog, pg_temp");
+}
+
+/*
+ * Sets which triggers, rules and foreign keys work, until chs_catalog_become_caller.
+ * Every change makes the session plan all its queries again.
+ */
+static void
+set_replication_role(int role, const char *name)
+{
+	if (SessionReplicationRole != role)
+		(void) set_config_option("session_replication_role", name, PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * chs_catalog_become_owner switches to the rights of the extension's owner, and to
+ * a search_path on which nobody else's objects are found.  Every use ends with
+ * chs_catalog_become_caller, or with an error, which restores everything.
+ *
+ * Triggers and foreign keys would run other people's code with these rights: whoever
+ * may create a trigger on a table, or refer to it, writes that code.  So only those
+ * that are enabled ALWAYS or for replicas work, which takes the owner of the table:
+ * the extension's own that must, and the owner's choice.  What a foreign key would
+ * do is to be done by the statements.
+ */
+void
+chs_catalog_become_owner(OwnerRights *saved)
+{
+	become(copy_extension_row()->extowner, saved);
 	pin("row_security", "off");
+	set_replication_role(SESSION_REPLICATION_ROLE_REPLICA, "replica");
+}
+
+/*
+ * chs_catalog_become_writer switches to the rights of a role that writes to a table of
+ * the extension, as a function of that role with SECURITY DEFINER would: it needs the
+ * privileges, sees the rows that it may see, and fires the triggers.
+ */
+void
+chs_catalog_become_writer(Oid role, OwnerRights *saved)
+{
+	become(role, saved);
+	pin("row_security", "on");
+	set_replication_role(SESSION_REPLICATION_ROLE_ORIGIN, "origin");
 }
 
 /*
  * chs_catalog_become_role does the same for a role whose expression is about to be
  * evaluated, and fixes the settings that its value may depend on, so that it is the
- * same in every session.
+ * same in every session.  Nothing can be written: the triggers of what it would write
+ * to may be off.
  */
 void
 chs_catalog_become_role(Oid role, OwnerRights *saved)
 {
 	static const char *const settings[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
 		{"row_security", "off"},
 		{"TimeZone", "UTC"},
 		{"DateStyle", "ISO, MDY"},
@@ -316,29 +354,24 @@ chs_catalog_become_role(Oid role, OwnerRights *saved)
 		{"bytea_output", "hex"}
 	};
 
-	GetUserIdAndSecContext(&saved->user, &saved->security_context);
-	saved->read_only = XactReadOnly;
-	saved->lent_at = lent_at;
-	saved->nest_level = NewGUCNestLevel();
-	SetUserIdAndSecContext(role, saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
+	become(role, saved);
 	for (size_t i = 0; i < lengthof(settings); i++)
 		pin(settings[i][0], settings[i][1]);
 	lent_at = GetCurrentTransactionNestLevel();
+	/* as a setting, it cannot be set temporarily; an error restores it as well */
+	XactReadOnly = true;
 }
 
 /*
  * chs_catalog_become_registrar does the same for a role whose function is about
- * to be called: it cannot leave the role (SET ROLE is refused) nor write, and
- * sees the rows that the role may see.
+ * to be called: it cannot leave the role (SET ROLE is refused), and sees the rows
+ * that the role may see.
  */
 void
 chs_catalog_become_registrar(Oid role, OwnerRights *saved)
 {
 	chs_catalog_become_role(role, saved);
 	pin("row_security", "on");
-	/* as a setting, it cannot be set temporarily; an error restores it as well */
-	XactReadOnly = true;
 }
 
 /*
@@ -379,17 +412,6 @@ chs_catalog_check_path(Oid function)
 						 strcmp(path, "\"\"") == 0 ? "" : path, strcmp(path, "\"\"") == 0 ? "" : ", ")));
 	}
 	ReleaseSysCache(tuple);
-}
-
-/*
- * chs_catalog_stop_triggers keeps ordinary triggers and foreign keys from firing, until
- * chs_catalog_become_caller.
- */
-void
-chs_catalog_stop_triggers(void)
-{
-	(void) set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* chs_catalog_become_caller switches back. */

@@ -103,9 +103,9 @@ typedef struct OwnerRights
 extern Oid	chs_catalog_extension_schema(void);
 extern Oid	chs_catalog_relation(ChsRelation relation);
 extern void chs_catalog_become_owner(OwnerRights *saved);
+extern void chs_catalog_become_writer(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_role(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_registrar(Oid role, OwnerRights *saved);
-extern void chs_catalog_stop_triggers(void);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
 extern void chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, const char *nulls);
 extern void chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement, int nargs, Oid *types, Datum *args, const char *nulls);

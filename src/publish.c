@@ -65,7 +65,6 @@ store_live(int version)
 	OwnerRights saved;
 
 	chs_catalog_become_owner(&saved);
-	chs_catalog_stop_triggers();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("UPDATE chs.scorecard_versions SET live_at = clock_timestamp(), changed_by_xid = pg_current_xact_id()"

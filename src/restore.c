@@ -129,7 +129,6 @@ delete_shipped(Relation rel)
 	Datum		arg = CStringGetTextDatum(RelationGetRelationName(rel));
 
 	chs_catalog_become_owner(&saved);
-	chs_catalog_stop_triggers();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args(psprintf("WITH gone AS (DELETE FROM chs.shipped WHERE table_name = $1 RETURNING written_by)"

@@ -181,7 +181,7 @@ delete_slice(const char *kind)
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(psprintf("SELECT more FROM chs.delete_old('%s', %d, false)", kind, WORKER_SLICE), false, 1) != SPI_OK_SELECT)
+	if (SPI_execute(psprintf("SELECT more FROM chs.delete_old('%s'::text, %d::bigint, false)", kind, WORKER_SLICE), false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not delete old %s", kind);
 	more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();

@@ -62,6 +62,8 @@ set_own_settings(void)
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
 		{"synchronous_commit", "off"},
+		/* chs_catalog_become_owner would change it again and again */
+		{"session_replication_role", "replica"},
 		{"max_parallel_workers_per_gather", "0"}
 	};
 

@@ -63,7 +63,8 @@ BEGIN ATOMIC
             'chs.daily_scores', 'chs.daily_factor_scores', 'chs.status_changes', 'chs.status_movements',
             'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
         -- send events, by INSERT, COPY, chs_record_event or chs_record_events
-        ('record', '{INSERT}', ARRAY['chs.customer_events']),
+        -- but not under an event_id of one's choice, which would make others' events fail
+        ('record', '{INSERT (customer_id),INSERT (event_type),INSERT (event_data),INSERT (occurred_at),INSERT (idempotency_key)}', ARRAY['chs.customer_events']),
         ('record', '{SELECT (event_id),SELECT (customer_id),SELECT (idempotency_key)}', ARRAY['chs.customer_events']),
         ('record', '{SELECT}', ARRAY['chs.event_types']),
         -- edit the draft and publish it
@@ -149,7 +150,7 @@ CREATE FUNCTION @extschema@.chs_grant(role_name name, may text) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM chs.change_grants('GRANT %s ON %s TO %I', $1, $2, '{}');
+    PERFORM chs.change_grants('GRANT %s ON %s TO %I'::text, $1, $2, '{}'::text[]);
     PERFORM chs.follow_customers();
     EXECUTE format('GRANT USAGE ON SCHEMA chs, @extschema@ TO %I', $1);
 END
@@ -162,8 +163,37 @@ CREATE FUNCTION @extschema@.chs_revoke(role_name name, may text) RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT chs.change_grants('REVOKE %s ON %s FROM %I', $1, $2, chs.granted($1));
+    SELECT chs.change_grants('REVOKE %s ON %s FROM %I'::text, $1, $2, chs.granted($1));
 END;
 COMMENT ON FUNCTION @extschema@.chs_revoke(name, text)
     IS 'revokes what chs_grant granted, except what another function granted to the role also needs';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_revoke(name, text) FROM PUBLIC;
+
+-- A foreign key that cascades works with the rights of the table's owner, and would run
+-- a trigger with them.  So the privilege TRIGGER, which GRANT ALL includes, does not
+-- suffice to create one on tables of the extension.
+CREATE FUNCTION chs.guard_triggers() RETURNS event_trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    foreign_table regclass;
+BEGIN
+    SELECT t.tgrelid::regclass INTO foreign_table
+    FROM pg_event_trigger_ddl_commands() c
+    JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
+    JOIN pg_class r ON r.oid = t.tgrelid
+    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.deptype = 'e'
+    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'chs'
+    WHERE NOT pg_has_role(r.relowner, 'USAGE');
+    IF FOUND THEN
+        RAISE EXCEPTION 'must be owner of table % to create a trigger on it', foreign_table
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'It could be fired with the rights of the owner, by foreign keys.',
+                  HINT = 'The privilege TRIGGER is of no use for tables of chs: ask their owner to create the trigger.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.guard_triggers() IS 'event trigger: refuses triggers on tables of the extension by others than their owner';
+CREATE EVENT TRIGGER chs_guard_triggers ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER') EXECUTE FUNCTION chs.guard_triggers();
+COMMENT ON EVENT TRIGGER chs_guard_triggers IS 'refuses triggers on tables of chs by others than their owner';
+ALTER EVENT TRIGGER chs_guard_triggers ENABLE ALWAYS;

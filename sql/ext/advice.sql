@@ -31,7 +31,7 @@ BEGIN ATOMIC
         LEFT JOIN chs.customers c ON c.customer_id = n.customer_id
         WHERE c.churned_at IS NULL OR c.churned_at > now()),
     explained AS MATERIALIZED (
-        SELECT e.* FROM @extschema@.chs_explain($1) e),
+        SELECT e.* FROM @extschema@.chs_explain($1, NULL::timestamptz, NULL::integer) e),
     advice AS (
         SELECT r.recommendation, r.factor, r.action, r.priority,
                CASE WHEN r.factor IS NULL THEN 100 - COALESCE(h.score, 0)

@@ -83,6 +83,8 @@ CREATE TRIGGER recount_health AFTER UPDATE OR DELETE ON chs.customer_health
     FOR EACH ROW EXECUTE FUNCTION chs.recount_health();
 CREATE TRIGGER recount_all_health AFTER TRUNCATE ON chs.customer_health
     FOR EACH STATEMENT EXECUTE FUNCTION chs.recount_health();
+-- Also when the engine deletes, for which ordinary triggers do not fire.
+ALTER TABLE chs.customer_health ENABLE ALWAYS TRIGGER recount_health, ENABLE ALWAYS TRIGGER recount_all_health;
 
 CREATE TABLE chs.health_scores (
     health_score_id bigint GENERATED ALWAYS AS IDENTITY,

@@ -133,7 +133,7 @@ COMMENT ON FUNCTION @extschema@.chs_status_movements(date, date)
     IS 'how many customers moved from which status to which, between the ends of two UTC days (by default 30 days ago and today); none: no score yet, churned: the customer had left';
 
 CREATE VIEW chs.status_movements WITH (security_invoker) AS
-SELECT m.from_status, m.to_status, m.customers FROM @extschema@.chs_status_movements() m;
+SELECT m.from_status, m.to_status, m.customers FROM @extschema@.chs_status_movements(NULL::date, NULL::date) m;
 COMMENT ON VIEW chs.status_movements IS 'how many customers moved from which status to which in the last 30 days; chs_status_movements covers any period';
 COMMENT ON COLUMN chs.status_movements.from_status IS 'status 30 days ago; none: no score yet, churned: the customer had left';
 COMMENT ON COLUMN chs.status_movements.to_status IS 'status now, or churned';
@@ -148,7 +148,7 @@ COMMENT ON FUNCTION @extschema@.chs_daily_activity(bigint, integer)
 
 CREATE VIEW chs.daily_activity WITH (security_invoker) AS
 SELECT c.customer_id, d.day, d.event_type, d.events
-FROM chs.customers c CROSS JOIN LATERAL @extschema@.chs_daily_activity(c.customer_id) d;
+FROM chs.customers c CROSS JOIN LATERAL @extschema@.chs_daily_activity(c.customer_id, 90) d;
 COMMENT ON VIEW chs.daily_activity IS 'events of the last 90 UTC days, today included, per customer, day and type; reads the raw events of each customer';
 COMMENT ON COLUMN chs.daily_activity.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.daily_activity.day IS 'the UTC day';

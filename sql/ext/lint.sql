@@ -107,7 +107,7 @@ BEGIN ATOMIC
     SELECT 'warning', m.object, format('no data counts as zero, which has the best score, %s', chs.best_score(m.curve)),
            'Set missing to missing, or to score with a suitable missing_score.'
     FROM metric m
-    WHERE m.missing = 'zero' AND @extschema@.chs_curve(m.curve, 0) = chs.best_score(m.curve)
+    WHERE m.missing = 'zero' AND @extschema@.chs_curve(m.curve, 0::double precision) = chs.best_score(m.curve)
       AND EXISTS (SELECT FROM chs.curve_points(m.curve) p WHERE p.y < chs.best_score(m.curve))
     UNION ALL
     SELECT 'warning', m.object, format('the %s is not a condition, so it is true only where the field itself is true: %s', f.name, f.filter),
@@ -261,7 +261,7 @@ BEGIN
            CASE WHEN n.kept_days < n.days THEN 'Use a shorter window, or raise chs.event_retention.' ELSE 'Use a shorter window, or wait.' END
     FROM (SELECT format('metric %s.%s.%s', m.scorecard, m.factor, m.metric) AS object,
                  m.window_days * CASE m.aggregate WHEN 'growth' THEN 2 ELSE 1 END + s.trend_days AS days,
-                 extract(epoch FROM chs.retention_setting('events')) / 86400 AS kept_days,
+                 extract(epoch FROM chs.retention_setting('events'::text)) / 86400 AS kept_days,
                  (SELECT r.kept_from FROM chs.retention r WHERE r.kind = 'events') AS kept_from
           FROM chs.metrics m JOIN chs.scorecards s USING (scorecard)) n
     WHERE n.kept_days < n.days OR (now() AT TIME ZONE 'UTC')::date - n.days + 1 < n.kept_from;

@@ -152,7 +152,7 @@ BEGIN
     -- Called once, so that problems are found now.
     IF has_table_privilege('chs.customers', 'SELECT') THEN
         SELECT min(c.customer_id) INTO customer FROM chs.customers c;
-        PERFORM chs.plugin_value($1, customer) WHERE customer IS NOT NULL;
+        PERFORM chs.plugin_value($1, customer, NULL::timestamptz) WHERE customer IS NOT NULL;
     END IF;
 END
 $$;

@@ -117,7 +117,7 @@ BEGIN
     VALUES (number, CASE WHEN NOT waits THEN now() END, session_user, note,
             (SELECT COALESCE(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                  'path', c.path, 'change', c.change, 'old', c.old_value, 'new', c.new_value))), '[]')
-             FROM chs.document_changes(@extschema@.chs_scorecard_export(latest.version), @extschema@.chs_scorecard_export()) c
+             FROM chs.document_changes(@extschema@.chs_scorecard_export(latest.version), @extschema@.chs_scorecard_export(NULL::integer)) c
              WHERE latest.version IS NOT NULL),
             draft, series);
     INSERT INTO chs.scorecard_version_factors
@@ -163,7 +163,7 @@ COMMENT ON COLUMN chs.scorecard_changes.new_value IS 'the value after; NULL if r
 CREATE VIEW chs.draft_changes WITH (security_invoker) AS
 SELECT array_to_string(c.path, '.') AS what, c.change, c.old_value, c.new_value
 FROM (SELECT max(v.version) AS version FROM chs.scorecard_versions v) latest
-CROSS JOIN LATERAL chs.document_changes(@extschema@.chs_scorecard_export(latest.version), @extschema@.chs_scorecard_export()) c;
+CROSS JOIN LATERAL chs.document_changes(@extschema@.chs_scorecard_export(latest.version), @extschema@.chs_scorecard_export(NULL::integer)) c;
 COMMENT ON VIEW chs.draft_changes IS 'what publishing the draft would change: a row per difference from the version that was published last';
 COMMENT ON COLUMN chs.draft_changes.what IS 'path of what differs';
 COMMENT ON COLUMN chs.draft_changes.change IS 'added, removed, changed or reordered';

@@ -32,6 +32,18 @@ CREATE FUNCTION chs.delete_old_events(after bigint, max_rows bigint, before date
 COMMENT ON FUNCTION chs.delete_old_events(bigint, bigint, date, integer)
     IS 'deletes events of the next customers that no window reaches, without having the customers rebuilt';
 
+-- Foreign keys do nothing for the extension's owner, who deletes the events.
+CREATE FUNCTION chs.event_references() RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT string_agg(DISTINCT k.conrelid::regclass::text, ', ')
+    FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid
+    WHERE k.contype = 'f' AND k.confrelid = to_regclass('chs.customer_events')
+      AND t.relnamespace <> 'chs'::regnamespace AND k.conparentid = 0;
+END;
+COMMENT ON FUNCTION chs.event_references() IS 'the tables not of chs that refer to events by foreign keys, because of which none are deleted; NULL: there are none';
+
 -- What may be deleted, by the settings and by what scores need.
 CREATE FUNCTION chs.retention_plan(kind text, OUT setting text, OUT asked_before date, OUT needed_days integer, OUT before date)
     RETURNS record
@@ -54,6 +66,9 @@ BEGIN
         -- one day more than today's windows reach, for transactions that began yesterday
         IF asked_before > today - needed_days THEN
             before := today - needed_days;
+        END IF;
+        IF chs.event_references() IS NOT NULL THEN
+            before := NULL;
         END IF;
     END IF;
 END
@@ -94,8 +109,8 @@ BEGIN
 
     IF kind = 'events' THEN
         SELECT d.deleted, d.last_customer_id INTO deleted, state.last_customer_id
-        FROM chs.delete_old_events(COALESCE(state.last_customer_id, -9223372036854775808), max_rows,
-                                   state.pass_before, plan.needed_days) d;
+        FROM chs.delete_old_events(COALESCE(state.last_customer_id, -9223372036854775808)::bigint, max_rows,
+                                   state.pass_before, plan.needed_days::integer) d;
         more := state.last_customer_id IS NOT NULL;
     ELSIF kind = 'rejected' THEN
         -- numbers are in roughly chronological order
@@ -157,7 +172,7 @@ BEGIN
     events_deleted := 0;
     history_deleted := 0;
     rejected_deleted := 0;
-    IF COALESCE(chs.retention_setting('events'), chs.retention_setting('history'), chs.retention_setting('rejected')) IS NULL THEN
+    IF COALESCE(chs.retention_setting('events'::text), chs.retention_setting('history'::text), chs.retention_setting('rejected'::text)) IS NULL THEN
         RAISE NOTICE 'neither "chs.event_retention" nor "chs.history_retention" nor "chs.rejected_retention" is set, so everything is kept';
         RETURN;
     END IF;
@@ -165,11 +180,15 @@ BEGIN
         RAISE EXCEPTION 'old rows are being deleted by another session'
             USING ERRCODE = 'object_in_use', HINT = 'Try again later.';
     END IF;
+    IF chs.retention_setting('events'::text) IS NOT NULL AND chs.event_references() IS NOT NULL THEN
+        RAISE WARNING 'no events are deleted, because foreign keys refer to them'
+            USING DETAIL = format('They are of %s.', chs.event_references()), HINT = 'Drop the foreign keys.';
+    END IF;
     FOREACH which IN ARRAY '{events,history,rejected}'::text[] LOOP
         again := true;
         LOOP
             EXIT WHEN remaining = 0;
-            SELECT * INTO slice FROM chs.delete_old(which, least(remaining, 10000), again);
+            SELECT * INTO slice FROM chs.delete_old(which, least(remaining, 10000)::bigint, again);
             again := false;
             remaining := remaining - slice.deleted;
             IF which = 'events' THEN
@@ -214,7 +233,9 @@ COMMENT ON FUNCTION chs.warn_of_deleted_events(jsonb) IS 'warns if a document th
 CREATE VIEW chs.retention_status WITH (security_invoker) AS
 SELECT k.kind, p.setting, p.needed_days, p.asked_before, p.before AS delete_before,
        r.kept_from, r.deleted, r.complete AND r.pass_before >= p.before AS complete, r.updated_at,
-       CASE WHEN p.asked_before > p.before
+       CASE WHEN k.kind = 'events' AND p.setting IS NOT NULL AND chs.event_references() IS NOT NULL
+            THEN format('no events are deleted, because foreign keys of %s refer to them', chs.event_references())
+            WHEN p.asked_before > p.before
             THEN format('chs.event_retention is %s, but scores need the events of %s days', p.setting, p.needed_days)
        END AS warning
 FROM (VALUES ('events'), ('history'), ('rejected')) k (kind)

@@ -111,7 +111,7 @@ BEGIN ATOMIC
                            'contribution', e.contribution, 'trend', e.trend, 'sparkline', e.sparkline,
                            'details', e.details) ORDER BY e.ordinality)
                            FILTER (WHERE e.metric IS NOT NULL) AS metrics
-                FROM @extschema@.chs_explain(h.customer_id) WITH ORDINALITY e
+                FROM @extschema@.chs_explain(h.customer_id, NULL::timestamptz, NULL::integer) WITH ORDINALITY e
                 GROUP BY e.factor) f))
     -- The look-up that fails for an unknown customer must come first.
     FROM (SELECT $1 AS customer_id, n.* FROM chs.health_now($1) n) h

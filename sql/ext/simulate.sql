@@ -38,7 +38,7 @@ SELECT s.live_status, s.draft_status, count(*) AS customers,
        round(avg(s.score_change)::numeric, 2)::double precision AS mean_change,
        min(s.score_change) AS lowest_change, max(s.score_change) AS highest_change,
        array_to_string((array_agg(s.customer_id ORDER BY abs(s.score_change) DESC NULLS LAST, s.customer_id))[:10], ', ') AS examples
-FROM @extschema@.chs_simulate() s
+FROM @extschema@.chs_simulate(NULL::jsonb) s
 WHERE s.active
 GROUP BY s.live_status, s.draft_status
 ORDER BY s.live_status = s.draft_status, customers DESC, s.live_status, s.draft_status;

@@ -132,8 +132,8 @@ $node->safe_psql('postgres', 'CREATE DATABASE from_operator');
 $node->command_ok([ @psql, '-f', "$directory/schema", 'from_operator' ], 'schema for no superuser');
 $node->safe_psql('from_operator', q(
 	GRANT ALL ON public.calls TO operator;
-	GRANT ALL ON ALL TABLES IN SCHEMA chs TO operator;
-	GRANT ALL ON ALL SEQUENCES IN SCHEMA chs TO operator));
+	GRANT SELECT, INSERT, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA chs TO operator;
+	GRANT UPDATE ON ALL SEQUENCES IN SCHEMA chs TO operator));
 $node->safe_psql('postgres', 'CREATE DATABASE from_stranger TEMPLATE from_operator');
 $node->command_ok([ @psql, '-U', 'operator', '-f', "$directory/operator", 'from_operator' ], 'restore by no superuser');
 wait_folded('from_operator');

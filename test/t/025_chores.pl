@@ -38,6 +38,7 @@ value(q(
 	SELECT n % 10 + 1, 50, 'at_risk', 1, '{}', 'default', 1, '2020-01-01', '2020-01-01' FROM generate_series(1, 20) n;
 	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'nothing is deleted here'; END $$;
 	CREATE TRIGGER refuse BEFORE DELETE ON chs.customer_events FOR EACH STATEMENT EXECUTE FUNCTION refuse();
+	ALTER TABLE chs.customer_events ENABLE ALWAYS TRIGGER refuse;
 	ALTER SYSTEM SET chs.event_retention = '150d';
 	ALTER SYSTEM SET chs.history_retention = '150d';
 	ALTER SYSTEM SET chs.naptime = 1));
@@ -65,6 +66,7 @@ wait_right($node, 'postgres', 'and all is right');
 # Recording the progress of a backfill fails.
 value(q(
 	CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON chs.jobs FOR EACH ROW EXECUTE FUNCTION refuse();
+	ALTER TABLE chs.jobs ENABLE ALWAYS TRIGGER refuse;
 	INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, field, window_days, curve, weight, missing)
 	VALUES ('default', 'login_frequency', 'places', 9, 'login', 'distinct', 'place', 30, '0:0 10:100', 1, 'missing');
 	SELECT chs_publish('counts something new')));
@@ -85,6 +87,7 @@ value(q(
 	CREATE TABLE logins (account text, ip_address text, at timestamptz);
 	SELECT chs_attach('logins', 'account', 'login', 'at', customer_key => 'external_id');
 	CREATE TRIGGER refuse BEFORE UPDATE ON chs.rejected_events FOR EACH ROW EXECUTE FUNCTION refuse();
+	ALTER TABLE chs.rejected_events ENABLE ALWAYS TRIGGER refuse;
 	UPDATE chs.customers SET external_id = 'c' || customer_id WHERE customer_id < 5;
 	INSERT INTO logins VALUES ('nobody', 'x', now()), ('c1', 'x', now())));
 wait_for(q(NOT EXISTS (SELECT FROM chs.queue)), 'the queue is folded while rows that were put aside cannot be looked at');
