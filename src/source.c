@@ -327,6 +327,9 @@ static HTAB *compiled_sources = NULL;
 /* Nobody refers to what an earlier transaction compiled. */
 static bool may_discard = false;
 
+/* The tables on which the owners of sources need rights. */
+static Oid	written_relations[2];
+
 /* Only mark: callbacks may be called at any time, and must not look anything up. */
 static void
 forget_relation(Datum arg pg_attribute_unused(), Oid relation)
@@ -336,6 +339,8 @@ forget_relation(Datum arg pg_attribute_unused(), Oid relation)
 
 	if (compiled_sources == NULL)
 		return;
+	if (relation == written_relations[0] || relation == written_relations[1])
+		relation = InvalidOid;
 	hash_seq_init(&scan, compiled_sources);
 	while ((compiled = hash_seq_search(&scan)) != NULL)
 		if (relation == InvalidOid || compiled->relation == relation || compiled->like == relation)
@@ -363,6 +368,7 @@ chs_source_init(void)
 	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, forget_all, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_all, (Datum) 0);
 }
 
 /*
@@ -390,6 +396,62 @@ check_owner(const Source *source, Oid relation, Oid *owner)
 	return NULL;
 }
 
+/* Whether a role has a right on columns of a table. */
+static bool
+has_right(Oid role, Oid relation, AclMode right, const char *const *columns)
+{
+	if (pg_class_aclcheck(relation, role, right) == ACLCHECK_OK)
+		return true;
+	if (right == ACL_DELETE)
+		return false;
+	for (; *columns != NULL; columns++)
+		if (pg_attribute_aclcheck(relation, get_attnum(relation, *columns), role, right) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+/*
+ * A table gets its owner nothing that he could not do without it.  Returns what he
+ * may not do of what its rows do, or NULL.
+ */
+static Trouble *
+check_rights(const Source *source, Oid owner)
+{
+	static const struct
+	{
+		bool		of_customers;
+		AclMode		right;
+		const char *name;
+	}			needed[] = {
+		{false, ACL_INSERT, "INSERT"},
+		{true, ACL_SELECT, "SELECT"},
+		{true, ACL_INSERT, "INSERT"},
+		{true, ACL_UPDATE, "UPDATE"},
+		{true, ACL_DELETE, "DELETE"}
+	};
+	static const char *const of_events[] = {"customer_id", "event_type", "event_data", "occurred_at", NULL};
+	static const char *const of_customers[] = {"external_id", "name", "email", "segment", "created_at", "churned_at", NULL};
+	Oid			relation = chs_catalog_relation(source->of_customers ? CHS_CUSTOMERS : CHS_CUSTOMER_EVENTS);
+	const char *table = source->of_customers ? "chs.customers" : "chs.customer_events";
+	const char *role;
+	StringInfoData lacking;
+
+	written_relations[source->of_customers] = relation;
+	initStringInfo(&lacking);
+	for (size_t i = 0; i < lengthof(needed); i++)
+		if (needed[i].of_customers == source->of_customers &&
+			!has_right(owner, relation, needed[i].right, source->of_customers ? of_customers : of_events))
+			appendStringInfo(&lacking, "%s%s", lacking.len == 0 ? "" : ", ", needed[i].name);
+	if (lacking.len == 0)
+		return NULL;
+	role = quote_identifier(GetUserNameFromId(owner, false));
+	return chs_event_trouble(ERRCODE_INSUFFICIENT_PRIVILEGE,
+							 psprintf("the table's owner, %s, lacks privileges on %s: %s", role, table, lacking.data),
+							 psprintf("Its rows are %s, which are written with the privileges of its owner.",
+									  source->of_customers ? "customers" : "events"),
+							 psprintf("GRANT %s ON %s TO %s;", lacking.data, table, role));
+}
+
 /* The mapping of a table of customers. */
 static Mapping *
 compile_customers(const Source *source, Oid relation, Oid owner, Trouble *trouble)
@@ -415,6 +477,8 @@ compile_mapping(const Live *live, const Source *source, Oid relation)
 		[EVENT_DATA] = {"event_data", MAPPED_JSONB, source->event_data}
 	};
 
+	if (trouble == NULL && !chs_source_is_builtin(source))
+		trouble = check_rights(source, owner);
 	if (source->of_customers)
 		return compile_customers(source, relation, owner, trouble);
 	if (source->event_data == NULL && trouble == NULL)
@@ -597,7 +661,9 @@ chs_source_try(Source *source)
 
 	source->any_function = true;
 	m = compile_mapping(chs_catalog_live(), source, source->relation);
-	broken = m->broken ? chs_event_trouble(m->broken->sqlerrcode, pstrdup(m->broken->message), NULL, NULL) : NULL;
+	broken = m->broken ? chs_event_trouble(m->broken->sqlerrcode, pstrdup(m->broken->message),
+										   m->broken->detail ? pstrdup(m->broken->detail) : NULL,
+										   m->broken->hint ? pstrdup(m->broken->hint) : NULL) : NULL;
 	source->any_function = false;
 	source->functions = NIL;
 	foreach(lc, m->functions)

@@ -2,9 +2,10 @@
  * synced.c
  *	  Tables of customers that chs.customers follows.
  *
- * What is done to a row is done to the customer with its external_id, in a
- * subtransaction, so that a failure gets the row rejected instead of failing the
- * application.
+ * What is done to a row is done to the customer with its external_id, with the rights of
+ * the table's owner, who could do the same by a trigger; and in a subtransaction, so that
+ * a failure, for instance a missing privilege, gets the row rejected instead of failing
+ * the application.
  */
 #include "synced.h"
 
@@ -15,6 +16,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "rejected.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -89,7 +91,7 @@ apply_change(void *arg)
 	Datum		args[2] = {0};
 	OwnerRights saved;
 
-	chs_catalog_become_owner(&saved);
+	chs_catalog_become_writer(get_role_oid(change->source->owner, false), &saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (was)

@@ -362,6 +362,7 @@ CREATE ROLE chs_tap_owner;
 CREATE ROLE chs_tap_other;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO chs_tap_owner, chs_tap_other;
 GRANT USAGE ON SCHEMA att, tap TO chs_tap_owner, chs_tap_other;
+SELECT public.chs_grant('chs_tap_owner', 'record') \g /dev/null
 ALTER TABLE att.forced OWNER TO chs_tap_owner;
 CREATE FUNCTION tap.refused(relation regclass, customer text, event_type text, occurred_at text, event_data text, sqlstate text, message text)
 RETURNS text LANGUAGE sql AS $$

@@ -130,7 +130,7 @@ SELECT * FROM metrics('c1', 1, NULL, 'children of inheritance');
 -- Another owner attaches it again.
 CREATE ROLE chs_tap_new_owner;
 GRANT USAGE, CREATE ON SCHEMA chg TO chs_tap_new_owner;
-SELECT chs_grant('chs_tap_new_owner', 'administer') \g /dev/null
+SELECT chs_grant('chs_tap_new_owner', m) FROM unnest('{administer,record}'::text[]) m \g /dev/null
 ALTER TABLE chg.parent OWNER TO chs_tap_new_owner;
 INSERT INTO chg.parent VALUES ('c1', 'y', now());
 SELECT is((SELECT reason FROM chs.rejected_events WHERE event_row ->> 'ip_address' = 'y' AND relation = 'chg.parent'::regclass), (SELECT problem FROM chs.source_status WHERE relation = 'chg.parent'), 'rows wait for the new owner');
