@@ -7,6 +7,7 @@
 #include "capture.h"
 #include "catalog.h"
 #include "fmgr.h"
+#include "fold.h"
 #include "settings.h"
 #include "source.h"
 #include "utility.h"
@@ -29,6 +30,7 @@ _PG_init(void)
 	chs_live_init();
 	chs_capture_init();
 	chs_source_init();
+	chs_fold_init();
 	chs_worker_shared_init();
 	chs_launcher_init();
 	chs_utility_init();

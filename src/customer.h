@@ -74,7 +74,8 @@ typedef enum CustomerLock
 {
 	CUSTOMER_LOCKED,
 	CUSTOMER_GONE,
-	CUSTOMER_BUSY				/* changed by somebody else, or about to be */
+	CUSTOMER_BUSY,				/* changed by somebody else, or about to be */
+	CUSTOMER_TAKEN				/* folded by somebody else at the same time; see claim.c */
 } CustomerLock;
 
 extern bool chs_customer_is_current(const StoredActivity *stored, const Live *live);

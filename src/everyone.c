@@ -40,7 +40,7 @@
 #define MIN_REBUILD_SLICE 10
 #define MAX_REBUILD_SLICE 1000000
 
-static const ClaimRequest everyone = {.kind = CLAIM_EVERYONE};
+static const Part everyone = {0};
 
 /* The events of attached tables are held in memory, so their slices are smaller. */
 #define MAX_ATTACHED_SLICE 20000
@@ -53,7 +53,7 @@ static const ClaimRequest everyone = {.kind = CLAIM_EVERYONE};
  * ones among them, and advances *last.  Returns how many it looked at.
  */
 static int
-list_customers(Fold *fold, FoldList *list, int64 *last, int limit, bool only_stale)
+list_customers(Fold *fold, FoldList *list, const Part *part, int64 *last, int limit, bool only_stale)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
 	Relation	primary_key = index_open(chs_catalog_relation(CHS_CUSTOMERS_PKEY), AccessShareLock);
@@ -74,7 +74,7 @@ list_customers(Fold *fold, FoldList *list, int64 *last, int limit, bool only_sta
 		n++;
 		chs_customer_set_from(customer, *last, row);
 		if (only_stale && (!chs_health_is_stale(&fold->tables, customer, fold->live, fold->today, fold->snapshot) ||
-						   !chs_claim_wants(&fold->claim, *last)))
+						   !chs_part_has(part, *last)))
 			continue;
 		customer_ids[list->n++] = *last;
 	}
@@ -94,7 +94,7 @@ list_customers(Fold *fold, FoldList *list, int64 *last, int limit, bool only_sta
  * be scored.
  */
 static int
-rescore_slice(const ClaimRequest *request, EveryonePass *pass, int limit, bool only_stale, int *nscored)
+rescore_slice(const Part *part, EveryonePass *pass, int limit, bool only_stale, int *nscored)
 {
 	MemoryContext slice = AllocSetContextCreate(CurrentMemoryContext, "chs customers to score", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(slice);
@@ -102,12 +102,11 @@ rescore_slice(const ClaimRequest *request, EveryonePass *pass, int limit, bool o
 	FoldList	list = {0};
 	int			n;
 
-	chs_fold_begin(&fold, request);
-	n = list_customers(&fold, &list, &pass->last_customer_id, limit, only_stale);
+	chs_fold_begin(&fold);
+	n = list_customers(&fold, &list, part, &pass->last_customer_id, limit, only_stale);
 	chs_fold_list(&fold, &list);
 	*nscored = list.n;
-	pass->skipped |= list.nskipped > 0 || list.nunclaimed > 0;
-	pass->unclaimed |= list.nunclaimed > 0;
+	pass->skipped |= list.nskipped > 0;
 	chs_fold_end(&fold);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(slice);
@@ -122,9 +121,9 @@ rescore_slice(const ClaimRequest *request, EveryonePass *pass, int limit, bool o
  * the end.
  */
 int
-chs_everyone_rescore_stale(const ClaimRequest *request, EveryonePass *pass, int limit, int *nscored)
+chs_everyone_rescore_stale(const Part *part, EveryonePass *pass, int limit, int *nscored)
 {
-	return rescore_slice(request, pass, limit, true, nscored);
+	return rescore_slice(part, pass, limit, true, nscored);
 }
 
 /*
@@ -218,7 +217,7 @@ store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot 
 	TupleDescInitEntry(desc, 1, "customer_id", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 2, "activity", get_atttype(chs_catalog_relation(CHS_ACTIVITY), 2), -1, 0);
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	chs_fold_begin(&fold, &everyone);
+	chs_fold_begin(&fold);
 	while (more)
 	{
 		FoldList	list = {.rebuild = true,.customer_ids = customer_ids,.events_snapshot = snapshot};
@@ -255,8 +254,8 @@ store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot 
  * Rebuilds the next customers after *last, up to a limit, and advances *last.  Adds
  * the number of those left for later to *nskipped.  Returns how many there were.
  *
- * The events are read before customers are claimed, because that takes long, and
- * workers wait for the claim.  Customers that are folded meanwhile are rebuilt
+ * The events are read before the customers are folded, because that takes long, and
+ * workers leave those for later.  Customers that are folded meanwhile are rebuilt
  * individually.
  */
 static int

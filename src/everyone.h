@@ -11,10 +11,9 @@
 typedef struct EveryonePass
 {
 	int64		last_customer_id;	/* customers up to this one have been looked at */
-	bool		skipped;		/* some were busy, failed, or claimed by somebody else: they stay as they are */
-	bool		unclaimed;		/* some were claimed by somebody else */
+	bool		skipped;		/* some were busy, taken by somebody else, or failed: they stay as they are */
 } EveryonePass;
 
-extern int	chs_everyone_rescore_stale(const ClaimRequest *request, EveryonePass *pass, int limit, int *nscored);
+extern int	chs_everyone_rescore_stale(const Part *part, EveryonePass *pass, int limit, int *nscored);
 
 #endif							/* CHS_EVERYONE_H */

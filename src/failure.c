@@ -11,9 +11,12 @@
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog.h"
 #include "tables.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* Columns of chs.failures. */
@@ -112,9 +115,17 @@ chs_failure_record(int64 customer_id, int version, const ErrorData *error, Snaps
 	int			attempts = 1;
 	int			wait;
 	bool		is_news = true;
+	SnapshotData dirty;
 
 	chs_table_open(&table, chs_catalog_relation(CHS_FAILURES), true);
 	old = chs_table_find(table.rel, CHS_FAILURES_PKEY, customer_id, snapshot);
+	/* whoever else is recording it must not be waited for */
+	InitDirtySnapshot(dirty);
+	if (old == NULL && chs_table_find(table.rel, CHS_FAILURES_PKEY, customer_id, &dirty) != NULL)
+	{
+		chs_table_close(&table);
+		return false;
+	}
 	if (old != NULL)
 	{
 		attempts += DatumGetInt32(column(old, FAILURES_ATTEMPTS, table.rel));
@@ -141,8 +152,11 @@ chs_failure_clear(int64 customer_id, Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), RowExclusiveLock);
 	HeapTuple	tuple = chs_table_find(rel, CHS_FAILURES_PKEY, customer_id, snapshot);
+	TM_FailureData failure;
 
+	/* whoever has it locked must not be waited for; it is cleared when the customer is scored next */
 	if (tuple != NULL)
-		simple_heap_delete(rel, &tuple->t_self);
+		(void) table_tuple_delete(rel, &tuple->t_self, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot,
+								  false, &failure, false);
 	table_close(rel, NoLock);
 }

@@ -6,10 +6,10 @@
  * writes the score that results.  So every snapshot sees a delta either in the
  * queue or in the activity.
  *
- * Whoever folds a customer has claimed it until the end of the transaction, so that
- * several sessions can fold at the same time.  Every batch reads under one
- * snapshot, taken after the claim: what it sees in the queue and what it reads from
- * the raw events for a rebuild is the same.
+ * Several sessions can fold at the same time, each customer only one of them until
+ * the end of its transaction, see claim.c.  Every batch reads under one snapshot:
+ * what it sees in the queue and what it reads from the raw events for a rebuild is
+ * the same.
  */
 #include "fold.h"
 
@@ -39,6 +39,9 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
+/* Whether the current transaction has folded anything. */
+static bool has_folded = false;
+
 /* How many customers of a batch whose score fails are logged individually. */
 #define MAX_LOGGED_FAILURES 5
 
@@ -59,17 +62,42 @@ chs_fold_check_transaction(void)
 }
 
 /*
- * chs_fold_begin claims customers to fold, and then takes a snapshot, which is the
- * active one until chs_fold_end.  A snapshot from before the claim could miss what
- * another session has folded meanwhile.
+ * Customers that the transaction has folded become free at its end.  A prepared transaction would hold up the customers that it has folded for as long as
+ * nobody ends it, also after a restart of the server.
  */
+static void
+at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
+{
+	if (event == XACT_EVENT_PRE_PREPARE && has_folded)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has stored scores"),
+				 errdetail("It would keep the scores of these customers as they are until it is committed or rolled back."),
+				 errhint("Leave the scores to the worker, or store them after COMMIT PREPARED; chs_score() can be used in any transaction.")));
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+	{
+		/* a worker may have left customers to this session */
+		if (has_folded)
+			chs_worker_retry();
+		has_folded = false;
+	}
+}
+
+/* chs_fold_init has the end of transactions noticed. */
 void
-chs_fold_begin(Fold *fold, const ClaimRequest *request)
+chs_fold_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+}
+
+/* chs_fold_begin takes a snapshot, which is the active one until chs_fold_end. */
+void
+chs_fold_begin(Fold *fold)
 {
 	chs_fold_check_transaction();
+	has_folded = true;
 	fold->in_capture = chs_capture_is_pending();
 	chs_capture_flush_pending();
-	fold->claim = chs_claim(request);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fold->live = chs_catalog_live_at(GetActiveSnapshot());
@@ -91,13 +119,13 @@ forget_plugins(Fold *fold)
 	fold->plugins = NULL;
 }
 
-/* chs_fold_end ends what chs_fold_begin began; the claim stays until the end of the transaction. */
+/* chs_fold_end ends what chs_fold_begin began. */
 void
 chs_fold_end(Fold *fold)
 {
 	forget_plugins(fold);
 	MemoryContextDelete(fold->scratch);
-	chs_health_close(&fold->tables, &fold->claim, fold->live, fold->snapshot);
+	chs_health_close(&fold->tables, fold->live, fold->snapshot);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 }
@@ -137,8 +165,8 @@ typedef struct FoldOrder
 } FoldOrder;
 
 /*
- * Whether an activity that was made from raw events before the claim can be stored:
- * nothing that its snapshot did not see must have been folded meanwhile.
+ * Whether an activity that was made from raw events earlier can be stored: nothing
+ * that its snapshot did not see must have been folded meanwhile.
  */
 static bool
 events_are_fresh(const Fold *fold, const FoldOrder *order, const StoredActivity *stored, const Customer *customer)
@@ -165,8 +193,8 @@ must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *sto
 /*
  * Folds what is queued for a customer, from the raw events if requested or
  * necessary, and stores its health.  Returns the score, or NULL if the customer
- * does not exist (any more), or is busy and must not be waited for: then everything
- * stays as it is.
+ * does not exist (any more), or is busy and must not be waited for, or was taken by
+ * somebody else: then everything stays as it is.
  */
 static Score *
 fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, CustomerLock *lock)
@@ -193,9 +221,11 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	if (found && events_are_fresh(fold, order, &stored, &customer))
 		folded = order->events_snapshot;
 	queued = chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, folded);
-	chs_queue_delete(&queued);
 	if (!found)
+	{
+		chs_queue_delete(&queued);
 		return NULL;
+	}
 
 	scorecard = chs_scorecard_of_segment(live->published, customer.segment);
 	subject.segment = customer.segment;
@@ -234,22 +264,29 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		chs_activity_prune_to(data, subject.as_of_day);
 	}
 	activity = chs_activity_encode(data);
+	score = calculate(fold, customer_id, chs_activity_view(activity), scorecard, &subject);
+	/* before anything else is written: it claims the customer */
+	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
+						  is_active(&customer, fold->today), fold->snapshot))
+	{
+		*lock = CUSTOMER_TAKEN;
+		return NULL;
+	}
+	chs_queue_delete(&queued);
 	if (queued.any || rebuild || stored.row == NULL)
 		chs_health_store_activity(&fold->tables, customer_id, &stored, activity,
 								  counted->series_version, chs_catalog_snapshot_horizon(folded));
 	if (rebuild && live->nsources > 1)
 		chs_retry_customer_came(live, customer_id);
-	score = calculate(fold, customer_id, chs_activity_view(activity), scorecard, &subject);
-	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
-						  is_active(&customer, fold->today), fold->snapshot))
-		elog(ERROR, "health of customer %lld was updated concurrently", (long long) customer_id);
+	if (fold->any_failures)
+		chs_failure_clear(customer_id, fold->snapshot);
 	return score;
 }
 
 /*
  * Scores a customer from its activity as it is stored, and stores its health.  The
  * queue is left to folding.  Does nothing and returns false if that is not enough,
- * or somebody is deleting the customer.
+ * or somebody else has taken the customer.
  */
 static bool
 rescore_in_scratch(Fold *fold, const Customer *customer)
@@ -267,8 +304,12 @@ rescore_in_scratch(Fold *fold, const Customer *customer)
 	if (stored.row == NULL || !chs_customer_is_current(&stored, live->counting) || stored.view->day > subject.as_of_day)
 		return false;
 	score = calculate(fold, customer->customer_id, stored.view, scorecard, &subject);
-	return chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
-							is_active(customer, fold->today), fold->snapshot);
+	if (!chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
+						  is_active(customer, fold->today), fold->snapshot))
+		return false;
+	if (fold->any_failures)
+		chs_failure_clear(customer->customer_id, fold->snapshot);
+	return true;
 }
 
 static bool
@@ -310,25 +351,26 @@ fold_customer(Fold *fold, int64 customer_id, const FoldOrder *order)
 	return folded;
 }
 
-/* Queues a rebuild of a customer. */
+/* Queues a customer, to be rebuilt or only scored. */
 static void
-queue_rebuild(const Fold *fold, int64 customer_id)
+queue_customer(const Fold *fold, int64 customer_id, bool rebuild)
 {
 	QueueAppender appender;
 
 	chs_queue_begin_append(&appender);
-	chs_queue_append(&appender, customer_id, NULL, true, fold->live->series_version);
+	chs_queue_append(&appender, customer_id, NULL, rebuild, fold->live->series_version);
 	chs_queue_end_append(&appender);
 	chs_worker_wake_at_commit();
 }
 
-/* Skips a customer for now, so that it is processed later. */
+/* Skips a customer for now, so that it is processed later, from the queue. */
 static void
 skip_customer(const Fold *fold, FoldList *list, int64 customer_id)
 {
-	list->nskipped++;
-	if (list->rebuild)
-		queue_rebuild(fold, customer_id);
+	list->skipped[list->nskipped++] = customer_id;
+	/* what is not queued nobody would come back to */
+	if (list->rebuild || list->rescore != NULL)
+		queue_customer(fold, customer_id, list->rebuild);
 }
 
 static void
@@ -337,15 +379,10 @@ fold_listed(Fold *fold, FoldList *list, int i)
 	FoldOrder	order = {.rebuild = list->rebuild,.count = list->rescore != NULL};
 	int64		customer_id = list->customer_ids[i];
 
-	if (!chs_claim_has(&fold->claim, customer_id))
-	{
-		list->nunclaimed += chs_claim_wants(&fold->claim, customer_id);
-		return;
-	}
 	/* the caller of a rebuild may have solved the problem */
 	if (fold->any_failures && !list->rebuild && chs_failure_must_wait(customer_id, fold->live->newest, fold->snapshot))
 	{
-		list->nskipped++;
+		skip_customer(fold, list, customer_id);
 		return;
 	}
 	if (list->from_events != NULL)
@@ -354,13 +391,8 @@ fold_listed(Fold *fold, FoldList *list, int i)
 		order.events_snapshot = list->events_snapshot;
 	}
 	if ((list->rescore == NULL || !rescore_customer(fold, &list->rescore[i])) &&
-		fold_customer(fold, customer_id, &order).lock == CUSTOMER_BUSY)
-	{
+		fold_customer(fold, customer_id, &order).lock >= CUSTOMER_BUSY)
 		skip_customer(fold, list, customer_id);
-		return;
-	}
-	if (fold->any_failures)
-		chs_failure_clear(customer_id, fold->snapshot);
 }
 
 /* An error that is not one customer's fault. */
@@ -505,6 +537,7 @@ chs_fold_list(Fold *fold, FoldList *list)
 	int			nlogged = 0;
 
 	fold->raw = NULL;
+	list->skipped = palloc(Max(list->n, 1) * sizeof(int64));
 	if (list->n > 1 && list->from_events == NULL && fold->live->nsources > 1)
 		read_raw_events(fold, list);
 	if (list->n == 0 || try_listed(fold, list, 0, list->n) == NULL)
@@ -524,6 +557,201 @@ chs_fold_list(Fold *fold, FoldList *list)
 				 errhint("See chs.failures.")));
 }
 
+/* ---------------------------------------------------------------- who is left */
+
+/*
+ * Customers that were busy, or failed, are left: passes go on beyond their rows, and
+ * they are tried again by themselves, less and less often.  So it costs nobody else
+ * anything how long they stay.
+ */
+#define MIN_LEFT_DELAY_MS 10
+#define MAX_LEFT_DELAY_MS 30000
+
+/* Sets when to try again, a while after the last time. */
+static void
+postpone(int *delay, TimestampTz *due_at)
+{
+	*delay = Min(Max(*delay * 2, MIN_LEFT_DELAY_MS), MAX_LEFT_DELAY_MS);
+	*due_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), *delay);
+}
+
+/* Remembers customers that a pass has left. */
+static void
+leave(FoldProgress *progress, const FoldList *list)
+{
+	if (list->nskipped > 0 && !chs_fold_any_left(progress))
+		progress->left_from = progress->pass.from;
+	if (list->nskipped > 0 && progress->left == NULL)
+		progress->left = MemoryContextAlloc(progress->pass.context, MAX_LEFT_CUSTOMERS * sizeof(LeftCustomer));
+	for (int i = 0; i < list->nskipped; i++)
+	{
+		LeftCustomer *left = progress->left;
+
+		while (left < progress->left + progress->nleft && left->customer_id != list->skipped[i])
+			left++;
+		if (left < progress->left + progress->nleft)
+			continue;
+		if (progress->nleft == MAX_LEFT_CUSTOMERS)
+		{
+			if (!progress->left_others)
+				postpone(&progress->others_delay, &progress->others_due_at);
+			progress->left_others = true;
+			return;
+		}
+		*left = (LeftCustomer) {.customer_id = list->skipped[i]};
+		postpone(&left->delay, &left->due_at);
+		progress->nleft++;
+	}
+}
+
+/* chs_fold_any_left tells whether passes have left customers. */
+bool
+chs_fold_any_left(const FoldProgress *progress)
+{
+	return progress->nleft > 0 || progress->left_others;
+}
+
+/* chs_fold_folded_before returns the transaction before which nothing is queued any more. */
+FullTransactionId
+chs_fold_folded_before(const FoldProgress *progress)
+{
+	return chs_fold_any_left(progress) && FullTransactionIdPrecedes(progress->left_from, progress->all_from) ?
+		progress->left_from : progress->all_from;
+}
+
+/* chs_fold_left_due_at returns when to try the next of them; DT_NOEND if there are none. */
+TimestampTz
+chs_fold_left_due_at(const FoldProgress *progress)
+{
+	TimestampTz due_at = progress->left_others ? progress->others_due_at : DT_NOEND;
+
+	for (int i = 0; i < progress->nleft; i++)
+		due_at = Min(due_at, progress->left[i].due_at);
+	return due_at;
+}
+
+/* chs_fold_left_delay returns the shortest time that any of them waits between two attempts, in milliseconds. */
+int
+chs_fold_left_delay(const FoldProgress *progress)
+{
+	int			delay = progress->left_others ? progress->others_delay : MAX_LEFT_DELAY_MS;
+
+	for (int i = 0; i < progress->nleft; i++)
+		delay = Min(delay, progress->left[i].delay);
+	return delay;
+}
+
+/* chs_fold_retry_left makes all of them due, as somebody who had customers has ended. */
+void
+chs_fold_retry_left(FoldProgress *progress)
+{
+	progress->others_delay = 0;
+	progress->others_due_at = DT_NOBEGIN;
+	for (int i = 0; i < progress->nleft; i++)
+	{
+		progress->left[i].delay = 0;
+		progress->left[i].due_at = DT_NOBEGIN;
+	}
+}
+
+static int
+compare_left(const void *a, const void *b)
+{
+	int64		x = ((const LeftCustomer *) a)->customer_id;
+	int64		y = ((const LeftCustomer *) b)->customer_id;
+
+	return (x > y) - (x < y);
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * chs_fold_left tries those that are due, within the current transaction; for those
+ * that are not remembered, the next pass begins where the first of them was left.
+ */
+void
+chs_fold_left(FoldProgress *progress)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64	   *customer_ids = palloc(Max(progress->nleft, 1) * sizeof(int64));
+	FoldList	list = {.customer_ids = customer_ids};
+	Fold		fold;
+	int			nkept = 0;
+
+	if (progress->left_others && progress->others_due_at <= now)
+	{
+		postpone(&progress->others_delay, &progress->others_due_at);
+		progress->next_from = progress->left_from;
+		progress->nleft = 0;
+		progress->left_others = progress->in_pass = false;
+		return;
+	}
+	qsort(progress->left, progress->nleft, sizeof(LeftCustomer), compare_left);
+	for (int i = 0; i < progress->nleft; i++)
+		if (progress->left[i].due_at <= now)
+			customer_ids[list.n++] = progress->left[i].customer_id;
+	chs_fold_begin(&fold);
+	chs_fold_list(&fold, &list);
+	chs_fold_end(&fold);
+	progress->ncustomers = list.n - list.nskipped;
+	qsort(list.skipped, list.nskipped, sizeof(int64), compare_ids);
+	for (int i = 0; i < progress->nleft; i++)
+	{
+		LeftCustomer left = progress->left[i];
+
+		if (left.due_at <= now)
+		{
+			if (bsearch(&left.customer_id, list.skipped, list.nskipped, sizeof(int64), compare_ids) == NULL)
+				continue;
+			postpone(&left.delay, &left.due_at);
+		}
+		progress->left[nkept++] = left;
+	}
+	progress->nleft = nkept;
+}
+
+/* ------------------------------------------------------------------- passes */
+
+static bool
+is_running(FullTransactionId xid, Snapshot snapshot)
+{
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		if (FullTransactionIdEquals(chs_catalog_full_xid(snapshot->xip[i]), xid))
+			return true;
+	return false;
+}
+
+/*
+ * Returns where the next pass begins: with what no snapshot of an earlier one saw, or
+ * the oldest transaction that has ended since.  One that goes on running does not keep
+ * passes from advancing, as it has nothing to show before its end.
+ */
+static FullTransactionId
+next_from(FoldProgress *progress, const Fold *fold)
+{
+	Snapshot	snapshot = fold->snapshot;
+	FullTransactionId from = progress->next_from;
+
+	for (int i = 0; i < progress->nrunning; i++)
+		if (FullTransactionIdPrecedes(progress->running[i], from) && !is_running(progress->running[i], snapshot))
+			from = progress->running[i];
+	if (progress->running != NULL)
+		pfree(progress->running);
+	progress->running = MemoryContextAlloc(progress->pass.context, Max(snapshot->xcnt, 1) * sizeof(FullTransactionId));
+	progress->nrunning = snapshot->xcnt;
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		progress->running[i] = chs_catalog_full_xid(snapshot->xip[i]);
+	progress->next_from = chs_catalog_full_xid(snapshot->xmax);
+	return from;
+}
+
 /*
  * chs_fold_batch folds the customers of the next rows of the queue, at most limit
  * rows, within the current transaction, and returns the number of rows. *complete
@@ -531,8 +759,8 @@ chs_fold_list(Fold *fold, FoldList *list)
  *
  * A pass goes through the queue in the order of its pages.  Rows of transactions
  * that were still running when it began may lie behind its position or be in pages
- * that it does not read, so the next pass begins with the oldest of those; or where
- * this one did, if it skipped customers that were busy or claimed by somebody else.
+ * that it does not read; the pass after their end looks for them.  What this one
+ * leaves is not looked for again, see chs_fold_left.
  * The progress must be reset if the transaction does not commit.
  */
 int64
@@ -543,32 +771,37 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	FoldList	list = {0};
 	int64		nrows;
 
-	chs_fold_begin(&fold, &progress->claim);
+	chs_fold_begin(&fold);
 	if (!progress->in_pass)
 	{
 		progress->in_pass = true;
-		chs_queue_begin_pass(&progress->pass, progress->skipped ? progress->pass.from : progress->next_from,
-							 fold.snapshot);
-		progress->skipped = false;
-		progress->next_from = fold.horizon;
+		progress->all_from = FullTransactionIdPrecedes(progress->next_from, progress->horizon) ? progress->next_from : progress->horizon;
+		progress->horizon = fold.horizon;
+		chs_queue_begin_pass(&progress->pass, next_from(progress, &fold), fold.snapshot);
+		progress->again = false;
 	}
-	nrows = chs_queue_customers(&progress->pass, limit, fold.snapshot, &fold.claim,
-								&customer_ids, &list.n, &progress->skipped);
+	nrows = chs_queue_customers(&progress->pass, limit, fold.snapshot, &progress->part, &customer_ids, &list.n);
 	*complete = nrows < limit;
 	if (*complete)
 		progress->in_pass = false;
 	list.customer_ids = customer_ids;
 	chs_fold_list(&fold, &list);
-	progress->skipped |= list.nskipped > 0 || list.nunclaimed > 0;
+	leave(progress, &list);
 	progress->ncustomers = list.n;
 	pfree(customer_ids);
 	if (*complete && chs_rejected_check(fold.live))
-		progress->skipped = true;
+		progress->again = true;
 	chs_fold_end(&fold);
 	return nrows;
 }
 
-/* Folds the queue, up to a number of rows.  Returns the number of rows. */
+/* So many times what workers were folding is looked at again. */
+#define MAX_WORKER_WAITS 10
+
+/*
+ * Folds the queue, up to a number of rows.  Returns the number of rows.  Waits for
+ * workers, but not for sessions, which may leave their transactions open.
+ */
 static int64
 fold_queue(int64 limit)
 {
@@ -578,19 +811,39 @@ fold_queue(int64 limit)
 
 	while (!complete && nrows < limit)
 		nrows += chs_fold_batch(&progress, Min(limit - nrows, chs_batch_size), &complete);
+	for (int i = 0; i < MAX_WORKER_WAITS && progress.nleft > 0 && chs_claim_wait_for_workers(); i++)
+	{
+		chs_fold_retry_left(&progress);
+		chs_fold_left(&progress);
+	}
 	return nrows;
+}
+
+/* Folds one customer, waiting for whoever has taken it. */
+static Folded
+fold_one_after_others(int64 customer_id, const FoldOrder *order)
+{
+	for (;;)
+	{
+		Fold		fold;
+		Folded		folded;
+
+		chs_fold_begin(&fold);
+		folded = fold_customer(&fold, customer_id, order);
+		chs_fold_end(&fold);
+		if (folded.lock != CUSTOMER_TAKEN)
+			return folded;
+		chs_health_wait(customer_id);
+	}
 }
 
 /* Folds one customer, or raises an error if it does not exist. */
 static Folded
 fold_one(int64 customer_id, bool rebuild)
 {
-	Fold		fold;
 	FoldOrder	order = {.rebuild = rebuild,.count = true,.wait = true};
-	Folded		folded;
+	Folded		folded = fold_one_after_others(customer_id, &order);
 
-	chs_fold_begin(&fold, &(ClaimRequest) {.kind = CLAIM_CUSTOMER,.customer_id = customer_id});
-	folded = fold_customer(&fold, customer_id, &order);
 	if (folded.lock == CUSTOMER_BUSY)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -598,7 +851,6 @@ fold_one(int64 customer_id, bool rebuild)
 				 errhint("Try again.")));
 	if (!folded.exists)
 		chs_customer_not_found(customer_id);
-	chs_fold_end(&fold);
 	return folded;
 }
 

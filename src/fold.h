@@ -10,21 +10,41 @@
 #include "plugin.h"
 #include "queue.h"
 
+/* A customer that a pass has left, since it was busy, or failed. */
+typedef struct LeftCustomer
+{
+	int64		customer_id;
+	int			delay;			/* until the next attempt, in milliseconds */
+	TimestampTz due_at;
+} LeftCustomer;
+
+/* So many are remembered; for those of more than that, the queue is passed through again. */
+#define MAX_LEFT_CUSTOMERS 1024
+
 /* The progress of folding the queue, kept from batch to batch. */
 typedef struct FoldProgress
 {
-	ClaimRequest claim;			/* on the customers that are folded */
+	Part		part;			/* of the customers, that is folded */
 	bool		in_pass;
 	QueuePass	pass;			/* pass.context must be set */
-	FullTransactionId next_from;	/* what the pass cannot see yet begins here */
-	bool		skipped;		/* customers that were busy, in this pass */
+	FullTransactionId next_from;	/* what the pass cannot see yet begins here, */
+	int			nrunning;		/* but for these transactions that were running when it began, */
+	FullTransactionId *running; /* allocated in pass.context */
+	FullTransactionId horizon;	/* the oldest of them */
+	FullTransactionId all_from; /* rows of earlier transactions are all folded or left, when the pass has ended */
+	bool		again;			/* rows of attached tables are to be looked at again, though nothing may be queued */
+	LeftCustomer *left;			/* by this pass and earlier ones; allocated in pass.context */
+	int			nleft;
+	bool		left_others;	/* more than those */
+	int			others_delay;	/* until the next look for them, in milliseconds */
+	TimestampTz others_due_at;
+	FullTransactionId left_from;	/* while any are left: their rows are of transactions from here on */
 	int			ncustomers;		/* that the last batch looked at */
 } FoldProgress;
 
 /* What folding shares between the customers of a batch. */
 typedef struct Fold
 {
-	Claim		claim;			/* on the customers that may be folded */
 	const Live *live;
 	Snapshot	snapshot;
 	FullTransactionId horizon;	/* every transaction before it has ended */
@@ -45,15 +65,22 @@ typedef struct FoldList
 	const Customer *rescore;	/* the same ones, if activities count everything that they should, for scoring; or NULL */
 	bool		rebuild;		/* from the raw events */
 	Activity  **from_events;	/* what those give, if known; or NULL */
-	Snapshot	events_snapshot;	/* the one that saw those, taken before the claim */
+	Snapshot	events_snapshot;	/* the one that saw those, taken earlier */
 	int			nskipped;		/* were busy or failed; a rebuild of them is queued, or they stay as they are */
-	int			nunclaimed;		/* claimed by somebody else, so they stay as they are */
+	int64	   *skipped;		/* which ones */
 } FoldList;
 
+extern void chs_fold_init(void);
 extern void chs_fold_check_transaction(void);
-extern void chs_fold_begin(Fold *fold, const ClaimRequest *request);
+extern void chs_fold_begin(Fold *fold);
 extern void chs_fold_list(Fold *fold, FoldList *list);
 extern void chs_fold_end(Fold *fold);
 extern int64 chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete);
+extern FullTransactionId chs_fold_folded_before(const FoldProgress *progress);
+extern bool chs_fold_any_left(const FoldProgress *progress);
+extern TimestampTz chs_fold_left_due_at(const FoldProgress *progress);
+extern int	chs_fold_left_delay(const FoldProgress *progress);
+extern void chs_fold_retry_left(FoldProgress *progress);
+extern void chs_fold_left(FoldProgress *progress);
 
 #endif							/* CHS_FOLD_H */

@@ -3,7 +3,8 @@
  *	  The tables chs.activity, chs.customer_health and chs.health_scores, as
  *	  folding writes them.
  *
- * The caller has claimed the customers, so that nobody else writes their rows.
+ * Whoever has stored the health of a customer has claimed it, see claim.c, so that
+ * nobody else writes its rows.
  */
 #include "health.h"
 
@@ -19,8 +20,11 @@
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "explain.h"
+#include "miscadmin.h"
 #include "progress.h"
 #include "settings.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgroids.h"
@@ -165,19 +169,18 @@ append_counts(HealthTables *tables, Snapshot snapshot)
 	tables->ncounts = 0;
 }
 
-/* Replaces the rows of chs.health_counts by one per segment, unless somebody else is doing so. */
+/* Replaces the rows of chs.health_counts by one per segment, except those that somebody else is replacing. */
 static void
-sum_counts(const Claim *claim)
+sum_counts(void)
 {
 	OwnerRights saved;
 
-	if (!chs_claim_counts(claim))
-		return;
 	CommandCounterIncrement();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute("WITH gone AS (DELETE FROM chs.health_counts RETURNING *)"
+	if (SPI_execute("WITH free AS (SELECT ctid FROM chs.health_counts FOR UPDATE SKIP LOCKED)"
+					", gone AS (DELETE FROM chs.health_counts h USING free WHERE h.ctid = free.ctid RETURNING h.*)"
 					" INSERT INTO chs.health_counts"
 					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown),"
 					" sum(score_hundredths), max(last_updated) FROM gone GROUP BY segment", false, 0) != SPI_OK_INSERT)
@@ -190,7 +193,7 @@ sum_counts(const Claim *claim)
 /*
  * chs_health_correct_counts appends to chs.health_counts what it lacks.  Folding
  * changes both sides of the comparison by the same amount in one transaction, so it
- * need not be kept out; only others that correct or sum are waited for.
+ * need not be kept out; only others that correct are waited for.
  */
 void
 chs_health_correct_counts(void)
@@ -238,13 +241,13 @@ count_of_segment(HealthTables *tables, const char *segment, Snapshot snapshot)
 
 /* chs_health_close writes the counts and closes the tables, keeping the locks. */
 void
-chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Snapshot snapshot)
+chs_health_close(HealthTables *tables, const Live *live, Snapshot snapshot)
 {
 	chs_health_write_history(tables);
 	if (tables->ncounts > 0)
 		append_counts(tables, snapshot);
 	if (known_counts.nrows >= Max(MAX_COUNT_ROWS, 2 * live->published->nsegments))
-		sum_counts(claim);
+		sum_counts();
 	if (tables->nbackfilled > 0)
 		chs_progress_backfill(live->counting->series_version, tables->nbackfilled);
 	chs_table_close(&tables->history);
@@ -468,6 +471,47 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
 		 fabs(score->score - stored->recorded_score) >= chs_history_threshold);
 }
 
+/* Inserts the first health of a customer; false if somebody else is doing so, or has done so. */
+static bool
+insert_health(HealthTables *tables, int64 customer_id, const Datum *values, const bool *nulls)
+{
+	SnapshotData dirty;
+	bool		is_new;
+
+	if (!chs_claim_new(customer_id))
+		return false;
+	InitDirtySnapshot(dirty);
+	is_new = chs_table_find(tables->health.rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, &dirty) == NULL;
+	if (is_new)
+		(void) chs_table_store(&tables->health, NULL, values, nulls, HEALTH_COLUMNS);
+	chs_claim_new_end(customer_id);
+	return is_new;
+}
+
+/* How long to wait for whoever has only locked the row of a customer, in milliseconds. */
+#define LOCKED_WAIT_MS 10
+
+/* chs_health_wait waits for whoever has taken a customer; there may be others afterwards. */
+void
+chs_health_wait(int64 customer_id)
+{
+	static uint32 wait_event = 0;
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMER_HEALTH), AccessShareLock);
+	SnapshotData dirty;
+	TransactionId xid;
+
+	InitDirtySnapshot(dirty);
+	(void) chs_table_find(rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, &dirty);
+	table_close(rel, AccessShareLock);
+	xid = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;
+	CHECK_FOR_INTERRUPTS();
+	if (TransactionIdIsValid(xid))
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+	else
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCKED_WAIT_MS,
+						 chs_wait_event(wait_event, "ChsHealthLocked"));
+}
+
 /*
  * chs_health_write_history inserts the rows of the history that have been recorded.
  * Must be called in the subtransaction that recorded them.
@@ -511,7 +555,8 @@ record_history(HealthTables *tables, const Datum *values, const bool *nulls)
 /*
  * chs_health_store writes the health of a customer, and a row of its history if the
  * change is significant, and announces a change of status.  Does nothing and returns
- * false if the customer is being deleted.
+ * false if somebody else has written the row since the snapshot was taken, or has it
+ * locked: the customer is taken, see claim.c.
  */
 bool
 chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
@@ -541,7 +586,8 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_ACTIVE] = BoolGetDatum(active);
 	values[HEALTH_RISK_SCORE] = values[HEALTH_SCORE];
 	nulls[HEALTH_RISK_SCORE] = !active || (score->status != STATUS_AT_RISK && score->status != STATUS_CRITICAL);
-	if (!chs_table_store(&tables->health, stored.row, values + 1, nulls + 1, HEALTH_COLUMNS))
+	if (stored.row == NULL ? !insert_health(tables, customer->customer_id, values + 1, nulls + 1) :
+		!chs_table_store(&tables->health, stored.row, values + 1, nulls + 1, HEALTH_COLUMNS))
 		return false;
 	if (stored.row != NULL && stored.active)
 		count_customer(tables, stored.segment, stored.known, -1, snapshot);

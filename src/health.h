@@ -49,7 +49,7 @@ typedef struct HealthTables
 } HealthTables;
 
 extern void chs_health_open(HealthTables *tables);
-extern void chs_health_close(HealthTables *tables, const Claim *claim, const Live *live, Snapshot snapshot);
+extern void chs_health_close(HealthTables *tables, const Live *live, Snapshot snapshot);
 extern void chs_health_begin_scan(HealthTables *tables, int64 from, Snapshot snapshot);
 extern void chs_health_end_scan(HealthTables *tables);
 extern void chs_health_write_history(HealthTables *tables);
@@ -61,6 +61,7 @@ extern void chs_health_store_activity(HealthTables *tables, int64 customer_id, c
 extern bool chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
 							 const Scorecard *scorecard, const Score *score, int32 as_of_day,
 							 bool active, Snapshot snapshot);
+extern void chs_health_wait(int64 customer_id);
 extern void chs_health_correct_counts(void);
 
 /* The counts in chs.health_counts, and the actual ones, by segment. */

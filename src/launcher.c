@@ -38,7 +38,12 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
-/* After failing, a worker is started again after a second, then two, and so on. */
+/*
+ * After failing, a worker is started again after a second, then two, and so on; or
+ * after a second if something happens that may have removed the cause: a commit with
+ * work for it, chs_resume(), or a reload.
+ */
+#define MIN_BACKOFF_MS 1000
 #define MAX_BACKOFF_S 300
 
 /* How long to wait if a worker could not be started. */
@@ -50,6 +55,7 @@ typedef struct LaunchedWorker
 	BackgroundWorkerHandle *handle; /* NULL: none */
 	TimestampTz started_at;
 	int			failures;		/* in a row */
+	TimestampTz failed_at;
 	TimestampTz not_before;		/* of the next start */
 } LaunchedWorker;
 
@@ -176,6 +182,8 @@ has_ended(LaunchedWorker *worker, DatabaseSlot *slot, int number)
 			worker->failures = 0;
 		delay = Min(1 << Min(worker->failures, 16), MAX_BACKOFF_S);
 		worker->failures++;
+		worker->failed_at = now;
+		pg_atomic_write_u32(&slot->backing_off, 1);
 		worker->not_before = TimestampTzPlusMilliseconds(now, delay * 1000);
 		/* its work is still to be done, if the database still exists */
 		pg_atomic_write_u32(&slot->dirty, 1);
@@ -215,6 +223,13 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 	MemoryContextSwitchTo(caller);
 }
 
+/* Whether customers that were left are to be tried again. */
+static bool
+is_due(const DatabaseSlot *slot)
+{
+	return slot->come_at != 0 && slot->come_at <= GetCurrentTimestamp();
+}
+
 /* Whether a worker of a database is needed; further ones only beside the first. */
 static bool
 is_needed(DatabaseSlot *slot, int number)
@@ -232,7 +247,7 @@ is_needed(DatabaseSlot *slot, int number)
 			return true;
 		case DATABASE_INSTALLED:
 		case DATABASE_NOT_INSTALLED:
-			return pg_atomic_read_u32(&slot->dirty) != 0;
+			return pg_atomic_read_u32(&slot->dirty) != 0 || is_due(slot);
 		default:
 			return false;
 	}
@@ -252,9 +267,17 @@ start_workers(long timeout)
 		LaunchedWorker *launch = &launched[i / MAX_WORKERS][number];
 		TimestampTz now;
 
-		if (!has_ended(launch, slot, number) || !is_needed(slot, number))
+		if (!has_ended(launch, slot, number))
 			continue;
+		if (!is_needed(slot, number))
+		{
+			if (number == 0 && OidIsValid(slot->database) && slot->come_at != 0 && !is_due(slot))
+				timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), slot->come_at));
+			continue;
+		}
 		now = GetCurrentTimestamp();
+		if (launch->failed_at != 0 && pg_atomic_read_u32(&slot->backing_off) == 0)
+			launch->not_before = Min(launch->not_before, TimestampTzPlusMilliseconds(launch->failed_at, MIN_BACKOFF_MS));
 		if (launch->not_before > now)
 			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, launch->not_before));
 		else
@@ -269,7 +292,7 @@ start_workers(long timeout)
  * begun.
  */
 static void
-mark_installed_dirty(bool day_began)
+mark_installed_dirty(bool day_began, bool reloaded)
 {
 	if (!chs_enabled)
 		return;
@@ -279,7 +302,11 @@ mark_installed_dirty(bool day_began)
 
 		/* its chs_resume() may have been prepared, and not have told anybody */
 		if (OidIsValid(slot->database))
+		{
 			chs_worker_unpause(slot);
+			if (reloaded)
+				chs_worker_try_anew(slot);
+		}
 		if (OidIsValid(slot->database) && slot->state == DATABASE_INSTALLED &&
 			(day_began || slot->workers[0].pid == 0))
 			chs_worker_mark_dirty(slot);
@@ -343,6 +370,7 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		bool		look;
+		bool		reloaded;
 		long		timeout;
 
 		ResetLatch(MyLatch);
@@ -352,10 +380,11 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 			proc_exit(1);
 		look = is_look_wanted();
 		/* the nap time may be shorter now */
-		if (chs_settings_reload() || now >= next_look)
+		reloaded = chs_settings_reload();
+		if (reloaded || now >= next_look)
 		{
 			look_through_databases();
-			mark_installed_dirty(now >= midnight);
+			mark_installed_dirty(now >= midnight, reloaded);
 			/* also as soon as a UTC day begins */
 			midnight = (now / USECS_PER_DAY + 1) * USECS_PER_DAY;
 			next_look = Min(TimestampTzPlusMilliseconds(now, (int64) chs_naptime * 1000), midnight);

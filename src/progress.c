@@ -18,6 +18,7 @@
 #include "catalog.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
+#include "claim.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "fold.h"
@@ -199,8 +200,11 @@ note_backfilled(const void *arg)
 	args[2] = Int32GetDatum(MyProcPid);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	chs_catalog_execute("UPDATE chs.jobs SET done = done + $2, total = greatest(total, done + $2), pid = $3,"
-						" updated_at = clock_timestamp() WHERE job = 'backfill' AND basis = 'version ' || $1",
+	/* without waiting for whoever has the row */
+	chs_catalog_execute("WITH free AS (SELECT job FROM chs.jobs WHERE job = 'backfill' AND basis = 'version ' || $1 FOR UPDATE SKIP LOCKED)"
+						", noted AS (UPDATE chs.jobs SET done = done + $2, total = greatest(total, done + $2), pid = $3,"
+						"  updated_at = clock_timestamp() FROM free WHERE jobs.job = free.job)"
+						" SELECT FROM chs.jobs WHERE job = 'backfill' AND basis = 'version ' || $1",
 						lengthof(types), types, args, NULL);
 	/* for the first ones, and thus once per version, all customers are counted */
 	if (SPI_processed == 0)
@@ -220,14 +224,15 @@ note_backfilled(const void *arg)
 
 /*
  * chs_progress_backfill adds to the number of activities that count the series of a
- * version.  The row stays locked until the transaction ends.
+ * version, unless somebody else is doing so, whose transaction may last.
  */
 void
 chs_progress_backfill(int series_version, int ncustomers)
 {
 	Backfilled	backfilled = {series_version, ncustomers};
 
-	chs_chore_try(CHORE_SHOW_BACKFILL, note_backfilled, &backfilled);
+	if (chs_claim_backfill())
+		chs_chore_try(CHORE_SHOW_BACKFILL, note_backfilled, &backfilled);
 }
 
 static void
@@ -238,7 +243,7 @@ note_end(const void *arg pg_attribute_unused())
 	PushActiveSnapshot(GetTransactionSnapshot());
 	chs_catalog_execute("UPDATE chs.jobs SET phase = 'finished', total = done, pid = NULL,"
 						" updated_at = clock_timestamp(), finished_at = clock_timestamp()"
-						" WHERE job = 'backfill' AND finished_at IS NULL",
+						" WHERE job IN (SELECT job FROM chs.jobs WHERE job = 'backfill' AND finished_at IS NULL FOR UPDATE SKIP LOCKED)",
 						0, NULL, NULL, NULL);
 	PopActiveSnapshot();
 	SPI_finish();
@@ -248,5 +253,6 @@ note_end(const void *arg pg_attribute_unused())
 void
 chs_progress_end_backfill(void)
 {
-	chs_chore_try(CHORE_SHOW_BACKFILL, note_end, NULL);
+	if (chs_claim_backfill())
+		chs_chore_try(CHORE_SHOW_BACKFILL, note_end, NULL);
 }

@@ -28,6 +28,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
@@ -235,19 +236,22 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 }
 
 /*
- * chs_queue_delete deletes the rows that were read.  The caller has claimed the
- * customer, so nobody else deletes them.
+ * chs_queue_delete deletes the rows that were read.  Of a customer that exists they
+ * are the caller's, who has claimed it; those of one that is gone somebody else may
+ * be deleting as well.
  */
 void
 chs_queue_delete(const QueuedDeltas *deltas)
 {
 	Relation	rel;
+	TM_FailureData failure;
 
 	if (deltas->nrows == 0)
 		return;
 	rel = table_open(chs_catalog_relation(CHS_QUEUE), RowExclusiveLock);
 	for (int i = 0; i < deltas->nrows; i++)
-		simple_heap_delete(rel, &deltas->rows[i]);
+		(void) table_tuple_delete(rel, &deltas->rows[i], GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot,
+								  false, &failure, false);
 	table_close(rel, NoLock);
 }
 
@@ -349,13 +353,13 @@ chs_queue_begin_pass(QueuePass *pass, FullTransactionId from, Snapshot snapshot)
 }
 
 /*
- * Reads the claimed customers of what a snapshot sees of the current run, from the
+ * Reads the customers of a part, of what a snapshot sees of the current run, from the
  * position of the pass on, until there are as many as asked for.  Returns the new
  * number.
  */
 static int64
-read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot, const Claim *claim,
-		 int64 *customer_ids, int64 n, int64 limit, bool *skipped)
+read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot, const Part *part,
+		 int64 *customer_ids, int64 n, int64 limit)
 {
 	const PageRun *run = &pass->runs[pass->run];
 	ItemPointerData first;
@@ -377,10 +381,8 @@ read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot,
 
 		CHECK_FOR_INTERRUPTS();
 		pass->position = slot->tts_tid;
-		if (chs_claim_has(claim, customer_id))
+		if (chs_part_has(part, customer_id))
 			customer_ids[n++] = customer_id;
-		else
-			*skipped |= chs_claim_wants(claim, customer_id);
 	}
 	table_endscan(scan);
 	return n;
@@ -388,14 +390,13 @@ read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot,
 
 /*
  * chs_queue_customers finds the customers of the next rows of a pass, at most so
- * many rows, and only of customers that are claimed.  Returns the number of rows,
- * which is less than the limit at the end of the pass.  The customers are in
- * ascending order, each once.  *skipped is set where there were others that should
- * have been claimed.
+ * many rows, and only of a part of the customers.  Returns the number of rows, which
+ * is less than the limit at the end of the pass.  The customers are in ascending
+ * order, each once.
  */
 int64
-chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Claim *claim,
-					int64 **customer_ids, int *ncustomers, bool *skipped)
+chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Part *part,
+					int64 **customer_ids, int *ncustomers)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_QUEUE), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -407,7 +408,7 @@ chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Claim
 		chs_queue_begin_pass(pass, pass->from, snapshot);
 	while (nrows < limit && pass->run < pass->nruns)
 	{
-		nrows = read_run(pass, rel, slot, snapshot, claim, ids, nrows, limit, skipped);
+		nrows = read_run(pass, rel, slot, snapshot, part, ids, nrows, limit);
 		if (nrows < limit)
 			pass->run++;
 	}

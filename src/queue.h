@@ -76,7 +76,7 @@ extern QueuedDeltas chs_queue_of_customer(int64 customer_id, FullTransactionId f
 extern void chs_queue_delete(const QueuedDeltas *deltas);
 extern void chs_queue_begin_pass(QueuePass *pass, FullTransactionId from, Snapshot snapshot);
 extern QueueState chs_queue_state(Snapshot snapshot);
-extern int64 chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Claim *claim,
-								 int64 **customer_ids, int *ncustomers, bool *skipped);
+extern int64 chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Part *part,
+								 int64 **customer_ids, int *ncustomers);
 
 #endif							/* CHS_QUEUE_H */

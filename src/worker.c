@@ -29,7 +29,10 @@
 
 /* How long a worker without work stays, in milliseconds. */
 #define LINGER_MS 1000
-#define MAX_LINGER_MS 30000		/* while it waits for a customer that is locked, or fails */
+#define MAX_LINGER_MS 30000		/* while a version waits to become live, or the like */
+
+/* If all customers that were left have been waiting for so many milliseconds between two attempts, it leaves as well. */
+#define STAY_FOR_LEFT_MS 1000
 
 /*
  * The minimum interval between folds under steady load, in milliseconds: folding
@@ -66,7 +69,7 @@ typedef struct Rescoring
 	int			version;
 	int			waiting;		/* the version that waits to become live, or 0 */
 	EveryonePass pass;
-	TimestampTz again_at;		/* when those that the pass skipped are tried again */
+	bool		again;			/* the version could not become live yet */
 	int			slice;			/* the size of the next one */
 	int64		ncustomers;		/* scored so far */
 	TimestampTz started_at;
@@ -80,7 +83,7 @@ typedef struct Work
 	int			full_batches;	/* one after the other */
 	int			call_after;		/* after which another worker is called */
 	Rescoring	rescoring;
-	int			again_in;		/* the delay before a pass that follows one that skipped some, in milliseconds */
+	uint32		releases;		/* of customers by sessions, as last seen */
 	int			housekeeping;	/* the step that is next */
 } Work;
 
@@ -94,8 +97,8 @@ typedef struct Work
 static void
 take_part(Work *work)
 {
-	ClaimRequest *claim = &work->folding.claim;
-	int			parts = claim->parts;
+	Part	   *part = &work->folding.part;
+	int			parts = part->count;
 	FullTransactionId from;
 
 	if (work->comings == chs_worker_database->comings)
@@ -103,24 +106,23 @@ take_part(Work *work)
 	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
 	work->comings = chs_worker_database->comings;
 	from = chs_worker_database->folded_before;
-	*claim = (ClaimRequest) {
-		.kind = CLAIM_PART
-	};
+	*part = (Part) {0};
 	for (WorkerSlot *worker = chs_worker_database->workers; worker < chs_worker_database->workers + MAX_WORKERS; worker++)
 	{
 		if (worker->pid == 0)
 			continue;
-		claim->parts++;
+		part->count++;
 		if (worker < chs_worker_self)
-			claim->part++;
+			part->number++;
 	}
 	LWLockRelease(chs_worker_shared->lock);
 
-	work->folding.in_pass = work->folding.skipped = false;
+	work->folding.in_pass = work->folding.again = work->folding.left_others = false;
+	work->folding.nleft = work->folding.nrunning = 0;
 	/* the first worker does not rely on anything that another one has left */
 	work->folding.next_from = parts == 0 && chs_worker_is_first() ? InvalidFullTransactionId : from;
 	/* if there is nothing for others to do, as with few customers, they are called less and less */
-	if (claim->parts < parts && work->call_after < MAX_CALL_AFTER)
+	if (part->count < parts && work->call_after < MAX_CALL_AFTER)
 		work->call_after *= 2;
 	work->full_batches = 0;
 	work->rescoring = (Rescoring) {0};
@@ -138,9 +140,9 @@ note_progress(Work *work, bool complete)
 		work->full_batches = 0;
 		work->call_after = CALL_AFTER;
 	}
-	wanted = Min(work->folding.claim.parts + work->full_batches / work->call_after, chs_max_workers);
-	if (work->folding.claim.parts == 1)
-		chs_worker_database->folded_before = work->folding.pass.from;
+	wanted = Min(work->folding.part.count + work->full_batches / work->call_after, chs_max_workers);
+	if (work->folding.part.count == 1)
+		chs_worker_database->folded_before = chs_fold_folded_before(&work->folding);
 	if (chs_worker_is_first() && wanted > chs_worker_database->wanted)
 	{
 		chs_worker_database->wanted = wanted;
@@ -175,6 +177,34 @@ fold_queue(Work *work)
 		note_progress(work, complete);
 	}
 	return complete;
+}
+
+/*
+ * Tries customers that were left, when that is due; all of them if a session has ended
+ * a transaction that may have had them.
+ */
+static void
+fold_left(Work *work)
+{
+	uint32		releases = pg_atomic_read_u32(&chs_worker_database->releases);
+
+	if (work->releases != releases)
+		chs_fold_retry_left(&work->folding);
+	work->releases = releases;
+	if (chs_fold_left_due_at(&work->folding) > GetCurrentTimestamp())
+		return;
+	(void) chs_worker_begin_batch(WORKER_FOLDING);
+	chs_fold_left(&work->folding);
+	chs_worker_end_batch();
+}
+
+/* Milliseconds until that is due; -1: nobody is left. */
+static long
+left_due_in(const Work *work)
+{
+	if (!chs_fold_any_left(&work->folding))
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), chs_fold_left_due_at(&work->folding));
 }
 
 /* Records that everyone's health is of a day and version, so that no other worker checks. */
@@ -217,32 +247,20 @@ next_slice(int limit, int nscored, long milliseconds)
 }
 
 /*
- * At the end of a pass over all customers: makes the version live that waited for
- * it, or requests another pass; otherwise everyone's health is of the day and
- * version.
+ * At the end of a pass over all customers: makes the version live that waited for it,
+ * or requests another pass.  Otherwise everyone's health is of the day and version, or
+ * the customer is queued.
  */
 static bool
 end_pass(const Work *work, Rescoring *rescoring)
 {
-	if (work->folding.claim.parts > 1)
+	if (work->folding.part.count > 1)
 		return false;			/* the last remaining worker passes over everyone again */
-	if (rescoring->waiting > 0 && (rescoring->pass.unclaimed || !chs_publish_make_live(rescoring->waiting, false)))
-		rescoring->pass.skipped = true;
-	if (rescoring->waiting > 0 || rescoring->pass.skipped)
+	rescoring->again = rescoring->waiting > 0 && !chs_publish_make_live(rescoring->waiting, false);
+	if (rescoring->waiting > 0)
 		return false;
 	chs_progress_end_backfill();
 	return true;
-}
-
-/*
- * Customers that were busy or failed are tried again in another pass, at growing
- * intervals, however much else there is to do.
- */
-static void
-note_skipped(Work *work)
-{
-	work->again_in = Min(Max(work->again_in * 2, LINGER_MS), MAX_LINGER_MS);
-	work->rescoring.again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), work->again_in);
 }
 
 /* Rescores the next slice of the customers whose health is stale. */
@@ -262,13 +280,9 @@ rescore_slice(Work *work)
 	now.day = chs_customer_today();
 	now.waiting = chs_publish_waiting();
 	now.version = chs_catalog_live()->version;
-	if (rescoring->done && rescoring->pass.skipped && now.started_at >= rescoring->again_at)
-		*rescoring = (Rescoring) {0};
 	if (now.extension != rescoring->extension || now.day != rescoring->day || now.version != rescoring->version ||
 		now.waiting != rescoring->waiting)
 	{
-		if (OidIsValid(rescoring->extension))
-			work->again_in = 0;
 		*rescoring = now;
 		rescoring->done = is_rescored(rescoring);
 	}
@@ -278,7 +292,7 @@ rescore_slice(Work *work)
 		return;
 	}
 	limit = Min(rescoring->slice, chs_batch_size);
-	n = chs_everyone_rescore_stale(&work->folding.claim, &rescoring->pass, limit, &nscored);
+	n = chs_everyone_rescore_stale(&work->folding.part, &rescoring->pass, limit, &nscored);
 	rescoring->done = n < limit;
 	is_everyone = rescoring->done && end_pass(work, rescoring);
 	chs_worker_end_batch();
@@ -286,8 +300,6 @@ rescore_slice(Work *work)
 	rescoring->slice = next_slice(limit, nscored, TimestampDifferenceMilliseconds(now.started_at, GetCurrentTimestamp()));
 	if (is_everyone)
 		note_rescored(rescoring);
-	else if (rescoring->done && rescoring->pass.skipped)
-		note_skipped(work);
 }
 
 /*
@@ -374,6 +386,7 @@ work_on(void)
 	for (;;)
 	{
 		bool		folded;
+		long		due_in;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -385,6 +398,7 @@ work_on(void)
 		}
 		folded = fold_queue(&work);
 		rescore_slice(&work);
+		fold_left(&work);
 		chs_worker_set_state(DATABASE_INSTALLED);
 		if (!folded || !work.rescoring.done)
 			continue;			/* fresh events come first */
@@ -394,16 +408,24 @@ work_on(void)
 		if (keep_house(&work))
 			continue;
 		chs_worker_status_state(chs_worker_self, WORKER_WAITING);
-		if (!work.folding.skipped && !work.rescoring.pass.skipped)
+		due_in = left_due_in(&work);
+		if (!work.folding.again && !work.rescoring.again)
 			linger = LINGER_MS;
-		if (wait_for_work(linger))
+		if (wait_for_work(due_in < 0 ? linger : Max(Min(due_in, linger), 1)))
 		{
 			linger = LINGER_MS;
 			continue;
 		}
-		/* customers that were busy are tried again, less and less often; other workers leave what is left to the first */
-		if (!work.folding.skipped && !work.rescoring.pass.skipped && work.folding.claim.parts == 1)
+		if (due_in >= 0 && chs_fold_left_delay(&work.folding) < STAY_FOR_LEFT_MS)
+			continue;
+		/* other workers leave what is left to the first */
+		if (!work.folding.again && !work.rescoring.again && work.folding.part.count == 1)
+		{
+			chs_worker_come_again(due_in >= 0);
 			return;				/* from now on, marking it dirty wakes the launcher */
+		}
+		if (work.rescoring.again)
+			work.rescoring = (Rescoring) {0};
 		linger = Min(linger * 2, MAX_LINGER_MS);
 	}
 }

@@ -122,6 +122,8 @@ attach(Oid database, int number)
 		chs_worker_self->latch = MyLatch;
 		chs_worker_self->state = WORKER_STARTING;
 		chs_worker_self->started_at = GetCurrentTimestamp();
+		if (number == 0)
+			chs_worker_database->come_at = 0;
 		chs_worker_database->comings++;
 	}
 	LWLockRelease(chs_worker_shared->lock);
@@ -316,6 +318,25 @@ chs_worker_end_batch(void)
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	CHECK_FOR_INTERRUPTS();
+}
+
+/* A worker that leaves, though some customers are left, comes again after so long, or up to so long. */
+#define MIN_COME_DELAY_MS 5000
+#define MAX_COME_DELAY_MS 60000
+
+/*
+ * chs_worker_come_again tells the launcher when to start a worker even if nothing is
+ * committed: later, and less and less often, or not at all.
+ */
+void
+chs_worker_come_again(bool later)
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	chs_worker_database->come_delay = !later ? 0 :
+		Min(Max(chs_worker_database->come_delay * 2, MIN_COME_DELAY_MS), MAX_COME_DELAY_MS);
+	chs_worker_database->come_at = !later ? 0 :
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), chs_worker_database->come_delay);
+	LWLockRelease(chs_worker_shared->lock);
 }
 
 /*

@@ -20,5 +20,6 @@ extern void chs_worker_error_context(void *arg);
 extern void chs_worker_leave_if_unwanted(bool settings_changed);
 extern Oid	chs_worker_begin_batch(WorkerState state);
 extern void chs_worker_end_batch(void);
+extern void chs_worker_come_again(bool later);
 
 #endif							/* CHS_WORKER_LIFE_H */

@@ -12,6 +12,7 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 #include "worker.h"
+#include "worker_life.h"
 
 WorkerShared *chs_worker_shared = NULL;
 
@@ -43,6 +44,8 @@ start_shared_memory(void)
 		for (int i = 0; i < MAX_DATABASES; i++)
 		{
 			pg_atomic_init_u32(&chs_worker_shared->databases[i].dirty, 0);
+			pg_atomic_init_u32(&chs_worker_shared->databases[i].releases, 0);
+			pg_atomic_init_u32(&chs_worker_shared->databases[i].backing_off, 0);
 			pg_atomic_init_u64(&chs_worker_shared->databases[i].waiting_since, 0);
 		}
 	}
@@ -76,6 +79,8 @@ chs_worker_slot(Oid database)
 		slot->database = database;
 		slot->wanted = 1;
 		pg_atomic_init_u32(&slot->dirty, 0);
+		pg_atomic_init_u32(&slot->releases, 0);
+		pg_atomic_init_u32(&slot->backing_off, 0);
 		pg_atomic_init_u64(&slot->waiting_since, 0);
 	}
 	LWLockRelease(chs_worker_shared->lock);
@@ -121,6 +126,7 @@ chs_worker_mark_dirty(DatabaseSlot *slot)
 {
 	if (pg_atomic_read_u64(&slot->waiting_since) == 0)
 		pg_atomic_write_u64(&slot->waiting_since, GetCurrentTimestamp());
+	chs_worker_try_anew(slot);
 	/* if it is dirty already, somebody is awake */
 	if (pg_atomic_exchange_u32(&slot->dirty, 1) == 0)
 	{
@@ -132,6 +138,17 @@ chs_worker_mark_dirty(DatabaseSlot *slot)
 			SetLatch(latch);
 		LWLockRelease(chs_worker_shared->lock);
 	}
+}
+
+/*
+ * chs_worker_try_anew has the launcher start a worker that failed without waiting any
+ * longer: what happened may have removed the cause.
+ */
+void
+chs_worker_try_anew(DatabaseSlot *slot)
+{
+	if (pg_atomic_read_u32(&slot->backing_off) != 0 && pg_atomic_exchange_u32(&slot->backing_off, 0) != 0)
+		chs_worker_wake_launcher();
 }
 
 /* chs_worker_wake_launcher makes the launcher look at the slots. */
@@ -185,6 +202,28 @@ void
 chs_worker_wake_at_commit(void)
 {
 	wake_at_commit = chs_worker_shared != NULL;
+}
+
+/*
+ * chs_worker_retry has workers try again the customers that they have left: the
+ * transaction that ends may have had some.  Must not fail.
+ */
+void
+chs_worker_retry(void)
+{
+	DatabaseSlot *slot;
+
+	if (chs_worker_shared == NULL || chs_worker_self != NULL)
+		return;
+	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
+	slot = chs_worker_find_slot(MyDatabaseId);
+	LWLockRelease(chs_worker_shared->lock);
+	if (slot == NULL)
+		return;
+	(void) pg_atomic_fetch_add_u32(&slot->releases, 1);
+	/* nobody has left anything if no worker is there, or expected */
+	if (slot->come_at != 0 || slot->workers[0].pid != 0)
+		chs_worker_mark_dirty(slot);
 }
 
 /*

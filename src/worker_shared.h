@@ -70,6 +70,10 @@ typedef struct DatabaseSlot
 	DatabaseState state;
 	pg_atomic_uint32 dirty;		/* something may be there to do */
 	pg_atomic_uint64 waiting_since; /* a TimestampTz: nobody has looked since then; 0: all is looked at */
+	pg_atomic_uint32 releases;	/* of customers by sessions whose transactions had folded them, counted */
+	pg_atomic_uint32 backing_off;	/* a worker failed, and nothing has happened since that may have mended it */
+	TimestampTz come_at;		/* customers that were left are to be tried again then; 0: there are none */
+	int			come_delay;		/* how long that was put off, in milliseconds */
 	TimestampTz working_since;	/* what is being worked at waited since then; 0: nothing is */
 	int			wanted;			/* so many workers are, if there is work at all */
 	uint32		comings;		/* and goings of workers */
@@ -101,6 +105,7 @@ extern DatabaseSlot *chs_worker_slot(Oid database);
 extern DatabaseSlot *chs_worker_find_slot(Oid database);
 extern bool chs_worker_is_there(const DatabaseSlot *slot);
 extern void chs_worker_mark_dirty(DatabaseSlot *slot);
+extern void chs_worker_try_anew(DatabaseSlot *slot);
 extern void chs_worker_unpause(DatabaseSlot *slot);
 extern void chs_worker_wake_launcher(void);
 extern void chs_worker_look_again(void);
