@@ -390,9 +390,16 @@ fold_listed(Fold *fold, FoldList *list, int i)
 		order.from_events = list->from_events[i];
 		order.events_snapshot = list->events_snapshot;
 	}
-	if ((list->rescore == NULL || !rescore_customer(fold, &list->rescore[i])) &&
-		fold_customer(fold, customer_id, &order).lock >= CUSTOMER_BUSY)
+	if (list->rescore == NULL || !rescore_customer(fold, &list->rescore[i]))
+	{
+		CustomerLock lock = fold_customer(fold, customer_id, &order).lock;
+
+		if (lock < CUSTOMER_BUSY)
+			return;
+		if (lock == CUSTOMER_TAKEN && !TransactionIdIsValid(list->in_way))
+			list->in_way = chs_health_taken_by(customer_id);
 		skip_customer(fold, list, customer_id);
+	}
 }
 
 /* An error that is not one customer's fault. */
@@ -581,6 +588,8 @@ leave(FoldProgress *progress, const FoldList *list)
 {
 	if (list->nskipped > 0 && !chs_fold_any_left(progress))
 		progress->left_from = progress->pass.from;
+	if (TransactionIdIsValid(list->in_way))
+		progress->in_way = list->in_way;
 	if (list->nskipped > 0 && progress->left == NULL)
 		progress->left = MemoryContextAlloc(progress->pass.context, MAX_LEFT_CUSTOMERS * sizeof(LeftCustomer));
 	for (int i = 0; i < list->nskipped; i++)
@@ -701,6 +710,8 @@ chs_fold_left(FoldProgress *progress)
 	chs_fold_list(&fold, &list);
 	chs_fold_end(&fold);
 	progress->ncustomers = list.n - list.nskipped;
+	if (TransactionIdIsValid(list.in_way))
+		progress->in_way = list.in_way;
 	qsort(list.skipped, list.nskipped, sizeof(int64), compare_ids);
 	for (int i = 0; i < progress->nleft; i++)
 	{

@@ -38,6 +38,7 @@ typedef struct FoldProgress
 	bool		left_others;	/* more than those */
 	int			others_delay;	/* until the next look for them, in milliseconds */
 	TimestampTz others_due_at;
+	TransactionId in_way;		/* that has one of them, if known */
 	FullTransactionId left_from;	/* while any are left: their rows are of transactions from here on */
 	int			ncustomers;		/* that the last batch looked at */
 } FoldProgress;
@@ -68,6 +69,7 @@ typedef struct FoldList
 	Snapshot	events_snapshot;	/* the one that saw those, taken earlier */
 	int			nskipped;		/* were busy or failed; a rebuild of them is queued, or they stay as they are */
 	int64	   *skipped;		/* which ones */
+	TransactionId in_way;		/* the transaction that has one of them, if known */
 } FoldList;
 
 extern void chs_fold_init(void);

@@ -13,6 +13,7 @@
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/subtrans.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "announce.h"
@@ -25,6 +26,7 @@
 #include "settings.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgroids.h"
@@ -488,22 +490,43 @@ insert_health(HealthTables *tables, int64 customer_id, const Datum *values, cons
 	return is_new;
 }
 
-/* How long to wait for whoever has only locked the row of a customer, in milliseconds. */
+/* How long to wait for whoever has taken a customer, where it is not known who that is, in milliseconds. */
 #define LOCKED_WAIT_MS 10
+
+/*
+ * chs_health_taken_by returns the transaction that has written, or locked, the row of
+ * a customer; InvalidTransactionId if it has ended, or if there are several.
+ */
+TransactionId
+chs_health_taken_by(int64 customer_id)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMER_HEALTH), AccessShareLock);
+	SnapshotData dirty;
+	HeapTuple	row;
+	TransactionId xid = InvalidTransactionId;
+
+	InitDirtySnapshot(dirty);
+	row = chs_table_find(rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, &dirty);
+	table_close(rel, AccessShareLock);
+	if (row == NULL)
+		return xid;
+	if (TransactionIdIsValid(dirty.xmin))
+		xid = dirty.xmin;
+	else if (TransactionIdIsValid(dirty.xmax))
+		xid = dirty.xmax;
+	else if ((row->t_data->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) == 0)
+		xid = HeapTupleHeaderGetRawXmax(row->t_data);
+	/* committed subtransactions have no locks by which their session could be found */
+	return TransactionIdIsValid(xid) && TransactionIdIsInProgress(xid) ? SubTransGetTopmostTransaction(xid) : InvalidTransactionId;
+}
 
 /* chs_health_wait waits for whoever has taken a customer; there may be others afterwards. */
 void
 chs_health_wait(int64 customer_id)
 {
 	static uint32 wait_event = 0;
-	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMER_HEALTH), AccessShareLock);
-	SnapshotData dirty;
-	TransactionId xid;
+	TransactionId xid = chs_health_taken_by(customer_id);
 
-	InitDirtySnapshot(dirty);
-	(void) chs_table_find(rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, &dirty);
-	table_close(rel, AccessShareLock);
-	xid = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;
 	CHECK_FOR_INTERRUPTS();
 	if (TransactionIdIsValid(xid))
 		XactLockTableWait(xid, NULL, NULL, XLTW_None);

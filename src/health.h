@@ -61,6 +61,7 @@ extern void chs_health_store_activity(HealthTables *tables, int64 customer_id, c
 extern bool chs_health_store(HealthTables *tables, const Customer *customer, const Live *live,
 							 const Scorecard *scorecard, const Score *score, int32 as_of_day,
 							 bool active, Snapshot snapshot);
+extern TransactionId chs_health_taken_by(int64 customer_id);
 extern void chs_health_wait(int64 customer_id);
 extern void chs_health_correct_counts(void);
 

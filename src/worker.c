@@ -174,6 +174,7 @@ fold_queue(Work *work)
 		chs_worker_end_batch();
 		if (deltas > 0)
 			chs_worker_status_batch(chs_worker_self, deltas, work->folding.ncustomers, GetCurrentTimestamp() - start);
+		chs_worker_status_left(chs_worker_self, work->folding.nleft, work->folding.in_way);
 		note_progress(work, complete);
 	}
 	return complete;
@@ -196,6 +197,7 @@ fold_left(Work *work)
 	(void) chs_worker_begin_batch(WORKER_FOLDING);
 	chs_fold_left(&work->folding);
 	chs_worker_end_batch();
+	chs_worker_status_left(chs_worker_self, work->folding.nleft, work->folding.in_way);
 }
 
 /* Milliseconds until that is due; -1: nobody is left. */
@@ -416,7 +418,8 @@ work_on(void)
 			linger = LINGER_MS;
 			continue;
 		}
-		if (due_in >= 0 && chs_fold_left_delay(&work.folding) < STAY_FOR_LEFT_MS)
+		/* it has not been idle for long enough, or they are tried often enough to stay */
+		if (due_in >= 0 && (due_in < linger || chs_fold_left_delay(&work.folding) < STAY_FOR_LEFT_MS))
 			continue;
 		/* other workers leave what is left to the first */
 		if (!work.folding.again && !work.rescoring.again && work.folding.part.count == 1)

@@ -58,6 +58,8 @@ typedef struct WorkerSlot
 	TimestampTz last_batch_at;	/* 0: never */
 	int64		last_deltas;
 	int64		last_customers;
+	int			left_customers; /* that are busy or fail, at least so many */
+	TransactionId in_way;		/* the transaction that has one of them, if known */
 	WorkerPace	pace;
 } WorkerSlot;
 

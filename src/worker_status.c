@@ -48,6 +48,16 @@ chs_worker_status_batch(WorkerSlot *worker, int64 deltas, int64 customers, int64
 	LWLockRelease(chs_worker_shared->lock);
 }
 
+/* chs_worker_status_left records how many customers are left, and which transaction has one of them, if known. */
+void
+chs_worker_status_left(WorkerSlot *worker, int customers, TransactionId in_way)
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	worker->left_customers = customers;
+	worker->in_way = in_way;
+	LWLockRelease(chs_worker_shared->lock);
+}
+
 /* chs_worker_status_begin_work records that everything committed so far is being processed. */
 void
 chs_worker_status_begin_work(DatabaseSlot *slot)
@@ -106,6 +116,8 @@ enum
 	STATUS_LAST_ERROR,
 	STATUS_LAST_ERROR_AT,
 	STATUS_LAG,
+	STATUS_LEFT_CUSTOMERS,
+	STATUS_IN_WAY,
 	STATUS_COLUMNS
 };
 
@@ -174,6 +186,9 @@ put_worker(ReturnSetInfo *rsinfo, DatabaseSlot *slot, int number)
 	values[STATUS_LAST_ERROR] = CStringGetTextDatum(slot->last_error);
 	set_timestamp(values, nulls, STATUS_LAST_ERROR_AT, slot->last_error_at);
 	values[STATUS_LAG] = Float8GetDatum(since == 0 ? 0 : Max(now - since, 0) / (double) USECS_PER_SEC);
+	values[STATUS_LEFT_CUSTOMERS] = Int64GetDatum(worker->left_customers);
+	values[STATUS_IN_WAY] = TransactionIdGetDatum(worker->in_way);
+	nulls[STATUS_IN_WAY] = !TransactionIdIsValid(worker->in_way);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

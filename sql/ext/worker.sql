@@ -4,15 +4,38 @@ CREATE FUNCTION chs.worker_status_now(
         OUT worker integer, OUT pid integer, OUT state text, OUT started_at timestamptz,
         OUT last_batch_at timestamptz, OUT last_batch_deltas bigint, OUT last_batch_customers bigint,
         OUT deltas_per_second double precision, OUT customers_per_second double precision,
-        OUT last_error text, OUT last_error_at timestamptz, OUT lag_seconds double precision)
+        OUT last_error text, OUT last_error_at timestamptz, OUT lag_seconds double precision,
+        OUT left_customers bigint, OUT in_way xid)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 2 AS 'MODULE_PATHNAME', 'chs_worker_status';
 COMMENT ON FUNCTION chs.worker_status_now() IS 'what chs.worker_status shows, from shared memory';
 
 CREATE VIEW chs.worker_status WITH (security_invoker) AS
 SELECT worker, pid, state, started_at, last_batch_at, last_batch_deltas, last_batch_customers,
-       deltas_per_second, customers_per_second, last_error, last_error_at, lag_seconds
-FROM chs.worker_status_now();
+       deltas_per_second, customers_per_second, last_error, last_error_at, lag_seconds, left_customers,
+       (SELECT string_agg(who, '; ' ORDER BY who) FROM (
+            SELECT 'process ' || b.pid || concat(' of ' || a.usename, ', ' || a.state,
+                   ', in a transaction for ' || date_trunc('second', clock_timestamp() - a.xact_start)) AS who
+            FROM (SELECT unnest(pg_blocking_pids(w.pid)) AS pid
+                  UNION SELECT l.pid FROM pg_locks l
+                  WHERE l.locktype = 'transactionid' AND l.transactionid = w.in_way AND l.mode = 'ExclusiveLock' AND l.granted) b
+            LEFT JOIN pg_stat_activity a USING (pid)
+            WHERE b.pid <> 0
+            UNION
+            SELECT 'prepared transaction ' || quote_literal(p.gid) || ' of ' || p.owner
+                   || ', for ' || date_trunc('second', clock_timestamp() - p.prepared)
+            FROM pg_prepared_xacts p
+            WHERE p.database = current_database()
+              AND (p.transaction = w.in_way
+                   OR 0 = ANY (pg_blocking_pids(w.pid)) AND EXISTS (
+                       SELECT FROM pg_locks h JOIN pg_locks r
+                         ON (h.locktype, h.database, h.relation, h.classid, h.objid, h.transactionid)
+                            IS NOT DISTINCT FROM (r.locktype, r.database, r.relation, r.classid, r.objid, r.transactionid)
+                       WHERE h.granted AND NOT r.granted AND r.pid = w.pid
+                         AND h.virtualtransaction IN (SELECT x.virtualtransaction FROM pg_locks x
+                                                      WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction
+                                                        AND x.mode = 'ExclusiveLock' AND x.granted)))) b) AS in_the_way
+FROM chs.worker_status_now() w;
 COMMENT ON VIEW chs.worker_status IS 'the background workers of this database; no rows if chs is not preloaded, since there are none then';
 COMMENT ON COLUMN chs.worker_status.worker IS '1 is the first; others help it with a backlog';
 COMMENT ON COLUMN chs.worker_status.pid IS 'its process, as in pg_stat_activity; NULL while there is nothing to do';
@@ -26,6 +49,8 @@ COMMENT ON COLUMN chs.worker_status.customers_per_second IS 'customers folded pe
 COMMENT ON COLUMN chs.worker_status.last_error IS 'the last error that ended a worker of this database, or one of its tasks other than scoring, since the server was started; errors about one customer are in chs.failures';
 COMMENT ON COLUMN chs.worker_status.last_error_at IS 'when that was';
 COMMENT ON COLUMN chs.worker_status.lag_seconds IS 'how many seconds ago the oldest work that is not done yet was committed; 0 if there is none';
+COMMENT ON COLUMN chs.worker_status.left_customers IS 'customers that it has left for later, since somebody has them locked or they fail (chs.failures); at most 1024';
+COMMENT ON COLUMN chs.worker_status.in_the_way IS 'who holds up the worker itself, by a lock on a table, or one of those customers: processes, with their transactions, and prepared transactions; NULL: nobody';
 
 -- For those who monitor the server; an error may name a customer.
 REVOKE EXECUTE ON FUNCTION chs.worker_status_now() FROM PUBLIC;

@@ -37,6 +37,9 @@ for my $case ([ 'SELECT chs_process_queue()', 'the queue' ], [ 'SELECT chs_recal
 	$open->query_safe($statement);
 	go_on("who folded $what and stays idle", 5);
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue WHERE customer_id = 5'), '1', 'what that has folded waits');
+	my $pid = ask($open, 'SELECT pg_backend_pid()');
+	ok($node->poll_query_until('postgres', "SELECT left_customers = 1 AND in_the_way ~ '^process $pid of .*, idle in transaction, in a transaction for 00:' FROM chs.worker_status"), 'and chs.worker_status says who has it')
+	  or diag($node->safe_psql('postgres', 'TABLE chs.worker_status'));
 	# others stand in line for everyone, and for the same customer
 	is($node->psql('postgres', 'CALL chs_recalculate_all()', stderr => \my $notice), 0, 'chs_recalculate_all() waits for nobody');
 	like($notice, qr/NOTICE: .*were skipped/, 'and says that it skipped somebody');
@@ -184,6 +187,27 @@ for my $function ('chs_recalculate', 'chs_rebuild')
 	wait_right($node, 'postgres', 'when the cause is gone a reload is enough');
 	cmp_ok(time - $mended, '<', 20, 'and not the time');
 	$node->safe_psql('postgres', 'DROP INDEX chs.may_fail; DROP FUNCTION may_fail');
+}
+
+# A prepared transaction can hold a customer only by other means, and a table can be locked; then nothing can be stored, but it is seen who is in the way.
+$node->safe_psql('postgres', "BEGIN; SELECT FROM chs.customer_health WHERE customer_id = 12 FOR UPDATE; PREPARE TRANSACTION 'in the way'");
+go_on('a prepared transaction', 12);
+ok($node->poll_query_until('postgres', "SELECT in_the_way ~ '^prepared transaction ''in the way'' of ' FROM chs.worker_status"), 'chs.worker_status names it');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'in the way'");
+wait_right($node, 'postgres', 'when it has ended everything is right');
+for my $prepared (0, 1)
+{
+	my $held = hold($node, 'postgres');
+	my $who = 'process ' . ask($held, 'SELECT pg_backend_pid()') . ' ';
+	$held->query_safe("PREPARE TRANSACTION 'the table'") if $prepared;
+	$who = q(prepared transaction ''the table'' ) if $prepared;
+	log_in($node, 'postgres', 3, 1);
+	ok($node->poll_query_until('postgres', "SELECT in_the_way ~ '^$who' FROM chs.worker_status"), "chs.worker_status says who has locked a table, $who")
+	  or diag($node->safe_psql('postgres', 'TABLE chs.worker_status'));
+	$held->query_safe($prepared ? "COMMIT PREPARED 'the table'" : 'COMMIT');
+	$held->quit;
+	wait_right($node, 'postgres', 'and goes on afterwards');
+	is($node->safe_psql('postgres', 'SELECT in_the_way FROM chs.worker_status'), '', 'when nobody is in the way it says so');
 }
 
 # Rows that somebody has locked, or summed, are passed by.
