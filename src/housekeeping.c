@@ -2,7 +2,7 @@
  * housekeeping.c
  *	  What workers do besides scoring: in small slices while no fresh events are waiting, or together with a batch.
  *
- * If a chore fails, scores are kept fresh nevertheless. chs.worker_status shows the
+ * If a chore fails, or a lock that it needs is not to be had, scores are kept fresh nevertheless. chs.worker_status shows the
  * error, with the time of the last attempt; it is logged once, until the chore
  * succeeds or fails for another reason.
  */
@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "backlog.h"
 #include "retention.h"
+#include "utils/guc.h"
 #include "utils/resowner.h"
 #include "worker_life.h"
 #include "worker_status.h"
@@ -56,6 +57,20 @@ chs_chore_begin(Chore chore)
 	current = chore;
 }
 
+/* How long a chore waits for a lock, of a row or a table. */
+#define LOCK_TIMEOUT "500ms"
+
+/*
+ * chs_chore_limit_waits has the chore fail rather than wait for somebody's transaction
+ * for long, as fresh scores would wait with it; until the end of the transaction, or
+ * of a level of settings.
+ */
+void
+chs_chore_limit_waits(void)
+{
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* chs_chore_end records that the chore has succeeded. */
 void
 chs_chore_end(void)
@@ -90,6 +105,7 @@ chs_chore_try(Chore chore, void (*work) (const void *), const void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	int			level;
 
 	if (chs_worker_self == NULL)
 	{
@@ -101,7 +117,10 @@ chs_chore_try(Chore chore, void (*work) (const void *), const void *arg)
 	chs_chore_begin(chore);
 	PG_TRY();
 	{
+		level = NewGUCNestLevel();
+		chs_chore_limit_waits();
 		work(arg);
+		AtEOXact_GUC(true, level);
 		ReleaseCurrentSubTransaction();
 		chs_chore_end();
 	}

@@ -34,6 +34,7 @@ typedef struct HousekeepingStep
 extern const HousekeepingStep chs_housekeeping_steps[];
 
 extern void chs_chore_begin(Chore chore);
+extern void chs_chore_limit_waits(void);
 extern void chs_chore_end(void);
 extern void chs_chore_fail(void);
 extern const char *chs_chore_name(void);

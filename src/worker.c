@@ -318,6 +318,7 @@ keep_house_slice(const HousekeepingStep *step)
 	PG_TRY();
 	{
 		(void) chs_worker_begin_batch(WORKER_KEEPING_HOUSE);
+		chs_chore_limit_waits();
 		more = step->slice();
 		chs_worker_end_batch();
 		chs_chore_end();

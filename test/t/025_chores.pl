@@ -30,6 +30,22 @@ sub attempts
 	}
 }
 
+# What housekeeping needs is locked by somebody whose transaction stays open.
+my $open = $node->background_psql('postgres');
+$open->query_safe('BEGIN; LOCK TABLE chs.retention IN ACCESS EXCLUSIVE MODE');
+value(q(ALTER SYSTEM SET chs.event_retention = '150d'));
+value(q(ALTER SYSTEM SET chs.naptime = 1));
+$node->reload;
+wait_for(q(last_error = 'canceling statement due to lock timeout' FROM chs.worker_status WHERE worker = 1), 'housekeeping does not wait for a lock for long');
+log_in($node, 'postgres', 3, 1);
+wait_for('NOT EXISTS (SELECT FROM chs.queue WHERE customer_id = 3)', 'and scores do not wait with it');
+$open->query_safe('COMMIT');
+$open->quit;
+wait_for(q(complete FROM chs.retention_status WHERE kind = 'events'), 'when the lock is gone it is done');
+value('ALTER SYSTEM RESET chs.event_retention');
+value('DELETE FROM chs.retention');
+$node->reload;
+
 # Deleting old events fails because of a user's trigger; deleting history, which comes next, does not.
 value(q(
 	INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
