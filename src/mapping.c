@@ -123,7 +123,8 @@ Mapping *
 chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns, int guard,
 					List *const *allowed, Trouble *broken)
 {
-	MemoryContext context = AllocSetContextCreate(CacheMemoryContext, "chs mapping", ALLOCSET_SMALL_SIZES);
+	/* that goes with the caller's if an error is raised */
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "chs mapping", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Mapping    *m = palloc0(sizeof(Mapping));
 
@@ -152,6 +153,7 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 	m->broken = broken ? copy_trouble(broken) : NULL;
 	m->direct &= !broken;
 	MemoryContextSwitchTo(caller);
+	MemoryContextSetParent(context, CacheMemoryContext);
 	return m;
 }
 

@@ -67,6 +67,22 @@ SELECT chs_process_queue() \g /dev/null
 SELECT is((SELECT value FROM chs_explain(1) WHERE metric = 'ticket_volume'), 403::float8, 'their rows count, too');
 SELECT is((SELECT string_agg(v::text, '; ') FROM chs_verify() v), NULL, 'chs_verify finds nothing');
 
+-- Compiling that is cancelled again and again.
+CREATE FUNCTION mem.constant() RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RETURN '{}'; END$$;
+CREATE TABLE mem.cancelled (who text, at timestamptz);
+SELECT chs_attach('mem.cancelled', 'who', 'support_ticket', 'at', 'mem.constant()', customer_key => 'external_id') \g /dev/null
+CREATE OR REPLACE FUNCTION mem.constant() RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM pg_sleep(600); RETURN '{}'; END$$;
+SET chs.plugin_timeout = 0;
+SET statement_timeout = '50ms';
+\set ON_ERROR_STOP off
+SELECT 'INSERT INTO mem.cancelled VALUES (''c1'', now())' FROM generate_series(1, 2) \gexec
+SELECT contexts FROM kept() \gset
+SELECT 'INSERT INTO mem.cancelled VALUES (''c1'', now())' FROM generate_series(1, 10) \gexec
+\set ON_ERROR_STOP on
+RESET statement_timeout;
+SELECT is((SELECT count(*) FROM mem.cancelled), 0::bigint, 'statements are cancelled while expressions are compiled');
+SELECT is(k.contexts, :contexts::bigint, 'which leaves nothing behind') FROM kept() k;
+
 SELECT * FROM finish();
 DROP EXTENSION chs CASCADE;
 DROP SCHEMA mem CASCADE;
