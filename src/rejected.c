@@ -17,13 +17,17 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "customer.h"
+#include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "utils/xid8.h"
 #include "worker.h"
 
@@ -31,6 +35,7 @@
 #define MAX_CUSTOMER_KEY 512
 
 /* Columns of chs.rejected_events. */
+#define REJECTED_COLUMNS 11
 #define REJECTED_SOURCE_ID 2
 #define REJECTED_CUSTOMER_KEY 4
 
@@ -58,62 +63,45 @@ execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, c
 	return n;
 }
 
-static Datum
-array_of(Oid type, int16 length, bool by_value, char alignment, Datum *values, bool *nulls, int n)
-{
-	int			dimension = n;
-	int			lower_bound = 1;
-
-	return PointerGetDatum(construct_md_array(values, nulls, 1, &dimension, &lower_bound,
-											  type, length, by_value, alignment));
-}
-
-/* chs_rejected_add records rejected rows. */
+/*
+ * chs_rejected_add records rejected rows.  They are written without a query, which
+ * would need the owner's rights, and the change of rights makes the session plan all
+ * its queries again.
+ */
 void
 chs_rejected_add(const RejectedRow *rows, int n)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {INT4ARRAYOID, OIDARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TIDARRAYOID};
-	Datum		args[lengthof(types)];
-	Datum	   *values[lengthof(types)];
-	bool	   *nulls[lengthof(types)];
+	OwnTable	table;
+	Oid			sequence;
 
 	if (n == 0)
 		return;
-	for (size_t i = 0; i < lengthof(types); i++)
-	{
-		values[i] = palloc(n * sizeof(Datum));
-		nulls[i] = palloc0(n * sizeof(bool));
-	}
+	chs_table_open(&table, chs_catalog_relation(CHS_REJECTED_EVENTS), false);
+	sequence = chs_identity_sequence(table.rel, 1);
 	for (int i = 0; i < n; i++)
 	{
-		const Trouble *t = rows[i].trouble;
+		const RejectedRow *row = &rows[i];
+		bool		has_key = row->customer_key != NULL && strlen(row->customer_key) <= MAX_CUSTOMER_KEY;
+		Datum		values[REJECTED_COLUMNS] = {0};
+		bool		nulls[REJECTED_COLUMNS] = {0};
 
-		values[0][i] = Int32GetDatum(rows[i].source->source_id);
-		values[1][i] = ObjectIdGetDatum(rows[i].relation);
-		nulls[2][i] = rows[i].customer_key == NULL || strlen(rows[i].customer_key) > MAX_CUSTOMER_KEY;
-		values[2][i] = nulls[2][i] ? (Datum) 0 : CStringGetTextDatum(rows[i].customer_key);
-		values[3][i] = BoolGetDatum(rows[i].no_customer && !nulls[2][i]);
-		values[4][i] = CStringGetTextDatum(unpack_sql_state(t->sqlerrcode));
-		values[5][i] = CStringGetTextDatum(t->message);
-		nulls[6][i] = rows[i].row == NULL;
-		values[6][i] = JsonbPGetDatum(rows[i].row);
-		nulls[7][i] = !ItemPointerIsValid(&rows[i].place);
-		values[7][i] = PointerGetDatum(&rows[i].place);
+		values[0] = Int64GetDatum(nextval_internal(sequence, false));
+		values[1] = Int32GetDatum(row->source->source_id);
+		values[2] = ObjectIdGetDatum(row->relation);
+		nulls[3] = !has_key;
+		values[3] = has_key ? CStringGetTextDatum(row->customer_key) : (Datum) 0;
+		values[4] = values[5] = BoolGetDatum(row->no_customer && has_key);
+		values[6] = CStringGetTextDatum(unpack_sql_state(row->trouble->sqlerrcode));
+		values[7] = CStringGetTextDatum(row->trouble->message);
+		nulls[8] = row->row == NULL;
+		values[8] = JsonbPGetDatum(row->row);
+		nulls[9] = !ItemPointerIsValid(&row->place);
+		values[9] = PointerGetDatum(&row->place);
+		values[10] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		(void) chs_table_store(&table, NULL, values, nulls, REJECTED_COLUMNS);
 	}
-	args[0] = array_of(INT4OID, sizeof(int32), true, TYPALIGN_INT, values[0], nulls[0], n);
-	args[1] = array_of(OIDOID, sizeof(Oid), true, TYPALIGN_INT, values[1], nulls[1], n);
-	args[2] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[2], nulls[2], n);
-	args[3] = array_of(BOOLOID, sizeof(bool), true, TYPALIGN_CHAR, values[3], nulls[3], n);
-	args[4] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[4], nulls[4], n);
-	args[5] = array_of(TEXTOID, -1, false, TYPALIGN_INT, values[5], nulls[5], n);
-	args[6] = array_of(JSONBOID, -1, false, TYPALIGN_INT, values[6], nulls[6], n);
-	args[7] = array_of(TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT, values[7], nulls[7], n);
-	execute(&plan, "INSERT INTO chs.rejected_events"
-			" (source_id, relation, customer_key, no_customer, to_check, sqlstate, reason, event_row, place)"
-			" SELECT r.source_id, r.relation::regclass, r.customer_key, r.no_customer, r.no_customer, r.sqlstate, r.reason, r.event_row, r.place"
-			" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) r(source_id, relation, customer_key, no_customer, sqlstate, reason, event_row, place)",
-			lengthof(types), types, args, NULL);
+	chs_table_close(&table);
+	CommandCounterIncrement();
 }
 
 /*

@@ -351,6 +351,7 @@ CREATE ROLE chs_tap_cards;
 CREATE ROLE chs_tap_cards_operator;
 CREATE ROLE chs_tap_cards_admin;
 SELECT chs_grant('chs_tap_cards', 'administer'), chs_grant('chs_tap_cards_operator', 'operate'), chs_grant('chs_tap_cards_admin', 'administer') \g /dev/null
+SELECT chs_grant('chs_tap_cards', 'record') \g /dev/null
 CREATE SCHEMA app AUTHORIZATION chs_tap_cards;
 SET LOCAL ROLE chs_tap_cards;
 CREATE TABLE app.cards (card text, customer int, at timestamptz DEFAULT now()) PARTITION BY LIST (customer);
