@@ -324,6 +324,20 @@ chs_catalog_become_owner(OwnerRights *saved)
 }
 
 /*
+ * chs_catalog_become_reader switches to the rights of the extension's owner only to
+ * read, which fires nothing: so triggers and foreign keys stay as they are, and with
+ * them the session's plans.  Nothing can be written.
+ */
+void
+chs_catalog_become_reader(OwnerRights *saved)
+{
+	become(copy_extension_row()->extowner, saved);
+	pin("row_security", "off");
+	/* as a setting, it cannot be set temporarily; an error restores it as well */
+	XactReadOnly = true;
+}
+
+/*
  * chs_catalog_become_writer switches to the rights of a role that writes to a table of
  * the extension, as a function of that role with SECURITY DEFINER would: it needs the
  * privileges, sees the rows that it may see, and fires the triggers.

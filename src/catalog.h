@@ -103,6 +103,7 @@ typedef struct OwnerRights
 extern Oid	chs_catalog_extension_schema(void);
 extern Oid	chs_catalog_relation(ChsRelation relation);
 extern void chs_catalog_become_owner(OwnerRights *saved);
+extern void chs_catalog_become_reader(OwnerRights *saved);
 extern void chs_catalog_become_writer(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_role(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_registrar(Oid role, OwnerRights *saved);

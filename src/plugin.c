@@ -189,7 +189,7 @@ prepare_call(PluginCalls *calls, const char *name)
 
 	call->role = find_registrar(name);
 	/* whether the caller may use the schema does not matter */
-	chs_catalog_become_owner(&saved);
+	chs_catalog_become_reader(&saved);
 	function = find_function(name);
 	chs_catalog_become_caller(&saved);
 	check_rights(function, name, check_form(function, name), call->role);

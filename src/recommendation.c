@@ -24,7 +24,7 @@ chs_live_recommendations(PG_FUNCTION_ARGS pg_attribute_unused())
 	Jsonb	   *recommendations;
 	bool		isnull;
 
-	chs_catalog_become_owner(&saved);
+	chs_catalog_become_reader(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("SELECT recommendations FROM chs.scorecard_versions WHERE version = $1",
