@@ -107,21 +107,24 @@ static const struct
 	ChsRelation table;
 	Oid			method;
 	bool		unique;
-	bool		partial;
+	const char *predicate;		/* of a partial one */
 	const char *columns[3];		/* it begins with these; if unique, it has no others */
 }			index_roles[lengthof(relation_names)] = {
-	[CHS_ACTIVITY_PKEY] = {CHS_ACTIVITY, BTREE_AM_OID, true, false, {"customer_id"}},
-	[CHS_CUSTOMER_HEALTH_PKEY] = {CHS_CUSTOMER_HEALTH, BTREE_AM_OID, true, false, {"customer_id"}},
-	[CHS_CUSTOMERS_EXTERNAL_ID_KEY] = {CHS_CUSTOMERS, BTREE_AM_OID, true, false, {"external_id"}},
-	[CHS_CUSTOMERS_PKEY] = {CHS_CUSTOMERS, BTREE_AM_OID, true, false, {"customer_id"}},
-	[CHS_FAILURES_PKEY] = {CHS_FAILURES, BTREE_AM_OID, true, false, {"customer_id"}},
-	[CHS_HEALTH_SCORES_PKEY] = {CHS_HEALTH_SCORES, BTREE_AM_OID, true, false, {"customer_id", "as_of", "health_score_id"}},
-	[CHS_QUEUE_CUSTOMER_ID_IDX] = {CHS_QUEUE, BTREE_AM_OID, false, false, {"customer_id", "xid"}},
-	[CHS_QUEUE_XID_IDX] = {CHS_QUEUE, BRIN_AM_OID, false, false, {"xid"}},
-	[CHS_REJECTED_CHANGES_PKEY] = {CHS_REJECTED_CHANGES, BTREE_AM_OID, true, false, {"change_id"}},
-	[CHS_REJECTED_EVENTS_CHECK_IDX] = {CHS_REJECTED_EVENTS, BTREE_AM_OID, false, true, {"customer_key"}},
-	[CHS_REJECTED_EVENTS_KEY_IDX] = {CHS_REJECTED_EVENTS, BTREE_AM_OID, false, false, {"source_id", "customer_key"}},
-	[CHS_SCORECARD_VERSIONS_PKEY] = {CHS_SCORECARD_VERSIONS, BTREE_AM_OID, true, false, {"version"}}
+	[CHS_ACTIVITY_PKEY] = {CHS_ACTIVITY, BTREE_AM_OID, true, NULL, {"customer_id"}},
+	[CHS_CUSTOMER_HEALTH_PKEY] = {CHS_CUSTOMER_HEALTH, BTREE_AM_OID, true, NULL, {"customer_id"}},
+	[CHS_CUSTOMERS_EXTERNAL_ID_KEY] = {CHS_CUSTOMERS, BTREE_AM_OID, true, NULL, {"external_id"}},
+	[CHS_CUSTOMERS_PKEY] = {CHS_CUSTOMERS, BTREE_AM_OID, true, NULL, {"customer_id"}},
+	[CHS_FAILURES_PKEY] = {CHS_FAILURES, BTREE_AM_OID, true, NULL, {"customer_id"}},
+	[CHS_HEALTH_SCORES_PKEY] = {CHS_HEALTH_SCORES, BTREE_AM_OID, true, NULL, {"customer_id", "as_of", "health_score_id"}},
+	[CHS_QUEUE_CUSTOMER_ID_IDX] = {CHS_QUEUE, BTREE_AM_OID, false, NULL, {"customer_id", "xid"}},
+	[CHS_QUEUE_XID_IDX] = {CHS_QUEUE, BRIN_AM_OID, false, NULL, {"xid"}},
+	[CHS_REJECTED_CHANGES_PKEY] = {CHS_REJECTED_CHANGES, BTREE_AM_OID, true, NULL, {"change_id"}},
+	[CHS_REJECTED_CHANGES_REBUILD_IDX] = {
+		CHS_REJECTED_CHANGES, BTREE_AM_OID, false, "action = 'rebuild customer' AND octet_length(customer_key) <= 512", {"customer_key"}
+	},
+	[CHS_REJECTED_EVENTS_CHECK_IDX] = {CHS_REJECTED_EVENTS, BTREE_AM_OID, false, "to_check", {"customer_key"}},
+	[CHS_REJECTED_EVENTS_KEY_IDX] = {CHS_REJECTED_EVENTS, BTREE_AM_OID, false, NULL, {"source_id", "customer_key"}},
+	[CHS_SCORECARD_VERSIONS_PKEY] = {CHS_SCORECARD_VERSIONS, BTREE_AM_OID, true, NULL, {"version"}}
 };
 
 /*
@@ -159,7 +162,7 @@ has_role(Relation index, ChsRelation role)
 	int			n = 0;
 
 	if (!form->indisvalid || index->rd_rel->relam != index_roles[role].method ||
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) == index_roles[role].partial)
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) != (index_roles[role].predicate == NULL))
 		return false;
 	for (; n < (int) lengthof(index_roles[role].columns) && columns[n] != NULL; n++)
 		if (n >= form->indnkeyatts || form->indkey.values[n] <= 0 ||
@@ -180,8 +183,10 @@ index_statement(ChsRelation role)
 					 relation_names[index_roles[role].table], index_roles[role].method == BRIN_AM_OID ? "brin" : "btree");
 	for (int i = 0; i < (int) lengthof(index_roles[role].columns) && columns[i] != NULL; i++)
 		appendStringInfo(&sql, "%s%s", i == 0 ? "" : ", ", columns[i]);
-	appendStringInfo(&sql, "%s)%s;", index_roles[role].method == BRIN_AM_OID ? " chs.xid8_minmax_ops" : "",
-					 index_roles[role].partial ? " WHERE to_check" : "");
+	appendStringInfo(&sql, "%s)", index_roles[role].method == BRIN_AM_OID ? " chs.xid8_minmax_ops" : "");
+	if (index_roles[role].predicate != NULL)
+		appendStringInfo(&sql, " WHERE %s", index_roles[role].predicate);
+	appendStringInfoChar(&sql, ';');
 	return sql.data;
 }
 
