@@ -243,11 +243,46 @@ chs_catalog_relation(ChsRelation relation)
 
 /* ---------------------------------------------------------------- rights */
 
-/* Sets a parameter until chs_catalog_become_caller. */
+/* Sets a parameter until chs_catalog_become_caller; nothing is to be done where it has the value, as most have. */
 static void
 pin(const char *parameter, const char *value)
 {
-	(void) set_config_option(parameter, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (strcmp(GetConfigOption(parameter, false, false), value) != 0)
+		(void) set_config_option(parameter, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * Pins every setting that changes what SQL text means, what a query finds, or how a
+ * value is written as text: what the engine reads and writes must be the same in
+ * every session.  sql/ext/schema.sql does so for the script of the extension.
+ */
+static void
+pin_all(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"row_security", "off"},
+		/* how statements are read */
+		{"standard_conforming_strings", "on"},
+		{"backslash_quote", "safe_encoding"},
+		{"transform_null_equals", "off"},
+		{"array_nulls", "on"},
+		{"xmloption", "content"},
+		/* how values are written */
+		{"extra_float_digits", "1"},
+		{"TimeZone", "UTC"},
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"bytea_output", "hex"},
+		{"xmlbinary", "base64"},
+		{"quote_all_identifiers", "off"},
+		{"lc_monetary", "C"},
+		{"lc_numeric", "C"},
+		{"lc_time", "C"}
+	};
+
+	for (size_t i = 0; i < lengthof(settings); i++)
+		pin(settings[i][0], settings[i][1]);
 }
 
 /*
@@ -294,7 +329,7 @@ become(Oid role, OwnerRights *saved)
 	saved->nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(role, saved->security_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
-	pin("search_path", "pg_catalog, pg_temp");
+	pin_all();
 }
 
 /*
@@ -311,8 +346,9 @@ set_replication_role(int role, const char *name)
 
 /*
  * chs_catalog_become_owner switches to the rights of the extension's owner, and to
- * a search_path on which nobody else's objects are found.  Every use ends with
- * chs_catalog_become_caller, or with an error, which restores everything.
+ * settings that are the same in every session, such as a search_path on which nobody
+ * else's objects are found.  Every use ends with chs_catalog_become_caller, or with an
+ * error, which restores everything.
  *
  * Triggers and foreign keys would run other people's code with these rights: whoever
  * may create a trigger on a table, or refer to it, writes that code.  So only those
@@ -324,7 +360,6 @@ void
 chs_catalog_become_owner(OwnerRights *saved)
 {
 	become(copy_extension_row()->extowner, saved);
-	pin("row_security", "off");
 	set_replication_role(SESSION_REPLICATION_ROLE_REPLICA, "replica");
 }
 
@@ -357,25 +392,13 @@ chs_catalog_become_writer(Oid role, OwnerRights *saved)
 
 /*
  * chs_catalog_become_role does the same for a role whose expression is about to be
- * evaluated, and fixes the settings that its value may depend on, so that it is the
- * same in every session.  Nothing can be written: the triggers of what it would write
- * to may be off.
+ * evaluated, so that its value is the same in every session.  Nothing can be written:
+ * the triggers of what it would write to may be off.
  */
 void
 chs_catalog_become_role(Oid role, OwnerRights *saved)
 {
-	static const char *const settings[][2] = {
-		{"row_security", "off"},
-		{"TimeZone", "UTC"},
-		{"DateStyle", "ISO, MDY"},
-		{"IntervalStyle", "postgres"},
-		{"extra_float_digits", "1"},
-		{"bytea_output", "hex"}
-	};
-
 	become(role, saved);
-	for (size_t i = 0; i < lengthof(settings); i++)
-		pin(settings[i][0], settings[i][1]);
 	lent_at = GetCurrentTransactionNestLevel();
 	/* as a setting, it cannot be set temporarily; an error restores it as well */
 	XactReadOnly = true;

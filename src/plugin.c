@@ -172,10 +172,15 @@ check_rights(Oid function, const char *name, Oid owner, Oid role)
 char *
 chs_plugin_name(Oid function, const char *given, Oid role)
 {
+	bool		quote_all = quote_all_identifiers;
+	char	   *name;
+
 	check_rights(function, given, check_form(function, given), role);
-	return psprintf("%s(bigint,timestamp with time zone)",
-					quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
-											   get_func_name(function)));
+	/* it becomes part of the scorecard, so it must be the same in every session */
+	quote_all_identifiers = false;
+	name = quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), get_func_name(function));
+	quote_all_identifiers = quote_all;
+	return psprintf("%s(bigint,timestamp with time zone)", name);
 }
 
 /* Makes a function ready to be called. */

@@ -22,7 +22,7 @@ CREATE FUNCTION @extschema@.chs_recommendations(customer_id bigint,
         OUT gain double precision, OUT score double precision, OUT details jsonb)
     RETURNS SETOF record
     LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED ROWS 6
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1
 BEGIN ATOMIC
     WITH health AS MATERIALIZED (
         -- the look-up that fails for an unknown customer must come first
@@ -44,11 +44,11 @@ BEGIN ATOMIC
           AND (r.segment IS NULL OR r.segment = h.segment)
           AND (r.factor IS NULL OR e.factor IS NOT NULL)
           AND chs.recommendation_applies(r, CASE WHEN r.factor IS NULL THEN h.score ELSE e.score END))
-    SELECT row_number() OVER (ORDER BY a.gain DESC, a.priority, a.recommendation),
+    SELECT row_number() OVER (ORDER BY a.gain DESC, a.priority, a.recommendation COLLATE "C"),
            a.recommendation, a.factor, a.action, a.priority, a.gain, a.score,
            (SELECT jsonb_build_object('metrics', jsonb_agg(jsonb_build_object(
                        'factor', m.factor, 'metric', m.metric, 'value', m.value, 'target', m.target, 'score', m.score, 'gain', m.gain)
-                       ORDER BY m.gain DESC, m.factor, m.metric))
+                       ORDER BY m.gain DESC, m.factor COLLATE "C", m.metric COLLATE "C"))
             FROM (SELECT e.factor, e.metric, e.value, e.target, e.score,
                          CASE WHEN e.weight IS NULL THEN -e.contribution ELSE (100 - e.score) * e.effective_weight END AS gain
                   FROM explained e
@@ -62,7 +62,7 @@ COMMENT ON FUNCTION @extschema@.chs_recommendations(bigint)
 
 CREATE VIEW chs.recommendations_current WITH (security_invoker) AS
 SELECT h.customer_id, c.name, h.segment, h.status,
-       row_number() OVER (PARTITION BY h.customer_id ORDER BY g.gain DESC, r.priority, r.recommendation) AS rank,
+       row_number() OVER (PARTITION BY h.customer_id ORDER BY g.gain DESC, r.priority, r.recommendation COLLATE "C") AS rank,
        r.recommendation, r.factor, r.action, r.priority, g.gain, g.score, h.as_of, h.calculated_at
 FROM chs.customer_health h
 JOIN chs.customers c USING (customer_id)

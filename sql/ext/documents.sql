@@ -1,10 +1,11 @@
 -- Documents: the draft as one value, to publish, compare, export and import.
 
 -- Everything in the draft that scoring depends on, in the order of evaluation.  Names
--- are keys, and ordered things are arrays, so that documents can be compared.
+-- are keys, and ordered things are arrays, so that documents can be compared.  jsonb
+-- takes numbers from their text, which must have all their digits.
 CREATE FUNCTION chs.draft_document() RETURNS jsonb
     LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1
 BEGIN ATOMIC
     SELECT jsonb_build_object(
         'default', (SELECT min(s.scorecard) FROM chs.scorecards s WHERE s.is_default),
@@ -229,6 +230,12 @@ DECLARE
     gone text;
 BEGIN
     PERFORM chs.check_document(document);
+    -- Only a superuser can be in that mode; without guards and cascades the draft would be another one.
+    IF current_setting('session_replication_role') = 'replica' THEN
+        RAISE EXCEPTION 'a scorecard cannot be imported while session_replication_role is replica'
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = 'The guards of the draft do not fire.',
+                  HINT = 'SET session_replication_role = origin;';
+    END IF;
     -- One at a time.
     LOCK TABLE chs.scorecards IN SHARE ROW EXCLUSIVE MODE;
 

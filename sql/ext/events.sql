@@ -175,7 +175,7 @@ BEGIN
               WHEN 'event_type' THEN jsonb_typeof(o.value) = 'string'
               WHEN 'idempotency_key' THEN jsonb_typeof(o.value) IN ('string', 'null')
               WHEN 'occurred_at' THEN jsonb_typeof(o.value) = 'null' OR jsonb_typeof(o.value) = 'string'
-                   AND o.value #>> '{}' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?( ?(Z|[-+][0-9]{2}(:?[0-9]{2})?))?)?$'
+                   AND o.value #>> '{}' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?( ?(Z|[-+][0-9]{2}(:?[0-9]{2})?))?)?$'
               ELSE false END
         UNION ALL
         SELECT r.field, NULL, 'there', 2 FROM unnest('{customer_id,event_type}'::text[]) r(field)

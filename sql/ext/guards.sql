@@ -79,7 +79,7 @@ CREATE TRIGGER factors_guard BEFORE INSERT OR UPDATE ON chs.factors
 -- Looks at the text of a filter, as PostgreSQL prints it, without its strings.
 CREATE FUNCTION chs.filter_has_variable(filter text) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-    RETURN regexp_replace(filter, '"(\\.|[^"\\])*"', '""', 'g') ~ '\$""';
+    RETURN regexp_replace(filter, $re$"(\\.|[^"\\])*"$re$, '""', 'g') ~ '[$]""';
 COMMENT ON FUNCTION chs.filter_has_variable(text) IS 'whether a filter, as a jsonpath is printed, uses a variable such as $limit';
 
 CREATE FUNCTION chs.metrics_guard() RETURNS trigger

@@ -26,9 +26,9 @@ COMMENT ON COLUMN chs.recommendations.action IS 'what to do, in words for those 
 
 CREATE FUNCTION chs.draft_recommendations() RETURNS jsonb
     LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1
 BEGIN ATOMIC
-    SELECT COALESCE(jsonb_agg(jsonb_strip_nulls(to_jsonb(r)) ORDER BY r.recommendation), '[]') FROM chs.recommendations r;
+    SELECT COALESCE(jsonb_agg(jsonb_strip_nulls(to_jsonb(r)) ORDER BY r.recommendation COLLATE "C"), '[]') FROM chs.recommendations r;
 END;
 COMMENT ON FUNCTION chs.draft_recommendations() IS 'the recommendations of the draft as publishing freezes them';
 

@@ -6,6 +6,18 @@
 -- CREATE EXTENSION.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- The shipped rows and the objects are the same under any setting of server, database,
+-- role and session.  The whole script has been parsed by now, so how strings are read
+-- cannot be set here: no string in it has a backslash outside of dollar quotes.
+SET LOCAL session_replication_role = origin;
+SET LOCAL extra_float_digits = 1;
+SET LOCAL array_nulls = on;
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL default_table_access_method = heap;
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL DateStyle = 'ISO, MDY';
+SET LOCAL IntervalStyle = postgres;
+
 -- Tables and views live here; public functions live in the schema chosen at
 -- CREATE EXTENSION.  A schema of this name that exists already is an error, so
 -- that nobody can plant objects in it beforehand.

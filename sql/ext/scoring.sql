@@ -85,7 +85,7 @@ COMMENT ON FUNCTION chs.health_now(bigint, timestamptz, integer) IS 'health of a
 
 CREATE FUNCTION @extschema@.chs_health(customer_id bigint) RETURNS jsonb
     LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1
 BEGIN ATOMIC
     SELECT jsonb_build_object(
         'customer_id', c.customer_id, 'external_id', c.external_id, 'name', c.name, 'segment', c.segment,
