@@ -138,7 +138,7 @@ typedef struct Increment
 
 /* In activity_read.c, activity_window.c and activity_write.c. */
 extern ActivityView *chs_activity_view(const Activity *activity);
-extern ActivityView *chs_activity_try_view(const Activity *activity, char **damage);
+extern ActivityView *chs_activity_try_view(const Activity *activity, const char **damage);
 extern ActivityView *chs_activity_view_of(const ActivityData *data);
 extern ActivityData *chs_activity_decode(const Activity *activity);
 extern WindowTotal chs_activity_window(const SeriesView *series, int32 from, int32 to);

@@ -334,7 +334,7 @@ chs_activity_decode(const Activity *activity)
  * damaged, it returns NULL and sets damage to what is wrong.
  */
 ActivityView *
-chs_activity_try_view(const Activity *activity, char **damage)
+chs_activity_try_view(const Activity *activity, const char **damage)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ActivityView *volatile view = NULL;

@@ -25,6 +25,7 @@
 #include "event.h"
 #include "executor/nodeHash.h"
 #include "funcapi.h"
+#include "gone.h"
 #include "miscadmin.h"
 #include "queue.h"
 #include "restore.h"
@@ -746,7 +747,7 @@ column_differs(TupleTableSlot *a, TupleTableSlot *b, int column)
 /*
  * chs_capture_customer is the row trigger of chs.customers: queues the scoring
  * of a customer that is new, or of which changed what its score depends on.
- * What belongs to a deleted customer goes by foreign keys.
+ * What belongs to one who is gone goes, too.
  */
 PG_FUNCTION_INFO_V1(chs_capture_customer);
 Datum
@@ -760,7 +761,10 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 	check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMERS), "chs.capture_customer", "customers");
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 	{
-		forget_customer(slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
+		int64		customer_id = slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID);
+
+		forget_customer(customer_id);
+		chs_gone_forget(customer_id, NULL);
 		PG_RETURN_POINTER(NULL);
 	}
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) &&
@@ -775,7 +779,11 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && chs_restore_is_on(trigdata->tg_relation))
 		touch_restored(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
 	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-		touch_customer(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID), false);
+	{
+		customer = touch_customer(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID), false);
+		/* without foreign keys there may be events already */
+		customer->rebuild |= SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
+	}
 	else
 	{
 		forget_customer(slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
@@ -785,6 +793,12 @@ chs_capture_customer(PG_FUNCTION_ARGS)
 			column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID) ||
 			column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_EXTERNAL_ID))
 			customer->rebuild = true;
+		if (column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID))
+		{
+			int64		renumbered = slot_int64(trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID);
+
+			chs_gone_forget(slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID), &renumbered);
+		}
 	}
 	PG_RETURN_POINTER(NULL);
 }

@@ -123,6 +123,7 @@ extern const Live *chs_catalog_version(const Live *live, int version);
 extern const Live *chs_catalog_version_of_day(const Live *live, TimestampTz end_of_day);
 extern FullTransactionId chs_catalog_full_xid(TransactionId xid);
 extern FullTransactionId chs_catalog_snapshot_horizon(Snapshot snapshot);
+extern bool chs_catalog_is_to_come(FullTransactionId xid);
 extern void chs_live_init(void);
 
 #endif							/* CHS_CATALOG_H */

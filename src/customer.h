@@ -40,7 +40,7 @@ typedef struct StoredActivity
 	HeapTuple	row;			/* NULL where there is none */
 	const Activity *activity;	/* NULL if there is none, or it is damaged */
 	const ActivityView *view;	/* of it, or of no events */
-	char	   *damage;			/* what is wrong with it, in which case it is not current; or NULL */
+	const char *damage;			/* what is wrong with it, in which case it is not current; or NULL */
 	int			series_version;
 	FullTransactionId folded_to;
 } StoredActivity;

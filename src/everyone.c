@@ -16,6 +16,7 @@
 #include "executor/tstoreReceiver.h"
 #include "fold.h"
 #include "funcapi.h"
+#include "gone.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "progress.h"
@@ -427,6 +428,7 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 			break;
 	} while (true);
 	/* what is left in the queue is for customers that no longer exist or were skipped */
+	chs_gone_forget_all();
 	fold_queue(&job);
 	chs_health_correct_counts();
 	chs_backlog_add_all();

@@ -220,7 +220,9 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	found = *lock != CUSTOMER_GONE;
 	if (found && events_are_fresh(fold, order, &stored, &customer))
 		folded = order->events_snapshot;
-	queued = chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, folded);
+	/* a rebuild leaves no row, whatever had been folded */
+	queued = chs_queue_of_customer(customer_id, order->rebuild ? InvalidFullTransactionId : stored.folded_to,
+								   live->series_version, folded);
 	if (!found)
 	{
 		chs_queue_delete(&queued);

@@ -59,6 +59,23 @@ chs_catalog_snapshot_horizon(Snapshot snapshot)
 	return chs_catalog_full_xid(snapshot->xmin);
 }
 
+/*
+ * chs_catalog_is_to_come tells whether a transaction that is stored somewhere has not
+ * begun yet: the cluster was set back, as by pg_resetwal, and transactions are
+ * numbered again from there.
+ */
+bool
+chs_catalog_is_to_come(FullTransactionId xid)
+{
+	static FullTransactionId next = {0};
+
+	/* those that had begun when this was looked up last need no lock */
+	if (FullTransactionIdPrecedes(xid, next))
+		return false;
+	next = ReadNextFullTransactionId();
+	return FullTransactionIdFollows(xid, next);
+}
+
 /* chs_live_init registers a callback for changes. */
 void
 chs_live_init(void)
@@ -411,7 +428,8 @@ chs_catalog_live_at(Snapshot snapshot)
 
 	if (FullTransactionIdPrecedes(latest->changed_by, chs_catalog_snapshot_horizon(snapshot)) ||
 		TransactionIdIsCurrentTransactionId(XidFromFullTransactionId(latest->changed_by)) ||
-		!XidInMVCCSnapshot(XidFromFullTransactionId(latest->changed_by), snapshot))
+		!XidInMVCCSnapshot(XidFromFullTransactionId(latest->changed_by), snapshot) ||
+		chs_catalog_is_to_come(latest->changed_by))
 		return latest;
 	if (earlier != NULL && FullTransactionIdEquals(earlier_than, latest->changed_by) && seen.xmin == snapshot->xmin &&
 		seen.xmax == snapshot->xmax && seen.xcnt == snapshot->xcnt)

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rls.h"
 
 /* Runs a statement with the customer as $1, and returns the number of rows it affected. */
 static uint64
@@ -91,10 +92,11 @@ check_references(int64 customer_id)
 		check_reference(keys->vals[i], keys->tupdesc, customer_id);
 }
 
-/* Deletes from every table of the extension that has a customer_id. */
-static void
+/* Deletes from every table of the extension that has a customer_id, and returns the number of rows. */
+static uint64
 delete_everywhere(int64 customer_id)
 {
+	uint64		deleted = 0;
 	uint64		n = execute("SELECT pg_catalog.format('DELETE FROM %s WHERE customer_id = $1', c.oid::pg_catalog.regclass)"
 							" FROM pg_catalog.pg_depend d"
 							" JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'chs'"
@@ -106,13 +108,15 @@ delete_everywhere(int64 customer_id)
 	SPITupleTable *statements = SPI_tuptable;
 
 	for (uint64 i = 0; i < n; i++)
-		(void) execute(SPI_getvalue(statements->vals[i], statements->tupdesc, 1), customer_id, SPI_OK_DELETE);
+		deleted += execute(SPI_getvalue(statements->vals[i], statements->tupdesc, 1), customer_id, SPI_OK_DELETE);
+	return deleted;
 }
 
 /*
  * chs_purge_customer removes everything that is kept about a customer, with the
- * owner's rights, if the caller can see it.  Waits for whoever is inserting events
- * of it.  Returns the number of its events.
+ * owner's rights, if the caller can see it; also what is left of one who is gone, if
+ * the caller sees all.  Waits for whoever is inserting events of it.  Returns the
+ * number of its events.
  */
 PG_FUNCTION_INFO_V1(chs_purge_customer);
 Datum
@@ -121,6 +125,8 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 	int64		customer_id = PG_GETARG_INT64(0);
 	OwnerRights saved;
 	uint64		events;
+	uint64		left;
+	bool		exists;
 
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
@@ -133,11 +139,11 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (execute("SELECT FROM chs.customers WHERE customer_id OPERATOR(pg_catalog.=) $1",
-				customer_id, SPI_OK_SELECT) == 0)
+				customer_id, SPI_OK_SELECT) == 0 &&
+		check_enable_rls(chs_catalog_relation(CHS_CUSTOMERS), InvalidOid, true) == RLS_ENABLED)
 		chs_customer_not_found(customer_id);
 	chs_catalog_become_owner(&saved);
-	if (execute("SELECT FROM chs.customers WHERE customer_id = $1 FOR UPDATE", customer_id, SPI_OK_SELECT) == 0)
-		chs_customer_not_found(customer_id);
+	exists = execute("SELECT FROM chs.customers WHERE customer_id = $1 FOR UPDATE", customer_id, SPI_OK_SELECT) > 0;
 	check_references(customer_id);
 	/* copies of rejected rows */
 	(void) execute("WITH keys AS (SELECT s.source_id, CASE s.customer_key WHEN 'external_id' THEN c.external_id"
@@ -151,7 +157,9 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 	events = execute("DELETE FROM chs.customer_events WHERE customer_id = $1", customer_id, SPI_OK_DELETE);
 	(void) execute("DELETE FROM chs.customers WHERE customer_id = $1", customer_id, SPI_OK_DELETE);
 	/* what foreign keys do not do for the owner, and what the deletion queued */
-	delete_everywhere(customer_id);
+	left = delete_everywhere(customer_id);
+	if (!exists && events + left == 0)
+		chs_customer_not_found(customer_id);
 	chs_catalog_become_caller(&saved);
 	SPI_finish();
 	PG_RETURN_INT64((int64) events);

@@ -181,7 +181,7 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 		bool		isnull;
 		Datum		delta;
 		Activity   *activity;
-		char	   *damage;
+		const char *damage;
 
 		CHECK_FOR_INTERRUPTS();
 		result.any = true;

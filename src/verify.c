@@ -38,6 +38,11 @@ typedef struct StoredHealth
 	ArrayType  *factor_array;	/* the same */
 	int			version;
 	int32		as_of;
+	char	   *segment;		/* or NULL */
+	char	   *scorecard;
+	bool		active;
+	char	   *risk_score;		/* or NULL */
+	char	   *right_risk_score;	/* that follows from the others */
 } StoredHealth;
 
 static void
@@ -80,18 +85,16 @@ typedef struct Reading
 } Reading;
 
 /*
- * What the raw events give for a customer, who must come after the one requested
- * before, as of a day, limited to what an activity counts.
+ * What the raw events of a customer give, who must come after the one requested
+ * before, from reading->first_day on.
  */
-static ActivityData *
-read_events(const Live *counted, Reading *reading, int64 customer_id, int32 day)
+static Activity *
+read_events(Reading *reading, int64 customer_id)
 {
 	ActivityData *data = chs_activity_empty(DAY_NEVER);
 	TupleDesc	desc = reading->own->tupdesc;
 	bool		isnull;
 
-	if (day - counted->published->max_keep + 1 < reading->first_day)
-		return chs_customer_from_events(customer_id, counted, day, DAY_NO_END);
 	for (; reading->next < reading->own->numvals; reading->next++)
 	{
 		HeapTuple	row = reading->own->vals[reading->next];
@@ -104,6 +107,18 @@ read_events(const Live *counted, Reading *reading, int64 customer_id, int32 day)
 	}
 	if (reading->attached != NULL)
 		data = chs_activity_merge_two(data, chs_raw_activity(reading->attached, customer_id));
+	return chs_activity_encode(data);
+}
+
+/* The same as of a day, limited to what an activity counts. */
+static ActivityData *
+events_as_of(const Live *counted, const Reading *reading, const Activity *events, int64 customer_id, int32 day)
+{
+	ActivityData *data;
+
+	if (day - counted->published->max_keep + 1 < reading->first_day)
+		return chs_customer_from_events(customer_id, counted, day, DAY_NO_END);
+	data = chs_activity_decode(events);
 	chs_scorecard_project(data, counted->published);
 	chs_activity_prune_to(data, day);
 	return data;
@@ -151,8 +166,8 @@ read_many(const Live *live, const SPITupleTable *rows, Reading *reading)
  * events.  Where a rebuild is queued, the raw events count anyway.
  */
 static void
-verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, Reading *reading,
-				const StoredActivity *stored, QueuedDeltas *queued)
+verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const Reading *reading,
+				const Activity *events, const StoredActivity *stored, QueuedDeltas *queued)
 {
 	/* an activity that has been brought up to date also counts what the waiting version needs */
 	const Live *counted = chs_customer_is_current(stored, live->counting) &&
@@ -169,11 +184,39 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 	/* events that no window reaches any more may have been deleted, see chs.event_retention */
 	chs_activity_prune_to(data, Max(data->day, Min(chs_customer_today(), customer->last_day)));
 	chs_scorecard_project(data, counted->published);
-	expected = read_events(counted, reading, customer->customer_id, data->day);
+	expected = events_as_of(counted, reading, events, customer->customer_id, data->day);
 	found_text = activity_text(data);
 	expected_text = activity_text(expected);
 	if (strcmp(found_text, expected_text) != 0)
 		report(fcinfo, &customer->customer_id, "activity", found_text, expected_text);
+}
+
+static char *
+score_text(const Score *score)
+{
+	return score->status == STATUS_UNKNOWN ? NULL : psprintf("%.17g", score->score);
+}
+
+/*
+ * Compares the score that users get now, by the code that gives it to them, with the
+ * one of the raw events.  Plug-ins are left out of both: their values may change
+ * without an event.
+ */
+static void
+verify_live(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const Reading *reading, const Activity *events)
+{
+	const Scorecard *scorecard = chs_scorecard_of_segment(live->published, customer->segment);
+	ScoreSubject subject = {
+		.segment = customer->segment,.created_day = customer->created_day,
+		.as_of_day = Min(chs_customer_today(), customer->last_day)
+	};
+	const ActivityView *found = chs_customer_activity(customer, live, live, scorecard, subject.as_of_day);
+	const ActivityView *expected = chs_activity_view_of(events_as_of(live, reading, events, customer->customer_id, subject.as_of_day));
+	Score		given = *chs_score_of_day(chs_score_prepare(live->published, found), scorecard, &subject);
+	Score		right = *chs_score_of_day(chs_score_prepare(live->published, expected), scorecard, &subject);
+
+	if (given.status != right.status || (given.status != STATUS_UNKNOWN && given.score != right.score))
+		report(fcinfo, &customer->customer_id, "live score", score_text(&given), score_text(&right));
 }
 
 /*
@@ -251,6 +294,28 @@ verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *liv
 }
 
 static void
+compare_text(FunctionCallInfo fcinfo, const Customer *customer, const char *column, const char *stored, const char *expected)
+{
+	if ((stored == NULL) != (expected == NULL) || (stored != NULL && strcmp(stored, expected) != 0))
+		report(fcinfo, &customer->customer_id, column, stored, expected);
+}
+
+/* The columns by which lists and counts find a customer. */
+static void
+verify_lists(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const StoredHealth *health)
+{
+	bool		active = customer->last_day > chs_customer_today();
+
+	compare_text(fcinfo, customer, "segment", health->segment, customer->segment);
+	compare_text(fcinfo, customer, "scorecard", health->scorecard,
+				 chs_scorecard_of_segment(live->published, customer->segment)->name);
+	compare_text(fcinfo, customer, "risk_score", health->risk_score, health->right_risk_score);
+	/* of an earlier day it is what it was then */
+	if (health->as_of == chs_customer_today() && health->active != active)
+		report(fcinfo, &customer->customer_id, "active", health->active ? "true" : "false", active ? "true" : "false");
+}
+
+static void
 verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, Reading *reading,
 				const StoredHealth *health)
 {
@@ -268,14 +333,31 @@ verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, Re
 	if (stored.damage != NULL)
 		report(fcinfo, &customer_id, "activity", stored.damage, "one that can be read");
 	if (reading->possible)
-		verify_activity(fcinfo, &customer, live, reading, &stored, &queued);
+	{
+		Activity   *events = read_events(reading, customer_id);
+
+		verify_activity(fcinfo, &customer, live, reading, events, &stored, &queued);
+		verify_live(fcinfo, &customer, live, reading, events);
+	}
+	/* folding, and scores, look at those from there on only */
+	if (queued.any)
+	{
+		int			nstranded = queued.nrows -
+			chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, snapshot).nrows;
+
+		if (nstranded > 0)
+			report(fcinfo, &customer_id, "queue", psprintf("%d rows that nobody folds", nstranded), NULL);
+	}
 	if (queued.any)
 		return;					/* the health is about to be calculated again */
 	if (!health->found)
 		report(fcinfo, &customer_id, "health", NULL, "a row in chs.customer_health");
 	else if (health->version == live->version && stored.row != NULL &&
 			 stored.series_version >= live->series_version)
+	{
 		verify_health(fcinfo, &customer, live, &stored, health);
+		verify_lists(fcinfo, &customer, live, health);
+	}
 }
 
 static StoredHealth
@@ -298,14 +380,23 @@ read_health(HeapTuple tuple, TupleDesc desc)
 	health.factor_array = DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 6, &isnull));
 	health.version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &isnull));
 	health.as_of = DatumGetDateADT(SPI_getbinval(tuple, desc, 8, &isnull));
+	health.segment = SPI_getvalue(tuple, desc, 9);
+	health.scorecard = SPI_getvalue(tuple, desc, 10);
+	health.active = DatumGetBool(SPI_getbinval(tuple, desc, 11, &isnull));
+	health.risk_score = SPI_getvalue(tuple, desc, 12);
+	health.right_risk_score = SPI_getvalue(tuple, desc, 13);
 	return health;
 }
 
 /* All customers, and all others about whom something is stored. */
 #define EVERYONE \
-	"SELECT i.customer_id, h.score, h.status, h.coverage, h.trend, h.factor_scores, h.version, h.as_of" \
+	"SELECT i.customer_id, h.score, h.status, h.coverage, h.trend, h.factor_scores, h.version, h.as_of," \
+	" h.segment, h.scorecard, h.active, h.risk_score," \
+	" CASE WHEN h.active AND h.status IN ('at_risk', 'critical') THEN h.score END" \
 	" FROM (SELECT customer_id FROM chs.customers UNION SELECT customer_id FROM chs.activity" \
-	"       UNION SELECT customer_id FROM chs.customer_health" \
+	"       UNION SELECT customer_id FROM chs.customer_health UNION SELECT customer_id FROM chs.failures" \
+	"       UNION SELECT s.customer_id FROM chs.health_scores s" \
+	"       WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = s.customer_id)" \
 	"       UNION SELECT customer_id FROM chs.customer_events) i" \
 	" LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY i.customer_id"
 

@@ -83,7 +83,7 @@ CREATE TRIGGER recount_health AFTER UPDATE OR DELETE ON chs.customer_health
     FOR EACH ROW EXECUTE FUNCTION chs.recount_health();
 CREATE TRIGGER recount_all_health AFTER TRUNCATE ON chs.customer_health
     FOR EACH STATEMENT EXECUTE FUNCTION chs.recount_health();
--- Also when the engine deletes, for which ordinary triggers do not fire.
+-- Also when the engine deletes, and for customers who go by logical replication, for which ordinary triggers do not fire.
 ALTER TABLE chs.customer_health ENABLE ALWAYS TRIGGER recount_health, ENABLE ALWAYS TRIGGER recount_all_health;
 
 CREATE TABLE chs.health_scores (

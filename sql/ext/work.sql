@@ -30,7 +30,7 @@ CREATE FUNCTION @extschema@.chs_verify(OUT customer_id bigint, OUT difference te
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'chs_verify';
 COMMENT ON FUNCTION @extschema@.chs_verify()
-    IS 'recomputes every customer from the raw events; one row for each difference from what is stored, none if all is well';
+    IS 'recomputes every customer from the raw events; one row for each difference from what is stored or what chs_score() answers, none if all is well';
 
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_process_queue(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_recalculate(bigint) FROM PUBLIC;
