@@ -14,9 +14,11 @@ SELECT customer_id, score FROM chs.customer_health ORDER BY 1;
 SELECT count(*) FROM chs.queue;
 
 -- A rebuild makes good what was damaged, also of who has no events (any more).
+ALTER EVENT TRIGGER chs_source_altered DISABLE;
 ALTER TABLE chs.customer_events DISABLE TRIGGER "00_chs_capture";
 DELETE FROM chs.customer_events WHERE customer_id = 4;
 ALTER TABLE chs.customer_events ENABLE ALWAYS TRIGGER "00_chs_capture";
+ALTER EVENT TRIGGER chs_source_altered ENABLE ALWAYS;
 UPDATE chs.activity SET activity = chs_activity_merge(activity, activity) WHERE customer_id = 1;
 DELETE FROM chs.activity WHERE customer_id = 2;
 SELECT customer_id, difference FROM chs_verify();

@@ -5,7 +5,8 @@
  * That happens when a partition is attached or detached with its rows, when ALTER
  * TABLE changes the values of rows, and while a trigger is off.  All activities are
  * then rebuilt from the raw events, a table of customers is read again, and
- * unusable rows are searched for again.
+ * unusable rows are searched for again.  The same goes for chs.customer_events and
+ * chs.customers, except that these have no unusable rows.
  */
 #include "source.h"
 
@@ -17,7 +18,6 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -41,7 +41,11 @@ typedef struct AttachedTable
 	bool		of_customers;
 	bool		whole_row;		/* event_data is the whole row */
 	bool		is_new;			/* attached in this transaction */
+	bool		is_own;			/* one of chs */
 } AttachedTable;
+
+/* Our own command is running, which is not to be followed. */
+static bool enabling = false;
 
 /* What a command on an attached table, or a partition of it, does. */
 typedef struct Effect
@@ -51,6 +55,7 @@ typedef struct Effect
 	bool		changes_rows;	/* there may be rows that no trigger has seen */
 	bool		came;			/* a partition did */
 	bool		went;			/* likewise */
+	bool		enables_triggers;	/* all of them, as if they were ordinary ones */
 } Effect;
 
 static void
@@ -84,7 +89,7 @@ add_effect_of_subcommand(const CollectedATSubcmd *collected, const AttachedTable
 			break;
 		case AT_EnableTrigAll:
 		case AT_EnableTrigUser:
-			effect->changes_rows = true;
+			effect->changes_rows = effect->enables_triggers = true;
 			break;
 		case AT_EnableTrig:
 		case AT_EnableAlwaysTrig:
@@ -245,6 +250,37 @@ take_customers(const AttachedTable *table)
 }
 
 /*
+ * Enables the triggers that were enabled as ordinary ones ALWAYS again, as they were
+ * before somebody disabled all triggers of the table and enabled them again.
+ */
+static void
+enable_always(const AttachedTable *table)
+{
+	Oid			type = OIDOID;
+	Datum		relation = ObjectIdGetDatum(table->relation);
+
+	enabling = true;
+	PG_TRY();
+	{
+		SPITupleTable *commands;
+		bool		isnull;
+
+		if (SPI_execute_with_args("SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', tgrelid::regclass, tgname)"
+								  " FROM pg_trigger WHERE tgrelid = $1 AND tgenabled = 'O' AND tgname LIKE '00\\_chs\\_%' AND tgname <> '00_chs_skip_replicated'",
+								  1, &type, &relation, NULL, true, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not read pg_trigger");
+		commands = SPI_tuptable;
+		for (uint64 i = 0; i < commands->numvals; i++)
+			run_command(TextDatumGetCString(SPI_getbinval(commands->vals[i], commands->tupdesc, 1, &isnull)));
+	}
+	PG_FINALLY();
+	{
+		enabling = false;
+	}
+	PG_END_TRY();
+}
+
+/*
  * Does what is necessary after a command on an attached table, and tells whether
  * activities must be rebuilt.
  */
@@ -252,8 +288,12 @@ static bool
 follow_command(const CollectedCommand *command, const AttachedTable *table)
 {
 	Effect		effect = effect_of_command(command, table);
-	bool		relist = effect.changes_rows || (effect.changes_columns && chs_rejected_any(table->source_id));
+	bool		relist = effect.changes_rows || (effect.changes_columns && !table->is_own && chs_rejected_any(table->source_id));
 
+	if (effect.enables_triggers)
+		enable_always(table);
+	if (table->is_own)
+		return effect.changes_events;
 	if (table->of_customers)
 	{
 		if ((relist || effect.came) && can_be_read(table))
@@ -284,7 +324,8 @@ follow_commands(void)
 	bool		matters = false;
 	bool		isnull;
 
-	run_query("SELECT relation, event_data IS NULL, source_id, attached_at = now(), kind = 'customers' FROM chs.sources WHERE source_id > 1");
+	run_query("SELECT relation, event_data IS NULL, source_id, attached_at = now(), kind = 'customers', source_id = 1 FROM chs.sources"
+			  " UNION ALL SELECT 'chs.customers', false, 0, false, true, true");
 	ntables = SPI_processed;
 	tables = palloc(Max(ntables, 1) * sizeof(AttachedTable));
 	for (uint64 i = 0; i < ntables; i++)
@@ -293,10 +334,9 @@ follow_commands(void)
 			.whole_row = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)),
 			.source_id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull)),
 			.is_new = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4, &isnull)),
-			.of_customers = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &isnull))
+			.of_customers = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &isnull)),
+			.is_own = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 6, &isnull))
 		};
-	if (ntables == 0)
-		return false;
 	run_query("SELECT command FROM pg_event_trigger_ddl_commands()");
 	commands = SPI_tuptable;
 	for (uint64 i = 0; i < commands->numvals; i++)
@@ -313,32 +353,27 @@ follow_commands(void)
 }
 
 /*
- * chs_source_altered is an event trigger for CREATE and ALTER TABLE: has all
- * activities rebuilt if the command added, removed or changed rows of an attached
- * table.
+ * chs_follow_alter has all activities rebuilt if the command that an event trigger is
+ * fired for added, removed or changed rows of an attached table, or of chs.
  */
-PG_FUNCTION_INFO_V1(chs_source_altered);
+PG_FUNCTION_INFO_V1(chs_follow_alter);
 Datum
-chs_source_altered(PG_FUNCTION_ARGS)
+chs_follow_alter(PG_FUNCTION_ARGS)
 {
 	OwnerRights saved;
 
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called as an event trigger", "chs.source_altered")));
 	/* the extension itself is being created or updated; or a dump is being restored */
-	if (creating_extension || chs_restore_is_running())
-		PG_RETURN_NULL();
+	if (creating_extension || enabling || chs_restore_is_running())
+		PG_RETURN_VOID();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* the transaction's snapshot may be from before the table was attached */
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (follow_commands())
-		chs_source_rebuild_all("an attached table was altered");
+		chs_source_rebuild_all("a table of customers or events was altered");
 	PopActiveSnapshot();
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
-	PG_RETURN_NULL();
+	PG_RETURN_VOID();
 }

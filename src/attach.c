@@ -552,20 +552,16 @@ partitions_dropped(void)
 	return SPI_processed > 0;
 }
 
-/* chs_source_dropped is an event trigger: detaches the tables that have been dropped. */
-PG_FUNCTION_INFO_V1(chs_source_dropped);
+/* chs_follow_drop detaches the tables that have been dropped; for an event trigger. */
+PG_FUNCTION_INFO_V1(chs_follow_drop);
 Datum
-chs_source_dropped(PG_FUNCTION_ARGS)
+chs_follow_drop(PG_FUNCTION_ARGS)
 {
 	OwnerRights saved;
 
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called as an event trigger", "chs.source_dropped")));
 	/* it may be the extension itself that is being dropped */
 	if (!OidIsValid(get_relname_relid("sources", get_namespace_oid("chs", true))))
-		PG_RETURN_NULL();
+		PG_RETURN_VOID();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -587,7 +583,7 @@ chs_source_dropped(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
-	PG_RETURN_NULL();
+	PG_RETURN_VOID();
 }
 
 /* --------------------------------------------------------- who may read it */
@@ -652,18 +648,21 @@ chs_source_rejected(PG_FUNCTION_ARGS)
 
 /* ----------------------------------------------------------------- status */
 
-/* What is wrong with the triggers of a source, or NULL. */
+/*
+ * What is wrong with the triggers of a table, or NULL.  Those of chs count without the
+ * one that flushes, too: when the transaction commits, if not before.
+ */
 static char *
-problem_of_triggers(const Source *source)
+problem_of_triggers(Oid relation, bool of_customers, bool is_own)
 {
-	Relation	rel = relation_open(source->relation, AccessShareLock);
+	Relation	rel = relation_open(relation, AccessShareLock);
 	char	   *problem = NULL;
 
 	for (size_t i = 0; i < lengthof(triggers) && problem == NULL; i++)
 	{
 		bool		found = false;
 
-		if (triggers[i].of_customers != source->of_customers)
+		if (triggers[i].of_customers != of_customers || (is_own && strcmp(triggers[i].name, "00_chs_capture_flush") == 0))
 			continue;
 		for (int j = 0; rel->trigdesc != NULL && j < rel->trigdesc->numtriggers; j++)
 		{
@@ -691,9 +690,17 @@ chs_source_problem_text(const Live *live, const Source *source)
 	Trouble    *trouble;
 
 	if (chs_source_is_builtin(source))
-		return NULL;
+		return problem_of_triggers(source->relation, false, true);
 	trouble = chs_source_trouble(live, source);
-	return trouble != NULL ? trouble->message : problem_of_triggers(source);
+	return trouble != NULL ? trouble->message : problem_of_triggers(source->relation, source->of_customers, false);
+}
+
+/* chs_customers_problem_text tells what keeps changes of chs.customers from being followed, or NULL. */
+char *
+chs_customers_problem_text(void)
+{
+	/* its triggers have the names of those of events */
+	return problem_of_triggers(chs_catalog_relation(CHS_CUSTOMERS), false, true);
 }
 
 /* chs_source_problem does the same for a source given by its number. */

@@ -562,7 +562,7 @@ evaluate_run(const KeptRow *rows, int n)
 	BadRows		bad = {rows->source_id, rows->relation, 0, palloc(2 * n * sizeof(BadRow))};
 	int			ntuples = 0;
 
-	/* it has been detached, truncated or rewritten, which chs_source_altered() handles */
+	/* it has been detached, truncated or rewritten, which chs_follow_alter() handles */
 	if (source == NULL || storage_of(rows->relation) != rows->storage)
 		return;
 	for (int i = 0; i < n; i++)

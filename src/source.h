@@ -63,6 +63,7 @@ extern void chs_source_rebuild_all(const char *note);
 extern Trouble *chs_source_try(Source *source);
 extern char *chs_source_name(const Source *source);
 extern char *chs_source_problem_text(const Live *live, const Source *source);
+extern char *chs_customers_problem_text(void);
 extern Trouble *chs_source_trouble(const Live *live, const Source *source);
 extern bool chs_source_event(const Datum *values, const bool *nulls, Event *event);
 extern Trouble *chs_source_check(const Live *live, const Event *event);

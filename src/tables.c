@@ -207,9 +207,14 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 	{
 		TM_FailureData failure;
 		LockTupleMode mode;
+		TM_Result	result = table_tuple_update(table->rel, &old->t_self, table->slot, cid, GetActiveSnapshot(),
+												InvalidSnapshot, false, &failure, &mode, &which);
 
-		if (table_tuple_update(table->rel, &old->t_self, table->slot, cid, GetActiveSnapshot(),
-							   InvalidSnapshot, false, &failure, &mode, &which) != TM_Ok)
+		/* a lock of our own, of a statement that updated or locked the row before, needs no waiting, which only that is told */
+		if (result == TM_BeingModified && TransactionIdIsCurrentTransactionId(failure.xmax))
+			result = table_tuple_update(table->rel, &old->t_self, table->slot, cid, GetActiveSnapshot(),
+										InvalidSnapshot, true, &failure, &mode, &which);
+		if (result != TM_Ok)
 			return false;
 	}
 	if (which != CHS_NO_INDEXES && old != NULL && table->by_customer)

@@ -454,7 +454,10 @@ static bool
 verify_sources(FunctionCallInfo fcinfo, const Live *live)
 {
 	bool		readable = true;
+	char	   *of_customers = chs_customers_problem_text();
 
+	if (of_customers != NULL)
+		report(fcinfo, NULL, "table chs.customers", of_customers, NULL);
 	for (int i = 0; i < live->nsources + live->ncustomer_sources; i++)
 	{
 		const Source *source = i < live->nsources ? &live->sources[i] : &live->customer_sources[i - live->nsources];

@@ -147,17 +147,72 @@ COMMENT ON FUNCTION @extschema@.chs_detach(regclass) IS 'undoes chs_attach: the 
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_attach(regclass, text, text, text, text, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_detach(regclass) FROM PUBLIC;
 
+-- These are fired for everybody's commands, so they call C only for tables that have triggers of chs: without the library,
+-- all others can be created, altered and dropped.  They look at nothing but catalogs, which anybody may read.  Names are
+-- qualified instead of search_path being set, because that of the session tells src/restore.c whether a dump is restored.
+CREATE FUNCTION chs.follow_drop() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_follow_drop';
+COMMENT ON FUNCTION chs.follow_drop() IS 'called in an event trigger: detaches the tables that were dropped';
 CREATE FUNCTION chs.source_dropped() RETURNS event_trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_source_dropped';
+    LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() d
+               WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass::pg_catalog.oid
+                 AND pg_catalog.starts_with(d.address_names[3], '00_chs_')) THEN
+        PERFORM chs.follow_drop();
+    END IF;
+END
+$$;
 COMMENT ON FUNCTION chs.source_dropped() IS 'event trigger: detaches tables that are dropped';
 CREATE EVENT TRIGGER chs_source_dropped ON sql_drop EXECUTE FUNCTION chs.source_dropped();
+ALTER EVENT TRIGGER chs_source_dropped ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER chs_source_dropped IS 'detaches tables that are dropped';
 
+CREATE FUNCTION chs.follow_alter() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_follow_alter';
+COMMENT ON FUNCTION chs.follow_alter()
+    IS 'called in an event trigger: has activities rebuilt and customers read again if rows of attached tables, or of chs, were added, removed or changed without a trigger';
 CREATE FUNCTION chs.source_altered() RETURNS event_trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'chs_source_altered';
-COMMENT ON FUNCTION chs.source_altered() IS 'event trigger: has activities rebuilt and customers read again if ALTER TABLE added, removed or changed rows of attached tables, and has new partitions watched';
+    LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands() c JOIN pg_catalog.pg_trigger t ON t.tgrelid OPERATOR(pg_catalog.=) c.objid
+               WHERE c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
+                 AND pg_catalog.starts_with(t.tgname::pg_catalog.text, '00_chs_')) THEN
+        PERFORM chs.follow_alter();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.source_altered() IS 'event trigger: calls chs.follow_alter() for tables with triggers of chs';
 CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION chs.source_altered();
+ALTER EVENT TRIGGER chs_source_altered ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities rebuilt if ALTER TABLE added, removed or changed rows of attached tables';
+
+-- src/tables.c writes these tables without firing triggers or rules: whoever followed them would miss most of it.
+CREATE FUNCTION chs.refuse_followers() RETURNS event_trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    followed text;
+BEGIN
+    SELECT c.relname INTO followed
+    FROM pg_event_trigger_ddl_commands() e
+    LEFT JOIN pg_trigger t ON e.classid = 'pg_trigger'::regclass AND t.oid = e.objid
+    LEFT JOIN pg_rewrite r ON e.classid = 'pg_rewrite'::regclass AND r.oid = e.objid
+    JOIN pg_class c ON c.oid = COALESCE(t.tgrelid, r.ev_class)
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'chs' AND c.relname IN ('activity', 'customer_health', 'failures', 'health_counts', 'health_scores', 'queue')
+      AND NOT e.in_extension;
+    IF FOUND THEN
+        RAISE EXCEPTION 'cannot create a trigger or rule on table "chs.%"', followed
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'chs writes this table directly, which fires neither, so what follows it by them would be incomplete.',
+                  HINT = 'In place of a tool that copies the table, use VACUUM FULL, CLUSTER or REINDEX CONCURRENTLY; to follow scores, logical replication, LISTEN chs_status or chs.status_changes.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.refuse_followers() IS 'event trigger: refuses triggers and rules on tables that chs writes directly';
+CREATE EVENT TRIGGER chs_refuse_followers ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER', 'CREATE RULE') EXECUTE FUNCTION chs.refuse_followers();
+ALTER EVENT TRIGGER chs_refuse_followers ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER chs_refuse_followers IS 'refuses triggers and rules on tables that chs writes directly';
 
 CREATE FUNCTION chs.sync_customer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_sync_customer';

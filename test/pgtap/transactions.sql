@@ -77,9 +77,9 @@ SELECT isnt(chs_score(id), NULL, 'customer ' || id || ' has a score') FROM unnes
 BEGIN;
 ALTER TABLE chs.customer_events DISABLE TRIGGER "00_chs_capture";
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (1, 'login', data('login', 1));
-ALTER TABLE chs.customer_events ENABLE ALWAYS TRIGGER "00_chs_capture";
 SELECT isnt_empty('SELECT * FROM chs_verify()', 'an event that went past the triggers is found by chs_verify');
 SELECT isnt(counted(1, 'login'), (SELECT value FROM chs_explain(1) WHERE metric = 'logins'), 'and by counting');
+ALTER TABLE chs.customer_events ENABLE ALWAYS TRIGGER "00_chs_capture";
 SELECT chs_rebuild(1) \g /dev/null
 SELECT * FROM agree('rebuilt');
 ROLLBACK;
@@ -794,6 +794,13 @@ CALL chs_recalculate_all();
 \set what 'a new series published'
 \ir settle.psql
 SELECT isnt((SELECT value FROM chs_explain(1) WHERE metric = 'login_days'), 0::double precision, 'the new metric counts what was there before');
+
+-- The transaction's own locks are not in the way.
+BEGIN;
+SELECT count(*) FROM (SELECT FROM chs.customer_health FOR UPDATE) h, (SELECT FROM chs.activity FOR UPDATE) a \g /dev/null
+SELECT add(1, 61, 1);
+SELECT lives_ok('SELECT chs_recalculate(1)', 'health that the transaction itself has locked is stored');
+COMMIT;
 
 TRUNCATE chs.customers CASCADE;
 SELECT * FROM agree('TRUNCATE of the customers');

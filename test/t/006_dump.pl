@@ -214,5 +214,32 @@ ok($node->poll_query_until('from_waiting', "SELECT live_at IS NOT NULL AND NOT E
 	  . " WHERE h.version IS DISTINCT FROM $waits) FROM chs.scorecard_versions WHERE version = $waits"), 'the version that waited is live');
 is($node->safe_psql('from_waiting', 'SELECT * FROM chs_verify()'), '', 'and everything is right');
 
+# The schema of an extension is dumped with the extension, or not at all; the documentation says how.
+{
+	my $tables = q(SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_class c JOIN pg_extension e ON c.oid = ANY (e.extconfig) WHERE c.relkind = 'r');
+	my $dumped = $node->safe_psql('company', $tables);
+	my $contents = sub { my ($list) = run_command([ 'pg_restore', '-l', $_[0] ]); return join(' ', sort $list =~ /TABLE DATA chs (\w+) /g); };
+	my @commands = slurp_file("$FindBin::RealBin/../../doc/operations.md") =~ /^(pg_dump .*--extension=chs company)$/mg;
+
+	$node->command_ok([ 'pg_dump', '-Fc', '-n', 'chs', '-f', "$directory/silent", 'company' ], 'a dump of the schema alone is no error');
+	is($contents->("$directory/silent"), '', 'but it is empty');
+	is(scalar(@commands), 2, 'the documentation has commands in its place');
+	for my $command (@commands)
+	{
+		my ($file) = $command =~ /-f (\S+)/;
+
+		$node->command_ok([ split / /, $command =~ s/-f \S+/-f $directory\/$file/r ], $command);
+		is($contents->("$directory/$file"), $dumped, "$command: everything is in it");
+	}
+	$node->safe_psql('postgres', 'CREATE DATABASE from_scores; CREATE DATABASE from_data');
+	$node->safe_psql($_, 'CREATE TABLE calls (customer bigint, path text, at timestamptz)') for 'from_scores', 'from_data';
+	$node->safe_psql('from_data', 'CREATE EXTENSION chs');
+	for my $database ('from_scores', 'from_data')
+	{
+		$node->command_ok([ 'pg_restore', '-e', '-d', $database, "$directory/" . ($database =~ /from_(.*)/)[0] . '.dump' ], "$database: restored");
+		ok($node->poll_query_until($database, 'SELECT count(*) = 3 FROM chs.customers'), "$database: the customers are there");
+	}
+}
+
 $node->stop;
 done_testing;
