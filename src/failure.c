@@ -152,11 +152,9 @@ chs_failure_clear(int64 customer_id, Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), RowExclusiveLock);
 	HeapTuple	tuple = chs_table_find(rel, CHS_FAILURES_PKEY, customer_id, snapshot);
-	TM_FailureData failure;
 
 	/* whoever has it locked must not be waited for; it is cleared when the customer is scored next */
 	if (tuple != NULL)
-		(void) table_tuple_delete(rel, &tuple->t_self, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot,
-								  false, &failure, false);
+		(void) chs_table_delete(rel, &tuple->t_self);
 	table_close(rel, NoLock);
 }

@@ -244,14 +244,12 @@ void
 chs_queue_delete(const QueuedDeltas *deltas)
 {
 	Relation	rel;
-	TM_FailureData failure;
 
 	if (deltas->nrows == 0)
 		return;
 	rel = table_open(chs_catalog_relation(CHS_QUEUE), RowExclusiveLock);
 	for (int i = 0; i < deltas->nrows; i++)
-		(void) table_tuple_delete(rel, &deltas->rows[i], GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot,
-								  false, &failure, false);
+		(void) chs_table_delete(rel, &deltas->rows[i]);
 	table_close(rel, NoLock);
 }
 

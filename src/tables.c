@@ -189,6 +189,20 @@ insert_updated_entries(OwnTable *table, HeapTuple old, TupleTableSlot *slot, Chs
 	ResetPerTupleExprContext(table->estate);
 }
 
+/* Locks a row if nobody else has a lock that conflicts. */
+static bool
+lock_at_once(Relation rel, ItemPointer place, LockTupleMode mode)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	ItemPointerData here = *place;
+	TM_FailureData failure;
+	TM_Result	result = table_tuple_lock(rel, &here, GetActiveSnapshot(), slot, GetCurrentCommandId(true), mode,
+										  LockWaitSkip, 0, &failure);
+
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
+}
+
 /*
  * chs_table_store inserts a row, or updates the old one; false where somebody
  * else is deleting that, or has done so.
@@ -210,8 +224,8 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 		TM_Result	result = table_tuple_update(table->rel, &old->t_self, table->slot, cid, GetActiveSnapshot(),
 												InvalidSnapshot, false, &failure, &mode, &which);
 
-		/* a lock of our own, of a statement that updated or locked the row before, needs no waiting, which only that is told */
-		if (result == TM_BeingModified && TransactionIdIsCurrentTransactionId(failure.xmax))
+		/* what only looks locked, such as by a statement of our own, needs no waiting, which only that is told */
+		if (result == TM_BeingModified && lock_at_once(table->rel, &old->t_self, LockTupleNoKeyExclusive))
 			result = table_tuple_update(table->rel, &old->t_self, table->slot, cid, GetActiveSnapshot(),
 										InvalidSnapshot, true, &failure, &mode, &which);
 		if (result != TM_Ok)
@@ -224,6 +238,22 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 	end_index_entries(table, false);
 	ExecClearTuple(table->slot);
 	return true;
+}
+
+/*
+ * chs_table_delete deletes a row; false where somebody else has it locked, or has
+ * deleted or updated it.  Nobody is waited for.
+ */
+bool
+chs_table_delete(Relation rel, ItemPointer place)
+{
+	TM_FailureData failure;
+	CommandId	cid = GetCurrentCommandId(true);
+	TM_Result	result = table_tuple_delete(rel, place, cid, GetActiveSnapshot(), InvalidSnapshot, false, &failure, false);
+
+	if (result == TM_BeingModified && lock_at_once(rel, place, LockTupleExclusive))
+		result = table_tuple_delete(rel, place, cid, GetActiveSnapshot(), InvalidSnapshot, true, &failure, false);
+	return result == TM_Ok;
 }
 
 /* chs_table_insert_many inserts rows at once, and clears their slots. */

@@ -799,7 +799,9 @@ SELECT isnt((SELECT value FROM chs_explain(1) WHERE metric = 'login_days'), 0::d
 BEGIN;
 SELECT count(*) FROM (SELECT FROM chs.customer_health FOR UPDATE) h, (SELECT FROM chs.activity FOR UPDATE) a \g /dev/null
 SELECT add(1, 61, 1);
+SELECT count(*) FROM (SELECT FROM chs.queue FOR UPDATE) q \g /dev/null
 SELECT lives_ok('SELECT chs_recalculate(1)', 'health that the transaction itself has locked is stored');
+SELECT is_empty('SELECT FROM chs.queue WHERE customer_id = 1', 'and what was folded is gone from the queue');
 COMMIT;
 
 TRUNCATE chs.customers CASCADE;
