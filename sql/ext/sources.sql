@@ -199,7 +199,7 @@ BEGIN
     LEFT JOIN pg_rewrite r ON e.classid = 'pg_rewrite'::regclass AND r.oid = e.objid
     JOIN pg_class c ON c.oid = COALESCE(t.tgrelid, r.ev_class)
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'chs' AND c.relname IN ('activity', 'customer_health', 'failures', 'health_counts', 'health_scores', 'queue')
+    WHERE n.nspname = 'chs' AND c.relname IN ('activity', 'customer_health', 'failures', 'health_counts', 'health_scores', 'queue', 'rejected_events')
       AND NOT e.in_extension;
     IF FOUND THEN
         RAISE EXCEPTION 'cannot create a trigger or rule on table "chs.%"', followed
