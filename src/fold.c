@@ -30,6 +30,7 @@
 #include "settings.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -99,6 +100,7 @@ chs_fold_begin(Fold *fold)
 	fold->in_capture = chs_capture_is_pending();
 	chs_capture_flush_pending();
 	CommandCounterIncrement();
+	chs_table_lock(CHS_QUEUE);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fold->live = chs_catalog_live_at(GetActiveSnapshot());
 	fold->snapshot = GetActiveSnapshot();

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "customer.h"
 #include "miscadmin.h"
+#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
@@ -136,6 +137,7 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 				 errdetail("Rows that were added after the transaction began would remain."),
 				 errhint("Use a transaction of isolation level READ COMMITTED.")));
 	PreventCommandIfReadOnly("chs_purge_customer()");
+	chs_table_lock(CHS_CUSTOMERS);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (execute("SELECT FROM chs.customers WHERE customer_id OPERATOR(pg_catalog.=) $1",

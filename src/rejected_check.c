@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "housekeeping.h"
 #include "miscadmin.h"
+#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "worker.h"
@@ -156,6 +157,7 @@ check_in_scratch(const void *arg)
 	Check	   *check = *(Check *const *) arg;
 	OwnerRights saved;
 
+	chs_table_lock(CHS_REJECTED_CHANGES);
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

@@ -17,6 +17,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
@@ -77,6 +78,18 @@ set_primary_key_apart(OwnTable *table)
 	table->others = makeNode(ResultRelInfo);
 	*table->others = *info;
 	table->others->ri_NumIndices = last;
+}
+
+/*
+ * chs_table_lock locks a table as changing it will, which must come before anything
+ * reads it by an index in the same transaction: REINDEX TABLE locks the table against
+ * changes first and the indexes next, and would else wait for the transaction, and
+ * the transaction for it.
+ */
+void
+chs_table_lock(ChsRelation table)
+{
+	LockRelationOid(chs_catalog_relation(table), RowExclusiveLock);
 }
 
 /*

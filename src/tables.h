@@ -23,6 +23,7 @@ typedef struct OwnTable
 	TupleTableSlot *slot;
 } OwnTable;
 
+extern void chs_table_lock(ChsRelation table);
 extern void chs_table_open(OwnTable *table, Oid relid, bool by_customer);
 extern void chs_table_close(OwnTable *table);
 extern void chs_table_fill(OwnTable *table, TupleTableSlot *slot, HeapTuple old,
