@@ -216,7 +216,7 @@ store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot 
 	bool		more = true;
 
 	TupleDescInitEntry(desc, 1, "customer_id", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, 2, "activity", get_atttype(chs_catalog_relation(CHS_ACTIVITY), 2), -1, 0);
+	TupleDescInitEntry(desc, 2, "activity", get_atttype(chs_catalog_relation(CHS_ACTIVITY), ACTIVITY_ACTIVITY), -1, 0);
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	chs_fold_begin(&fold);
 	while (more)

@@ -37,21 +37,21 @@
 enum
 {
 	HEALTH_CUSTOMER_ID = 1,
-	HEALTH_SCORE,
-	HEALTH_STATUS,
-	HEALTH_COVERAGE,
-	HEALTH_TREND,
-	HEALTH_FACTOR_SCORES,
 	HEALTH_SEGMENT,
 	HEALTH_SCORECARD,
 	HEALTH_VERSION,
 	HEALTH_AS_OF,
+	HEALTH_STATUS,
+	HEALTH_TREND,
+	HEALTH_COVERAGE,
+	HEALTH_FACTOR_SCORES,
 	HEALTH_CALCULATED_AT,
-	HISTORY_COLUMNS = HEALTH_CALCULATED_AT + 1, /* chs.health_scores has an identifier before */
-	HEALTH_RECORDED_SCORE = HEALTH_CALCULATED_AT + 1,
-	HEALTH_ACTIVE,
+	HEALTH_SCORE,
+	HISTORY_COLUMNS = HEALTH_SCORE + 1, /* chs.health_scores has an identifier before */
+	HEALTH_RECORDED_SCORE = HEALTH_SCORE + 1,
 	HEALTH_RISK_SCORE,
-	HEALTH_COLUMNS = HEALTH_RISK_SCORE
+	HEALTH_ACTIVE,
+	HEALTH_COLUMNS = HEALTH_ACTIVE
 };
 
 /* Columns of chs.health_counts. */
@@ -353,13 +353,13 @@ void
 chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredActivity *stored,
 						  Activity *activity, int series_version, FullTransactionId folded_to)
 {
-	Datum		values[4];
-	bool		nulls[4] = {0};
+	Datum		values[ACTIVITY_COLUMNS];
+	bool		nulls[ACTIVITY_COLUMNS] = {0};
 
-	values[0] = Int64GetDatum(customer_id);
-	values[1] = PointerGetDatum(activity);
-	values[2] = Int32GetDatum(series_version);
-	values[3] = FullTransactionIdGetDatum(folded_to);
+	values[ACTIVITY_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
+	values[ACTIVITY_SERIES_VERSION - 1] = Int32GetDatum(series_version);
+	values[ACTIVITY_FOLDED_TO - 1] = FullTransactionIdGetDatum(folded_to);
+	values[ACTIVITY_ACTIVITY - 1] = PointerGetDatum(activity);
 	if (!chs_table_store(&tables->activity, stored->row, values, nulls, lengthof(values)))
 		elog(ERROR, "activity of customer %lld was updated concurrently", (long long) customer_id);
 	tables->nbackfilled += stored->row != NULL && stored->series_version < series_version;

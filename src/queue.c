@@ -37,11 +37,11 @@ enum
 {
 	QUEUE_XID = 1,
 	QUEUE_CUSTOMER_ID,
-	QUEUE_DELTA,
-	QUEUE_REBUILD,
-	QUEUE_SERIES_VERSION,
 	QUEUE_ENQUEUED_AT,
-	QUEUE_COLUMNS = QUEUE_ENQUEUED_AT
+	QUEUE_SERIES_VERSION,
+	QUEUE_REBUILD,
+	QUEUE_DELTA,
+	QUEUE_COLUMNS = QUEUE_DELTA
 };
 
 /* To a multiple of this many transactions the index by transaction is rounded; a power of two. */

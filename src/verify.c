@@ -68,7 +68,7 @@ activity_text(const ActivityData *data)
 {
 	Oid			output;
 	bool		is_varlena;
-	Oid			type = get_atttype(chs_catalog_relation(CHS_ACTIVITY), 2);
+	Oid			type = get_atttype(chs_catalog_relation(CHS_ACTIVITY), ACTIVITY_ACTIVITY);
 
 	getTypeOutputInfo(type, &output, &is_varlena);
 	return OidOutputFunctionCall(output, PointerGetDatum(chs_activity_encode(data)));

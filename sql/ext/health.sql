@@ -1,20 +1,22 @@
 -- Health: the score of every customer, and its history.
 
+-- An update on the same page logs what lies between the first and the last byte
+-- that change, so columns that nearly always change come after those that rarely do.
 CREATE TABLE chs.customer_health (
-    customer_id   bigint PRIMARY KEY,
-    score         double precision CHECK (score BETWEEN 0 AND 100),
-    status        text NOT NULL CHECK (status IN ('healthy', 'at_risk', 'critical', 'unknown')),
-    coverage      double precision NOT NULL,
-    trend         text CHECK (trend IN ('improving', 'stable', 'declining')),
-    factor_scores double precision[] NOT NULL,
-    segment       text,
-    scorecard     text NOT NULL,
-    version       integer NOT NULL,
-    as_of         date NOT NULL,
-    calculated_at timestamptz NOT NULL,
+    customer_id    bigint PRIMARY KEY,
+    segment        text,
+    scorecard      text NOT NULL,
+    version        integer NOT NULL,
+    as_of          date NOT NULL,
+    status         text NOT NULL CHECK (status IN ('healthy', 'at_risk', 'critical', 'unknown')),
+    trend          text CHECK (trend IN ('improving', 'stable', 'declining')),
+    coverage       double precision NOT NULL,
+    factor_scores  double precision[] NOT NULL,
+    calculated_at  timestamptz NOT NULL,
+    score          double precision CHECK (score BETWEEN 0 AND 100),
     recorded_score double precision,
-    active        boolean NOT NULL,
-    risk_score    double precision
+    risk_score     double precision,
+    active         boolean NOT NULL
 ) WITH (fillfactor = 70);
 -- Lists begin with the lowest scores.  The index contains only those below healthy,
 -- which have a column of their own: an index on the score would prevent heap-only
@@ -88,17 +90,18 @@ ALTER TABLE chs.customer_health ENABLE ALWAYS TRIGGER recount_health, ENABLE ALW
 
 CREATE TABLE chs.health_scores (
     health_score_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- from here on as in chs.customer_health
     customer_id     bigint NOT NULL,
-    score           double precision,
-    status          text NOT NULL,
-    coverage        double precision NOT NULL,
-    trend           text,
-    factor_scores   double precision[] NOT NULL,
     segment         text,
     scorecard       text NOT NULL,
     version         integer NOT NULL,
     as_of           date NOT NULL,
+    status          text NOT NULL,
+    trend           text,
+    coverage        double precision NOT NULL,
+    factor_scores   double precision[] NOT NULL,
     calculated_at   timestamptz NOT NULL,
+    score           double precision,
     -- in chronological order, even though rows for past days may be added later
     PRIMARY KEY (customer_id, as_of, health_score_id)
 );

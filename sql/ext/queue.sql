@@ -1,13 +1,14 @@
 -- The queue of deltas not yet folded, and the activities they are folded into.
 -- Both are derived from the events, and never dumped.
 
+-- In an order that needs no padding.
 CREATE TABLE chs.queue (
     xid            xid8 NOT NULL,
     customer_id    bigint NOT NULL,
-    delta          @extschema@.chs_activity,
-    rebuild        boolean NOT NULL,
+    enqueued_at    timestamptz NOT NULL,
     series_version integer NOT NULL,
-    enqueued_at    timestamptz NOT NULL
+    rebuild        boolean NOT NULL,
+    delta          @extschema@.chs_activity
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
         autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
         autovacuum_analyze_threshold = 100000);
@@ -34,11 +35,13 @@ COMMENT ON COLUMN chs.queue.delta IS 'the activity of the events of one statemen
 COMMENT ON COLUMN chs.queue.rebuild IS 'rebuild the activity from the raw events';
 COMMENT ON COLUMN chs.queue.series_version IS 'the scorecard version whose series the delta counts';
 
+-- An update on the same page logs what lies between the first and the last byte
+-- that change, so columns stay together that folding changes.
 CREATE TABLE chs.activity (
     customer_id    bigint PRIMARY KEY,
-    activity       @extschema@.chs_activity NOT NULL,
     series_version integer NOT NULL,
-    folded_to      xid8 NOT NULL
+    folded_to      xid8 NOT NULL,
+    activity       @extschema@.chs_activity NOT NULL
     -- an activity does not compress, so a row is left uncompressed as long as it fits
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
 ALTER TABLE chs.activity ADD CONSTRAINT activity_customer_id_fkey

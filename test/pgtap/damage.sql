@@ -26,8 +26,8 @@ INSERT INTO damages (what, found, statement) VALUES
     ('folded to now, with rows queued', 'live score',
      'UPDATE chs.activity SET folded_to = pg_snapshot_xmin(pg_current_snapshot())::text::xid8 WHERE customer_id = 20;
       UPDATE chs.queue SET xid = ''3'' WHERE customer_id = 20'),
-    ('a stranded row', 'queue', 'INSERT INTO chs.queue SELECT ''3'', 1, NULL, false, series_version, now() FROM chs.activity WHERE customer_id = 1'),
-    ('a stranded delta', 'queue', 'INSERT INTO chs.queue SELECT ''3'', 1, activity, false, series_version, now() FROM chs.activity WHERE customer_id = 1'),
+    ('a stranded row', 'queue', 'INSERT INTO chs.queue SELECT ''3'', 1, now(), series_version, false, NULL FROM chs.activity WHERE customer_id = 1'),
+    ('a stranded delta', 'queue', 'INSERT INTO chs.queue SELECT ''3'', 1, now(), series_version, false, activity FROM chs.activity WHERE customer_id = 1'),
     ('a delta twice', 'live score', 'INSERT INTO chs.queue SELECT * FROM chs.queue WHERE customer_id = 20'),
     ('no delta', 'live score', 'DELETE FROM chs.queue WHERE customer_id = 20'),
     ('no health', 'health', 'DELETE FROM chs.customer_health WHERE customer_id = 1'),
@@ -43,7 +43,7 @@ INSERT INTO damages (what, found, statement) VALUES
     ('a day to come', 'as_of', 'UPDATE chs.customer_health SET as_of = as_of - 1 WHERE customer_id = 1'),
     ('counts twice', 'health_counts of ''smb''', 'INSERT INTO chs.health_counts SELECT * FROM chs.health_counts'),
     ('no counts', 'health_counts of ''smb''', 'DELETE FROM chs.health_counts'),
-    ('an activity of nobody', 'customer', 'INSERT INTO chs.activity SELECT 99, activity, series_version, folded_to FROM chs.activity WHERE customer_id = 1'),
+    ('an activity of nobody', 'customer', 'INSERT INTO chs.activity SELECT 99, series_version, folded_to, activity FROM chs.activity WHERE customer_id = 1'),
     ('a health of nobody', 'customer', 'INSERT INTO chs.customer_health SELECT (jsonb_populate_record(h, ''{"customer_id": 99}'')).* FROM chs.customer_health h WHERE customer_id = 1'),
     ('a history of nobody', 'customer', 'INSERT INTO chs.health_scores OVERRIDING SYSTEM VALUE
       SELECT (jsonb_populate_record(h, ''{"customer_id": 99}'')).* FROM chs.health_scores h WHERE customer_id = 1'),

@@ -49,7 +49,7 @@ wait_right($node, 'postgres', 'also once folded');
 # A queue of very many pages is estimated, and nearly right.
 is($node->safe_psql('postgres', q(
 	BEGIN;
-	INSERT INTO chs.queue SELECT pg_current_xact_id(), 1, NULL, false, 1, now() FROM generate_series(1, 200000);
+	INSERT INTO chs.queue SELECT pg_current_xact_id(), 1, now(), 1, false, NULL FROM generate_series(1, 200000);
 	SELECT is_estimate, abs(depth - 200000) < 10000 FROM chs.queue_status;
 	ROLLBACK)), 't|t', 'a long queue is estimated');
 
