@@ -94,7 +94,10 @@ SELECT 'x'::chs_activity;
 SELECT '0'::chs_activity;
 SELECT '00'::chs_activity;
 \echo :LAST_ERROR_SQLSTATE
-SELECT '0100000000000080ff'::chs_activity;
+SELECT '010000000000008000000000'::chs_activity;
+SELECT '0100000000000080d5f4e247'::chs_activity;
+SELECT '0100000000000080ff43176519'::chs_activity;
+SELECT '01000000000000fffc9c6968'::chs_activity;
 SELECT upper(activity::text)::chs_activity FROM stored WHERE part = 0 AND upper(activity::text) = activity::text;
 SELECT repeat('0', 100000)::chs_activity;
 SELECT repeat('f', 1000)::chs_activity;

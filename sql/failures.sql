@@ -41,8 +41,8 @@ SELECT * FROM chs_verify();
 CREATE CAST (bytea AS chs_activity) WITHOUT FUNCTION;
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)
 SELECT n, 'login', '{"ip_address": "203.0.113.2"}' FROM generate_series(1, 4) n;
-UPDATE chs.activity SET activity = '\x01000000000000ff01'::bytea::chs_activity WHERE customer_id = 1;
-UPDATE chs.activity SET activity = '\x63000000000000'::bytea::chs_activity WHERE customer_id = 2;
+UPDATE chs.activity SET activity = '\x010000000000008000000000'::bytea::chs_activity WHERE customer_id = 1;
+UPDATE chs.activity SET activity = '\x6300000000000080'::bytea::chs_activity WHERE customer_id = 2;
 UPDATE chs.queue SET delta = '\x0100'::bytea::chs_activity WHERE customer_id = 3;
 SELECT customer_id, chs_score(customer_id) FROM chs.customers ORDER BY 1;
 SELECT customer_id, difference, stored, expected FROM chs_verify();

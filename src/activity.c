@@ -55,8 +55,7 @@ chs_activity_add(Activity *state, const Increment *increments, int n)
 	{
 		Activity   *flat = chs_activity_encode(chs_activity_decode(state));
 
-		state = open_state((char *) flat + HEADER_SIZE, VARSIZE(flat) - HEADER_SIZE,
-						   flat->nseries, flat->day, n);
+		state = open_state(BODY(flat), BODY_SIZE(flat), flat->nseries, flat->day, n);
 		memcpy(&open, (char *) state + HEADER_SIZE, sizeof(open));
 	}
 	memcpy(OPEN_BODY(state) + open.body + (Size) open.ntail * sizeof(Increment),
@@ -85,10 +84,7 @@ activity_from_bytes(const char *bytes, Size size, int sqlerrcode)
 	activity = palloc(size + VARHDRSZ);
 	SET_VARSIZE(activity, size + VARHDRSZ);
 	memcpy((char *) activity + VARHDRSZ, bytes, size);
-#ifdef WORDS_BIGENDIAN
-	activity->nseries = pg_bswap16(activity->nseries);
-	activity->day = (int32) pg_bswap32((uint32) activity->day);
-#endif
+	swap_header(activity);
 	if (activity->format == ACTIVITY_FORMAT && activity->flags != 0)
 		chs_activity_invalid("a flag is unknown");
 	data = chs_activity_decode_any(activity);
@@ -112,10 +108,7 @@ activity_to_bytes(const Activity *activity)
 	Activity   *flat;
 
 	flat = chs_activity_encode(chs_activity_decode(activity));
-#ifdef WORDS_BIGENDIAN
-	flat->nseries = pg_bswap16(flat->nseries);
-	flat->day = (int32) pg_bswap32((uint32) flat->day);
-#endif
+	swap_header(flat);
 	return (bytea *) flat;
 }
 

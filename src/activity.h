@@ -140,6 +140,7 @@ typedef struct Increment
 extern ActivityView *chs_activity_view(const Activity *activity);
 extern ActivityView *chs_activity_try_view(const Activity *activity, const char **damage);
 extern ActivityView *chs_activity_view_of(const ActivityData *data);
+extern ActivityData *chs_activity_cells_of(const ActivityView *view);
 extern ActivityData *chs_activity_decode(const Activity *activity);
 extern WindowTotal chs_activity_window(const SeriesView *series, int32 from, int32 to);
 extern Activity *chs_activity_encode(const ActivityData *data);

@@ -26,6 +26,12 @@
  *				totals	of each cell (zigzag)
  *			distinct values:	8 hash, var days since the first day, var number
  *								of bytes that follow, a bit for each later day
+ *		4		checksum, CRC-32C of all that stands before it but the length word
+ *
+ * Up to three flipped bits always change the checksum, whatever else a disk does
+ * nearly always.  It changes with every event, and stands at the end because the
+ * log of an update leaves out the bytes with which the old and the new row begin:
+ * there it stands beside chs.activity.folded_to, which is never the same either.
  *
  * All numbers of a series have the same width, so that the days of a window can
  * be found and summed up in place: scoring works on views, without making cells.
@@ -36,8 +42,9 @@
  *
  * The aggregate's state has FLAG_OPEN: the header is followed by the sizes of an
  * unsorted tail of increments, with room to spare, which comes after the series,
- * so that adding an event takes an append and only occasionally a merge.  Every
- * function accepts both forms; only canonical ones are accepted from outside.
+ * so that adding an event takes an append and only occasionally a merge.  It has
+ * no checksum, and chs never stores it.  Every function accepts both forms; only
+ * canonical ones are accepted from outside.
  */
 #ifndef CHS_ACTIVITY_BYTES_H
 #define CHS_ACTIVITY_BYTES_H
@@ -46,10 +53,11 @@
 
 #include "datatype/timestamp.h"
 #include "port/pg_bswap.h"
+#include "port/pg_crc32c.h"
 #include "utils/memutils.h"
 
 #define ACTIVITY_FORMAT 1
-#define FLAG_OPEN 0x01
+#define FLAG_OPEN 0xff			/* all bits, lest flipping a few make one without a checksum */
 #define WHOLE_UNITS 0x80		/* in the width of totals */
 
 struct Activity
@@ -62,6 +70,11 @@ struct Activity
 };
 
 #define HEADER_SIZE sizeof(Activity)
+#define CHECKSUM_SIZE sizeof(pg_crc32c)
+
+/* The series of a canonical activity. */
+#define BODY(a) ((char *) (a) + HEADER_SIZE)
+#define BODY_SIZE(a) (VARSIZE(a) - HEADER_SIZE - CHECKSUM_SIZE)
 
 /* Follows the header of an open activity; the series and the tail follow it. */
 typedef struct OpenHeader
@@ -91,6 +104,50 @@ extern int	chs_activity_invalid_errcode;
 /* In activity_read.c. */
 pg_noreturn extern void chs_activity_invalid(const char *what) pg_attribute_cold;
 extern ActivityData *chs_activity_decode_any(const Activity *activity);
+
+/* Makes the header's numbers little-endian, or back. */
+static inline void
+swap_header(Activity *activity pg_attribute_unused())
+{
+#ifdef WORDS_BIGENDIAN
+	activity->nseries = pg_bswap16(activity->nseries);
+	activity->day = (int32) pg_bswap32((uint32) activity->day);
+#endif
+}
+
+/* The checksum that a canonical activity must have, in the order of its bytes. */
+static inline pg_crc32c
+make_checksum(const Activity *activity)
+{
+	Activity	header = *activity;
+	pg_crc32c	crc;
+
+	swap_header(&header);
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, (char *) &header + VARHDRSZ, HEADER_SIZE - VARHDRSZ);
+	COMP_CRC32C(crc, BODY(activity), BODY_SIZE(activity));
+	FIN_CRC32C(crc);
+#ifdef WORDS_BIGENDIAN
+	crc = pg_bswap32(crc);
+#endif
+	return crc;
+}
+
+static inline void
+put_checksum(Activity *activity)
+{
+	pg_crc32c	crc = make_checksum(activity);
+
+	memcpy(BODY(activity) + BODY_SIZE(activity), &crc, CHECKSUM_SIZE);
+}
+
+static inline bool
+has_checksum(const Activity *activity)
+{
+	pg_crc32c	crc = make_checksum(activity);
+
+	return memcmp(BODY(activity) + BODY_SIZE(activity), &crc, CHECKSUM_SIZE) == 0;
+}
 
 typedef struct Reader
 {

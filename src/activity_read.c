@@ -133,7 +133,7 @@ view_body(const char *body, Size size, int nseries, int32 day)
 	return view;
 }
 
-/* Checks the header. */
+/* Checks the header, and whether the bytes are those that were written. */
 static void
 check_header(const Activity *activity)
 {
@@ -144,16 +144,24 @@ check_header(const Activity *activity)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("chs_activity of unknown format %d", activity->format),
 				 errhint("It was written by a newer version of chs.")));
-	if (activity->day != DAY_NEVER && (activity->day < MIN_DAY || activity->day > MAX_DAY))
-		chs_activity_invalid("its day is out of range");
 	if (activity->flags != 0 && activity->flags != FLAG_OPEN)
 		chs_activity_invalid("a flag is unknown");
+	if (activity->flags != FLAG_OPEN)
+	{
+		if (VARSIZE(activity) < HEADER_SIZE + CHECKSUM_SIZE)
+			chs_activity_invalid("it ends too early");
+		if (!has_checksum(activity))
+			chs_activity_invalid("its checksum is wrong");
+	}
+	if (activity->day != DAY_NEVER && (activity->day < MIN_DAY || activity->day > MAX_DAY))
+		chs_activity_invalid("its day is out of range");
 }
 
 /*
  * chs_activity_view returns a view of an activity, which points into its bytes, in the
- * current memory context.  All bytes are checked, since the value may come from
- * anywhere; whatever reads the view can rely on it.
+ * current memory context.  All bytes are checked, even though the checksum is
+ * right, since the value may come from anywhere; whatever reads the view can rely
+ * on it.
  */
 ActivityView *
 chs_activity_view(const Activity *activity)
@@ -162,15 +170,16 @@ chs_activity_view(const Activity *activity)
 	check_header(activity);
 	if (activity->flags == FLAG_OPEN)
 		return chs_activity_view_of(chs_activity_decode_any(activity));
-	return view_body((const char *) activity + HEADER_SIZE, VARSIZE(activity) - HEADER_SIZE,
-					 activity->nseries, activity->day);
+	return view_body(BODY(activity), BODY_SIZE(activity), activity->nseries, activity->day);
 }
 
 /* chs_activity_view_of returns the view of an activity in memory. */
 ActivityView *
 chs_activity_view_of(const ActivityData *data)
 {
-	return chs_activity_view(chs_activity_encode(data));
+	const Activity *activity = chs_activity_encode(data);
+
+	return view_body(BODY(activity), BODY_SIZE(activity), activity->nseries, activity->day);
 }
 
 static void
@@ -236,9 +245,12 @@ cells_of_distinct(const SeriesView *v, Series *s)
 	}
 }
 
-/* Makes cells of what a view shows. */
-static ActivityData *
-cells_of(const ActivityView *view)
+/*
+ * chs_activity_cells_of returns what a view shows as cells, which can be merged and
+ * changed, in the current memory context.
+ */
+ActivityData *
+chs_activity_cells_of(const ActivityView *view)
 {
 	ActivityData *data = palloc(sizeof(ActivityData));
 
@@ -305,15 +317,14 @@ chs_activity_decode_any(const Activity *activity)
 
 	check_header(activity);
 	if (activity->flags != FLAG_OPEN)
-		return cells_of(view_body((const char *) activity + HEADER_SIZE, size - HEADER_SIZE,
-								  activity->nseries, activity->day));
+		return chs_activity_cells_of(view_body(BODY(activity), BODY_SIZE(activity), activity->nseries, activity->day));
 	if (size < OPEN_SIZE(0, 0))
 		chs_activity_invalid("its size is wrong");
 
 	memcpy(&open, (const char *) activity + HEADER_SIZE, sizeof(open));
 	if (open.ntail > open.captail || size != OPEN_SIZE(open.body, open.captail))
 		chs_activity_invalid("its size is wrong");
-	body = cells_of(view_body(OPEN_BODY(activity), open.body, activity->nseries, activity->day));
+	body = chs_activity_cells_of(view_body(OPEN_BODY(activity), open.body, activity->nseries, activity->day));
 	if (open.ntail == 0)
 		return body;
 	return chs_activity_merge_two(body, decode_tail(OPEN_BODY(activity) + open.body, open.ntail, activity->day));

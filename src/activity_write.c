@@ -242,11 +242,13 @@ chs_activity_encode(const ActivityData *data)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("an activity cannot hold more than %d series", PG_UINT16_MAX)));
+	writer_reserve(&w, CHECKSUM_SIZE);
 	result = (Activity *) w.start;
-	SET_VARSIZE(result, w.next - w.start);
+	SET_VARSIZE(result, w.next - w.start + CHECKSUM_SIZE);
 	result->format = ACTIVITY_FORMAT;
 	result->flags = 0;
 	result->nseries = nseries;
 	result->day = data->day;
+	put_checksum(result);
 	return result;
 }

@@ -314,8 +314,8 @@ chs_customer_read_activity(HeapTuple row, TupleDesc desc)
 	{
 		bool		isnull;
 
-		stored.activity = DatumGetActivity(heap_getattr(row, ACTIVITY_ACTIVITY, desc, &isnull));
-		stored.view = chs_activity_try_view(stored.activity, &stored.damage);
+		stored.view = chs_activity_try_view(DatumGetActivity(heap_getattr(row, ACTIVITY_ACTIVITY, desc, &isnull)),
+											&stored.damage);
 		stored.series_version = DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION, desc, &isnull));
 		stored.folded_to = DatumGetFullTransactionId(heap_getattr(row, ACTIVITY_FOLDED_TO, desc, &isnull));
 		if (stored.damage == NULL && chs_catalog_is_to_come(stored.folded_to))
@@ -326,17 +326,9 @@ chs_customer_read_activity(HeapTuple row, TupleDesc desc)
 	{
 		stored.series_version = 0;
 		stored.folded_to = InvalidFullTransactionId;
-		stored.activity = NULL;
 		stored.view = &no_events;
 	}
 	return stored;
-}
-
-/* chs_customer_decode returns a copy of a stored activity that can be merged and changed. */
-ActivityData *
-chs_customer_decode(const StoredActivity *stored)
-{
-	return stored->activity == NULL ? chs_activity_empty(DAY_NEVER) : chs_activity_decode(stored->activity);
 }
 
 /* chs_customer_stored finds the row of chs.activity, and reads it. */

@@ -40,7 +40,6 @@ typedef struct Customer
 typedef struct StoredActivity
 {
 	HeapTuple	row;			/* NULL where there is none */
-	const Activity *activity;	/* NULL if there is none, or it is damaged */
 	const ActivityView *view;	/* of it, or of no events */
 	const char *damage;			/* what is wrong with it, in which case it is not current; or NULL */
 	int			series_version;
@@ -90,7 +89,6 @@ extern void chs_customer_close(CustomerTable *table);
 extern CustomerLock chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
 extern CustomerLock chs_customer_lock_one(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
 extern StoredActivity chs_customer_read_activity(HeapTuple row, TupleDesc desc);
-extern ActivityData *chs_customer_decode(const StoredActivity *stored);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 extern ActivityData *chs_customer_from_events(int64 customer_id, const Live *live,
 											  int32 as_of_day, int32 last_day);

@@ -159,7 +159,7 @@ chs_customer_activity(const Customer *customer, const Live *live, const Live *ve
 	if (!queued.rebuild && chs_customer_is_current(&stored, live))
 	{
 		if (queued.ndeltas > 0)
-			view = chs_activity_view_of(chs_activity_merge_two(chs_customer_decode(&stored),
+			view = chs_activity_view_of(chs_activity_merge_two(chs_activity_cells_of(stored.view),
 															   chs_activity_merge_many(queued.deltas, queued.ndeltas)));
 		if (view->day <= as_of_day)
 			return view;

@@ -180,8 +180,7 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 	{
 		bool		isnull;
 		Datum		delta;
-		Activity   *activity;
-		const char *damage;
+		ActivityView *view;
 
 		CHECK_FOR_INTERRUPTS();
 		result.any = true;
@@ -206,15 +205,15 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 		if (result.deltas == NULL)
 			result.deltas = palloc(MERGE_AT * sizeof(ActivityData *));
 		MemoryContextSwitchTo(scratch);
-		activity = DatumGetActivity(delta);
+		view = chs_activity_try_view(DatumGetActivity(delta), &result.damage);
 		/* what a damaged one would add the raw events tell */
-		if (chs_activity_try_view(activity, &damage) == NULL)
+		if (view == NULL)
 		{
 			MemoryContextSwitchTo(caller);
 			result.rebuild = true;
 			continue;
 		}
-		result.deltas[result.ndeltas++] = chs_activity_decode(activity);
+		result.deltas[result.ndeltas++] = chs_activity_cells_of(view);
 		if (result.ndeltas == MERGE_AT)
 		{
 			ActivityData *merged = chs_activity_merge_many(result.deltas, MERGE_AT);

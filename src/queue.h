@@ -32,6 +32,7 @@ typedef struct QueuedDeltas
 	bool		any;
 	bool		rebuild;		/* on request, or because series are missing */
 	int			series_version; /* the earliest of its deltas; PG_INT32_MAX: it has none */
+	const char *damage;			/* what is wrong with one of them, which makes it a rebuild; or NULL */
 	int			ndeltas;
 	ActivityData **deltas;
 	int			nrows;

@@ -172,7 +172,7 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 	/* an activity that has been brought up to date also counts what the waiting version needs */
 	const Live *counted = chs_customer_is_current(stored, live->counting) &&
 		queued->series_version >= live->counting->series_version ? live->counting : live;
-	ActivityData *data = chs_customer_decode(stored);
+	ActivityData *data = chs_activity_cells_of(stored->view);
 	ActivityData *expected;
 	char	   *found_text;
 	char	   *expected_text;
@@ -332,6 +332,8 @@ verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, Re
 	}
 	if (stored.damage != NULL)
 		report(fcinfo, &customer_id, "activity", stored.damage, "one that can be read");
+	if (queued.damage != NULL)
+		report(fcinfo, &customer_id, "queue", queued.damage, "a delta that can be read");
 	if (reading->possible)
 	{
 		Activity   *events = read_events(reading, customer_id);

@@ -8,6 +8,18 @@
 use strict;
 use warnings;
 
+# CRC-32C, with which an activity ends.
+sub checksum
+{
+	my $crc = 0xffffffff;
+	for my $byte (unpack('C*', $_[0]))
+	{
+		$crc ^= $byte;
+		$crc = $crc >> 1 ^ ($crc & 1 ? 0x82f63b78 : 0) for 1 .. 8;
+	}
+	return $crc ^ 0xffffffff;
+}
+
 my ($directory, $seed, $count) = @ARGV;
 srand($seed);
 open(my $in, '<:raw', "$directory/activities") or die "$directory/activities: $!";
@@ -22,6 +34,7 @@ while (1)
 	$at += 6 + $length;
 }
 die 'no activities' unless @values;
+for (@values) { die 'not the checksum that chs writes' if substr($_, -4) ne pack('V', checksum(substr($_, 0, -4))) }
 
 for my $number (1 .. $count)
 {
@@ -37,6 +50,8 @@ for my $number (1 .. $count)
 		else               { substr($value, $where, 1) ^= chr(1 << int rand 8) }
 		$value = "\x01" if $value eq '';
 	}
+	# with the right checksum, what is wrong must be found all the same
+	substr($value, -4) = pack('V', checksum(substr($value, 0, -4))) if length $value > 4 && rand() < 0.75;
 	open(my $out, '>:raw', "$directory/$number") or die "$directory/$number: $!";
 	print $out substr($file, 0, 19), pack('nN', 1, length $value), $value, pack('n', 0xffff);
 	close $out or die;

@@ -24,7 +24,7 @@
 enum
 {
 	FUZZ_RECV,					/* binary input of an activity, then all that takes one */
-	FUZZ_IN,					/* text input */
+	FUZZ_IN,					/* text input, with the checksum as it comes */
 	FUZZ_DECODE,				/* the bytes of a damaged table */
 	FUZZ_MERGE,					/* two activities */
 	FUZZ_CURVE,					/* a curve */

@@ -4,10 +4,12 @@
  *
  * An input may be refused, but not with an internal error; what was taken must
  * come out as it went in, and all that is made of it must be taken again.
+ * The checksum of an activity is mended first, or nothing damaged would be read
+ * any further; only the text input gets it as it is.
  */
 #include "postgres.h"
 
-#include "activity.h"
+#include "activity_bytes.h"
 #include "compat.h"
 #include "fuzz.h"
 #include "lib/stringinfo.h"
@@ -47,6 +49,19 @@ receive(const uint8_t *data, size_t size)
 
 	memcpy(message.data, data, size);
 	return (Activity *) DatumGetPointer(call(chs_activity_recv, PointerGetDatum(&message), 0));
+}
+
+/* The bytes as an activity whose checksum is right, if that has a place. */
+static Activity *
+mend_checksum(const uint8_t *data, size_t size)
+{
+	Activity   *activity = palloc(VARHDRSZ + size);
+
+	SET_VARSIZE(activity, VARHDRSZ + size);
+	memcpy((char *) activity + VARHDRSZ, data, size);
+	if (VARSIZE(activity) >= HEADER_SIZE + CHECKSUM_SIZE && activity->flags != FLAG_OPEN)
+		put_checksum(activity);
+	return activity;
 }
 
 static bool
@@ -172,8 +187,8 @@ check_merge(const uint8_t *data, size_t size)
 
 	if (size < 2)
 		return;
-	a = receive(data + 2, first);
-	b = receive(data + 2 + first, size - 2 - first);
+	a = receive((uint8_t *) mend_checksum(data + 2, first) + VARHDRSZ, first);
+	b = receive((uint8_t *) mend_checksum(data + 2 + first, size - 2 - first) + VARHDRSZ, size - 2 - first);
 	merged = chs_activity_encode(chs_activity_merge_two(chs_activity_decode(a), chs_activity_decode(b)));
 	if (!same(merged, chs_activity_encode(chs_activity_merge_two(chs_activity_decode(b), chs_activity_decode(a)))))
 		fail("merging depends on the order");
@@ -208,6 +223,7 @@ run(const uint8_t *data, size_t size)
 	switch (target)
 	{
 		case FUZZ_RECV:
+			data = (uint8_t *) mend_checksum(data, size) + VARHDRSZ;
 			activity = receive(data, size);
 			check_taken_activity(activity, data, size);
 			break;
@@ -216,9 +232,7 @@ run(const uint8_t *data, size_t size)
 			check_taken(chs_activity_decode(activity));
 			break;
 		case FUZZ_DECODE:
-			activity = palloc(VARHDRSZ + size);
-			SET_VARSIZE(activity, VARHDRSZ + size);
-			memcpy((char *) activity + VARHDRSZ, data, size);
+			activity = mend_checksum(data, size);
 			(void) chs_activity_encode(chs_activity_decode(activity));
 			check_windows(activity);
 			break;
