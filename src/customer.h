@@ -76,7 +76,8 @@ typedef enum CustomerLock
 	CUSTOMER_LOCKED,
 	CUSTOMER_GONE,
 	CUSTOMER_BUSY,				/* changed by somebody else, or about to be */
-	CUSTOMER_TAKEN				/* folded by somebody else at the same time; see claim.c */
+	CUSTOMER_TAKEN,				/* folded by somebody else at the same time; see claim.c */
+	CUSTOMER_PUT_OFF			/* needs other people's code, for which there is no time now; see hurry.c */
 } CustomerLock;
 
 extern bool chs_customer_is_current(const StoredActivity *stored, const Live *live);

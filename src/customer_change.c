@@ -44,7 +44,7 @@ score_on(const Comparison *c, const Live *version, const Scorecard *scorecard, c
 	{
 		PluginCalls *calls = chs_plugin_begin(CurrentMemoryContext);
 
-		chs_plugin_add_values(calls, input, scorecard, c->customer.customer_id, subject.as_of_day, PLUGIN_ONE_DAY);
+		(void) chs_plugin_add_values(calls, input, scorecard, c->customer.customer_id, subject.as_of_day, PLUGIN_ONE_DAY);
 		chs_plugin_end(calls);
 	}
 	return chs_score_of_day(input, scorecard, &subject);

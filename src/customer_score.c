@@ -245,7 +245,7 @@ prepare(const CustomerScore *cs, PluginDays days)
 	{
 		PluginCalls *calls = chs_plugin_begin(CurrentMemoryContext);
 
-		chs_plugin_add_values(calls, input, cs->scorecard, cs->customer_id, cs->subject.as_of_day, days);
+		(void) chs_plugin_add_values(calls, input, cs->scorecard, cs->customer_id, cs->subject.as_of_day, days);
 		chs_plugin_end(calls);
 	}
 	return input;

@@ -108,6 +108,9 @@ rescore_slice(const Part *part, EveryonePass *pass, int limit, bool only_stale, 
 	chs_fold_list(&fold, &list);
 	*nscored = list.n;
 	pass->skipped |= list.nskipped > 0;
+	pass->nput_off = 0;
+	for (int i = 0; i < list.nskipped; i++)
+		pass->nput_off += list.skipped[i].reason == SKIP_PUT_OFF;
 	chs_fold_end(&fold);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(slice);

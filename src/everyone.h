@@ -11,6 +11,7 @@
 typedef struct EveryonePass
 {
 	int64		last_customer_id;	/* customers up to this one have been looked at */
+	int			nput_off;		/* in the last slice, as they need other people's code, for lack of time */
 	bool		skipped;		/* some were busy, taken by somebody else, or failed: they stay as they are */
 } EveryonePass;
 

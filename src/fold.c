@@ -23,11 +23,13 @@
 #include "failure.h"
 #include "funcapi.h"
 #include "health.h"
+#include "hurry.h"
 #include "miscadmin.h"
 #include "plugin.h"
 #include "raw.h"
 #include "rejected.h"
 #include "settings.h"
+#include "slow.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "tables.h"
@@ -77,6 +79,7 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 				 errhint("Leave the scores to the worker, or store them after COMMIT PREPARED; chs_score() can be used in any transaction.")));
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
 	{
+		chs_hurry_end();
 		/* a worker may have left customers to this session */
 		if (has_folded)
 			chs_worker_retry();
@@ -139,7 +142,7 @@ is_active(const Customer *customer, int32 today)
 	return customer->last_day > today;
 }
 
-/* Scores a customer's activity, with the values of plug-ins. */
+/* Scores a customer's activity, with the values of plug-ins; NULL if there is no time for these. */
 static Score *
 calculate(Fold *fold, int64 customer_id, const ActivityView *activity,
 		  const Scorecard *scorecard, const ScoreSubject *subject)
@@ -150,7 +153,8 @@ calculate(Fold *fold, int64 customer_id, const ActivityView *activity,
 	{
 		if (fold->plugins == NULL)
 			fold->plugins = chs_plugin_begin(MemoryContextGetParent(fold->scratch));
-		chs_plugin_add_values(fold->plugins, input, scorecard, customer_id, subject->as_of_day, PLUGIN_TREND);
+		if (!chs_plugin_add_values(fold->plugins, input, scorecard, customer_id, subject->as_of_day, PLUGIN_TREND))
+			return NULL;
 	}
 	return chs_score_calculate(input, scorecard, subject);
 }
@@ -190,6 +194,17 @@ must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *sto
 
 	return order->rebuild || queued->rebuild || !chs_customer_is_current(stored, live) ||
 		(is_counting ? queued->series_version < live->counting->series_version : order->count);
+}
+
+/* Looks again at the rejected rows of a customer, which must not be judged in a hurry. */
+static void
+retry_rejected(const Live *live, int64 customer_id)
+{
+	chs_retry_customer_came(live, customer_id);
+	if (chs_hurry_was_cut())
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("rejected rows of customer %lld took too long", (long long) customer_id)));
 }
 
 /*
@@ -264,6 +279,11 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		data = chs_raw_activity(fold->raw, customer_id);
 		chs_activity_prune_to(data, fold->today);
 	}
+	else if ((rebuild || data->day > subject.as_of_day) && live->nsources > 1 && chs_hurry_refuses())
+	{
+		*lock = CUSTOMER_PUT_OFF;
+		return NULL;
+	}
 	else if (rebuild || data->day > subject.as_of_day)
 		data = chs_customer_from_events(customer_id, live->counting, subject.as_of_day, DAY_NO_END);
 	counted = rebuild || chs_customer_is_current(&stored, live->counting) ? live->counting : live;
@@ -274,6 +294,11 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	}
 	activity = chs_activity_encode(data);
 	score = calculate(fold, customer_id, chs_activity_view(activity), scorecard, &subject);
+	if (score == NULL)
+	{
+		*lock = CUSTOMER_PUT_OFF;
+		return NULL;
+	}
 	/* before anything else is written: it claims the customer */
 	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
 						  is_active(&customer, fold->today), fold->snapshot))
@@ -286,7 +311,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		chs_health_store_activity(&fold->tables, customer_id, &stored, activity,
 								  counted->series_version, chs_catalog_snapshot_horizon(folded));
 	if (rebuild && live->nsources > 1)
-		chs_retry_customer_came(live, customer_id);
+		retry_rejected(live, customer_id);
 	if (fold->any_failures)
 		chs_failure_clear(customer_id, fold->snapshot);
 	return score;
@@ -313,8 +338,8 @@ rescore_in_scratch(Fold *fold, const Customer *customer)
 	if (stored.row == NULL || !chs_customer_is_current(&stored, live->counting) || stored.view->day > subject.as_of_day)
 		return false;
 	score = calculate(fold, customer->customer_id, stored.view, scorecard, &subject);
-	if (!chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
-						  is_active(customer, fold->today), fold->snapshot))
+	if (score == NULL || !chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
+											is_active(customer, fold->today), fold->snapshot))
 		return false;
 	if (fold->any_failures)
 		chs_failure_clear(customer->customer_id, fold->snapshot);
@@ -374,24 +399,71 @@ queue_customer(const Fold *fold, int64 customer_id, bool rebuild)
 
 /* Skips a customer for now, so that it is processed later, from the queue. */
 static void
-skip_customer(const Fold *fold, FoldList *list, int64 customer_id)
+skip_customer(const Fold *fold, FoldList *list, int64 customer_id, SkipReason reason)
 {
-	list->skipped[list->nskipped++] = customer_id;
+	list->skipped[list->nskipped++] = (SkippedCustomer) {customer_id, reason};
 	/* what is not queued nobody would come back to */
 	if (list->rebuild || list->rescore != NULL)
 		queue_customer(fold, customer_id, list->rebuild);
+	if (reason == SKIP_SLOW)
+		chs_slow_offer(customer_id);
+}
+
+/* Why a customer is put off: whether it is slow. */
+static SkipReason
+put_off_reason(void)
+{
+	return chs_hurry_was_cut() ? SKIP_SLOW : SKIP_PUT_OFF;
+}
+
+/* Whether earlier batches found a customer slow. */
+static bool
+is_slow(const FoldList *list, int64 customer_id)
+{
+	const FoldProgress *progress = list->progress;
+
+	for (int i = 0; progress != NULL && i < progress->nleft; i++)
+		if (progress->left[i].slow && progress->left[i].customer_id == customer_id)
+			return true;
+	return false;
+}
+
+/* Whether anything is queued for a customer. */
+static bool
+is_queued(Fold *fold, int64 customer_id)
+{
+	MemoryContext caller = MemoryContextSwitchTo(fold->scratch);
+	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer_id, fold->snapshot);
+	bool		any = chs_queue_of_customer(customer_id, stored.folded_to, fold->live->series_version, fold->snapshot).any;
+
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(fold->scratch);
+	return any;
 }
 
 static void
 fold_listed(Fold *fold, FoldList *list, int i)
 {
-	FoldOrder	order = {.rebuild = list->rebuild,.count = list->rescore != NULL};
+	FoldOrder	order = {.rebuild = list->rebuild,.count = list->count || list->rescore != NULL};
 	int64		customer_id = list->customer_ids[i];
 
+	fold->customer_id = customer_id;
+	chs_hurry_customer();
+	if (is_slow(list, customer_id))
+	{
+		if (is_queued(fold, customer_id))
+			skip_customer(fold, list, customer_id, SKIP_SLOW);
+		return;
+	}
+	if (list->left && chs_hurry_refuses())
+	{
+		skip_customer(fold, list, customer_id, SKIP_PUT_OFF);
+		return;
+	}
 	/* the caller of a rebuild may have solved the problem */
 	if (fold->any_failures && !list->rebuild && chs_failure_must_wait(customer_id, fold->live->newest, fold->snapshot))
 	{
-		skip_customer(fold, list, customer_id);
+		skip_customer(fold, list, customer_id, SKIP_BUSY);
 		return;
 	}
 	if (list->from_events != NULL)
@@ -407,7 +479,7 @@ fold_listed(Fold *fold, FoldList *list, int i)
 			return;
 		if (lock == CUSTOMER_TAKEN && !TransactionIdIsValid(list->in_way))
 			list->in_way = chs_health_taken_by(customer_id);
-		skip_customer(fold, list, customer_id);
+		skip_customer(fold, list, customer_id, lock == CUSTOMER_PUT_OFF ? put_off_reason() : SKIP_BUSY);
 	}
 }
 
@@ -485,10 +557,12 @@ find_rebuilds(const Fold *fold, const FoldList *list, int64 *customer_ids)
 	Oid			types[] = {INT8ARRAYOID, INT4OID};
 	Datum		args[2];
 	Datum	   *elements = palloc(list->n * sizeof(Datum));
+	int			n = 0;
 
 	for (int i = 0; i < list->n; i++)
-		elements[i] = Int64GetDatum(list->customer_ids[i]);
-	args[0] = PointerGetDatum(construct_array(elements, list->n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+		if (!is_slow(list, list->customer_ids[i]))
+			elements[n++] = Int64GetDatum(list->customer_ids[i]);
+	args[0] = PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
 	args[1] = Int32GetDatum((list->rescore != NULL ? fold->live->counting : fold->live)->series_version);
 	if (SPI_execute_with_args("SELECT i FROM unnest($1) i LEFT JOIN chs.activity a ON a.customer_id = i"
 							  " WHERE a.series_version IS NULL OR a.series_version < $2"
@@ -530,6 +604,9 @@ read_raw_events(Fold *fold, const FoldList *list)
 	/* a single customer is read as usual; if a source cannot be read, each customer fails by itself */
 	if (request.n > 1 && !fold->in_capture)
 		fold->raw = chs_raw_try(&request);
+	/* so that there is always time for the first customer */
+	if (chs_hurry_is_on())
+		chs_hurry_begin();
 }
 
 /* Handles the failure of a customer of the list; only the first few are logged. */
@@ -540,7 +617,7 @@ fail_listed(Fold *fold, FoldList *list, int64 customer_id, const ErrorData *erro
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("chs could not score customer %lld: %s", (long long) customer_id, error->message)));
-	skip_customer(fold, list, customer_id);
+	skip_customer(fold, list, customer_id, SKIP_BUSY);
 }
 
 /*
@@ -550,23 +627,46 @@ fail_listed(Fold *fold, FoldList *list, int64 customer_id, const ErrorData *erro
 void
 chs_fold_list(Fold *fold, FoldList *list)
 {
+	bool		in_hurry = chs_slow_is_in_hurry();
 	int			nlogged = 0;
+	ErrorData  *error;
+	bool		was_cut;
+	int64		cut_customer;
 
 	fold->raw = NULL;
-	list->skipped = palloc(Max(list->n, 1) * sizeof(int64));
+	list->skipped = palloc(Max(list->n, 1) * sizeof(SkippedCustomer));
+	if (list->n == 0)
+		return;
+	if (in_hurry)
+		chs_hurry_begin();
 	if (list->n > 1 && list->from_events == NULL && fold->live->nsources > 1)
 		read_raw_events(fold, list);
-	if (list->n == 0 || try_listed(fold, list, 0, list->n) == NULL)
-		return;
-	for (int i = 0; i < list->n; i++)
+	error = try_listed(fold, list, 0, list->n);
+	was_cut = error != NULL && chs_hurry_was_cut();
+	cut_customer = fold->customer_id;
+	if (was_cut)
+		chs_slow_note(error->message);
+	if (in_hurry && error != NULL)
+		chs_hurry_begin();		/* all of it is done again */
+	for (int i = 0; error != NULL && i < list->n; i++)
 	{
-		ErrorData  *error = try_listed(fold, list, i, i + 1);
+		ErrorData  *own_error;
 
-		if (error == NULL)
+		if (was_cut && list->customer_ids[i] == cut_customer)
+		{
+			skip_customer(fold, list, cut_customer, SKIP_SLOW);
 			continue;
-		fail_listed(fold, list, list->customer_ids[i], error, &nlogged);
-		FreeErrorData(error);
+		}
+		own_error = try_listed(fold, list, i, i + 1);
+		if (own_error == NULL)
+			continue;
+		if (chs_hurry_was_cut())
+			skip_customer(fold, list, list->customer_ids[i], SKIP_SLOW);
+		else
+			fail_listed(fold, list, list->customer_ids[i], own_error, &nlogged);
+		FreeErrorData(own_error);
 	}
+	chs_hurry_end();
 	if (nlogged > MAX_LOGGED_FAILURES)
 		ereport(LOG,
 				(errmsg("chs could not score %d further customers", nlogged - MAX_LOGGED_FAILURES),
@@ -576,12 +676,15 @@ chs_fold_list(Fold *fold, FoldList *list)
 /* ---------------------------------------------------------------- who is left */
 
 /*
- * Customers that were busy, or failed, are left: passes go on beyond their rows, and
- * they are tried again by themselves, less and less often.  So it costs nobody else
- * anything how long they stay.
+ * Customers that were busy, failed or are slow are left: passes go on beyond their
+ * rows, and they are tried again by themselves, less and less often.  So it costs
+ * nobody else anything how long they stay.
  */
 #define MIN_LEFT_DELAY_MS 10
 #define MAX_LEFT_DELAY_MS 30000
+
+/* If too many are put off to be remembered, those that are come first for so long. */
+#define PUT_OFF_DELAY_MS 5000
 
 /* Sets when to try again, a while after the last time. */
 static void
@@ -604,19 +707,26 @@ leave(FoldProgress *progress, const FoldList *list)
 	for (int i = 0; i < list->nskipped; i++)
 	{
 		LeftCustomer *left = progress->left;
+		const SkippedCustomer *skipped = &list->skipped[i];
 
-		while (left < progress->left + progress->nleft && left->customer_id != list->skipped[i])
+		while (left < progress->left + progress->nleft && left->customer_id != skipped->customer_id)
 			left++;
 		if (left < progress->left + progress->nleft)
+		{
+			left->slow |= skipped->reason == SKIP_SLOW;
 			continue;
+		}
 		if (progress->nleft == MAX_LEFT_CUSTOMERS)
 		{
+			if (skipped->reason == SKIP_PUT_OFF)
+				progress->others_delay = Max(progress->others_delay, PUT_OFF_DELAY_MS);
 			if (!progress->left_others)
 				postpone(&progress->others_delay, &progress->others_due_at);
 			progress->left_others = true;
-			return;
+			progress->others_put_off |= skipped->reason == SKIP_PUT_OFF;
+			continue;
 		}
-		*left = (LeftCustomer) {.customer_id = list->skipped[i]};
+		*left = (LeftCustomer) {.customer_id = skipped->customer_id,.slow = skipped->reason == SKIP_SLOW};
 		postpone(&left->delay, &left->due_at);
 		progress->nleft++;
 	}
@@ -682,10 +792,10 @@ compare_left(const void *a, const void *b)
 }
 
 static int
-compare_ids(const void *a, const void *b)
+compare_skipped(const void *a, const void *b)
 {
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
+	int64		x = ((const SkippedCustomer *) a)->customer_id;
+	int64		y = ((const SkippedCustomer *) b)->customer_id;
 
 	return (x > y) - (x < y);
 }
@@ -699,16 +809,17 @@ chs_fold_left(FoldProgress *progress)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int64	   *customer_ids = palloc(Max(progress->nleft, 1) * sizeof(int64));
-	FoldList	list = {.customer_ids = customer_ids};
+	FoldList	list = {.customer_ids = customer_ids,.left = true,.progress = progress};
 	Fold		fold;
 	int			nkept = 0;
+	int			nput_off = 0;
 
 	if (progress->left_others && progress->others_due_at <= now)
 	{
 		postpone(&progress->others_delay, &progress->others_due_at);
 		progress->next_from = progress->left_from;
 		progress->nleft = 0;
-		progress->left_others = progress->in_pass = false;
+		progress->left_others = progress->others_put_off = progress->in_pass = false;
 		return;
 	}
 	qsort(progress->left, progress->nleft, sizeof(LeftCustomer), compare_left);
@@ -721,20 +832,45 @@ chs_fold_left(FoldProgress *progress)
 	progress->ncustomers = list.n - list.nskipped;
 	if (TransactionIdIsValid(list.in_way))
 		progress->in_way = list.in_way;
-	qsort(list.skipped, list.nskipped, sizeof(int64), compare_ids);
+	qsort(list.skipped, list.nskipped, sizeof(SkippedCustomer), compare_skipped);
 	for (int i = 0; i < progress->nleft; i++)
 	{
 		LeftCustomer left = progress->left[i];
 
 		if (left.due_at <= now)
 		{
-			if (bsearch(&left.customer_id, list.skipped, list.nskipped, sizeof(int64), compare_ids) == NULL)
+			SkippedCustomer key = {left.customer_id, SKIP_BUSY};
+			const SkippedCustomer *skipped = bsearch(&key, list.skipped, list.nskipped, sizeof(SkippedCustomer), compare_skipped);
+
+			if (skipped == NULL)
 				continue;
+			left.slow = skipped->reason == SKIP_SLOW;
+			/* for lack of time others need not wait longer */
+			if (skipped->reason == SKIP_PUT_OFF)
+				left.delay = 0;
+			nput_off += skipped->reason == SKIP_PUT_OFF;
 			postpone(&left.delay, &left.due_at);
 		}
 		progress->left[nkept++] = left;
 	}
 	progress->nleft = nkept;
+	if (progress->others_put_off && nput_off == 0)
+	{
+		progress->others_delay = 0;
+		progress->others_due_at = DT_NOBEGIN;
+	}
+}
+
+/* chs_fold_apart folds a customer that is slow, by itself and without hurry. */
+void
+chs_fold_apart(int64 customer_id)
+{
+	FoldList	list = {.n = 1,.customer_ids = &customer_id,.count = true};
+	Fold		fold;
+
+	chs_fold_begin(&fold);
+	chs_fold_list(&fold, &list);
+	chs_fold_end(&fold);
 }
 
 /* ------------------------------------------------------------------- passes */
@@ -805,6 +941,7 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	if (*complete)
 		progress->in_pass = false;
 	list.customer_ids = customer_ids;
+	list.progress = progress;
 	chs_fold_list(&fold, &list);
 	leave(progress, &list);
 	progress->ncustomers = list.n;

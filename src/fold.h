@@ -16,6 +16,7 @@ typedef struct LeftCustomer
 	int64		customer_id;
 	int			delay;			/* until the next attempt, in milliseconds */
 	TimestampTz due_at;
+	bool		slow;			/* set apart, see slow.c */
 } LeftCustomer;
 
 /* So many are remembered; for those of more than that, the queue is passed through again. */
@@ -38,6 +39,7 @@ typedef struct FoldProgress
 	bool		left_others;	/* more than those */
 	int			others_delay;	/* until the next look for them, in milliseconds */
 	TimestampTz others_due_at;
+	bool		others_put_off;	/* for lack of time */
 	TransactionId in_way;		/* that has one of them, if known */
 	FullTransactionId left_from;	/* while any are left: their rows are of transactions from here on */
 	int			ncustomers;		/* that the last batch looked at */
@@ -55,8 +57,23 @@ typedef struct Fold
 	HealthTables tables;
 	MemoryContext scratch;		/* for one customer */
 	PluginCalls *plugins;		/* or NULL */
+	int64		customer_id;	/* the present one */
 	struct RawActivities *raw;	/* what the raw events give for some customers, as of today; or NULL */
 } Fold;
+
+/* Why a customer is skipped. */
+typedef enum SkipReason
+{
+	SKIP_BUSY,					/* or failed */
+	SKIP_PUT_OFF,				/* there was no time for other people's code */
+	SKIP_SLOW					/* that takes too long for this customer */
+} SkipReason;
+
+typedef struct SkippedCustomer
+{
+	int64		customer_id;
+	SkipReason	reason;
+} SkippedCustomer;
 
 /* Customers to be folded, or only scored, one after the other. */
 typedef struct FoldList
@@ -65,10 +82,13 @@ typedef struct FoldList
 	const int64 *customer_ids;	/* each once; faster in ascending order */
 	const Customer *rescore;	/* the same ones, if activities count everything that they should, for scoring; or NULL */
 	bool		rebuild;		/* from the raw events */
+	bool		count;			/* what a waiting version needs, if they do not count that yet, as with rescore */
+	bool		left;			/* earlier: only looked at while there is time for other people's code */
+	const FoldProgress *progress;	/* knows those that are slow; or NULL */
 	Activity  **from_events;	/* what those give, if known; or NULL */
 	Snapshot	events_snapshot;	/* the one that saw those, taken earlier */
-	int			nskipped;		/* were busy or failed; a rebuild of them is queued, or they stay as they are */
-	int64	   *skipped;		/* which ones */
+	int			nskipped;		/* are queued, or stay as they are */
+	SkippedCustomer *skipped;	/* which ones */
 	TransactionId in_way;		/* the transaction that has one of them, if known */
 } FoldList;
 
@@ -84,5 +104,6 @@ extern TimestampTz chs_fold_left_due_at(const FoldProgress *progress);
 extern int	chs_fold_left_delay(const FoldProgress *progress);
 extern void chs_fold_retry_left(FoldProgress *progress);
 extern void chs_fold_left(FoldProgress *progress);
+extern void chs_fold_apart(int64 customer_id);
 
 #endif							/* CHS_FOLD_H */

@@ -59,7 +59,7 @@ typedef struct LaunchedWorker
 	TimestampTz not_before;		/* of the next start */
 } LaunchedWorker;
 
-static LaunchedWorker launched[MAX_DATABASES][MAX_WORKERS];
+static LaunchedWorker launched[MAX_DATABASES][WORKER_SLOTS];
 
 PGDLLEXPORT void chs_launcher_main(Datum arg);
 
@@ -149,7 +149,7 @@ look_through_databases(void)
 		if (!there[i] && !chs_worker_is_there(&chs_worker_shared->databases[i]))
 		{
 			chs_worker_shared->databases[i].database = InvalidOid;
-			for (int number = 0; number < MAX_WORKERS; number++)
+			for (int number = 0; number < WORKER_SLOTS; number++)
 				launched[i][number].failures = launched[i][number].not_before = 0;
 		}
 	LWLockRelease(chs_worker_shared->lock);
@@ -210,11 +210,15 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 	strlcpy(worker.bgw_type, "chs worker", BGW_MAXLEN);
 	worker.bgw_main_arg = chs_worker_argument(slot->database, number);
 	worker.bgw_notify_pid = MyProcPid;
+	if (number == SLOW_WORKER)
+		slot->no_place_for_slow = false;
 	if (!RegisterDynamicBackgroundWorker(&worker, &launch->handle))
 	{
+		if (number == SLOW_WORKER)
+			slot->no_place_for_slow = true;
 		/* without another worker, the first one merely takes longer */
 		if (launch->failures++ == 0)
-			ereport(number == 0 ? LOG : DEBUG1,
+			ereport(number == 0 || number == SLOW_WORKER ? LOG : DEBUG1,
 					(errmsg("chs could not start a worker"),
 					 errhint("Increase \"max_worker_processes\".")));
 		launch->handle = NULL;
@@ -239,6 +243,8 @@ is_needed(DatabaseSlot *slot, int number)
 	/* it may be gone */
 	if (chs_worker_shared->look_again)
 		return false;
+	if (number == SLOW_WORKER)
+		return slot->state == DATABASE_INSTALLED && slot->nslow > 0;
 	if (number > 0)
 		return number < Min(slot->wanted, chs_max_workers) && slot->workers[0].pid != 0;
 	switch (slot->state)
@@ -260,11 +266,11 @@ is_needed(DatabaseSlot *slot, int number)
 static long
 start_workers(long timeout)
 {
-	for (int i = 0; i < MAX_DATABASES * MAX_WORKERS; i++)
+	for (int i = 0; i < MAX_DATABASES * WORKER_SLOTS; i++)
 	{
-		DatabaseSlot *slot = &chs_worker_shared->databases[i / MAX_WORKERS];
-		int			number = i % MAX_WORKERS;
-		LaunchedWorker *launch = &launched[i / MAX_WORKERS][number];
+		DatabaseSlot *slot = &chs_worker_shared->databases[i / WORKER_SLOTS];
+		int			number = i % WORKER_SLOTS;
+		LaunchedWorker *launch = &launched[i / WORKER_SLOTS][number];
 		TimestampTz now;
 
 		if (!has_ended(launch, slot, number))

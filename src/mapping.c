@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "catalog.h"
 #include "executor/executor.h"
+#include "hurry.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -143,9 +144,13 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 	MemoryContextSwitchTo(caller);
 	if (broken == NULL)
 	{
+		/* the result is kept, so that a hurry must not cut it off */
+		bool		hurry = chs_hurry_suspend();
+
 		/* it may have to wait for locks */
 		m->may_be_slow = true;
 		broken = chs_mapping_try_timed(m, compile_columns, m, false);
+		chs_hurry_resume(hurry);
 		if (broken != NULL && broken->too_slow)
 			chs_mapping_suspend(m);
 	}

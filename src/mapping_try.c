@@ -9,6 +9,7 @@
 #include "mapping.h"
 
 #include "access/xact.h"
+#include "hurry.h"
 #include "miscadmin.h"
 #include "settings.h"
 #include "storage/proc.h"
@@ -121,12 +122,13 @@ fail_as_slow(TimedWork *timed)
 	Mapping    *m = timed->mapping;
 
 	timed->too_slow = true;
-	if (timed->by_row && ++m->nslow >= MAX_SLOW_ROWS)
+	if (timed->by_row && !chs_hurry_was_cut() && ++m->nslow >= MAX_SLOW_ROWS)
 		chs_mapping_suspend(m);
 	ereport(ERROR,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			 errmsg("expressions of table %s took too long",
 					quote_qualified_identifier(get_namespace_name(get_rel_namespace(m->relation)), get_rel_name(m->relation))),
+			 chs_hurry_was_cut() ? errdetail("They will be evaluated apart from others.") :
 			 errdetail("They took longer than \"%s\" for a row.", "chs.plugin_timeout")));
 	pg_unreachable();
 }

@@ -26,6 +26,7 @@
 #include "catalog/pg_type.h"
 #include "customer.h"
 #include "function_value.h"
+#include "hurry.h"
 #include "miscadmin.h"
 #include "settings.h"
 #include "time_limit.h"
@@ -294,11 +295,11 @@ check_rest(const PluginCall *call)
 				 errdetail("It took longer than \"%s\" for %d customers in a row.", "chs.plugin_timeout", s->ncustomers)));
 }
 
-/* Records how a call ended. */
+/* Records how a call ended, unless a hurry cut it off. */
 static void
 note_time(const PluginCall *call, int64 customer_id, bool too_slow)
 {
-	SlowFunction *s = find_slow(call->function.fn_oid, too_slow);
+	SlowFunction *s = chs_hurry_was_cut() ? NULL : find_slow(call->function.fn_oid, too_slow);
 	int			i = 0;
 
 	if (s == NULL)
@@ -324,6 +325,7 @@ fail_as_slow(const PluginCall *call, int64 customer_id)
 	ereport(ERROR,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			 errmsg("plug-in function %s took too long for customer %lld", call->name, (long long) customer_id),
+			 chs_hurry_was_cut() ? errdetail("It will be called apart from others.") :
 			 errdetail("It took longer than \"%s\", %d ms.", "chs.plugin_timeout", chs_plugin_timeout)));
 }
 
@@ -447,12 +449,12 @@ uses_function(const Scorecard *scorecard, int function)
 
 /*
  * chs_plugin_add_values calls the functions of a scorecard for a customer, and adds
- * their results to the input of scoring.
+ * their results to the input of scoring.  Returns false if a worker's hurry forbids it.
  *
  * The functions can do whatever queries can, so a document compiled by
  * chs_scorecard_compiled() may be invalid afterwards; the live version stays valid.
  */
-void
+bool
 chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
 					  int64 customer_id, int32 as_of_day, PluginDays days)
 {
@@ -461,15 +463,18 @@ chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *sc
 	FunctionValue *values;
 
 	if (!scorecard->has_functions)
-		return;
+		return true;
 	input->values = values = palloc(input->published->nfunctions * ndays * sizeof(FunctionValue));
 	for (int i = 0; i < input->published->nfunctions; i++)
 	{
 		for (int j = 0; j < ndays && uses_function(scorecard, i); j++)
 		{
+			if (chs_hurry_refuses())
+				return false;
 			values[input->nvalues] = chs_plugin_value(calls, input->published->functions[i], customer_id,
 													  as_of_day - j * step);
 			values[input->nvalues++].function = i;
 		}
 	}
+	return true;
 }

@@ -20,7 +20,7 @@ typedef enum PluginDays
 
 extern char *chs_plugin_name(Oid function, const char *given, Oid role);
 extern PluginCalls *chs_plugin_begin(MemoryContext parent);
-extern void chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
+extern bool chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
 								  int64 customer_id, int32 as_of_day, PluginDays days);
 extern FunctionValue chs_plugin_value(PluginCalls *calls, const char *function, int64 customer_id, int32 day);
 extern void chs_plugin_end(PluginCalls *calls);

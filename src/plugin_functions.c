@@ -115,7 +115,7 @@ values_of(const Published *published, const char *segment, int64 customer_id, in
 	PluginCalls *calls = chs_plugin_begin(CurrentMemoryContext);
 	ScoreInput	input = {.published = published};
 
-	chs_plugin_add_values(calls, &input, scorecard, customer_id, day, PLUGIN_TREND);
+	(void) chs_plugin_add_values(calls, &input, scorecard, customer_id, day, PLUGIN_TREND);
 	chs_plugin_end(calls);
 	return chs_function_values_write(published->functions, published->nfunctions, input.values, input.nvalues);
 }

@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "count.h"
 #include "customer.h"
+#include "hurry.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_param.h"
@@ -627,6 +628,24 @@ find_external_ids(RawReader *reader)
 }
 
 /*
+ * Locks the table of a source, so that it remains as it was when its expressions were
+ * compiled.  Whoever is in a hurry does not wait for others, who may keep it locked.
+ */
+static void
+lock_source(const Source *source)
+{
+	if (!chs_hurry_is_on())
+		LockRelationOid(source->relation, AccessShareLock);
+	else if (!ConditionalLockRelationOid(source->relation, AccessShareLock))
+	{
+		chs_hurry_cut();
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("events of table %s cannot be read: somebody has locked the table", chs_source_name(source))));
+	}
+}
+
+/*
  * chs_raw_read makes the activities of customers from the raw events that the
  * active snapshot sees.  Allocates in the current memory context.
  */
@@ -655,8 +674,7 @@ chs_raw_read(const RawRequest *request)
 			find_external_ids(&reader);
 			external_ids_known = true;
 		}
-		/* so that the table remains as it was when its expressions were compiled */
-		LockRelationOid(reader.source->relation, AccessShareLock);
+		lock_source(reader.source);
 		reader.compiled = chs_source_compile(request->live, reader.source, reader.source->relation);
 		read_source(&reader);
 	}

@@ -3,10 +3,14 @@
  *	  A limit on the time that other people's code may take.
  *
  * There is only one timer, so limits must not be nested.
+ *
+ * In a hurry (see hurry.c) the limit is on the sum of all steps, of which only the
+ * slow ones are noticed: those during which the timer fires, which it does often.
  */
 #include "time_limit.h"
 
 #include "access/xact.h"
+#include "hurry.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/timeout.h"
@@ -19,7 +23,16 @@ static TimeoutId timer;
 static volatile sig_atomic_t out_of_time = false;
 static volatile uint64 steps_seen;
 
-/* Called by the timer's signal: requests cancellation if no progress was made. */
+/* How often the timer fires in a hurry, in milliseconds. */
+#define TICK_MS 10
+
+static volatile sig_atomic_t ticks; /* of the timer, without progress */
+static int	max_ticks;
+static bool in_hurry;			/* the limit is that of a hurry */
+static uint64 steps_before;
+static TimestampTz begun_at;
+
+/* Called by the timer's signal: requests cancellation if no progress was made, for too many ticks. */
 static void
 time_is_up(void)
 {
@@ -28,6 +41,8 @@ time_is_up(void)
 		steps_seen = chs_time_limit_steps;
 		return;
 	}
+	if (++ticks < max_ticks)
+		return;
 	out_of_time = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
@@ -63,9 +78,18 @@ chs_time_limit_begin(int milliseconds)
 		timer_is_ready = true;
 	}
 	out_of_time = false;
-	steps_seen = chs_time_limit_steps;
+	ticks = 0;
+	max_ticks = 1;
+	steps_seen = steps_before = chs_time_limit_steps;
+	begun_at = GetCurrentTimestamp();
+	in_hurry = chs_hurry_is_on() && (milliseconds == 0 || chs_hurry_patience() < milliseconds);
+	if (in_hurry)
+	{
+		milliseconds = TICK_MS;
+		max_ticks = (chs_hurry_patience() + TICK_MS - 1) / TICK_MS;
+	}
 	if (milliseconds > 0)
-		enable_timeout_every(timer, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds), milliseconds);
+		enable_timeout_every(timer, TimestampTzPlusMilliseconds(begun_at, milliseconds), milliseconds);
 }
 
 /* chs_time_limit_end ends the limit, and returns whether the time was up. */
@@ -77,6 +101,11 @@ chs_time_limit_end(void)
 	disable_timeout(timer, false);
 	was_up = out_of_time;
 	out_of_time = false;
+	if (chs_hurry_is_on())
+		chs_hurry_spend(steps_before == chs_time_limit_steps ? GetCurrentTimestamp() - begun_at : ticks * TICK_MS * INT64CONST(1000));
+	if (was_up && in_hurry)
+		chs_hurry_cut();
+	in_hurry = false;
 	/* our own cancellation must not hit anything else */
 	if (was_up)
 		QueryCancelPending = false;

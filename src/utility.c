@@ -118,7 +118,7 @@ keep_out(const char *name)
 {
 	Oid			database = get_database_oid(name, true);
 	DatabaseSlot *slot;
-	int			ended[MAX_WORKERS] = {0};
+	int			ended[WORKER_SLOTS] = {0};
 
 	if (!OidIsValid(database) || !chs_is_database_owner(database, GetUserId()))
 		return;
@@ -127,7 +127,7 @@ keep_out(const char *name)
 	if (slot != NULL)
 	{
 		slot->kept_out_by = MyProcPid;
-		for (int i = 0; i < MAX_WORKERS; i++)
+		for (int i = 0; i < WORKER_SLOTS; i++)
 		{
 			if (slot->workers[i].pid == 0)
 				continue;
@@ -137,7 +137,7 @@ keep_out(const char *name)
 		}
 	}
 	LWLockRelease(chs_worker_shared->lock);
-	for (int i = 0; i < MAX_WORKERS; i++)
+	for (int i = 0; i < WORKER_SLOTS; i++)
 		if (ended[i] != 0)
 			wait_until_gone(&slot->workers[i], ended[i]);
 }

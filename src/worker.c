@@ -22,6 +22,7 @@
 #include "progress.h"
 #include "publish.h"
 #include "settings.h"
+#include "slow.h"
 #include "storage/ipc.h"
 #include "utils/timestamp.h"
 #include "worker_life.h"
@@ -299,7 +300,10 @@ rescore_slice(Work *work)
 	is_everyone = rescoring->done && end_pass(work, rescoring);
 	chs_worker_end_batch();
 	rescoring->ncustomers += nscored;
-	rescoring->slice = next_slice(limit, nscored, TimestampDifferenceMilliseconds(now.started_at, GetCurrentTimestamp()));
+	if (rescoring->pass.nput_off > 0)
+		rescoring->slice = Max(nscored - rescoring->pass.nput_off, MIN_RESCORE_SLICE);
+	else
+		rescoring->slice = next_slice(limit, nscored, TimestampDifferenceMilliseconds(now.started_at, GetCurrentTimestamp()));
 	if (is_everyone)
 		note_rescored(rescoring);
 }
@@ -410,6 +414,9 @@ work_on(void)
 		chs_worker_status_end_work(chs_worker_database);
 		if (keep_house(&work))
 			continue;
+		/* others wait for this one, then, but not for several */
+		if (chs_worker_database->no_place_for_slow && pg_atomic_read_u32(&chs_worker_database->dirty) == 0 && chs_slow_fold_next())
+			continue;
 		chs_worker_status_state(chs_worker_self, WORKER_WAITING);
 		due_in = left_due_in(&work);
 		if (!work.folding.again && !work.rescoring.again)
@@ -445,7 +452,10 @@ chs_worker_main(Datum arg)
 	/* any error ends the process, but chs.worker_status must show it */
 	PG_TRY();
 	{
-		work_on();
+		if (chs_worker_is_for_slow())
+			chs_slow_work();
+		else
+			work_on();
 	}
 	PG_CATCH();
 	{

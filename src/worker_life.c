@@ -19,6 +19,7 @@
 #include "postmaster/interrupt.h"
 #include "restore.h"
 #include "settings.h"
+#include "slow.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
@@ -78,6 +79,13 @@ chs_worker_is_first(void)
 	return chs_worker_self == &chs_worker_database->workers[0];
 }
 
+/* chs_worker_is_for_slow tells whether this is the worker for slow customers. */
+bool
+chs_worker_is_for_slow(void)
+{
+	return chs_worker_self == &chs_worker_database->workers[SLOW_WORKER];
+}
+
 static void
 detach(int code, Datum arg pg_attribute_unused())
 {
@@ -85,7 +93,10 @@ detach(int code, Datum arg pg_attribute_unused())
 	chs_worker_self->pid = 0;
 	chs_worker_self->latch = NULL;
 	chs_worker_self->ended_well = code == 0;
-	chs_worker_database->comings++;
+	if (!chs_worker_is_for_slow())
+		chs_worker_database->comings++;
+	else
+		chs_slow_end(chs_worker_database);
 	/* one that leaves is not wanted again until the first worker asks for it */
 	chs_worker_database->wanted = Max(Min(chs_worker_database->wanted, chs_worker_self - chs_worker_database->workers), 1);
 	if (chs_worker_is_first())
@@ -124,7 +135,8 @@ attach(Oid database, int number)
 		chs_worker_self->started_at = GetCurrentTimestamp();
 		if (number == 0)
 			chs_worker_database->come_at = 0;
-		chs_worker_database->comings++;
+		if (!chs_worker_is_for_slow())
+			chs_worker_database->comings++;
 	}
 	LWLockRelease(chs_worker_shared->lock);
 	if (is_free)
@@ -224,7 +236,7 @@ chs_worker_leave_if_unwanted(bool settings_changed)
 		proc_exit(0);
 	if (settings_changed && !database_is_for_workers())
 		leave(DATABASE_PASSED_OVER);
-	if (chs_worker_self - chs_worker_database->workers >= chs_max_workers)
+	if (!chs_worker_is_for_slow() && chs_worker_self - chs_worker_database->workers >= chs_max_workers)
 		proc_exit(0);
 }
 
@@ -237,6 +249,7 @@ begin_installed(WorkerState state)
 {
 	static const char *const activities[] = {
 		[WORKER_FOLDING] = "chs: folding the queue",
+		[WORKER_FOLDING_SLOW] = "chs: folding slow customers",
 		[WORKER_RESCORING] = "chs: scoring customers for a new day or scorecard version",
 		[WORKER_KEEPING_HOUSE] = "chs: housekeeping"
 	};

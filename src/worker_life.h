@@ -14,6 +14,7 @@ extern NameData chs_worker_database_name;
 
 extern void chs_worker_begin(Datum arg);
 extern bool chs_worker_is_first(void);
+extern bool chs_worker_is_for_slow(void);
 extern bool chs_worker_is_passed_over(void);
 extern void chs_worker_set_state(DatabaseState state);
 extern void chs_worker_error_context(void *arg);

@@ -111,7 +111,7 @@ chs_worker_folded_before(void)
 bool
 chs_worker_is_there(const DatabaseSlot *slot)
 {
-	for (int i = 0; i < MAX_WORKERS; i++)
+	for (int i = 0; i < WORKER_SLOTS; i++)
 		if (slot->workers[i].pid != 0)
 			return true;
 	return false;

@@ -18,6 +18,11 @@
 #define MAX_DATABASES 1024
 #define MAX_WORKERS 8
 
+/* One more is for slow customers alone, see slow.c, of which so many are listed. */
+#define SLOW_WORKER MAX_WORKERS
+#define WORKER_SLOTS (MAX_WORKERS + 1)
+#define MAX_SET_APART 64
+
 typedef enum DatabaseState
 {
 	DATABASE_NEW,				/* the launcher has not looked at its row yet */
@@ -32,6 +37,7 @@ typedef enum WorkerState
 {
 	WORKER_STARTING,
 	WORKER_FOLDING,
+	WORKER_FOLDING_SLOW,
 	WORKER_RESCORING,
 	WORKER_KEEPING_HOUSE,
 	WORKER_WAITING,
@@ -88,7 +94,12 @@ typedef struct DatabaseSlot
 	TimestampTz last_error_at;	/* 0: never */
 	char		last_error[MAX_ERROR_LENGTH];
 	uint32		chore_errors[CHORES];	/* which error of each the log has; 0: none */
-	WorkerSlot	workers[MAX_WORKERS];
+	int			nslow;			/* customers are set apart: */
+	int64		slow[MAX_SET_APART];
+	bool		folding_slow;	/* the first of them is being folded */
+	bool		no_place_for_slow;	/* their worker could not be started, so the first one has to do its work */
+	char		slow_because[MAX_ERROR_LENGTH]; /* the latest reason */
+	WorkerSlot	workers[WORKER_SLOTS];
 } DatabaseSlot;
 
 typedef struct WorkerShared

@@ -118,6 +118,8 @@ enum
 	STATUS_LAG,
 	STATUS_LEFT_CUSTOMERS,
 	STATUS_IN_WAY,
+	STATUS_SLOW_CUSTOMERS,
+	STATUS_SLOW_BECAUSE,
 	STATUS_COLUMNS
 };
 
@@ -127,6 +129,7 @@ state_name(const DatabaseSlot *slot, const WorkerSlot *worker)
 	static const char *const names[] = {
 		[WORKER_STARTING] = "starting",
 		[WORKER_FOLDING] = "folding",
+		[WORKER_FOLDING_SLOW] = "folding slow customers",
 		[WORKER_RESCORING] = "rescoring",
 		[WORKER_KEEPING_HOUSE] = "housekeeping",
 		[WORKER_WAITING] = "waiting",
@@ -189,6 +192,9 @@ put_worker(ReturnSetInfo *rsinfo, DatabaseSlot *slot, int number)
 	values[STATUS_LEFT_CUSTOMERS] = Int64GetDatum(worker->left_customers);
 	values[STATUS_IN_WAY] = TransactionIdGetDatum(worker->in_way);
 	nulls[STATUS_IN_WAY] = !TransactionIdIsValid(worker->in_way);
+	values[STATUS_SLOW_CUSTOMERS] = Int64GetDatum(slot->nslow);
+	nulls[STATUS_SLOW_BECAUSE] = slot->slow_because[0] == '\0';
+	values[STATUS_SLOW_BECAUSE] = CStringGetTextDatum(slot->slow_because);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -210,7 +216,7 @@ chs_worker_status(PG_FUNCTION_ARGS)
 	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
 	memcpy(copy, slot, sizeof(DatabaseSlot));
 	LWLockRelease(chs_worker_shared->lock);
-	for (int number = 0; number < MAX_WORKERS; number++)
+	for (int number = 0; number < WORKER_SLOTS; number++)
 		if (number == 0 || copy->workers[number].started_at != 0)
 			put_worker((ReturnSetInfo *) fcinfo->resultinfo, copy, number);
 	return (Datum) 0;

@@ -34,6 +34,8 @@ SELECT chs_publish('endless')));
 $node->poll_query_until('postgres', q(
 	SELECT count(*) = 9 AND bool_and(round(factor_scores[6]) = customer_id) FROM chs.customer_health WHERE version = 2))
   or die "the worker did not score the others";
+# it is given up later, apart from them
+$node->poll_query_until('postgres', 'SELECT EXISTS (SELECT FROM chs.failures)') or die "no failure";
 is($node->safe_psql('postgres', "SELECT customer_id, sqlstate, message FROM chs.failures"),
 	'5|38000|plug-in function public.endless(bigint,timestamp with time zone) took too long for customer 5', 'one failure, that says why');
 log_in($node, 'postgres', 1, 3);
