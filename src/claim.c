@@ -8,7 +8,8 @@
  * taken, and leaves the customer for later instead.  So a transaction that stays open
  * holds up the customers that it has folded, and nobody else; a row that was written
  * as the snapshot sees it is still the latest, so nothing of the customer has been
- * folded since; and there is no lock for which a worker could wait.
+ * folded since; and there is no lock for which a worker could wait.  Whoever deletes
+ * or renumbers a customer waits for the claim, see gone.c, or keeps others from it.
  *
  * Several workers divide the customers among themselves, so that they rarely meet.
  */

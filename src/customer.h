@@ -73,7 +73,7 @@ typedef struct CustomerTable
 /* The result of locking a customer. */
 typedef enum CustomerLock
 {
-	CUSTOMER_LOCKED,
+	CUSTOMER_LOCKED,			/* or need not be, see fold.c */
 	CUSTOMER_GONE,
 	CUSTOMER_BUSY,				/* changed by somebody else, or about to be */
 	CUSTOMER_TAKEN,				/* folded by somebody else at the same time; see claim.c */

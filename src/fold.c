@@ -110,6 +110,8 @@ chs_fold_begin(Fold *fold)
 	fold->horizon = chs_catalog_snapshot_horizon(fold->snapshot);
 	fold->today = chs_customer_today();
 	fold->any_failures = chs_failure_any(fold->snapshot);
+	/* before what refers to it, as TRUNCATE does */
+	LockRelationOid(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
 	chs_health_open(&fold->tables);
 	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
 	fold->plugins = NULL;
@@ -230,8 +232,15 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	bool		found;
 	bool		rebuild;
 
-	/* from here on nobody deletes what is about to be written */
-	*lock = chs_customer_lock_one(customer_id, order->wait, fold->snapshot, &customer);
+	/*
+	 * Whoever deletes the customer waits for the claim before looking for what is to
+	 * go, see gone.c, so a lock, which has to be logged, is only for waiting, and for
+	 * who is not as the snapshot sees it.
+	 */
+	if (!order->wait && chs_customer_find(customer_id, fold->snapshot, &customer))
+		*lock = CUSTOMER_LOCKED;
+	else
+		*lock = chs_customer_lock_one(customer_id, order->wait, fold->snapshot, &customer);
 	if (*lock == CUSTOMER_BUSY)
 		return NULL;
 	found = *lock != CUSTOMER_GONE;

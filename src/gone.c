@@ -17,7 +17,9 @@
 #include "access/xact.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
+#include "health.h"
 #include "restore.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
@@ -30,10 +32,11 @@ static const struct
 	const char *remove;			/* customer $1, who may have become $2 */
 	const char *remove_all;
 }			derived[] = {
-	{CHS_ACTIVITY, CHS_ACTIVITY_PKEY, 1, "DELETE FROM chs.activity WHERE customer_id = $1",
-	"DELETE FROM chs.activity d WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"},
+	/* the health first: from then on nobody folds the customer */
 	{CHS_CUSTOMER_HEALTH, CHS_CUSTOMER_HEALTH_PKEY, 1, "DELETE FROM chs.customer_health WHERE customer_id = $1",
 	"DELETE FROM chs.customer_health d WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"},
+	{CHS_ACTIVITY, CHS_ACTIVITY_PKEY, 1, "DELETE FROM chs.activity WHERE customer_id = $1",
+	"DELETE FROM chs.activity d WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"},
 	{CHS_FAILURES, CHS_FAILURES_PKEY, 1, "DELETE FROM chs.failures WHERE customer_id = $1",
 	"DELETE FROM chs.failures d WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"},
 	/* the history is not derived again: it keeps to the customer */
@@ -61,8 +64,23 @@ has_row(int i, int64 customer_id)
 }
 
 /*
+ * Waits for whoever is folding a customer: what they have written is seen when they
+ * have ended, and by statements that begin then even where a concurrent update is an
+ * error (REPEATABLE READ).
+ */
+static void
+wait_for_fold(int64 customer_id)
+{
+	TransactionId xid;
+
+	while (TransactionIdIsValid(xid = chs_health_taken_by(customer_id)) && !TransactionIdIsCurrentTransactionId(xid))
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+}
+
+/*
  * chs_gone_forget removes what foreign keys have left of a customer who has been
- * deleted, or renumbered; the history of the latter goes on.
+ * deleted, or renumbered; the history of the latter goes on.  Its trigger fires
+ * before those of foreign keys, which therefore find nothing that is being written.
  */
 void
 chs_gone_forget(int64 customer_id, const int64 *renumbered)
@@ -71,6 +89,7 @@ chs_gone_forget(int64 customer_id, const int64 *renumbered)
 	Oid			types[] = {INT8OID, INT8OID};
 	Datum		args[] = {Int64GetDatum(customer_id), renumbered == NULL ? (Datum) 0 : Int64GetDatum(*renumbered)};
 
+	wait_for_fold(customer_id);
 	for (size_t i = 0; i < lengthof(derived); i++)
 	{
 		OwnerRights saved;

@@ -473,17 +473,23 @@ is_worth_recording(const StoredHealth *stored, const Score *score, const Live *l
 		 fabs(score->score - stored->recorded_score) >= chs_history_threshold);
 }
 
-/* Inserts the first health of a customer; false if somebody else is doing so, or has done so. */
+/*
+ * Inserts the first health of a customer; false if somebody else is doing so, or has
+ * done so.  There is no row yet that whoever deletes the customer would wait for, so
+ * the customer is locked.
+ */
 static bool
-insert_health(HealthTables *tables, int64 customer_id, const Datum *values, const bool *nulls)
+insert_health(HealthTables *tables, int64 customer_id, const Datum *values, const bool *nulls, Snapshot snapshot)
 {
 	SnapshotData dirty;
+	Customer	customer;
 	bool		is_new;
 
 	if (!chs_claim_new(customer_id))
 		return false;
 	InitDirtySnapshot(dirty);
-	is_new = chs_table_find(tables->health.rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, &dirty) == NULL;
+	is_new = chs_customer_lock_one(customer_id, false, snapshot, &customer) == CUSTOMER_LOCKED &&
+		chs_table_find(tables->health.rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, &dirty) == NULL;
 	if (is_new)
 		(void) chs_table_store(&tables->health, NULL, values, nulls, HEALTH_COLUMNS);
 	chs_claim_new_end(customer_id);
@@ -609,7 +615,7 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	values[HEALTH_ACTIVE] = BoolGetDatum(active);
 	values[HEALTH_RISK_SCORE] = values[HEALTH_SCORE];
 	nulls[HEALTH_RISK_SCORE] = !active || (score->status != STATUS_AT_RISK && score->status != STATUS_CRITICAL);
-	if (stored.row == NULL ? !insert_health(tables, customer->customer_id, values + 1, nulls + 1) :
+	if (stored.row == NULL ? !insert_health(tables, customer->customer_id, values + 1, nulls + 1, snapshot) :
 		!chs_table_store(&tables->health, stored.row, values + 1, nulls + 1, HEALTH_COLUMNS))
 		return false;
 	if (stored.row != NULL && stored.active)
