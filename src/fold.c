@@ -103,7 +103,6 @@ chs_fold_begin(Fold *fold)
 	fold->in_capture = chs_capture_is_pending();
 	chs_capture_flush_pending();
 	CommandCounterIncrement();
-	chs_table_lock(CHS_QUEUE);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fold->live = chs_catalog_live_at(GetActiveSnapshot());
 	fold->snapshot = GetActiveSnapshot();
@@ -113,6 +112,8 @@ chs_fold_begin(Fold *fold)
 	/* before what refers to it, as TRUNCATE does */
 	LockRelationOid(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
 	chs_health_open(&fold->tables);
+	/* last, so that the queue stays free where one of the others is locked */
+	chs_table_lock(CHS_QUEUE);
 	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
 	fold->plugins = NULL;
 	fold->raw = NULL;
