@@ -358,8 +358,8 @@ chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredA
 
 	values[ACTIVITY_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
 	values[ACTIVITY_SERIES_VERSION - 1] = Int32GetDatum(series_version);
-	values[ACTIVITY_FOLDED_TO - 1] = FullTransactionIdGetDatum(folded_to);
 	values[ACTIVITY_ACTIVITY - 1] = PointerGetDatum(activity);
+	values[ACTIVITY_FOLDED_TO - 1] = FullTransactionIdGetDatum(folded_to);
 	if (!chs_table_store(&tables->activity, stored->row, values, nulls, lengthof(values)))
 		elog(ERROR, "activity of customer %lld was updated concurrently", (long long) customer_id);
 	tables->nbackfilled += stored->row != NULL && stored->series_version < series_version;
