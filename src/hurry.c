@@ -3,16 +3,17 @@
  *	  Other people's code must not hold up everyone's scores.
  *
  * A worker that folds for everyone is in a hurry: the functions of plug-ins and the
- * expressions of attached tables may take so long for one customer, and about as long
- * for all customers of a batch.  A customer for whom they take longer is cut off, and
+ * expressions of attached tables may take so long for one customer, and so long for
+ * all customers of a batch.  A customer for whom they take longer is cut off, and
  * is slow: it is left to another worker, which has the patience, see slow.c.  What is
  * refused since others have used up the time of the batch merely waits for the next
  * one; between the two, everybody else is served.
  */
 #include "hurry.h"
 
-/* Of a customer, and of a batch, in milliseconds. */
+/* Of a customer, and of a batch before its last one, in milliseconds. */
 #define PATIENCE_MS 100
+#define BATCH_MS 250
 
 static bool is_on = false;
 static int64 spent;				/* in this batch, in microseconds */
@@ -69,7 +70,7 @@ chs_hurry_refuses(void)
 		return false;
 	if (spent - spent_before >= PATIENCE_MS * 1000)
 		was_cut = true;
-	return was_cut || spent_before >= PATIENCE_MS * 1000;
+	return was_cut || spent_before >= BATCH_MS * 1000;
 }
 
 /* chs_hurry_cut notes that the present customer is slow. */
