@@ -6,7 +6,8 @@
  * TABLE changes the values of rows, and while a trigger is off.  All activities are
  * then rebuilt from the raw events, a table of customers is read again, and
  * unusable rows are searched for again.  The same goes for chs.customer_events and
- * chs.customers, except that these have no unusable rows.
+ * chs.customers, except that these have no unusable rows.  Partitions that are empty,
+ * or whose rows no window reaches, are left alone (see partition.c).
  */
 #include "source.h"
 
@@ -22,6 +23,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "partition.h"
 #include "rejected.h"
 #include "restore.h"
 #include "synced.h"
@@ -118,7 +120,7 @@ effect_of_command(const CollectedCommand *command, const AttachedTable *table)
 	if (command->type == SCT_AlterTable)
 		foreach(lc, command->d.alterTable.subcmds)
 			add_effect_of_subcommand(lfirst(lc), table, &effect);
-	effect.changes_events |= effect.changes_rows || effect.came || effect.went;
+	effect.changes_events |= effect.changes_rows;
 	return effect;
 }
 
@@ -219,6 +221,15 @@ can_be_read(const AttachedTable *table)
 	return source != NULL && chs_source_trouble(live, source) == NULL;
 }
 
+/* Whether no window reaches the rows of a partition that came or went. */
+static bool
+is_past(const AttachedTable *table, Oid partition, Oid parent, PartitionEvent event)
+{
+	const Live *live = chs_catalog_live();
+
+	return chs_partition_is_past(live, chs_source_find(live, table->source_id), partition, parent, event);
+}
+
 /* Requests a check of the rows of the partitions that a table received in this transaction. */
 static void
 add_new_partitions(int source_id, Oid relation)
@@ -287,7 +298,10 @@ enable_always(const AttachedTable *table)
 static bool
 follow_command(const CollectedCommand *command, const AttachedTable *table)
 {
+	Oid			relation = relation_of_command(command);
 	Effect		effect = effect_of_command(command, table);
+	Oid			newest = effect.came ? chs_partition_newest(relation) : InvalidOid;
+	bool		came = effect.came && !(OidIsValid(newest) && chs_partition_is_empty(newest));
 	bool		relist = effect.changes_rows || (effect.changes_columns && !table->is_own && chs_rejected_any(table->source_id));
 
 	if (effect.enables_triggers)
@@ -296,19 +310,23 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 		return effect.changes_events;
 	if (table->of_customers)
 	{
-		if ((relist || effect.came) && can_be_read(table))
+		if ((relist || came) && can_be_read(table))
 			take_customers(table);
 		return false;
 	}
 	if (brings_partition(command))
 		chs_source_watch_partitions(table->relation, table->source_id);
 	if (relist)
-		chs_backlog_add(table->source_id, relation_of_command(command));
-	if (effect.came)
-		add_new_partitions(table->source_id, relation_of_command(command));
+		chs_backlog_add(table->source_id, relation);
+	if (came)
+		add_new_partitions(table->source_id, relation);
 	if (effect.went)
 		chs_backlog_forget_strangers(table->source_id, table->relation);
-	return effect.changes_events && can_be_read(table);
+	if (!can_be_read(table))
+		return false;
+	return effect.changes_events ||
+		(came && !is_past(table, newest, relation, PARTITION_ATTACHED)) ||
+		(effect.went && !is_past(table, chs_partition_detached(relation), relation, PARTITION_DETACHED));
 }
 
 /*

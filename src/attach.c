@@ -19,6 +19,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "partition.h"
 #include "rejected.h"
 #include "storage/lmgr.h"
 #include "synced.h"
@@ -542,14 +543,21 @@ chs_detach(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Whether a dropped table had the trigger of an attached one, and so was a partition of it. */
-static bool
-partitions_dropped(void)
+/* The dropped tables that had the trigger of an attached one, and so were partitions of it. */
+static Oid *
+partitions_dropped(int *n)
 {
-	run_sql("SELECT FROM pg_event_trigger_dropped_objects() t JOIN pg_event_trigger_dropped_objects() d"
+	Oid		   *partitions;
+	bool		isnull;
+
+	run_sql("SELECT DISTINCT t.objid FROM pg_event_trigger_dropped_objects() t JOIN pg_event_trigger_dropped_objects() d"
 			" ON d.classid = 'pg_trigger'::regclass AND d.address_names[1:2] = t.address_names"
-			" WHERE t.classid = 'pg_class'::regclass AND t.objsubid = 0 AND d.address_names[3] = '00_chs_capture' LIMIT 1");
-	return SPI_processed > 0;
+			" WHERE t.classid = 'pg_class'::regclass AND t.objsubid = 0 AND d.address_names[3] = '00_chs_capture'");
+	*n = (int) SPI_processed;
+	partitions = palloc(Max(*n, 1) * sizeof(Oid));
+	for (int i = 0; i < *n; i++)
+		partitions[i] = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	return partitions;
 }
 
 /* chs_follow_drop detaches the tables that have been dropped; for an event trigger. */
@@ -572,13 +580,16 @@ chs_follow_drop(PG_FUNCTION_ARGS)
 	{
 		bool		isnull;
 		Datum		relations = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		Oid		   *partitions;
+		int			n;
 
 		if (!isnull)
 			(void) remove_sources(relations, "attached tables were dropped");
-		else if (partitions_dropped())
+		else if ((partitions = partitions_dropped(&n)), n > 0)
 		{
 			chs_backlog_forget_dropped();
-			chs_source_rebuild_all("partitions of attached tables were dropped");
+			if (!chs_partition_dropped_are_past(chs_catalog_live(), partitions, n))
+				chs_source_rebuild_all("partitions of attached tables were dropped");
 		}
 	}
 	SPI_finish();

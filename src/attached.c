@@ -16,11 +16,13 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "capture.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "customer.h"
 #include "executor/nodeHash.h"
 #include "message.h"
 #include "miscadmin.h"
+#include "partition.h"
 #include "restore.h"
 #include "source.h"
 #include "utils/builtins.h"
@@ -655,6 +657,18 @@ chs_attached_is_truncated(TriggerData *trigdata)
 	chs_attached_flush();
 	chs_rejected_remove_all(source->source_id, relation);
 	return true;
+}
+
+/* chs_attached_is_past tells whether this is a partition whose rows no window reaches. */
+bool
+chs_attached_is_past(TriggerData *trigdata)
+{
+	const Live *live = chs_catalog_live();
+	const Source *source = chs_source_of_trigger(live, trigdata, "00_chs_capture_truncate");
+	Oid			relation = RelationGetRelid(trigdata->tg_relation);
+
+	return source != NULL && relation != source->relation &&
+		chs_partition_is_past(live, source, relation, get_partition_parent(relation, true), PARTITION_TRUNCATED);
 }
 
 /* Evaluates a row at once; false if it should be kept instead. */

@@ -20,5 +20,6 @@ extern void chs_retry_customer_came(const Live *live, int64 customer_id);
 extern const Trouble *chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped);
 extern bool chs_attached_is_unusable(const Live *live, const Source *source, const MappedRow *mapped, RejectedRow *rejected);
 extern bool chs_attached_is_truncated(TriggerData *trigdata);
+extern bool chs_attached_is_past(TriggerData *trigdata);
 
 #endif							/* CHS_ATTACHED_H */

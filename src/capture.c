@@ -695,6 +695,8 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	/* once for a table and its partitions */
 	if (truncated_in.command == GetCurrentCommandId(false) && truncated_in.subid == GetCurrentSubTransactionId())
 		PG_RETURN_POINTER(NULL);
+	if (trigdata->tg_trigger->tgnargs > 0 && chs_attached_is_past(trigdata))
+		PG_RETURN_POINTER(NULL);
 	chs_capture_flush_pending();
 	chs_catalog_become_owner(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
