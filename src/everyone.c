@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "backlog.h"
 #include "capture.h"
+#include "claim.h"
 #include "catalog/pg_type.h"
 #include "count.h"
 #include "executor/executor.h"
@@ -293,8 +294,11 @@ rebuild_slice(int64 *last, int limit, int *nskipped)
 	return n;
 }
 
-/* Folds what is queued, possibly for customers that no longer exist. */
-static void
+/*
+ * Folds what is queued, possibly for customers that no longer exist.  Waits for what
+ * workers are folding, but not for sessions.  Returns whether any customers are left.
+ */
+static bool
 fold_queue(Job *job)
 {
 	FoldProgress progress = {.pass.context = CurrentMemoryContext};
@@ -305,6 +309,13 @@ fold_queue(Job *job)
 		(void) chs_fold_batch(&progress, chs_batch_size, &complete);
 		chs_progress_store(job, "folding the queue");
 	}
+	for (int i = 0; i < MAX_WORKER_WAITS && chs_fold_any_left(&progress) && chs_claim_wait_for_workers(); i++)
+	{
+		chs_fold_retry_left(&progress);
+		chs_fold_left(&progress);
+		chs_progress_store(job, "folding the queue");
+	}
+	return chs_fold_any_left(&progress);
 }
 
 static void score_everyone(Job *job);
@@ -348,6 +359,9 @@ score_everyone(Job *job)
 		job->last_customer_id = pass.last_customer_id;
 		chs_progress_store(job, waiting > 0 ? "counting" : "scoring");
 	} while (n == chs_batch_size);
+	/* those that a worker was folding are queued, and need no more than another look */
+	if (pass.skipped)
+		pass.skipped = fold_queue(job);
 	if (waiting > 0)
 		make_live(job, waiting);
 	else if (pass.skipped)
@@ -381,7 +395,7 @@ chs_recalculate_all(PG_FUNCTION_ARGS)
 	chs_progress_begin(&job, JOB_RECALCULATE, fcinfo,
 					   psprintf("%s, %s", versions_text(),
 								DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(chs_customer_today())))));
-	fold_queue(&job);
+	(void) fold_queue(&job);
 	score_everyone(&job);
 	chs_progress_end(&job);
 	PG_RETURN_VOID();
@@ -432,7 +446,8 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 	} while (true);
 	/* what is left in the queue is for customers that no longer exist or were skipped */
 	chs_gone_forget_all();
-	fold_queue(&job);
+	if (!fold_queue(&job))
+		nskipped = 0;
 	chs_health_correct_counts();
 	chs_backlog_add_all();
 	do

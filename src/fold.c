@@ -962,9 +962,6 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	return nrows;
 }
 
-/* So many times what workers were folding is looked at again. */
-#define MAX_WORKER_WAITS 10
-
 /*
  * Folds the queue, up to a number of rows.  Returns the number of rows.  Waits for
  * workers, but not for sessions, which may leave their transactions open.

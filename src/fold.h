@@ -61,6 +61,9 @@ typedef struct Fold
 	struct RawActivities *raw;	/* what the raw events give for some customers, as of today; or NULL */
 } Fold;
 
+/* A session looks so many times again at customers that workers were folding. */
+#define MAX_WORKER_WAITS 10
+
 /* Why a customer is skipped. */
 typedef enum SkipReason
 {
