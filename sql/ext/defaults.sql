@@ -29,3 +29,10 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- Those that take something are again as they were, see the first step.
+DO $$
+BEGIN
+    EXECUTE current_setting('chs_script.default_privileges');
+END
+$$;

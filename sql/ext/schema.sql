@@ -18,6 +18,27 @@ SET LOCAL TimeZone = 'UTC';
 SET LOCAL DateStyle = 'ISO, MDY';
 SET LOCAL IntervalStyle = postgres;
 
+-- Default privileges that take functions or types from PUBLIC are lifted until the last
+-- step: the script itself says what is not for everyone.
+DO $$
+DECLARE
+    k record;
+BEGIN
+    PERFORM set_config('chs_script.default_privileges', '', true);
+    FOR k IN
+        SELECT t.name, t.privilege
+        FROM (VALUES ('f', 'FUNCTIONS', 'EXECUTE'), ('T', 'TYPES', 'USAGE')) AS t(kind, name, privilege)
+        JOIN pg_default_acl d ON d.defaclobjtype::text = t.kind AND d.defaclnamespace = 0 AND d.defaclrole = current_user::regrole
+        WHERE NOT EXISTS (SELECT FROM aclexplode(d.defaclacl) a WHERE a.grantee = 0)
+    LOOP
+        EXECUTE format('ALTER DEFAULT PRIVILEGES GRANT %s ON %s TO PUBLIC', k.privilege, k.name);
+        PERFORM set_config('chs_script.default_privileges',
+                           format('%sALTER DEFAULT PRIVILEGES REVOKE %s ON %s FROM PUBLIC; ',
+                                  current_setting('chs_script.default_privileges'), k.privilege, k.name), true);
+    END LOOP;
+END
+$$;
+
 -- Tables and views live here; public functions live in the schema chosen at
 -- CREATE EXTENSION.  A schema of this name that exists already is an error, so
 -- that nobody can plant objects in it beforehand.

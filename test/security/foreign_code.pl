@@ -131,6 +131,25 @@ is($node->safe_psql('busy', q(
 	aclexplode(p.proacl) a WHERE d.deptype = 'e' AND a.grantee = 'app'::regrole)), '0', 'and no function');
 is($node->safe_psql('busy', q(SELECT has_schema_privilege('app', 'chs', 'CREATE'))), 'f', 'nor the schema');
 
+# Those that take rights from everyone, as a careful DBA sets them, take nothing from the extension.
+$node->safe_psql('postgres', 'CREATE DATABASE plain; CREATE DATABASE hardened');
+$node->safe_psql('plain', 'CREATE EXTENSION chs');
+my $defaults = 'SELECT defaclrole::regrole, defaclnamespace, defaclobjtype, defaclacl FROM pg_default_acl ORDER BY 3';
+my $before = $node->safe_psql('hardened', qq(
+	ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; ALTER DEFAULT PRIVILEGES REVOKE USAGE ON TYPES FROM PUBLIC;
+	ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO app;
+	$defaults));
+$node->safe_psql('hardened', 'CREATE EXTENSION chs');
+my $everyone = q(
+	SELECT o.object, o.may FROM (
+		SELECT 'pg_proc'::regclass, p.oid, p.oid::regprocedure::text, has_function_privilege('public', p.oid, 'EXECUTE') FROM pg_proc p
+		UNION ALL SELECT 'pg_type'::regclass, t.oid, t.oid::regtype::text, has_type_privilege('public', t.oid, 'USAGE') FROM pg_type t) AS o(class, oid, object, may)
+	JOIN pg_depend d ON d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e'
+	JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid AND e.extname = 'chs' ORDER BY 1);
+is($node->safe_psql('hardened', $everyone), $node->safe_psql('plain', $everyone), 'default privileges that take rights from PUBLIC change nothing');
+like($node->safe_psql('plain', $everyone), qr/^chs_score\(bigint.*\)\|t$/m, 'such as that everyone may call chs_score');
+is($node->safe_psql('hardened', $defaults), $before, 'and are still there afterwards');
+
 # Everything is granted to the attacker ----------------------------------------------------------------------
 
 $node->safe_psql('busy', q(
