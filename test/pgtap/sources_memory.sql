@@ -6,8 +6,15 @@
 SELECT no_plan();
 
 INSERT INTO chs.customers (external_id, created_at) VALUES ('c1', now() - interval '1 year');
+-- PostgreSQL 18 tells the parent by its number.
+SELECT CASE WHEN current_setting('server_version_num')::integer < 180000
+            THEN 'SELECT name, ident, total_bytes, parent FROM pg_backend_memory_contexts'
+            ELSE 'WITH c AS MATERIALIZED (SELECT * FROM pg_backend_memory_contexts)
+                  SELECT c.name, c.ident, c.total_bytes, p.name AS parent
+                  FROM c LEFT JOIN c p ON p.path[p.level] = c.path[c.level - 1]' END AS contexts \gset
+CREATE VIEW tap.contexts AS :contexts;
 CREATE FUNCTION tap.kept(OUT contexts bigint, OUT bytes bigint) LANGUAGE sql AS $$
-    SELECT count(*), COALESCE(sum(total_bytes), 0)::bigint FROM pg_backend_memory_contexts WHERE name ~ '^chs ' OR ident ~ '\mchs\M' OR parent ~ '^chs '
+    SELECT count(*), COALESCE(sum(total_bytes), 0)::bigint FROM tap.contexts WHERE name ~ '^chs ' OR ident ~ '\mchs\M' OR parent ~ '^chs '
 $$;
 -- One partition after the other: with rows, read again, dropped.  Every other one has columns in another order.
 CREATE PROCEDURE mem.partitions(first int, last int) LANGUAGE plpgsql AS $$
