@@ -65,7 +65,7 @@ typedefs:
 # What PGXN takes: the sources with the script made from sql/ext, as chs-VERSION.tar.gz.
 DIST_DIR ?= .
 DIST_VERSION = $(shell sed -n 's/^    "version": "\(.*\)",/\1/p' META.json)
-DIST_FILES = CHANGELOG.md CONTRIBUTING.md LICENSE META.json Makefile README.md chs.control doc sql src expected test
+DIST_FILES = CHANGELOG.md CONTRIBUTING.md LICENSE META.json Makefile README.md SECURITY.md chs.control doc sql src expected test
 .PHONY: dist
 dist: sql/chs--$(EXTVERSION).sql
 	tar -czf $(DIST_DIR)/chs-$(DIST_VERSION).tar.gz --transform 's,^,chs-$(DIST_VERSION)/,' \
