@@ -731,7 +731,6 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
-
 static bool
 column_differs(TupleTableSlot *a, TupleTableSlot *b, int column)
 {

@@ -29,6 +29,7 @@ chs_hurry_begin(void)
 	was_cut = false;
 }
 
+/* chs_hurry_end ends it: nothing is cut off any more but by the ordinary limits. */
 void
 chs_hurry_end(void)
 {
@@ -45,6 +46,7 @@ chs_hurry_suspend(void)
 	return was_on;
 }
 
+/* chs_hurry_resume goes on as before chs_hurry_suspend, which returned was_on. */
 void
 chs_hurry_resume(bool was_on)
 {
@@ -87,6 +89,7 @@ chs_hurry_was_cut(void)
 	return is_on && was_cut;
 }
 
+/* chs_hurry_is_on tells whether other people's code is limited by a batch. */
 bool
 chs_hurry_is_on(void)
 {
