@@ -29,4 +29,5 @@ END
 $$;
 COMMENT ON FUNCTION chs.keep_logged() IS 'event trigger: refuses to make a table of chs unlogged';
 CREATE EVENT TRIGGER chs_keep_logged ON table_rewrite EXECUTE FUNCTION chs.keep_logged();
+ALTER EVENT TRIGGER chs_keep_logged ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER chs_keep_logged IS 'refuses to make a table of chs unlogged';

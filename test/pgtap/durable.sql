@@ -14,6 +14,9 @@ INSERT INTO chs.customer_events (customer_id, event_type, event_data) SELECT i, 
 SELECT throws_matching(format('ALTER TABLE %s SET UNLOGGED', oid::regclass), 'cannot become unlogged|could not change table', format('%s stays logged', oid::regclass))
 FROM pg_class WHERE relnamespace = 'chs'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname;
 SELECT throws_ok('ALTER TABLE chs.queue SET UNLOGGED', '55000', 'table chs.queue cannot become unlogged', 'the queue says why');
+SET session_replication_role = replica;
+SELECT throws_ok('ALTER TABLE chs.queue SET UNLOGGED', '55000', 'table chs.queue cannot become unlogged', 'also where ordinary triggers do not fire');
+RESET session_replication_role;
 SELECT is((SELECT string_agg(oid::regclass::text, ', ') FROM pg_class WHERE relnamespace = 'chs'::regnamespace AND relpersistence <> 'p'), NULL, 'none is unlogged');
 CREATE TABLE durable.mine (i integer);
 SELECT lives_ok('ALTER TABLE durable.mine SET UNLOGGED; ALTER TABLE durable.mine SET LOGGED; ALTER TABLE durable.mine ALTER i TYPE bigint', 'others do as they like');
