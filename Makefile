@@ -4,7 +4,7 @@ EXTENSION = chs
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" chs.control)
 
 MODULE_big = chs
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 # The extension's SQL is one file per area, joined in the order of dependence.
 AREAS = schema activity scorecards plugins recommendations guards documents retention publish customers events sources queue shipped health failures scoring simulate work operations worker views history advice lint purge durable access dump replication defaults
@@ -24,7 +24,7 @@ ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=chs
 PG_CONFIG ?= pg_config
 
 # Warnings are about our code; PostgreSQL's headers are a system's.
-PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
 # -ffp-contract=off: a score must have the same bits on every processor.
 PG_CFLAGS = -Wall -Wextra -ffp-contract=off
 
@@ -34,7 +34,7 @@ include $(PGXS)
 sql/chs--$(EXTVERSION).sql: $(AREAS:%=sql/ext/%.sql)
 	cat $^ > $@
 
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard src/*/*.h)
 
 # What chs costs and how fast it is, against what a user would pick instead.
 .PHONY: bench bench-quick
@@ -60,7 +60,7 @@ check-valgrind:
 .PHONY: typedefs
 typedefs:
 	@sed -nE -e 's/^typedef (struct|enum|union) ([A-Za-z]+)$$/\2/p' -e 's/^typedef .*[ *]([A-Za-z]+);$$/\1/p' -e 's/^} ([A-Za-z]+);$$/\1/p' \
-		-e 's/^typedef .*\(\*([A-Za-z]+)\).*/\1/p' $(sort $(wildcard src/*.[ch])) | sort -u
+		-e 's/^typedef .*\(\*([A-Za-z]+)\).*/\1/p' $(sort $(wildcard src/*.c src/*/*.[ch])) | sort -u
 
 # What PGXN takes: the sources with the script made from sql/ext, as chs-VERSION.tar.gz.
 DIST_DIR ?= .

@@ -2,17 +2,20 @@
  * chs.c
  *	  What happens when the library is loaded.
  */
-#include "compat.h"
+#include "base/compat.h"
 
-#include "capture.h"
-#include "catalog.h"
 #include "fmgr.h"
-#include "fold.h"
-#include "settings.h"
-#include "source.h"
-#include "utility.h"
-#include "worker.h"
-#include "worker_shared.h"
+
+#include "attach/attached.h"
+#include "base/catalog.h"
+#include "base/settings.h"
+#include "base/worker_shared.h"
+#include "engine/capture.h"
+#include "engine/fold.h"
+#include "source/source.h"
+#include "store/live.h"
+#include "worker/launcher.h"
+#include "worker/utility.h"
 
 PG_MODULE_MAGIC;
 
@@ -29,6 +32,7 @@ _PG_init(void)
 	chs_catalog_init();
 	chs_live_init();
 	chs_capture_init();
+	chs_attached_init();
 	chs_source_init();
 	chs_fold_init();
 	chs_worker_shared_init();

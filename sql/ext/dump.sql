@@ -1,7 +1,7 @@
 -- What must survive pg_dump; everything else is rebuilt from it.
 --
 -- CREATE EXTENSION inserts the shipped rows before the rows of a dump arrive, and
--- pg_restore with --jobs loads those in any order.  src/restore.c explains how that
+-- pg_restore with --jobs loads those in any order.  src/store/restore.c explains how that
 -- is handled.
 
 CREATE TABLE chs.shipped (

@@ -94,7 +94,7 @@ COMMENT ON COLUMN chs.rejected_changes.customer_key IS 'the customer that rows n
 COMMENT ON COLUMN chs.rejected_changes.event_row IS 'a copy of the row that is gone';
 COMMENT ON COLUMN chs.rejected_changes.place IS 'for a row that existed before the table was checked: where it was';
 
--- Rows that existed before a table was attached are checked in slices; see src/backlog.c.
+-- Rows that existed before a table was attached are checked in slices; see src/attach/backlog.c.
 CREATE TABLE chs.source_backlog (
     source_id    integer NOT NULL REFERENCES chs.sources ON UPDATE CASCADE ON DELETE CASCADE,
     relation     regclass NOT NULL,
@@ -149,7 +149,7 @@ REVOKE EXECUTE ON FUNCTION @extschema@.chs_detach(regclass) FROM PUBLIC;
 
 -- These are fired for everybody's commands, so they call C only for tables that have triggers of chs: without the library,
 -- all others can be created, altered and dropped.  They look at nothing but catalogs, which anybody may read.  Names are
--- qualified instead of search_path being set, because that of the session tells src/restore.c whether a dump is restored.
+-- qualified instead of search_path being set, because that of the session tells src/store/restore.c whether a dump is restored.
 CREATE FUNCTION chs.follow_drop() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_follow_drop';
 COMMENT ON FUNCTION chs.follow_drop() IS 'called in an event trigger: detaches the tables that were dropped';
@@ -187,7 +187,7 @@ CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE 
 ALTER EVENT TRIGGER chs_source_altered ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities rebuilt if ALTER TABLE added, removed or changed rows of attached tables';
 
--- src/tables.c writes these tables without firing triggers or rules: whoever followed them would miss most of it.
+-- src/base/tables.c writes these tables without firing triggers or rules: whoever followed them would miss most of it.
 CREATE FUNCTION chs.refuse_followers() RETURNS event_trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -10,7 +10,7 @@
 
 #include <setjmp.h>
 
-#include "compat.h"
+#include "base/compat.h"
 #include "fmgr.h"
 #include "fuzz.h"
 #include "libpq/pqformat.h"

@@ -9,12 +9,16 @@
  */
 #include "postgres.h"
 
-#include "activity_bytes.h"
-#include "compat.h"
+#include "activity/activity_bytes.h"
+#include "activity/activity_merge.h"
+#include "activity/activity_read.h"
+#include "activity/activity_window.h"
+#include "activity/activity_write.h"
+#include "base/compat.h"
 #include "fuzz.h"
 #include "lib/stringinfo.h"
 
-/* Of src/activity.c and src/scorecard.c, as PostgreSQL calls them. */
+/* Of src/activity/activity.c and src/score/scorecard.c, as PostgreSQL calls them. */
 extern Datum chs_activity_in(PG_FUNCTION_ARGS);
 extern Datum chs_activity_out(PG_FUNCTION_ARGS);
 extern Datum chs_activity_recv(PG_FUNCTION_ARGS);

@@ -1,0 +1,403 @@
+/*
+ * altered.c
+ *	  Attached tables whose rows change without a row trigger.
+ *
+ * That happens when a partition is attached or detached with its rows, when ALTER
+ * TABLE changes the values of rows, and while a trigger is off.  All activities are
+ * then rebuilt from the raw events, a table of customers is read again, and
+ * unusable rows are searched for again.  The same goes for chs.customer_events and
+ * chs.customers, except that these have no unusable rows.  Partitions that are empty,
+ * or whose rows no window reaches, are left alone (see partition.c).
+ */
+#include "attach/altered.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "tcop/deparse_utility.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "attach/attach.h"
+#include "attach/backlog.h"
+#include "attach/partition.h"
+#include "attach/rejected.h"
+#include "attach/synced.h"
+#include "base/catalog.h"
+#include "source/source.h"
+#include "store/live.h"
+#include "store/restore.h"
+#include "store/sources.h"
+
+#define TRUNCATE_TRIGGER "00_chs_capture_truncate"
+
+/* An attached table. */
+typedef struct AttachedTable
+{
+	int			source_id;
+	Oid			relation;
+	bool		of_customers;
+	bool		whole_row;		/* event_data is the whole row */
+	bool		is_new;			/* attached in this transaction */
+	bool		is_own;			/* one of chs */
+} AttachedTable;
+
+/* Our own command is running, which is not to be followed. */
+static bool enabling = false;
+
+/* What a command on an attached table, or a partition of it, does. */
+typedef struct Effect
+{
+	bool		changes_events; /* the rows may become different events */
+	bool		changes_columns;	/* copies of rows no longer look like the rows */
+	bool		changes_rows;	/* there may be rows that no trigger has seen */
+	bool		came;			/* a partition did */
+	bool		went;			/* likewise */
+	bool		enables_triggers;	/* all of them, as if they were ordinary ones */
+} Effect;
+
+static void
+add_effect_of_subcommand(const CollectedATSubcmd *collected, const AttachedTable *table, Effect *effect)
+{
+	const AlterTableCmd *command = (const AlterTableCmd *) collected->parsetree;
+	const char *column = NULL;
+
+	if (!IsA(command, AlterTableCmd))
+		return;
+	if (chs_adds_column(command->subtype))
+		column = ((ColumnDef *) command->def)->colname;
+	else if (chs_drops_column(command->subtype))
+		column = command->name;
+	if (column != NULL)
+	{
+		effect->changes_columns = true;
+		effect->changes_events |= table->whole_row && chs_source_reads_field(column);
+		return;
+	}
+	if (chs_alters_values(command->subtype))
+		effect->changes_rows = true;
+	switch (command->subtype)
+	{
+		case AT_AttachPartition:
+			effect->came = true;
+			break;
+		case AT_DetachPartition:
+		case AT_DetachPartitionFinalize:
+			effect->went = true;
+			break;
+		case AT_EnableTrigAll:
+		case AT_EnableTrigUser:
+			effect->changes_rows = effect->enables_triggers = true;
+			break;
+		case AT_EnableTrig:
+		case AT_EnableAlwaysTrig:
+			effect->changes_rows |= !table->is_new &&
+				(strcmp(command->name, "00_chs_capture") == 0 || strcmp(command->name, "00_chs_customers") == 0);
+			break;
+		default:
+			break;
+	}
+}
+
+static Effect
+effect_of_command(const CollectedCommand *command, const AttachedTable *table)
+{
+	Effect		effect = {0};
+	ListCell   *lc;
+
+	if (command->type == SCT_Simple && IsA(command->parsetree, RenameStmt))
+	{
+		const RenameStmt *rename = (const RenameStmt *) command->parsetree;
+
+		effect.changes_columns = rename->renameType == OBJECT_COLUMN;
+		effect.changes_events = effect.changes_columns && table->whole_row &&
+			(chs_source_reads_field(rename->subname) || chs_source_reads_field(rename->newname));
+	}
+	if (command->type == SCT_AlterTable)
+		foreach(lc, command->d.alterTable.subcmds)
+			add_effect_of_subcommand(lfirst(lc), table, &effect);
+	effect.changes_events |= effect.changes_rows;
+	return effect;
+}
+
+/* The table that a command is about, or 0. */
+static Oid
+relation_of_command(const CollectedCommand *command)
+{
+	return command->type == SCT_AlterTable ? command->d.alterTable.objectId :
+		command->type == SCT_Simple && command->d.simple.address.classId == RelationRelationId ?
+		command->d.simple.address.objectId : InvalidOid;
+}
+
+/* Whether a command is about an attached table, or a partition of it. */
+static bool
+is_about(const CollectedCommand *command, const AttachedTable *table)
+{
+	Oid			relation = relation_of_command(command);
+
+	return relation == table->relation ||
+		(OidIsValid(relation) && get_rel_relispartition(relation) &&
+		 list_member_oid(get_partition_ancestors(relation), table->relation));
+}
+
+static void
+run_query(const char *sql)
+{
+	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not execute: %s", sql);
+}
+
+static void
+run_command(const char *sql)
+{
+	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not execute: %s", sql);
+}
+
+/*
+ * chs_altered_watch_partitions creates triggers for TRUNCATE on the partitions of an
+ * attached table, which do not inherit the table's; or, for source 0, drops them.
+ * Within SPI, with the rights of the owner.
+ */
+void
+chs_altered_watch_partitions(Oid relation, int source_id)
+{
+	ListCell   *lc;
+
+	if (get_rel_relkind(relation) != RELKIND_PARTITIONED_TABLE)
+		return;
+	foreach(lc, find_all_inheritors(relation, AccessShareLock, NULL))
+	{
+		Oid			partition = lfirst_oid(lc);
+		char	   *name;
+
+		if (partition == relation || get_rel_relkind(partition) == RELKIND_FOREIGN_TABLE ||
+			OidIsValid(get_trigger_oid(partition, TRUNCATE_TRIGGER, true)) == (source_id > 0))
+			continue;
+		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(partition)), get_rel_name(partition));
+		if (source_id == 0)
+		{
+			run_command(psprintf("DROP TRIGGER \"%s\" ON %s", TRUNCATE_TRIGGER, name));
+			continue;
+		}
+		run_command(psprintf("CREATE TRIGGER \"%s\" AFTER TRUNCATE ON %s FOR EACH STATEMENT"
+							 " EXECUTE FUNCTION chs.capture_truncate('%d')", TRUNCATE_TRIGGER, name, source_id));
+		run_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name, TRUNCATE_TRIGGER));
+	}
+}
+
+/* Whether a command creates or attaches a partition. */
+static bool
+brings_partition(const CollectedCommand *command)
+{
+	ListCell   *lc;
+
+	if (command->type == SCT_Simple)
+		return IsA(command->parsetree, CreateStmt);
+	foreach(lc, command->d.alterTable.subcmds)
+	{
+		const Node *parsetree = ((CollectedATSubcmd *) lfirst(lc))->parsetree;
+
+		if (IsA(parsetree, AlterTableCmd) && ((const AlterTableCmd *) parsetree)->subtype == AT_AttachPartition)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether the rows can be read after the command.  If not, stored scores stay, and
+ * attaching the table again causes them to be recalculated.
+ */
+static bool
+can_be_read(const AttachedTable *table)
+{
+	const Live *live = chs_live_version();
+	const Source *source = chs_source_find(live, table->source_id);
+
+	return source != NULL && chs_source_trouble(live, source) == NULL;
+}
+
+/* Whether no window reaches the rows of a partition that came or went. */
+static bool
+is_past(const AttachedTable *table, Oid partition, Oid parent, PartitionEvent event)
+{
+	const Live *live = chs_live_version();
+
+	return chs_partition_is_past(live, chs_source_find(live, table->source_id), partition, parent, event);
+}
+
+/* Requests a check of the rows of the partitions that a table received in this transaction. */
+static void
+add_new_partitions(int source_id, Oid relation)
+{
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	List	   *fresh = NIL;
+	ListCell   *lc;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+	scan = systable_beginscan(inherits, InheritsParentIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+			fresh = lappend_oid(fresh, ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid);
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+	foreach(lc, fresh)
+		chs_backlog_add(source_id, lfirst_oid(lc));
+}
+
+/* Reads the present rows of a table of customers, and replaces the list of its rejected rows. */
+static void
+take_customers(const AttachedTable *table)
+{
+	chs_rejected_remove_all(table->source_id, InvalidOid);
+	chs_synced_take_all(table->source_id);
+}
+
+/*
+ * Enables the triggers that were enabled as ordinary ones ALWAYS again, as they were
+ * before somebody disabled all triggers of the table and enabled them again.
+ */
+static void
+enable_always(const AttachedTable *table)
+{
+	Oid			type = OIDOID;
+	Datum		relation = ObjectIdGetDatum(table->relation);
+
+	enabling = true;
+	PG_TRY();
+	{
+		SPITupleTable *commands;
+		bool		isnull;
+
+		if (SPI_execute_with_args("SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', tgrelid::regclass, tgname)"
+								  " FROM pg_trigger WHERE tgrelid = $1 AND tgenabled = 'O' AND tgname LIKE '00\\_chs\\_%' AND tgname <> '00_chs_skip_replicated'",
+								  1, &type, &relation, NULL, true, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not read pg_trigger");
+		commands = SPI_tuptable;
+		for (uint64 i = 0; i < commands->numvals; i++)
+			run_command(TextDatumGetCString(SPI_getbinval(commands->vals[i], commands->tupdesc, 1, &isnull)));
+	}
+	PG_FINALLY();
+	{
+		enabling = false;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Does what is necessary after a command on an attached table, and tells whether
+ * activities must be rebuilt.
+ */
+static bool
+follow_command(const CollectedCommand *command, const AttachedTable *table)
+{
+	Oid			relation = relation_of_command(command);
+	Effect		effect = effect_of_command(command, table);
+	Oid			newest = effect.came ? chs_partition_newest(relation) : InvalidOid;
+	bool		came = effect.came && !(OidIsValid(newest) && chs_partition_is_empty(newest));
+	bool		relist = effect.changes_rows || (effect.changes_columns && !table->is_own && chs_rejected_any(table->source_id));
+
+	if (effect.enables_triggers)
+		enable_always(table);
+	if (table->is_own)
+		return effect.changes_events;
+	if (table->of_customers)
+	{
+		if ((relist || came) && can_be_read(table))
+			take_customers(table);
+		return false;
+	}
+	if (brings_partition(command))
+		chs_altered_watch_partitions(table->relation, table->source_id);
+	if (relist)
+		chs_backlog_add(table->source_id, relation);
+	if (came)
+		add_new_partitions(table->source_id, relation);
+	if (effect.went)
+		chs_backlog_forget_strangers(table->source_id, table->relation);
+	if (!can_be_read(table))
+		return false;
+	return effect.changes_events ||
+		(came && !is_past(table, newest, relation, PARTITION_ATTACHED)) ||
+		(effect.went && !is_past(table, chs_partition_detached(relation), relation, PARTITION_DETACHED));
+}
+
+/*
+ * Handles the commands that an event trigger is fired for, and tells whether
+ * activities must be rebuilt.  Within SPI.
+ */
+static bool
+follow_commands(void)
+{
+	AttachedTable *tables;
+	SPITupleTable *commands;
+	uint64		ntables;
+	bool		matters = false;
+	bool		isnull;
+
+	run_query("SELECT relation, event_data IS NULL, source_id, attached_at = now(), kind = 'customers', source_id = 1 FROM chs.sources"
+			  " UNION ALL SELECT 'chs.customers', false, 0, false, true, true");
+	ntables = SPI_processed;
+	tables = palloc(Max(ntables, 1) * sizeof(AttachedTable));
+	for (uint64 i = 0; i < ntables; i++)
+		tables[i] = (AttachedTable) {
+			.relation = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)),
+			.whole_row = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)),
+			.source_id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull)),
+			.is_new = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4, &isnull)),
+			.of_customers = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &isnull)),
+			.is_own = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 6, &isnull))
+		};
+	run_query("SELECT command FROM pg_event_trigger_ddl_commands()");
+	commands = SPI_tuptable;
+	for (uint64 i = 0; i < commands->numvals; i++)
+	{
+		const CollectedCommand *command = (const CollectedCommand *)
+			DatumGetPointer(SPI_getbinval(commands->vals[i], commands->tupdesc, 1, &isnull));
+
+		/* a table can be one of events and one of customers */
+		for (uint64 j = 0; j < ntables; j++)
+			if (is_about(command, &tables[j]))
+				matters |= follow_command(command, &tables[j]);
+	}
+	return matters;
+}
+
+/*
+ * chs_follow_alter has all activities rebuilt if the command that an event trigger is
+ * fired for added, removed or changed rows of an attached table, or of chs.
+ */
+PG_FUNCTION_INFO_V1(chs_follow_alter);
+Datum
+chs_follow_alter(PG_FUNCTION_ARGS)
+{
+	OwnerRights saved;
+
+	/* the extension itself is being created or updated; or a dump is being restored */
+	if (creating_extension || enabling || chs_restore_is_running())
+		PG_RETURN_VOID();
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* the transaction's snapshot may be from before the table was attached */
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (follow_commands())
+		chs_attach_rebuild_all("a table of customers or events was altered");
+	PopActiveSnapshot();
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,278 @@
+/*
+ * synced.c
+ *	  Tables of customers that chs.customers follows.
+ *
+ * What is done to a row is done to the customer with its external_id, with the rights of
+ * the table's owner, who could do the same by a trigger; and in a subtransaction, so that
+ * a failure, for instance a missing privilege, gets the row rejected instead of failing
+ * the application.
+ */
+#include "attach/synced.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "attach/rejected.h"
+#include "base/catalog.h"
+#include "source/expression.h"
+#include "source/mapping.h"
+#include "source/mapping_rows.h"
+#include "source/mapping_try.h"
+#include "source/source.h"
+#include "store/event.h"
+#include "store/live.h"
+#include "store/sources.h"
+
+/* The maximum number of rows that are evaluated at once. */
+#define ROWS_AT_ONCE 256
+
+/* What is to be done to a customer. */
+typedef struct RowChange
+{
+	const Source *source;
+	const MappedRow *old;		/* NULL: there was none */
+	const MappedRow *new;		/* NULL: it is gone */
+} RowChange;
+
+static void
+execute(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
+{
+	if (SPI_execute_with_args(sql, nargs, types, args, nulls, false, 0) < 0)
+		elog(ERROR, "could not write chs.customers");
+}
+
+/* Makes the customer match the row in all columns that the row supplies. */
+static void
+store_customer(const RowChange *change)
+{
+	Oid			types[1 + CUSTOMER_ATTRIBUTES];
+	Datum		args[1 + CUSTOMER_ATTRIBUTES];
+	char		nulls[1 + CUSTOMER_ATTRIBUTES + 1] = {0};
+	StringInfoData sql;
+	StringInfoData differs;
+
+	initStringInfo(&sql);
+	initStringInfo(&differs);
+	for (int i = 0; i <= CUSTOMER_ATTRIBUTES; i++)
+	{
+		types[i] = i > 0 && chs_source_attribute_type(i - 1) == MAPPED_TIME ? TIMESTAMPTZOID : TEXTOID;
+		args[i] = change->new->values[i];
+		nulls[i] = change->new->nulls[i] ? 'n' : ' ';
+	}
+	appendStringInfoString(&sql, "INSERT INTO chs.customers AS c (external_id, name, email, segment, created_at, churned_at)"
+						   " VALUES ($1, $2, $3, $4, COALESCE($5, now()), $6)"
+						   " ON CONFLICT (external_id) DO ");
+	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
+	{
+		const char *name = chs_customer_attributes[i];
+
+		if (change->source->attributes[i] == NULL)
+			continue;
+		/* without the key, or everyone who inserts events of the customer would wait for this */
+		appendStringInfoString(&sql, differs.len == 0 ? "UPDATE SET " : ", ");
+		if (strcmp(name, "created_at") == 0)
+			appendStringInfo(&sql, "created_at = COALESCE($%d, c.created_at)", i + 2);
+		else
+			appendStringInfo(&sql, "%s = $%d", name, i + 2);
+		appendStringInfo(&differs, "%s c.%s IS DISTINCT FROM EXCLUDED.%s", differs.len == 0 ? "" : " OR", name, name);
+	}
+	if (differs.len == 0)
+		appendStringInfoString(&sql, "NOTHING");
+	else
+		appendStringInfo(&sql, " WHERE %s", differs.data);
+	execute(sql.data, 1 + CUSTOMER_ATTRIBUTES, types, args, nulls);
+}
+
+static void
+apply_change(void *arg)
+{
+	RowChange	   *change = arg;
+	bool		was = change->old != NULL && change->old->trouble == NULL && !change->old->nulls[0];
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		args[2] = {0};
+	OwnerRights saved;
+
+	chs_catalog_become_writer(get_role_oid(change->source->owner, false), &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (was)
+		args[0] = change->old->values[0];
+	if (was && change->new == NULL)
+		execute("DELETE FROM chs.customers WHERE external_id = $1", 1, types, args, NULL);
+	if (change->new != NULL)
+	{
+		args[1] = change->new->values[0];
+		/* the same customer under another key */
+		if (was)
+			execute("UPDATE chs.customers SET external_id = $2 WHERE external_id = $1 AND external_id <> $2", 2, types, args, NULL);
+		store_customer(change);
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+/*
+ * chs_synced_take does to a customer what was done to its row, and returns NULL, or
+ * the reason why that failed.
+ */
+Trouble *
+chs_synced_take(const Source *source, const MappedRow *old, const MappedRow *new)
+{
+	RowChange		change = {source, old, new};
+
+	if (new != NULL && new->trouble != NULL)
+		return new->trouble;
+	if (new != NULL && new->nulls[0])
+		return chs_event_trouble(ERRCODE_NOT_NULL_VIOLATION, "customer has no external_id", NULL, NULL);
+	return chs_mapping_try(apply_change, &change);
+}
+
+/* Takes a row that was inserted (no old one), updated or deleted (no new one). */
+static void
+take_row(const Source *source, Mapping *mapping, HeapTuple old, HeapTuple new, const MappedRow *mapped_old, const MappedRow *mapped_new)
+{
+	Trouble    *trouble = chs_synced_take(source, mapped_old, mapped_new);
+	HeapTuple	bad = new ? new : old;
+	RejectedRow rejected = {.source = source,.relation = source->relation,.trouble = trouble};
+
+	if (old != NULL && chs_rejected_any(source->source_id))
+	{
+		Jsonb	   *row = chs_mapping_row_as_jsonb(mapping, old);
+
+		if (row != NULL)
+			chs_rejected_remove(source, source->relation, old, row);
+	}
+	if (trouble == NULL)
+		return;
+	rejected.row = chs_mapping_row_as_jsonb(mapping, bad);
+	if (mapped_new != NULL && mapped_new->trouble == NULL && !mapped_new->nulls[0])
+		rejected.customer_key = TextDatumGetCString(mapped_new->values[0]);
+	chs_rejected_add(&rejected, 1);
+}
+
+/*
+ * chs_sync_customer is the row trigger of an attached table of customers.
+ */
+PG_FUNCTION_INFO_V1(chs_sync_customer);
+Datum
+chs_sync_customer(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	const Live *live;
+	const Source *source;
+	Source		copy;
+	CompiledSource *compiled;
+	Mapping    *mapping;
+	HeapTuple	tuples[2];
+	MappedRow	mapped[2];
+	int			n = 0;
+	HeapTuple	old = NULL;
+	HeapTuple	new = NULL;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired AFTER, FOR EACH ROW", "chs.sync_customer")));
+	live = chs_live_version();
+	source = chs_source_of_trigger(live, trigdata, "00_chs_customers");
+	if (source == NULL || !source->of_customers)
+		PG_RETURN_POINTER(NULL);
+	/* writing to chs.customers may cause the live version to be reread */
+	copy = *source;
+	compiled = chs_source_compile(live, source, RelationGetRelid(trigdata->tg_relation));
+	if (compiled->stranger)
+		PG_RETURN_POINTER(NULL);
+	mapping = compiled->mapping;
+	if (!TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		tuples[n++] = old = trigdata->tg_trigtuple;
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		tuples[n++] = new = trigdata->tg_trigtuple;
+	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		tuples[n++] = new = trigdata->tg_newtuple;
+	chs_mapping_evaluate(mapping, tuples, n, mapped);
+	take_row(&copy, mapping, old, new, old ? &mapped[0] : NULL, new ? &mapped[n - 1] : NULL);
+	PG_RETURN_POINTER(NULL);
+}
+
+/*
+ * chs_sync_truncate is the trigger of a table of customers for TRUNCATE, which is
+ * often followed by reloading the table.  So it deletes nobody, and says so.
+ */
+PG_FUNCTION_INFO_V1(chs_sync_truncate);
+Datum
+chs_sync_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	const Source *source;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired for TRUNCATE", "chs.sync_truncate")));
+	source = chs_source_of_trigger(chs_live_version(), trigdata, "00_chs_customers_truncate");
+	if (source == NULL || !source->of_customers || !chs_source_has_table(source, RelationGetRelid(trigdata->tg_relation)))
+		PG_RETURN_POINTER(NULL);
+	chs_rejected_remove_all(source->source_id, InvalidOid);
+	ereport(WARNING,
+			(errmsg("the customers of table %s stay", chs_source_name(source)),
+			 errdetail("TRUNCATE deletes no customers; rows that are loaded now update them."),
+			 errhint("To delete customers with all that is known about them, use DELETE on chs.customers, or on the table before truncating it.")));
+	PG_RETURN_POINTER(NULL);
+}
+
+/* chs_synced_take_all takes all rows that a table of customers has now. */
+void
+chs_synced_take_all(int source_id)
+{
+	Source		source = *chs_source_find(chs_live_version(), source_id);
+	Mapping    *mapping = chs_source_compile(chs_live_version(), &source, source.relation)->mapping;
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs customers", ALLOCSET_DEFAULT_SIZES);
+	OwnerRights saved;
+	Portal		portal;
+	uint64		n;
+
+	if (mapping->broken)
+		chs_event_refuse(mapping->broken);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	chs_catalog_become_role(mapping->owner, &saved);
+	portal = SPI_cursor_open_with_args(NULL, psprintf("SELECT * FROM %s%s",
+													  get_rel_relkind(source.relation) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+													  chs_source_name(&source)), 0, NULL, NULL, NULL, true, 0);
+	chs_catalog_become_caller(&saved);
+	do
+	{
+		MemoryContext caller;
+		SPITupleTable *rows;
+		MappedRow  *mapped;
+		HeapTuple  *tuples;
+
+		SPI_cursor_fetch(portal, true, ROWS_AT_ONCE);
+		n = SPI_processed;
+		rows = SPI_tuptable;
+		caller = MemoryContextSwitchTo(scratch);
+		mapped = palloc(Max(n, 1) * sizeof(MappedRow));
+		tuples = palloc(Max(n, 1) * sizeof(HeapTuple));
+		for (uint64 i = 0; i < n; i++)
+			tuples[i] = chs_mapping_row_of_result(mapping, rows->vals[i], rows->tupdesc);
+		if (n > 0)
+			chs_mapping_evaluate(mapping, tuples, (int) n, mapped);
+		for (uint64 i = 0; i < n; i++)
+			take_row(&source, mapping, NULL, tuples[i], NULL, &mapped[i]);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(scratch);
+		SPI_freetuptable(rows);
+	} while (n > 0);
+	SPI_cursor_close(portal);
+	SPI_finish();
+	MemoryContextDelete(scratch);
+}

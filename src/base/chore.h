@@ -1,0 +1,30 @@
+/*
+ * chore.h
+ *	  Things that workers do besides scoring, of which each may fail by itself.
+ */
+#ifndef CHS_CHORE_H
+#define CHS_CHORE_H
+
+#include "base/compat.h"
+
+/* Things to do of which each may fail without the others, and without scores. */
+typedef enum Chore
+{
+	CHORE_LIST_REJECTED,
+	CHORE_DELETE_EVENTS,
+	CHORE_DELETE_HISTORY,
+	CHORE_DELETE_REJECTED,
+	CHORE_SHOW_BACKFILL,
+	CHORE_CHECK_REJECTED
+} Chore;
+
+#define CHORES (CHORE_CHECK_REJECTED + 1)
+
+extern void chs_chore_begin(Chore chore);
+extern void chs_chore_limit_waits(void);
+extern void chs_chore_end(void);
+extern void chs_chore_fail(void);
+extern const char *chs_chore_name(void);
+extern void chs_chore_try(Chore chore, void (*work) (const void *), const void *arg);
+
+#endif							/* CHS_CHORE_H */

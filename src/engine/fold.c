@@ -1,0 +1,1049 @@
+/*
+ * fold.c
+ *	  Folding: from the queue into activity, health and history.
+ *
+ * One transaction deletes deltas from the queue, merges them into the activity, and
+ * writes the score that results.  So every snapshot sees a delta either in the
+ * queue or in the activity.
+ *
+ * Several sessions can fold at the same time, each customer only one of them until
+ * the end of its transaction, see claim.c.  Every batch reads under one snapshot:
+ * what it sees in the queue and what it reads from the raw events for a rebuild is
+ * the same.
+ */
+#include "engine/fold.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "activity/activity.h"
+#include "activity/activity_merge.h"
+#include "activity/activity_read.h"
+#include "activity/activity_write.h"
+#include "attach/rejected_check.h"
+#include "attach/retry.h"
+#include "base/budget.h"
+#include "base/catalog.h"
+#include "base/settings.h"
+#include "base/slow.h"
+#include "base/tables.h"
+#include "base/worker_shared.h"
+#include "base/xid.h"
+#include "engine/capture.h"
+#include "engine/plugin.h"
+#include "score/score.h"
+#include "score/scorecard.h"
+#include "source/raw.h"
+#include "store/claim.h"
+#include "store/customer.h"
+#include "store/failure.h"
+#include "store/health.h"
+#include "store/live.h"
+#include "store/queue.h"
+
+/* Whether the current transaction has folded anything. */
+static bool has_folded = false;
+
+/* How many customers of a batch whose score fails are logged individually. */
+#define MAX_LOGGED_FAILURES 5
+
+/*
+ * Customers that the transaction has folded become free at its end.  A prepared transaction would hold up the customers that it has folded for as long as
+ * nobody ends it, also after a restart of the server.
+ */
+static void
+at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
+{
+	if (event == XACT_EVENT_PRE_PREPARE && has_folded)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has stored scores"),
+				 errdetail("It would keep the scores of these customers as they are until it is committed or rolled back."),
+				 errhint("Leave the scores to the worker, or store them after COMMIT PREPARED; chs_score() can be used in any transaction.")));
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+	{
+		chs_budget_end();
+		/* a worker may have left customers to this session */
+		if (has_folded)
+			chs_worker_retry();
+		has_folded = false;
+	}
+}
+
+/* chs_fold_init has the end of transactions noticed. */
+void
+chs_fold_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+}
+
+/* chs_fold_begin takes a snapshot, which is the active one until chs_fold_end. */
+void
+chs_fold_begin(Fold *fold)
+{
+	chs_claim_check_transaction();
+	has_folded = true;
+	fold->in_capture = chs_capture_is_pending();
+	chs_capture_flush_pending();
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	fold->live = chs_live_at(GetActiveSnapshot());
+	fold->snapshot = GetActiveSnapshot();
+	fold->horizon = chs_xid_horizon(fold->snapshot);
+	fold->today = chs_customer_today();
+	fold->any_failures = chs_failure_any(fold->snapshot);
+	/* before what refers to it, as TRUNCATE does */
+	LockRelationOid(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
+	chs_health_open(&fold->tables);
+	/* last, so that the queue stays free where one of the others is locked */
+	chs_table_lock(CHS_QUEUE);
+	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
+	fold->plugins = NULL;
+	fold->raw = NULL;
+}
+
+static void
+forget_plugins(Fold *fold)
+{
+	if (fold->plugins != NULL)
+		chs_plugin_end(fold->plugins);
+	fold->plugins = NULL;
+}
+
+/* chs_fold_end ends what chs_fold_begin began. */
+void
+chs_fold_end(Fold *fold)
+{
+	forget_plugins(fold);
+	MemoryContextDelete(fold->scratch);
+	chs_health_close(&fold->tables, fold->live, fold->snapshot);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
+
+/* Dashboards count a customer until the day on which it churned. */
+static bool
+is_active(const Customer *customer, int32 today)
+{
+	return customer->last_day > today;
+}
+
+/* Scores a customer's activity, with the values of plug-ins; NULL if there is no time for these. */
+static Score *
+calculate(Fold *fold, int64 customer_id, const ActivityView *activity,
+		  const Scorecard *scorecard, const ScoreSubject *subject)
+{
+	ScoreInput *input = chs_score_prepare(fold->live->published, activity);
+
+	if (scorecard->has_functions)
+	{
+		if (fold->plugins == NULL)
+			fold->plugins = chs_plugin_begin(MemoryContextGetParent(fold->scratch));
+		if (!chs_plugin_add_values(fold->plugins, input, scorecard, customer_id, subject->as_of_day, PLUGIN_TREND))
+			return NULL;
+	}
+	return chs_score_calculate(input, scorecard, subject);
+}
+
+/* How a customer is to be folded. */
+typedef struct FoldOrder
+{
+	bool		rebuild;		/* from the raw events, in any case */
+	bool		count;			/* likewise, where its activity does not count what the waiting version needs */
+	bool		wait;			/* for whoever has it locked */
+	/* what the raw events give, as far as a score for today needs them, or NULL */
+	const Activity *from_events;
+	Snapshot	events_snapshot;	/* that saw those */
+} FoldOrder;
+
+/*
+ * Whether an activity that was made from raw events earlier can be stored: nothing
+ * that its snapshot did not see must have been folded meanwhile.
+ */
+static bool
+events_are_fresh(const Fold *fold, const FoldOrder *order, const StoredActivity *stored, const Customer *customer)
+{
+	return order->from_events != NULL && customer->last_day >= fold->today &&
+		(stored->row == NULL ||
+		 chs_customer_row_is_seen(HeapTupleHeaderGetXmin(stored->row->t_data), order->events_snapshot));
+}
+
+/*
+ * Whether the activity must be made from the raw events.  One that counts what the
+ * live version needs is left alone until it is its turn to count what the waiting
+ * one needs; but one that counts that already continues to do so.
+ */
+static bool
+must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *stored, const QueuedDeltas *queued)
+{
+	bool		is_counting = chs_customer_is_current(stored, live->counting);
+
+	return order->rebuild || queued->rebuild || !chs_customer_is_current(stored, live) ||
+		(is_counting ? queued->series_version < live->counting->series_version : order->count);
+}
+
+/* Looks again at the rejected rows of a customer, which must not be judged in a hurry. */
+static void
+retry_rejected(const Live *live, int64 customer_id)
+{
+	chs_retry_customer_came(live, customer_id);
+	if (chs_budget_was_exceeded())
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("rejected rows of customer %lld took too long", (long long) customer_id)));
+}
+
+/*
+ * Folds what is queued for a customer, from the raw events if requested or
+ * necessary, and stores its health.  Returns the score, or NULL if the customer
+ * does not exist (any more), or is busy and must not be waited for, or was taken by
+ * somebody else: then everything stays as it is.
+ */
+static Score *
+fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, CustomerLock *lock)
+{
+	const Live *live = fold->live;
+	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer_id, fold->snapshot);
+	QueuedDeltas queued;
+	Customer	customer;
+	ScoreSubject subject;
+	const Scorecard *scorecard;
+	ActivityData *data;
+	Activity   *activity;
+	Score	   *score;
+	Snapshot	folded = fold->snapshot;
+	const Live *counted;
+	bool		found;
+	bool		rebuild;
+
+	/*
+	 * Whoever deletes the customer waits for the claim before looking for what is to
+	 * go, see gone.c, so a lock, which has to be logged, is only for waiting, and for
+	 * who is not as the snapshot sees it.
+	 */
+	if (!order->wait && chs_customer_find(customer_id, fold->snapshot, &customer))
+		*lock = CUSTOMER_LOCKED;
+	else
+		*lock = chs_customer_lock_one(customer_id, order->wait, fold->snapshot, &customer);
+	if (*lock == CUSTOMER_BUSY)
+		return NULL;
+	found = *lock != CUSTOMER_GONE;
+	if (found && events_are_fresh(fold, order, &stored, &customer))
+		folded = order->events_snapshot;
+	/* a rebuild leaves no row, whatever had been folded */
+	queued = chs_queue_of_customer(customer_id, order->rebuild ? InvalidFullTransactionId : stored.folded_to,
+								   live->series_version, folded);
+	if (!found)
+	{
+		chs_queue_delete(&queued);
+		return NULL;
+	}
+
+	scorecard = chs_scorecard_of_segment(live->published, customer.segment);
+	subject.segment = customer.segment;
+	subject.created_day = customer.created_day;
+	subject.as_of_day = Min(fold->today, customer.last_day);
+
+	rebuild = must_rebuild(live, order, &stored, &queued);
+	if (stored.damage != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the activity of customer %lld was damaged: %s", (long long) customer_id, stored.damage),
+				 errdetail("It will be rebuilt from the raw events.")));
+	if (queued.damage != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a queued delta of customer %lld was damaged: %s", (long long) customer_id, queued.damage),
+				 errdetail("The activity will be rebuilt from the raw events.")));
+	data = chs_activity_cells_of(stored.view);
+	if (!rebuild && queued.ndeltas > 0)
+		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
+	/* for a churned customer the last day is scored, which may have been deleted */
+	if (fold->in_capture && (rebuild || data->day > subject.as_of_day))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("customer %lld cannot be rebuilt while events are being inserted in the same transaction",
+						(long long) customer_id),
+				 errhint("Rebuild the customer after the statement, or in a separate transaction.")));
+	if (folded != fold->snapshot)
+		data = chs_activity_decode(order->from_events);
+	else if (rebuild && subject.as_of_day == fold->today && chs_raw_has(fold->raw, customer_id))
+	{
+		data = chs_raw_activity(fold->raw, customer_id);
+		chs_activity_prune_to(data, fold->today);
+	}
+	else if ((rebuild || data->day > subject.as_of_day) && live->nsources > 1 && chs_budget_is_spent())
+	{
+		*lock = CUSTOMER_PUT_OFF;
+		return NULL;
+	}
+	else if (rebuild || data->day > subject.as_of_day)
+		data = chs_raw_customer_activity(customer_id, live->counting, subject.as_of_day, DAY_NO_END);
+	counted = rebuild || chs_customer_is_current(&stored, live->counting) ? live->counting : live;
+	if (queued.any || rebuild || stored.row == NULL)
+	{
+		chs_scorecard_project(data, counted->published);
+		chs_activity_prune_to(data, subject.as_of_day);
+	}
+	activity = chs_activity_encode(data);
+	score = calculate(fold, customer_id, chs_activity_view(activity), scorecard, &subject);
+	if (score == NULL)
+	{
+		*lock = CUSTOMER_PUT_OFF;
+		return NULL;
+	}
+	/* before anything else is written: it claims the customer */
+	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
+						  is_active(&customer, fold->today), fold->snapshot))
+	{
+		*lock = CUSTOMER_TAKEN;
+		return NULL;
+	}
+	chs_queue_delete(&queued);
+	if (queued.any || rebuild || stored.row == NULL)
+		chs_health_store_activity(&fold->tables, customer_id, &stored, activity,
+								  counted->series_version, chs_xid_horizon(folded));
+	if (rebuild && live->nsources > 1)
+		retry_rejected(live, customer_id);
+	if (fold->any_failures)
+		chs_failure_clear(customer_id, fold->snapshot);
+	return score;
+}
+
+/*
+ * Scores a customer from its activity as it is stored, and stores its health.  The
+ * queue is left to folding.  Does nothing and returns false if that is not enough,
+ * or somebody else has taken the customer.
+ */
+static bool
+rescore_in_scratch(Fold *fold, const Customer *customer)
+{
+	const Live *live = fold->live;
+	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer->customer_id, fold->snapshot);
+	const Scorecard *scorecard;
+	ScoreSubject subject;
+	Score	   *score;
+
+	scorecard = chs_scorecard_of_segment(live->published, customer->segment);
+	subject.segment = customer->segment;
+	subject.created_day = customer->created_day;
+	subject.as_of_day = Min(fold->today, customer->last_day);
+	if (stored.row == NULL || !chs_customer_is_current(&stored, live->counting) || stored.view->day > subject.as_of_day)
+		return false;
+	score = calculate(fold, customer->customer_id, stored.view, scorecard, &subject);
+	if (score == NULL || !chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
+											is_active(customer, fold->today), fold->snapshot))
+		return false;
+	if (fold->any_failures)
+		chs_failure_clear(customer->customer_id, fold->snapshot);
+	return true;
+}
+
+static bool
+rescore_customer(Fold *fold, const Customer *customer)
+{
+	MemoryContext caller = MemoryContextSwitchTo(fold->scratch);
+	bool		done;
+
+	CHECK_FOR_INTERRUPTS();
+	done = rescore_in_scratch(fold, customer);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(fold->scratch);
+	return done;
+}
+
+/* The result of folding a customer. */
+typedef struct Folded
+{
+	CustomerLock lock;
+	bool		exists;
+	bool		known;			/* has a score */
+	double		score;
+} Folded;
+
+static Folded
+fold_customer(Fold *fold, int64 customer_id, const FoldOrder *order)
+{
+	MemoryContext caller = MemoryContextSwitchTo(fold->scratch);
+	Folded		folded = {0};
+	Score	   *score;
+
+	CHECK_FOR_INTERRUPTS();
+	score = fold_customer_in_scratch(fold, customer_id, order, &folded.lock);
+	folded.exists = score != NULL;
+	folded.known = score != NULL && score->status != STATUS_UNKNOWN;
+	folded.score = folded.known ? score->score : 0;
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(fold->scratch);
+	return folded;
+}
+
+/* Queues a customer, to be rebuilt or only scored. */
+static void
+queue_customer(const Fold *fold, int64 customer_id, bool rebuild)
+{
+	QueueAppender appender;
+
+	chs_queue_begin_append(&appender);
+	chs_queue_append(&appender, customer_id, NULL, rebuild, fold->live->series_version);
+	chs_queue_end_append(&appender);
+	chs_worker_wake_at_commit();
+}
+
+/* Skips a customer for now, so that it is processed later, from the queue. */
+static void
+skip_customer(const Fold *fold, FoldList *list, int64 customer_id, SkipReason reason)
+{
+	list->skipped[list->nskipped++] = (SkippedCustomer) {customer_id, reason};
+	/* what is not queued nobody would come back to */
+	if (list->rebuild || list->rescore != NULL)
+		queue_customer(fold, customer_id, list->rebuild);
+	if (reason == SKIP_SLOW)
+		chs_slow_offer(customer_id);
+}
+
+/* Why a customer is put off: whether it is slow. */
+static SkipReason
+put_off_reason(void)
+{
+	return chs_budget_was_exceeded() ? SKIP_SLOW : SKIP_PUT_OFF;
+}
+
+/* Whether earlier batches found a customer slow. */
+static bool
+is_slow(const FoldList *list, int64 customer_id)
+{
+	const FoldProgress *progress = list->progress;
+
+	for (int i = 0; progress != NULL && i < progress->nleft; i++)
+		if (progress->left[i].slow && progress->left[i].customer_id == customer_id)
+			return true;
+	return false;
+}
+
+/* Whether anything is queued for a customer. */
+static bool
+is_queued(Fold *fold, int64 customer_id)
+{
+	MemoryContext caller = MemoryContextSwitchTo(fold->scratch);
+	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer_id, fold->snapshot);
+	bool		any = chs_queue_of_customer(customer_id, stored.folded_to, fold->live->series_version, fold->snapshot).any;
+
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(fold->scratch);
+	return any;
+}
+
+static void
+fold_listed(Fold *fold, FoldList *list, int i)
+{
+	FoldOrder	order = {.rebuild = list->rebuild,.count = list->count || list->rescore != NULL};
+	int64		customer_id = list->customer_ids[i];
+
+	fold->customer_id = customer_id;
+	chs_budget_customer();
+	if (is_slow(list, customer_id))
+	{
+		if (is_queued(fold, customer_id))
+			skip_customer(fold, list, customer_id, SKIP_SLOW);
+		return;
+	}
+	if (list->left && chs_budget_is_spent())
+	{
+		skip_customer(fold, list, customer_id, SKIP_PUT_OFF);
+		return;
+	}
+	/* the caller of a rebuild may have solved the problem */
+	if (fold->any_failures && !list->rebuild && chs_failure_must_wait(customer_id, fold->live->newest, fold->snapshot))
+	{
+		skip_customer(fold, list, customer_id, SKIP_BUSY);
+		return;
+	}
+	if (list->from_events != NULL)
+	{
+		order.from_events = list->from_events[i];
+		order.events_snapshot = list->events_snapshot;
+	}
+	if (list->rescore == NULL || !rescore_customer(fold, &list->rescore[i]))
+	{
+		CustomerLock lock = fold_customer(fold, customer_id, &order).lock;
+
+		if (lock < CUSTOMER_BUSY)
+			return;
+		if (lock == CUSTOMER_TAKEN && !TransactionIdIsValid(list->in_way))
+			list->in_way = chs_health_taken_by(customer_id);
+		skip_customer(fold, list, customer_id, lock == CUSTOMER_PUT_OFF ? put_off_reason() : SKIP_BUSY);
+	}
+}
+
+/* An error that is not one customer's fault. */
+static bool
+concerns_everyone(const ErrorData *error)
+{
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR;
+}
+
+/* If at least one of this many customers is to be read, a scan is faster than a look-up for each. */
+#define SCAN_STRIDE 16
+
+/* Whether customers are in ascending order, and close enough to each other for a scan. */
+static bool
+are_near(const int64 *customer_ids, int n)
+{
+	for (int i = 1; i < n; i++)
+		if (customer_ids[i] <= customer_ids[i - 1])
+			return false;
+	return n > 1 && (uint64) customer_ids[n - 1] - (uint64) customer_ids[0] < (uint64) n * SCAN_STRIDE;
+}
+
+/*
+ * Folds some of the listed customers in a subtransaction.  Returns NULL, or the
+ * error that undid all of them.
+ */
+static ErrorData *
+try_listed(Fold *fold, FoldList *list, int from, int to)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	HealthTables before = fold->tables;
+	FoldList	list_before = *list;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		if (are_near(list->customer_ids + from, to - from))
+			chs_health_begin_scan(&fold->tables, list->customer_ids[from], fold->snapshot);
+		for (int i = from; i < to; i++)
+			fold_listed(fold, list, i);
+		chs_health_end_scan(&fold->tables);
+		chs_health_write_history(&fold->tables);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		/* the counts are undone as well */
+		fold->tables = before;
+		*list = list_before;
+		forget_plugins(fold);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	if (error != NULL && concerns_everyone(error))
+		ReThrowError(error);
+	return error;
+}
+
+/* The customers of a list, within SPI, whose activities are to be made from the raw events. */
+static int
+find_rebuilds(const Fold *fold, const FoldList *list, int64 *customer_ids)
+{
+	Oid			types[] = {INT8ARRAYOID, INT4OID};
+	Datum		args[2];
+	Datum	   *elements = palloc(list->n * sizeof(Datum));
+	int			n = 0;
+
+	for (int i = 0; i < list->n; i++)
+		if (!is_slow(list, list->customer_ids[i]))
+			elements[n++] = Int64GetDatum(list->customer_ids[i]);
+	args[0] = PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+	args[1] = Int32GetDatum((list->rescore != NULL ? fold->live->counting : fold->live)->series_version);
+	if (SPI_execute_with_args("SELECT i FROM unnest($1) i LEFT JOIN chs.activity a ON a.customer_id = i"
+							  " WHERE a.series_version IS NULL OR a.series_version < $2"
+							  " OR EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = i AND (q.rebuild OR q.series_version < $2))",
+							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.activity");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		customer_ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	return (int) SPI_processed;
+}
+
+/*
+ * Attached tables may have no index that leads to the events of one customer, so
+ * those of all customers to be made from them are read at once.
+ */
+static void
+read_raw_events(Fold *fold, const FoldList *list)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	RawRequest	request = {
+		.live = fold->live->counting,.last_day = DAY_NO_END,
+		.first_day = fold->today - fold->live->counting->published->max_keep + 1
+	};
+	OwnerRights saved;
+	int64	   *customer_ids = palloc(list->n * sizeof(int64));
+
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	request.n = find_rebuilds(fold, list, customer_ids);
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	MemoryContextSwitchTo(caller);
+	request.customer_ids = customer_ids;
+	/* a single customer is read as usual; if a source cannot be read, each customer fails by itself */
+	if (request.n > 1 && !fold->in_capture)
+		fold->raw = chs_raw_try(&request);
+	/* so that there is always time for the first customer */
+	if (chs_budget_is_on())
+		chs_budget_begin();
+}
+
+/* Handles the failure of a customer of the list; only the first few are logged. */
+static void
+fail_listed(Fold *fold, FoldList *list, int64 customer_id, const ErrorData *error, int *nlogged)
+{
+	if (chs_failure_record(customer_id, fold->live->newest, error, fold->snapshot) && (*nlogged)++ < MAX_LOGGED_FAILURES)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("chs could not score customer %lld: %s", (long long) customer_id, error->message)));
+	skip_customer(fold, list, customer_id, SKIP_BUSY);
+}
+
+/*
+ * chs_fold_list folds the listed customers.  If that fails, each is tried by
+ * itself, so that a failure is recorded for the right one.
+ */
+void
+chs_fold_list(Fold *fold, FoldList *list)
+{
+	bool		in_hurry = chs_slow_has_budget();
+	int			nlogged = 0;
+	ErrorData  *error;
+	bool		was_cut;
+	int64		cut_customer;
+
+	fold->raw = NULL;
+	list->skipped = palloc(Max(list->n, 1) * sizeof(SkippedCustomer));
+	if (list->n == 0)
+		return;
+	if (in_hurry)
+		chs_budget_begin();
+	if (list->n > 1 && list->from_events == NULL && fold->live->nsources > 1)
+		read_raw_events(fold, list);
+	error = try_listed(fold, list, 0, list->n);
+	was_cut = error != NULL && chs_budget_was_exceeded();
+	cut_customer = fold->customer_id;
+	if (was_cut)
+		chs_slow_note(error->message);
+	if (in_hurry && error != NULL)
+		chs_budget_begin();		/* all of it is done again */
+	for (int i = 0; error != NULL && i < list->n; i++)
+	{
+		ErrorData  *own_error;
+
+		if (was_cut && list->customer_ids[i] == cut_customer)
+		{
+			skip_customer(fold, list, cut_customer, SKIP_SLOW);
+			continue;
+		}
+		own_error = try_listed(fold, list, i, i + 1);
+		if (own_error == NULL)
+			continue;
+		if (chs_budget_was_exceeded())
+			skip_customer(fold, list, list->customer_ids[i], SKIP_SLOW);
+		else
+			fail_listed(fold, list, list->customer_ids[i], own_error, &nlogged);
+		FreeErrorData(own_error);
+	}
+	chs_budget_end();
+	if (nlogged > MAX_LOGGED_FAILURES)
+		ereport(LOG,
+				(errmsg("chs could not score %d further customers", nlogged - MAX_LOGGED_FAILURES),
+				 errhint("See chs.failures.")));
+}
+
+/* ---------------------------------------------------------------- who is left */
+
+/*
+ * Customers that were busy, failed or are slow are left: passes go on beyond their
+ * rows, and they are tried again by themselves, less and less often.  So it costs
+ * nobody else anything how long they stay.
+ */
+#define MIN_LEFT_DELAY_MS 10
+#define MAX_LEFT_DELAY_MS 30000
+
+/* If too many are put off to be remembered, those that are come first for so long. */
+#define PUT_OFF_DELAY_MS 5000
+
+/* Sets when to try again, a while after the last time. */
+static void
+postpone(int *delay, TimestampTz *due_at)
+{
+	*delay = Min(Max(*delay * 2, MIN_LEFT_DELAY_MS), MAX_LEFT_DELAY_MS);
+	*due_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), *delay);
+}
+
+/* Remembers customers that a pass has left. */
+static void
+leave(FoldProgress *progress, const FoldList *list)
+{
+	if (list->nskipped > 0 && !chs_fold_any_left(progress))
+		progress->left_from = progress->pass.from;
+	if (TransactionIdIsValid(list->in_way))
+		progress->in_way = list->in_way;
+	if (list->nskipped > 0 && progress->left == NULL)
+		progress->left = MemoryContextAlloc(progress->pass.context, MAX_LEFT_CUSTOMERS * sizeof(LeftCustomer));
+	for (int i = 0; i < list->nskipped; i++)
+	{
+		LeftCustomer *left = progress->left;
+		const SkippedCustomer *skipped = &list->skipped[i];
+
+		while (left < progress->left + progress->nleft && left->customer_id != skipped->customer_id)
+			left++;
+		if (left < progress->left + progress->nleft)
+		{
+			left->slow |= skipped->reason == SKIP_SLOW;
+			continue;
+		}
+		if (progress->nleft == MAX_LEFT_CUSTOMERS)
+		{
+			if (skipped->reason == SKIP_PUT_OFF)
+				progress->others_delay = Max(progress->others_delay, PUT_OFF_DELAY_MS);
+			if (!progress->left_others)
+				postpone(&progress->others_delay, &progress->others_due_at);
+			progress->left_others = true;
+			progress->others_put_off |= skipped->reason == SKIP_PUT_OFF;
+			continue;
+		}
+		*left = (LeftCustomer) {.customer_id = skipped->customer_id,.slow = skipped->reason == SKIP_SLOW};
+		postpone(&left->delay, &left->due_at);
+		progress->nleft++;
+	}
+}
+
+/* chs_fold_any_left tells whether passes have left customers. */
+bool
+chs_fold_any_left(const FoldProgress *progress)
+{
+	return progress->nleft > 0 || progress->left_others;
+}
+
+/* chs_fold_folded_before returns the transaction before which nothing is queued any more. */
+FullTransactionId
+chs_fold_folded_before(const FoldProgress *progress)
+{
+	return chs_fold_any_left(progress) && FullTransactionIdPrecedes(progress->left_from, progress->all_from) ?
+		progress->left_from : progress->all_from;
+}
+
+/* chs_fold_left_due_at returns when to try the next of them; DT_NOEND if there are none. */
+TimestampTz
+chs_fold_left_due_at(const FoldProgress *progress)
+{
+	TimestampTz due_at = progress->left_others ? progress->others_due_at : DT_NOEND;
+
+	for (int i = 0; i < progress->nleft; i++)
+		due_at = Min(due_at, progress->left[i].due_at);
+	return due_at;
+}
+
+/* chs_fold_left_delay returns the shortest time that any of them waits between two attempts, in milliseconds. */
+int
+chs_fold_left_delay(const FoldProgress *progress)
+{
+	int			delay = progress->left_others ? progress->others_delay : MAX_LEFT_DELAY_MS;
+
+	for (int i = 0; i < progress->nleft; i++)
+		delay = Min(delay, progress->left[i].delay);
+	return delay;
+}
+
+/* chs_fold_retry_left makes all of them due, as somebody who had customers has ended. */
+void
+chs_fold_retry_left(FoldProgress *progress)
+{
+	progress->others_delay = 0;
+	progress->others_due_at = DT_NOBEGIN;
+	for (int i = 0; i < progress->nleft; i++)
+	{
+		progress->left[i].delay = 0;
+		progress->left[i].due_at = DT_NOBEGIN;
+	}
+}
+
+static int
+compare_left(const void *a, const void *b)
+{
+	int64		x = ((const LeftCustomer *) a)->customer_id;
+	int64		y = ((const LeftCustomer *) b)->customer_id;
+
+	return (x > y) - (x < y);
+}
+
+static int
+compare_skipped(const void *a, const void *b)
+{
+	int64		x = ((const SkippedCustomer *) a)->customer_id;
+	int64		y = ((const SkippedCustomer *) b)->customer_id;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * chs_fold_left tries those that are due, within the current transaction; for those
+ * that are not remembered, the next pass begins where the first of them was left.
+ */
+void
+chs_fold_left(FoldProgress *progress)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64	   *customer_ids = palloc(Max(progress->nleft, 1) * sizeof(int64));
+	FoldList	list = {.customer_ids = customer_ids,.left = true,.progress = progress};
+	Fold		fold;
+	int			nkept = 0;
+	int			nput_off = 0;
+
+	if (progress->left_others && progress->others_due_at <= now)
+	{
+		postpone(&progress->others_delay, &progress->others_due_at);
+		progress->next_from = progress->left_from;
+		progress->nleft = 0;
+		progress->left_others = progress->others_put_off = progress->in_pass = false;
+		return;
+	}
+	qsort(progress->left, progress->nleft, sizeof(LeftCustomer), compare_left);
+	for (int i = 0; i < progress->nleft; i++)
+		if (progress->left[i].due_at <= now)
+			customer_ids[list.n++] = progress->left[i].customer_id;
+	chs_fold_begin(&fold);
+	chs_fold_list(&fold, &list);
+	chs_fold_end(&fold);
+	progress->ncustomers = list.n - list.nskipped;
+	if (TransactionIdIsValid(list.in_way))
+		progress->in_way = list.in_way;
+	qsort(list.skipped, list.nskipped, sizeof(SkippedCustomer), compare_skipped);
+	for (int i = 0; i < progress->nleft; i++)
+	{
+		LeftCustomer left = progress->left[i];
+
+		if (left.due_at <= now)
+		{
+			SkippedCustomer key = {left.customer_id, SKIP_BUSY};
+			const SkippedCustomer *skipped = bsearch(&key, list.skipped, list.nskipped, sizeof(SkippedCustomer), compare_skipped);
+
+			if (skipped == NULL)
+				continue;
+			left.slow = skipped->reason == SKIP_SLOW;
+			/* for lack of time others need not wait longer */
+			if (skipped->reason == SKIP_PUT_OFF)
+				left.delay = 0;
+			nput_off += skipped->reason == SKIP_PUT_OFF;
+			postpone(&left.delay, &left.due_at);
+		}
+		progress->left[nkept++] = left;
+	}
+	progress->nleft = nkept;
+	if (progress->others_put_off && nput_off == 0)
+	{
+		progress->others_delay = 0;
+		progress->others_due_at = DT_NOBEGIN;
+	}
+}
+
+/* chs_fold_apart folds a customer that is slow, by itself and without hurry. */
+void
+chs_fold_apart(int64 customer_id)
+{
+	FoldList	list = {.n = 1,.customer_ids = &customer_id,.count = true};
+	Fold		fold;
+
+	chs_fold_begin(&fold);
+	chs_fold_list(&fold, &list);
+	chs_fold_end(&fold);
+}
+
+/* ------------------------------------------------------------------- passes */
+
+static bool
+is_running(FullTransactionId xid, Snapshot snapshot)
+{
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		if (FullTransactionIdEquals(chs_xid_full(snapshot->xip[i]), xid))
+			return true;
+	return false;
+}
+
+/*
+ * Returns where the next pass begins: with what no snapshot of an earlier one saw, or
+ * the oldest transaction that has ended since.  One that goes on running does not keep
+ * passes from advancing, as it has nothing to show before its end.
+ */
+static FullTransactionId
+next_from(FoldProgress *progress, const Fold *fold)
+{
+	Snapshot	snapshot = fold->snapshot;
+	FullTransactionId from = progress->next_from;
+
+	for (int i = 0; i < progress->nrunning; i++)
+		if (FullTransactionIdPrecedes(progress->running[i], from) && !is_running(progress->running[i], snapshot))
+			from = progress->running[i];
+	if (progress->running != NULL)
+		pfree(progress->running);
+	progress->running = MemoryContextAlloc(progress->pass.context, Max(snapshot->xcnt, 1) * sizeof(FullTransactionId));
+	progress->nrunning = snapshot->xcnt;
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		progress->running[i] = chs_xid_full(snapshot->xip[i]);
+	progress->next_from = chs_xid_full(snapshot->xmax);
+	return from;
+}
+
+/*
+ * chs_fold_batch folds the customers of the next rows of the queue, at most limit
+ * rows, within the current transaction, and returns the number of rows. *complete
+ * is set if there were no more.
+ *
+ * A pass goes through the queue in the order of its pages.  Rows of transactions
+ * that were still running when it began may lie behind its position or be in pages
+ * that it does not read; the pass after their end looks for them.  What this one
+ * leaves is not looked for again, see chs_fold_left.
+ * The progress must be reset if the transaction does not commit.
+ */
+int64
+chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
+{
+	Fold		fold;
+	int64	   *customer_ids;
+	FoldList	list = {0};
+	int64		nrows;
+
+	chs_fold_begin(&fold);
+	if (!progress->in_pass)
+	{
+		progress->in_pass = true;
+		progress->all_from = FullTransactionIdPrecedes(progress->next_from, progress->horizon) ? progress->next_from : progress->horizon;
+		progress->horizon = fold.horizon;
+		chs_queue_begin_pass(&progress->pass, next_from(progress, &fold), fold.snapshot);
+		progress->again = false;
+	}
+	nrows = chs_queue_customers(&progress->pass, limit, fold.snapshot, &progress->part, &customer_ids, &list.n);
+	*complete = nrows < limit;
+	if (*complete)
+		progress->in_pass = false;
+	list.customer_ids = customer_ids;
+	list.progress = progress;
+	chs_fold_list(&fold, &list);
+	leave(progress, &list);
+	progress->ncustomers = list.n;
+	pfree(customer_ids);
+	if (*complete && chs_rejected_check(fold.live))
+		progress->again = true;
+	chs_fold_end(&fold);
+	return nrows;
+}
+
+/*
+ * Folds the queue, up to a number of rows.  Returns the number of rows.  Waits for
+ * workers, but not for sessions, which may leave their transactions open.
+ */
+static int64
+fold_queue(int64 limit)
+{
+	FoldProgress progress = {.pass.context = CurrentMemoryContext};
+	int64		nrows = 0;
+	bool		complete = false;
+
+	while (!complete && nrows < limit)
+		nrows += chs_fold_batch(&progress, Min(limit - nrows, chs_batch_size), &complete);
+	for (int i = 0; i < MAX_WORKER_WAITS && progress.nleft > 0 && chs_claim_wait_for_workers(); i++)
+	{
+		chs_fold_retry_left(&progress);
+		chs_fold_left(&progress);
+	}
+	return nrows;
+}
+
+/* Folds one customer, waiting for whoever has taken it. */
+static Folded
+fold_one_after_others(int64 customer_id, const FoldOrder *order)
+{
+	for (;;)
+	{
+		Fold		fold;
+		Folded		folded;
+
+		chs_fold_begin(&fold);
+		folded = fold_customer(&fold, customer_id, order);
+		chs_fold_end(&fold);
+		if (folded.lock != CUSTOMER_TAKEN)
+			return folded;
+		chs_health_wait(customer_id);
+	}
+}
+
+/* Folds one customer, or raises an error if it does not exist. */
+static Folded
+fold_one(int64 customer_id, bool rebuild)
+{
+	FoldOrder	order = {.rebuild = rebuild,.count = true,.wait = true};
+	Folded		folded = fold_one_after_others(customer_id, &order);
+
+	if (folded.lock == CUSTOMER_BUSY)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("customer %lld was changed concurrently", (long long) customer_id),
+				 errhint("Try again.")));
+	if (!folded.exists)
+		chs_customer_not_found(customer_id);
+	return folded;
+}
+
+/* chs_process_queue folds the queue, up to a number of rows. */
+PG_FUNCTION_INFO_V1(chs_process_queue);
+Datum
+chs_process_queue(PG_FUNCTION_ARGS)
+{
+	int64		limit = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT64(0);
+
+	if (limit < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"%s\": %lld", "max_deltas", (long long) limit),
+				 errdetail("It must not be negative.")));
+	PG_RETURN_INT64(fold_queue(limit));
+}
+
+/* chs_recalculate folds and scores one customer. */
+PG_FUNCTION_INFO_V1(chs_recalculate);
+Datum
+chs_recalculate(PG_FUNCTION_ARGS)
+{
+	Folded		folded = fold_one(PG_GETARG_INT64(0), false);
+
+	if (!folded.known)
+		PG_RETURN_NULL();
+	PG_RETURN_FLOAT8(folded.score);
+}
+
+/* chs_rebuild rebuilds the activity of one customer from the raw events. */
+PG_FUNCTION_INFO_V1(chs_rebuild);
+Datum
+chs_rebuild(PG_FUNCTION_ARGS)
+{
+	(void) fold_one(PG_GETARG_INT64(0), true);
+	PG_RETURN_INT64(1);
+}

@@ -1,0 +1,145 @@
+/*
+ * publish.c
+ *	  Publishing, and versions that wait to become live.
+ *
+ * A version that needs something that activities do not count waits.  Meanwhile the
+ * one before it stays live and gives the scores, and activities come to count what
+ * either needs: a pass over all customers, usually by a worker, brings each
+ * activity up to date, and makes the version live at its end.  Customers whose
+ * activities could not be rebuilt, because that failed or they were locked, do not
+ * hold it up: they are scored from the raw events until it succeeds.
+ *
+ * The series_version of an activity says what it counts: the series of that
+ * version, live or waiting, in addition to those of the version that was live at
+ * the time.  So while a version is live, activities with its series_version or a
+ * later one hold what it needs.
+ */
+#include "engine/publish.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/inval.h"
+#include "utils/snapmgr.h"
+
+#include "base/catalog.h"
+#include "base/worker_shared.h"
+#include "source/source.h"
+#include "store/live.h"
+#include "store/progress.h"
+
+/* How often the lock of publishing is tried, and how many milliseconds apart. */
+#define LOCK_TRIES 10
+#define LOCK_PAUSE_MS 10
+
+/* chs_publish_waiting returns the version that waits to become live; 0 if none does. */
+int
+chs_publish_waiting(void)
+{
+	const Live *live;
+
+	chs_live_recheck();
+	live = chs_live_version();
+	return live->newest > live->version ? live->newest : 0;
+}
+
+/* Whether the events of all sources can be read; if not, a waiting version should continue to wait. */
+static bool
+can_be_counted(const Live *live)
+{
+	for (int i = 0; i < live->nsources; i++)
+		if (chs_source_trouble(live, &live->sources[i]) != NULL)
+			return false;
+	return true;
+}
+
+/* Records in a version's row that it is live; a trigger makes sure that nothing else of it changes. */
+static void
+store_live(int version)
+{
+	Oid			types[] = {INT4OID};
+	Datum		args[] = {Int32GetDatum(version)};
+	OwnerRights saved;
+
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("UPDATE chs.scorecard_versions SET live_at = clock_timestamp(), changed_by_xid = pg_current_xact_id()"
+							  " WHERE version = $1", lengthof(types), types, args, NULL, false, 0) != SPI_OK_UPDATE ||
+		SPI_processed != 1)
+		elog(ERROR, "could not update chs.scorecard_versions");
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	CacheInvalidateRelcacheByRelid(chs_catalog_relation(CHS_SCORECARD_VERSIONS));
+	CommandCounterIncrement();
+}
+
+/*
+ * Takes the lock of publishing, as chs.publish() does; or, if not allowed to wait,
+ * tries for a moment only: whoever was woken by a commit that published may arrive
+ * before that releases its locks.
+ */
+static bool
+lock_publishing(bool wait)
+{
+	Oid			relid = chs_catalog_relation(CHS_SCORECARD_VERSIONS);
+	static uint32 wait_event = 0;
+
+	if (wait)
+		LockRelationOid(relid, ShareRowExclusiveLock);
+	for (int i = 0; !wait; i++)
+	{
+		if (ConditionalLockRelationOid(relid, ShareRowExclusiveLock))
+			break;
+		if (i == LOCK_TRIES)
+			return false;
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_PAUSE_MS,
+						 chs_wait_event(wait_event, "ChsWorkerPublish"));
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
+/*
+ * chs_publish_make_live makes a waiting version live, after a pass over all
+ * customers that made activities count what it needs.  Returns false if it no
+ * longer waits or must continue to wait: for a source that cannot be read, or for
+ * somebody who is publishing, unless told to wait for that.
+ */
+bool
+chs_publish_make_live(int version, bool wait)
+{
+	if (!lock_publishing(wait) || chs_publish_waiting() != version || !can_be_counted(chs_live_version()))
+		return false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	store_live(version);
+	PopActiveSnapshot();
+	chs_progress_end_backfill();
+	chs_worker_wake_at_commit();
+	return true;
+}
+
+/*
+ * chs_publish freezes the draft as a new version, with the rights of the owner:
+ * those who may publish need not be able to write arbitrary versions.
+ */
+PG_FUNCTION_INFO_V1(chs_publish);
+Datum
+chs_publish(PG_FUNCTION_ARGS)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		args[] = {PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0)};
+	Datum		version;
+	bool		isnull;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	chs_catalog_execute("SELECT chs.publish($1)", lengthof(types), types, args, PG_ARGISNULL(0) ? "n" : NULL);
+	version = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	SPI_finish();
+	PG_RETURN_DATUM(version);
+}

@@ -1,0 +1,241 @@
+/*
+ * retention.c
+ *	  Deleting what no longer has to be kept.
+ *
+ * What may be deleted, and the progress of a pass, are decided in SQL
+ * (sql/ext/retention.sql).  Here is what SQL cannot do: deleting events without
+ * having their customers rebuilt, since no window reaches them; and raising an
+ * error if a past score would need deleted events.
+ */
+#include "engine/retention.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/catalog.h"
+#include "base/settings.h"
+#include "engine/capture.h"
+#include "score/scorecard.h"
+#include "store/live.h"
+
+/* The numbers of customers looked at, and of rows deleted, in a slice of a worker. */
+#define WORKER_SLICE 1000
+
+/* Columns of chs.retention. */
+#define RETENTION_KIND 1
+#define RETENTION_KEPT_FROM 2
+
+/* chs_retention_setting returns a setting as an interval, NULL if it is off. */
+PG_FUNCTION_INFO_V1(chs_retention_setting);
+Datum
+chs_retention_setting(PG_FUNCTION_ARGS)
+{
+	const char *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int			minutes = strcmp(kind, "events") == 0 ? chs_event_retention :
+		strcmp(kind, "history") == 0 ? chs_history_retention : chs_rejected_retention;
+	Interval   *result = palloc0(sizeof(Interval));
+
+	if (minutes == 0)
+		PG_RETURN_NULL();
+	result->day = minutes / (24 * 60);
+	result->time = (int64) (minutes % (24 * 60)) * USECS_PER_MINUTE;
+	PG_RETURN_INTERVAL_P(result);
+}
+
+/*
+ * chs_document_reach returns how many days of events the scores of a published
+ * document need: its longest window, extended by what its trend looks back to.
+ */
+PG_FUNCTION_INFO_V1(chs_document_reach);
+Datum
+chs_document_reach(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(chs_scorecard_compiled(PG_GETARG_DATUM(0))->max_keep);
+}
+
+/*
+ * chs_delete_old_events deletes at most max_rows events of UTC days before one, of
+ * at most 1000 customers after one, with the owner's rights.  For churned customers
+ * it keeps what the score of their last day needs.  Rows that somebody has locked
+ * are skipped.  Returns how many it deleted, and the customer up to whom all are
+ * deleted, or NULL at the end.
+ */
+PG_FUNCTION_INFO_V1(chs_delete_old_events);
+Datum
+chs_delete_old_events(PG_FUNCTION_ARGS)
+{
+	Oid			types[] = {INT8OID, INT8OID, DATEOID, INT4OID};
+	Datum		args[4];
+	OwnerRights saved;
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	for (int i = 0; i < 4; i++)
+		args[i] = PG_GETARG_DATUM(i);
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	chs_capture_ignore_deletes((TimestampTz) PG_GETARG_DATEADT(2) * USECS_PER_DAY);
+	PG_TRY();
+	{
+		if (SPI_execute_with_args("DELETE FROM chs.customer_events WHERE ctid = ANY (ARRAY("
+								  " SELECT e.ctid FROM"
+								  "  (SELECT customer_id, LEAST($3, (churned_at AT TIME ZONE 'UTC')::date - $4)::timestamp AT TIME ZONE 'UTC' AS before"
+								  "   FROM chs.customers WHERE customer_id > $1 ORDER BY customer_id LIMIT 1000) c"
+								  "  CROSS JOIN LATERAL (SELECT o.ctid FROM chs.customer_events o"
+								  "   WHERE o.customer_id = c.customer_id AND o.occurred_at < c.before"
+								  "   LIMIT $2 FOR UPDATE SKIP LOCKED) e LIMIT $2))",
+								  lengthof(types), types, args, NULL, false, 0) != SPI_OK_DELETE)
+			elog(ERROR, "could not delete from chs.customer_events");
+	}
+	PG_FINALLY();
+	{
+		/* also if a trigger of the table failed */
+		chs_capture_ignore_deletes(DT_NOBEGIN);
+	}
+	PG_END_TRY();
+	values[0] = Int64GetDatum((int64) SPI_processed);
+	/* if all rows were found, these customers are done */
+	values[1] = args[0];
+	if ((int64) SPI_processed < DatumGetInt64(args[1]))
+	{
+		if (SPI_execute_with_args("SELECT customer_id FROM chs.customers WHERE customer_id > $1"
+								  " ORDER BY customer_id OFFSET 999 LIMIT 1",
+								  1, types, args, NULL, true, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not read chs.customers");
+		nulls[1] = SPI_processed == 0;
+		if (!nulls[1])
+			values[1] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &nulls[1]);
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
+/* Returns the first UTC day from which all events still exist, as a snapshot sees it. */
+static int32
+events_kept_from(Snapshot snapshot)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_RETENTION), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple;
+	int32		day = PG_INT32_MIN;
+
+	/* a row or two */
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		char	   *kind = TextDatumGetCString(heap_getattr(tuple, RETENTION_KIND, RelationGetDescr(rel), &isnull));
+		Datum		kept_from = heap_getattr(tuple, RETENTION_KEPT_FROM, RelationGetDescr(rel), &isnull);
+
+		if (strcmp(kind, "events") == 0 && !isnull)
+			day = DatumGetDateADT(kept_from);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return day;
+}
+
+static const char *
+day_text(int32 day)
+{
+	return DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(day)));
+}
+
+/*
+ * chs_retention_check_past raises an error if a score of a past day, by a version
+ * and scorecard, would need raw events that have been deleted.
+ */
+void
+chs_retention_check_past(const Live *version, const Scorecard *scorecard, int32 as_of_day)
+{
+	int32		kept_from = events_kept_from(GetActiveSnapshot());
+	int32		first = as_of_day - chs_scorecard_reach(scorecard) + 1;
+
+	if (first >= kept_from)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("scores as of %s by version %d can no longer be calculated", day_text(as_of_day), version->version),
+			 errdetail("They need events from %s on; those before %s have been deleted, see chs.event_retention.",
+					   day_text(first), day_text(kept_from)),
+			 errhint("What was calculated at that time is in chs.health_scores.")));
+}
+
+/* Deletes the next rows of a kind, and returns whether there may be more. */
+static bool
+delete_slice(const char *kind)
+{
+	OwnerRights saved;
+	bool		isnull;
+	bool		more;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(psprintf("SELECT more FROM chs.delete_old('%s'::text, %d::bigint, false)", kind, WORKER_SLICE), false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not delete old %s", kind);
+	more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	PopActiveSnapshot();
+	return more;
+}
+
+/*
+ * chs_apply_retention deletes what need not be kept, up to a number of rows, with
+ * the rights of the owner.
+ */
+PG_FUNCTION_INFO_V1(chs_apply_retention);
+Datum
+chs_apply_retention(PG_FUNCTION_ARGS)
+{
+	Oid			types[] = {INT8OID};
+	Datum		args[] = {PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0)};
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	chs_catalog_execute("SELECT * FROM chs.apply_retention($1)", 1, types, args, PG_ARGISNULL(0) ? "n" : NULL);
+	for (int i = 0; i < 3; i++)
+		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
+	SPI_finish();
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
+/* chs_retention_delete_events is a step of housekeeping. */
+bool
+chs_retention_delete_events(void)
+{
+	return chs_event_retention != 0 && delete_slice("events");
+}
+
+/* chs_retention_delete_history is a step of housekeeping. */
+bool
+chs_retention_delete_history(void)
+{
+	return chs_history_retention != 0 && delete_slice("history");
+}
+
+/* chs_retention_delete_rejected is a step of housekeeping. */
+bool
+chs_retention_delete_rejected(void)
+{
+	return chs_rejected_retention != 0 && delete_slice("rejected");
+}

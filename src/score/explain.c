@@ -1,0 +1,425 @@
+/*
+ * explain.c
+ *	  How SQL shows a score, and the pure functions over an activity.
+ */
+#include "score/explain.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "activity/activity.h"
+#include "activity/activity_merge.h"
+#include "activity/activity_read.h"
+#include "score/count.h"
+#include "score/function_value.h"
+#include "score/score.h"
+#include "score/scorecard.h"
+
+/* The maximum number of days that a metric's sparkline shows. */
+#define SPARKLINE_DAYS 30
+
+/* chs_explain_trend returns the trend as a text datum. */
+Datum
+chs_explain_trend(Trend trend, bool *isnull)
+{
+	const char *name = chs_score_trend_name(trend);
+
+	*isnull = name == NULL;
+	return name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
+}
+
+/* chs_explain_factor_scores returns the scores of the factors as an array. */
+Datum
+chs_explain_factor_scores(const Scorecard *scorecard, const Score *score)
+{
+	int			n = scorecard->nfactors;
+	int			lower = 1;
+	Datum	   *scores = palloc(Max(n, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
+
+	for (int i = 0; i < n; i++)
+	{
+		scores[i] = Float8GetDatum(score->factors[i].score);
+		nulls[i] = !score->factors[i].has_score;
+	}
+	return PointerGetDatum(construct_md_array(scores, nulls, 1, &n, &lower, FLOAT8OID,
+											  sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* ------------------------------------------------------------- sparklines */
+
+/*
+ * Draws values as one character each, from low to high; days without data are
+ * blank.  Digits are used in databases whose encoding lacks the block characters.
+ */
+static Datum
+draw_sparkline(const double *values, const bool *known, int n, double low, double high)
+{
+	bool		utf8 = GetDatabaseEncoding() == PG_UTF8;
+	char	   *text = palloc(n * 3 + 1);
+	char	   *c = text;
+
+	for (int i = 0; i < n; i++)
+	{
+		int			level = 0;
+
+		if (high > low)
+			level = (int) Min(Max((values[i] - low) / (high - low) * 8, 0), 7);
+		if (!known[i])
+			*c++ = ' ';
+		else if (!utf8)
+			*c++ = '1' + level;
+		else
+		{
+			/* U+2581 to U+2588, lower one eighth block to full block */
+			*c++ = '\xe2';
+			*c++ = '\x96';
+			*c++ = (char) (0x81 + level);
+		}
+	}
+	*c = '\0';
+	return CStringGetTextDatum(text);
+}
+
+static Datum
+metric_sparkline(const ScoreInput *input, const Scorecard *scorecard, const Metric *m, int32 as_of_day)
+{
+	/* functions are called for the days of the factor's sparkline */
+	int			n = m->function >= 0 ? scorecard->trend_days + 1 : Min(m->window, SPARKLINE_DAYS);
+	double	   *values = palloc(n * sizeof(double));
+	bool	   *known = palloc(n * sizeof(bool));
+	double		low = 0;
+	double		high = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		known[i] = chs_score_metric_on_day(input, m, as_of_day - n + 1 + i, &values[i]);
+		if (known[i])
+		{
+			low = Min(low, values[i]);
+			high = Max(high, values[i]);
+		}
+	}
+	return draw_sparkline(values, known, n, low, high);
+}
+
+static Datum
+factor_sparkline(const ScoreInput *input, const Scorecard *scorecard,
+				 const ScoreSubject *subject, int factor)
+{
+	/* the activity reaches as far back as the trend does */
+	int			n = scorecard->trend_days + 1;
+	double	   *values = palloc(n * sizeof(double));
+	bool	   *known = palloc(n * sizeof(bool));
+
+	for (int i = 0; i < n; i++)
+		known[i] = chs_score_factor_on_day(input, scorecard, subject, factor,
+										   subject->as_of_day - n + 1 + i, &values[i]);
+	return draw_sparkline(values, known, n, 0, 100);
+}
+
+/* ---------------------------------------------------------------- details */
+
+static void
+push_key(JsonbParseState **state, const char *key)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = unconstify(char *, key);
+	v.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &v);
+}
+
+static void
+push_string(JsonbParseState **state, const char *key, const char *value)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	push_key(state, key);
+	v.val.string.val = unconstify(char *, value);
+	v.val.string.len = strlen(value);
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+push_number(JsonbParseState **state, const char *key, double value)
+{
+	JsonbValue	v = {.type = jbvNumeric};
+
+	push_key(state, key);
+	v.val.numeric = DatumGetNumeric(DirectFunctionCall1(float8_numeric, Float8GetDatum(value)));
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+push_bool(JsonbParseState **state, const char *key, bool value)
+{
+	JsonbValue	v = {.type = jbvBool};
+
+	push_key(state, key);
+	v.val.boolean = value;
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/* chs_explain_day returns a UTC day as YYYY-MM-DD. */
+char *
+chs_explain_day(int32 day)
+{
+	struct pg_tm tm;
+	char	   *text = palloc(MAXDATELEN + 1);
+
+	j2date(day + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+	EncodeDateOnly(&tm, USE_ISO_DATES, text);
+	return text;
+}
+
+/* Describes the events that a metric rests on. */
+static void
+push_events(JsonbParseState **state, const Published *published, const Metric *m,
+			const MetricScore *result, const ScoreSubject *subject)
+{
+	const SeriesDefinition *s = &published->series[m->series];
+
+	push_string(state, "event_type", m->event_type);
+	push_number(state, "window_days", m->window);
+	push_string(state, "from", chs_explain_day(subject->as_of_day - m->window + 1));
+	push_string(state, "to", chs_explain_day(subject->as_of_day));
+	push_number(state, "events", result->events);
+	if (s->field != NULL)
+		push_string(state, "field", s->field);
+	if (s->filter != NULL)
+		push_string(state, "filter", s->filter);
+}
+
+static Datum
+metric_details(const Published *published, const Metric *m, const MetricScore *result,
+			   const ScoreSubject *subject)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (m->function >= 0)
+	{
+		push_string(&state, "function", published->functions[m->function]);
+		push_string(&state, "to", chs_explain_day(subject->as_of_day));
+	}
+	else
+		push_events(&state, published, m, result, subject);
+	if (m->penalty > 0)
+	{
+		push_number(&state, "penalty_each", m->penalty);
+		push_number(&state, "penalty", result->penalty);
+	}
+	else
+	{
+		if (!result->has_score)
+			push_string(&state, "missing",
+						!m->has_targets || !isnan(result->target) ?
+						m->missing == MISSING_IS_ZERO && !result->has_value ?
+						"no data, and the customer is too new to expect any" :
+						"no data" : "no target for the segment");
+		else if (m->function >= 0 ? !result->has_value : result->events == 0)
+		{
+			if (m->missing == MISSING_HAS_SCORE)
+				push_string(&state, "no_data", "fixed score");
+			else if (m->missing == MISSING_IS_ZERO)
+				push_string(&state, "no_data", "zero");
+		}
+	}
+	if (result->estimated)
+		push_bool(&state, "estimated", true);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+static Datum
+factor_details(const Scorecard *scorecard, const Factor *f, const FactorScore *result)
+{
+	JsonbParseState *state = NULL;
+	double		penalty = 0;
+	int			scored = 0;
+	int			metrics = 0;
+
+	for (int i = 0; i < f->nmetrics; i++)
+	{
+		penalty += result->metrics[i].penalty;
+		metrics += f->metrics[i].penalty == 0;
+		scored += result->metrics[i].has_score;
+	}
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_string(&state, "scorecard", scorecard->name);
+	push_number(&state, "metrics", metrics);
+	push_number(&state, "metrics_with_data", scored);
+	push_number(&state, "penalty", penalty);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/* ------------------------------------------------------------------- rows */
+
+#define EXPLAIN_COLUMNS 11
+
+static inline void
+set_double(Datum *values, bool *nulls, int column, bool known, double value)
+{
+	nulls[column] = !known || isnan(value);
+	values[column] = Float8GetDatum(value);
+}
+
+/*
+ * chs_explain_rows fills the result set of a function that returns the columns
+ * of chs_explain: for each factor a row of its own, then its metrics.
+ */
+void
+chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
+				 const Scorecard *scorecard, const ScoreSubject *subject)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Score	   *score = chs_score_calculate(input, scorecard, subject);
+	bool		known = score->status != STATUS_UNKNOWN;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < scorecard->nfactors; i++)
+	{
+		const Factor *f = &scorecard->factors[i];
+		FactorScore *fs = &score->factors[i];
+		Datum		values[EXPLAIN_COLUMNS] = {0};
+		bool		nulls[EXPLAIN_COLUMNS] = {0};
+
+		values[0] = CStringGetTextDatum(f->name);
+		nulls[1] = nulls[2] = nulls[3] = true;
+		set_double(values, nulls, 4, fs->has_score, fs->score);
+		set_double(values, nulls, 5, true, f->weight);
+		set_double(values, nulls, 6, score->weighted && fs->has_score, fs->effective_weight);
+		set_double(values, nulls, 7, fs->has_score && known, fs->contribution);
+		values[8] = chs_explain_trend(fs->trend, &nulls[8]);
+		values[9] = factor_sparkline(input, scorecard, subject, i);
+		values[10] = factor_details(scorecard, f, fs);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+
+		for (int j = 0; j < f->nmetrics; j++)
+		{
+			const Metric *m = &f->metrics[j];
+			MetricScore *ms = &fs->metrics[j];
+
+			values[1] = CStringGetTextDatum(m->name);
+			nulls[1] = false;
+			set_double(values, nulls, 2, ms->has_value, ms->value);
+			set_double(values, nulls, 3, true, ms->target);
+			set_double(values, nulls, 4, ms->has_score, ms->score);
+			set_double(values, nulls, 5, m->penalty == 0, m->weight);
+			set_double(values, nulls, 6, score->weighted && ms->has_score, ms->effective_weight);
+			set_double(values, nulls, 7,
+					   known && (m->penalty > 0 ? fs->has_score : ms->has_score), ms->contribution);
+			values[8] = chs_explain_trend(ms->trend, &nulls[8]);
+			values[9] = metric_sparkline(input, scorecard, m, subject->as_of_day);
+			values[10] = metric_details(input->published, m, ms, subject);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
+}
+
+/* -------------------------------------------------------- the pure functions */
+
+/*
+ * Reads the arguments (activity, scorecard, segment, created_at, as_of and,
+ * perhaps, plugin_values) that the pure functions share; NULL if a required one is
+ * NULL. A NULL activity means no events.
+ */
+static const ScoreInput *
+pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
+{
+	const Published *published;
+	const ActivityView *activity;
+	ScoreInput *input;
+
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
+		return NULL;
+	published = chs_scorecard_compiled(PG_GETARG_DATUM(1));
+	activity = PG_ARGISNULL(0) ? chs_activity_view_of(chs_activity_empty(DAY_NEVER)) :
+		chs_activity_view(PG_GETARG_ACTIVITY(0));
+	subject->segment = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	subject->created_day = chs_count_day(PG_GETARG_TIMESTAMPTZ(3));
+	subject->as_of_day = chs_count_day(PG_GETARG_TIMESTAMPTZ(4));
+	if (subject->as_of_day < activity->day)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("activity cannot be scored as of %s", chs_explain_day(subject->as_of_day)),
+				 errdetail("It was pruned as of %s.", chs_explain_day(activity->day)),
+				 errhint("Make an activity from the raw events with chs_activity_agg().")));
+	input = chs_score_prepare(published, activity);
+	if (PG_NARGS() > 5 && !PG_ARGISNULL(5))
+		chs_function_values_read(PG_GETARG_JSONB_P(5), input);
+	return input;
+}
+
+/*
+ * chs_explain_result_type returns the row type of the calling function's result,
+ * looked up once per query.
+ */
+TupleDesc
+chs_explain_result_type(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->flinfo->fn_extra == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		TupleDesc	tupdesc;
+
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		fcinfo->flinfo->fn_extra = BlessTupleDesc(tupdesc);
+		MemoryContextSwitchTo(caller);
+	}
+	return fcinfo->flinfo->fn_extra;
+}
+
+/* chs_activity_score scores an activity. */
+PG_FUNCTION_INFO_V1(chs_activity_score);
+Datum
+chs_activity_score(PG_FUNCTION_ARGS)
+{
+	ScoreSubject subject;
+	const ScoreInput *input = pure_arguments(fcinfo, &subject);
+	const Scorecard *scorecard;
+	Score	   *score;
+	TupleDesc	tupdesc;
+	Datum		values[5];
+	bool		nulls[5] = {0};
+
+	if (input == NULL)
+		PG_RETURN_NULL();
+	tupdesc = chs_explain_result_type(fcinfo);
+	scorecard = chs_scorecard_of_segment(input->published, subject.segment);
+	score = chs_score_calculate(input, scorecard, &subject);
+	nulls[0] = score->status == STATUS_UNKNOWN;
+	values[0] = Float8GetDatum(score->score);
+	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));
+	values[2] = Float8GetDatum(score->coverage);
+	values[3] = chs_explain_trend(score->trend, &nulls[3]);
+	values[4] = chs_explain_factor_scores(scorecard, score);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
+}
+
+/* chs_activity_explain explains the score of an activity. */
+PG_FUNCTION_INFO_V1(chs_activity_explain);
+Datum
+chs_activity_explain(PG_FUNCTION_ARGS)
+{
+	ScoreSubject subject;
+	const ScoreInput *input = pure_arguments(fcinfo, &subject);
+
+	if (input == NULL)
+		InitMaterializedSRF(fcinfo, 0);
+	else
+		chs_explain_rows(fcinfo, input, chs_scorecard_of_segment(input->published, subject.segment), &subject);
+	return (Datum) 0;
+}

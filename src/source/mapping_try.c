@@ -1,0 +1,192 @@
+/*
+ * mapping_try.c
+ *	  Trying other people's code, which may fail or take too long.
+ *
+ * It runs in a subtransaction: if it fails, all of it is undone, and the reason is
+ * returned.  Errors that are nobody's fault, such as a cancellation of the query,
+ * are raised.
+ */
+#include "source/mapping_try.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "base/budget.h"
+#include "base/settings.h"
+#include "base/time_limit.h"
+#include "source/mapping.h"
+#include "store/event.h"
+
+/*
+ * Recognizes an error that is nobody's fault: the query was cancelled, memory ran
+ * out, and the like.  A user's function can raise any error.
+ */
+static bool
+is_general_error(const ErrorData *error)
+{
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	if (error->funcname != NULL && strcmp(error->funcname, "ProcessInterrupts") == 0)
+		return true;
+	if (error->funcname != NULL && strcmp(error->funcname, "exec_stmt_raise") == 0)
+		return false;
+	return category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR;
+}
+
+/*
+ * chs_mapping_try does something in a subtransaction, and returns NULL or, in the
+ * current memory context, the reason of a failure, after which all of it is undone.
+ * Parallel mode has no subtransactions; there an error is an error.
+ */
+Trouble *
+chs_mapping_try(void (*work) (void *arg), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Trouble    *volatile trouble = NULL;
+
+	if (IsInParallelMode())
+	{
+		work(arg);
+		return NULL;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		if (is_general_error(error))
+			ReThrowError(error);
+		trouble = chs_event_trouble(error->sqlerrcode, error->message ? error->message : "unknown error",
+									error->detail, error->hint);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return trouble;
+}
+
+/* ---------------------------------------------------------- taking too long */
+
+/* A mapping that was too slow for this many rows in succession is suspended, ... */
+#define MAX_SLOW_ROWS 3
+/* ... for this many times the time limit of a row. */
+#define REST_FACTOR 10
+
+/* What is to be done in limited time. */
+typedef struct TimedWork
+{
+	Mapping    *mapping;
+	void		(*work) (void *arg);
+	void	   *arg;
+	bool		by_row;			/* so that the mapping is suspended if row after row takes too long */
+	bool		too_slow;
+} TimedWork;
+
+/*
+ * How long a row may take, which is not so long that it would exceed a limit on the
+ * application's own statement.
+ */
+static int
+time_for_row(void)
+{
+	return StatementTimeout > 0 && chs_plugin_timeout > 0 ? Min(chs_plugin_timeout, Max(StatementTimeout / 8, 1)) : chs_plugin_timeout;
+}
+
+/* chs_mapping_suspend suspends a mapping that was too slow for a while. */
+void
+chs_mapping_suspend(Mapping *m)
+{
+	m->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) time_for_row() * REST_FACTOR);
+}
+
+pg_noreturn static void
+fail_as_slow(TimedWork *timed)
+{
+	Mapping    *m = timed->mapping;
+
+	timed->too_slow = true;
+	if (timed->by_row && !chs_budget_was_exceeded() && ++m->nslow >= MAX_SLOW_ROWS)
+		chs_mapping_suspend(m);
+	ereport(ERROR,
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+			 errmsg("expressions of table %s took too long",
+					quote_qualified_identifier(get_namespace_name(get_rel_namespace(m->relation)), get_rel_name(m->relation))),
+			 chs_budget_was_exceeded() ? errdetail("They will be evaluated apart from others.") :
+			 errdetail("They took longer than \"%s\" for a row.", "chs.plugin_timeout")));
+	pg_unreachable();
+}
+
+static void
+work_in_time(void *arg)
+{
+	TimedWork  *timed = arg;
+	bool		was_up = false;
+
+	/* no abort ends the limit */
+	PG_TRY();
+	{
+		chs_time_limit_begin(time_for_row());
+		timed->work(timed->arg);
+		was_up = chs_time_limit_end();
+	}
+	PG_CATCH();
+	{
+		if (!chs_time_limit_end())
+			PG_RE_THROW();
+		FlushErrorState();
+		was_up = true;
+	}
+	PG_END_TRY();
+	if (was_up)
+		fail_as_slow(timed);
+	if (timed->by_row)
+		timed->mapping->nslow = 0;
+}
+
+/*
+ * chs_mapping_try_timed does the same with the expressions of a mapping.  If these
+ * may take long, the time for each row, signalled by chs_time_limit_step, is
+ * limited.  After several rows (by_row) that took too long, they are not tried for
+ * a while.
+ */
+Trouble *
+chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row)
+{
+	TimedWork	timed = {mapping, work, arg, by_row, false};
+	Trouble    *trouble;
+
+	if (!mapping->may_be_slow)
+		return chs_mapping_try(work, arg);
+	if (by_row && mapping->rests_until > GetCurrentTimestamp())
+	{
+		trouble = chs_event_trouble(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+									psprintf("expressions are not evaluated before %s, since they took too long",
+											 timestamptz_to_str(mapping->rests_until)), NULL, NULL);
+		timed.too_slow = true;
+	}
+	else
+		trouble = chs_mapping_try(work_in_time, &timed);
+	if (trouble != NULL)
+		trouble->too_slow = timed.too_slow;
+	return trouble;
+}

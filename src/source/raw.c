@@ -1,0 +1,757 @@
+/*
+ * raw.c
+ *	  Activities made from the raw events of all sources.
+ *
+ * The rows of an attached table are read, and its expressions evaluated, with the
+ * rights of its owner.  A customer's rows are searched by the customer expression,
+ * for which the table may have an index.  If that query fails, because an
+ * expression fails for some row, the whole table is read, and each row is evaluated
+ * separately: the rows that fail are those that capture rejected.
+ */
+#include "source/raw.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_param.h"
+#include "parser/parse_relation.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "activity/activity.h"
+#include "activity/activity_merge.h"
+#include "activity/activity_read.h"
+#include "activity/activity_write.h"
+#include "base/budget.h"
+#include "base/catalog.h"
+#include "base/time_limit.h"
+#include "score/count.h"
+#include "source/mapping.h"
+#include "source/mapping_rows.h"
+#include "source/mapping_try.h"
+#include "source/source.h"
+#include "store/customer.h"
+#include "store/event.h"
+#include "store/live.h"
+#include "store/sources.h"
+
+/* The number of rows that are evaluated at once if the whole table is read. */
+#define ROWS_AT_ONCE 1000
+
+typedef struct RawCustomer
+{
+	int64		customer_id;	/* the key */
+	Activity   *state;
+	char		status;
+} RawCustomer;
+
+#define SH_PREFIX raw
+#define SH_ELEMENT_TYPE RawCustomer
+#define SH_KEY_TYPE int64
+#define SH_KEY customer_id
+#define SH_HASH_KEY(tb, k) ((uint32) (((uint64) (k) * UINT64CONST(0x9e3779b97f4a7c15)) >> 32))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+struct RawActivities
+{
+	MemoryContext context;
+	raw_hash   *customers;
+};
+
+/* An external_id and its customer, in a list sorted by external_id. */
+typedef struct ExternalId
+{
+	char	   *external_id;
+	int64		customer_id;
+} ExternalId;
+
+/* Reading one source. */
+typedef struct RawReader
+{
+	DestReceiver receiver;		/* must come first */
+	const RawRequest *request;
+	const Source *source;
+	CompiledSource *compiled;
+	RawActivities *activities;
+	int			nexternal;
+	ExternalId *external;
+	Increment  *increments;
+	MemoryContext row_context;
+	HeapTuple  *rows;			/* to be evaluated, if the whole table is read */
+	int			nrows;
+} RawReader;
+
+/* ------------------------------------------------------------- counting */
+
+static void
+count_event(RawReader *reader, int64 customer_id, const Event *event)
+{
+	const RawRequest *request = reader->request;
+	RawCustomer *customer = raw_lookup(reader->activities->customers, customer_id);
+	int32		day;
+	int			n;
+	MemoryContext caller;
+
+	if (customer == NULL)
+		return;
+	if (!chs_source_is_builtin(reader->source) && chs_source_check(request->live, event) != NULL)
+		return;
+	day = chs_count_day(event->occurred_at);
+	if (day < request->first_day || day > request->last_day)
+		return;
+	n = chs_count_event(request->live->published, event->event_type, event->event_type_length,
+						event->event_data, day, reader->increments);
+	caller = MemoryContextSwitchTo(reader->activities->context);
+	if (customer->state == NULL)
+		customer->state = chs_activity_open_state();
+	if (n > 0)
+		customer->state = chs_activity_add(customer->state, reader->increments, n);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Takes a row (customer_id, event_type, occurred_at, event_data). */
+static bool
+receive_event(TupleTableSlot *slot, DestReceiver *self)
+{
+	RawReader  *reader = (RawReader *) self;
+	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
+	Event		event;
+
+	slot_getallattrs(slot);
+	if (chs_source_event(slot->tts_values, slot->tts_isnull, &event))
+	{
+		event.customer_id = DatumGetInt64(slot->tts_values[EVENT_CUSTOMER]);
+		count_event(reader, event.customer_id, &event);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(reader->row_context);
+	return true;
+}
+
+static int
+compare_external(const void *a, const void *b)
+{
+	return strcmp(((const ExternalId *) a)->external_id, ((const ExternalId *) b)->external_id);
+}
+
+pg_noreturn static void
+fail_to_read(const Source *source, const Trouble *trouble)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("events of table %s cannot be read: %s", chs_source_name(source), trouble->message),
+			 trouble->too_slow ? 0 : errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
+}
+
+/* Evaluates the collected rows, one by one if necessary. */
+static void
+evaluate_rows(RawReader *reader)
+{
+	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
+	MappedRow  *mapped = palloc(Max(reader->nrows, 1) * sizeof(MappedRow));
+
+	chs_mapping_evaluate(reader->compiled->mapping, reader->rows, reader->nrows, mapped);
+	for (int i = 0; i < reader->nrows; i++)
+	{
+		Event		event;
+		ExternalId	key;
+		ExternalId *found;
+
+		if (mapped[i].trouble != NULL && mapped[i].trouble->too_slow)
+			fail_to_read(reader->source, mapped[i].trouble);
+		if (mapped[i].trouble != NULL || mapped[i].nulls[EVENT_CUSTOMER] ||
+			!chs_source_event(mapped[i].values, mapped[i].nulls, &event))
+			continue;
+		if (!reader->source->by_external_id)
+		{
+			event.customer_id = DatumGetInt64(mapped[i].values[EVENT_CUSTOMER]);
+			count_event(reader, event.customer_id, &event);
+			continue;
+		}
+		key.external_id = TextDatumGetCString(mapped[i].values[EVENT_CUSTOMER]);
+		found = bsearch(&key, reader->external, reader->nexternal, sizeof(ExternalId), compare_external);
+		if (found != NULL)
+		{
+			event.customer_id = found->customer_id;
+			count_event(reader, event.customer_id, &event);
+		}
+	}
+	reader->nrows = 0;
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(reader->row_context);
+}
+
+/* Takes a row of the table. */
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	RawReader  *reader = (RawReader *) self;
+	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
+
+	slot_getallattrs(slot);
+	reader->rows[reader->nrows++] = chs_mapping_form_row(reader->compiled->mapping, slot->tts_values, slot->tts_isnull);
+	MemoryContextSwitchTo(caller);
+	if (reader->nrows == ROWS_AT_ONCE)
+		evaluate_rows(reader);
+	return true;
+}
+
+static void
+start_receiving(DestReceiver *self pg_attribute_unused(), int operation pg_attribute_unused(),
+				TupleDesc desc pg_attribute_unused())
+{
+}
+
+static void
+end_receiving(DestReceiver *self pg_attribute_unused())
+{
+}
+
+/* -------------------------------------------------------------- queries */
+
+/* The table of a source as a query names it: without the children of plain inheritance. */
+static char *
+from_sql(const Source *source)
+{
+	return psprintf("%s%s", get_rel_relkind(source->relation) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					chs_source_name(source));
+}
+
+/* The type by which customers are searched: that of the expression, so that its index can be used. */
+static Oid
+key_type(const Mapping *m)
+{
+	switch (m->given_type[EVENT_CUSTOMER])
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+			return INT8OID;
+		case UUIDOID:
+			return UUIDOID;
+		default:
+			return TEXTOID;
+	}
+}
+
+static char *
+key_sql(const Mapping *m)
+{
+	return psprintf(key_type(m) == TEXTOID ? "(%s)::pg_catalog.text" : "(%s)", m->given_sql[EVENT_CUSTOMER]);
+}
+
+/*
+ * A condition on the time, of $2 and $3; in the column's own type, so that its
+ * index can be used, unless it could fail for rows that are not events.
+ */
+static char *
+time_sql(const Mapping *m)
+{
+	const char *time = m->direct ? psprintf("(%s)", m->given_sql[EVENT_OCCURRED_AT]) : m->sql[EVENT_OCCURRED_AT];
+	const char *as = !m->direct ? "%s" : m->given_type[EVENT_OCCURRED_AT] == TIMESTAMPOID || m->given_type[EVENT_OCCURRED_AT] == DATEOID ?
+		"pg_catalog.timezone('UTC', %s)" : "%s";
+
+	return psprintf("%s >= %s AND %s < %s", time, psprintf(as, "$2"), time, psprintf(as, "$3"));
+}
+
+/* The column that calls chs_reads_on, if expressions may take long. */
+#define READS_ON "chs reads on"
+
+static const char *
+reads_on_sql(const Mapping *m)
+{
+	return m->may_be_slow ? "\"" READS_ON "\" AND " : "";
+}
+
+/* The query of the events of the customer whose key is $1, and who has the number $4. */
+static char *
+query_of_one(const Source *source, const Mapping *m)
+{
+	return psprintf("SELECT $4, %s, %s, %s FROM %s AS event_row"
+					" WHERE %s%s OPERATOR(pg_catalog.=) $1 AND %s",
+					m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT], m->sql[EVENT_DATA], from_sql(source),
+					reads_on_sql(m), key_sql(m), time_sql(m));
+}
+
+/* The query of those of the customers whose keys are $1 and numbers $4. */
+static char *
+query_of_many(const Source *source, const Mapping *m)
+{
+	return psprintf("SELECT k.customer_id, e.event_type, e.occurred_at, e.event_data"
+					" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4)) k(key, customer_id)"
+					" JOIN (SELECT %s AS key, %s AS event_type, %s AS occurred_at, %s AS event_data"
+					"       FROM %s AS event_row WHERE %s%s) e ON e.key OPERATOR(pg_catalog.=) k.key",
+					key_sql(m), m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT],
+					m->sql[EVENT_DATA], from_sql(source), reads_on_sql(m), time_sql(m));
+}
+
+/* Reads an external_id as a key of the expression's type; false if that is impossible. */
+static bool
+key_of(const Mapping *m, const char *external_id, Datum *key)
+{
+	char	   *canonical;
+
+	switch (key_type(m))
+	{
+		case INT8OID:
+			{
+				char	   *end;
+				long long	number;
+
+				errno = 0;
+				number = strtoll(external_id, &end, 10);
+				*key = Int64GetDatum(number);
+				canonical = psprintf("%lld", number);
+				return errno == 0 && strcmp(canonical, external_id) == 0;
+			}
+		case UUIDOID:
+			if (strlen(external_id) != 36)
+				return false;
+			for (int i = 0; i < 36; i++)
+				if ((i == 8 || i == 13 || i == 18 || i == 23) ? external_id[i] != '-' :
+					strchr("0123456789abcdef", external_id[i]) == NULL)
+					return false;
+			*key = DirectFunctionCall1(uuid_in, CStringGetDatum(external_id));
+			return true;
+		default:
+			*key = CStringGetTextDatum(external_id);
+			return true;
+	}
+}
+
+static Datum
+array_of(Oid type, Datum *elements, int n)
+{
+	return PointerGetDatum(type == TEXTOID ? construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT) :
+						   type == UUIDOID ? construct_array(elements, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR) :
+						   construct_array(elements, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+}
+
+/* The arguments of the queries; returns how many customers they are for. */
+static int
+query_arguments(RawReader *reader, const Mapping *m, bool many, Datum *args)
+{
+	const RawRequest *request = reader->request;
+	int			max = reader->source->by_external_id ? reader->nexternal : request->n;
+	Datum	   *keys = palloc(Max(max, 1) * sizeof(Datum));
+	Datum	   *numbers = palloc(Max(max, 1) * sizeof(Datum));
+	int64		end = (int64) request->last_day + 1;
+	int			n = 0;
+
+	for (int i = 0; i < max; i++)
+	{
+		if (!reader->source->by_external_id)
+		{
+			numbers[n] = keys[n] = Int64GetDatum(request->customer_ids[i]);
+			n++;
+		}
+		else if (key_of(m, reader->external[i].external_id, &keys[n]))
+			numbers[n++] = Int64GetDatum(reader->external[i].customer_id);
+	}
+	if (n == 0)
+		return 0;
+	args[0] = many ? array_of(key_type(m), keys, n) : keys[0];
+	args[1] = TimestampTzGetDatum(Max((int64) request->first_day * USECS_PER_DAY, MIN_TIMESTAMP));
+	args[2] = TimestampTzGetDatum(request->last_day == DAY_NO_END || end * USECS_PER_DAY > END_TIMESTAMP - 1 ?
+								  DT_NOEND : end * USECS_PER_DAY);
+	args[3] = many ? array_of(INT8OID, numbers, n) : numbers[0];
+	return n;
+}
+
+/* A secret number, without which chs.reads_on does nothing. */
+static int64
+token(void)
+{
+	static int64 random = 0;
+
+	while (random == 0)
+		if (!pg_strong_random(&random, sizeof(random)))
+			elog(ERROR, "could not generate a random number");
+	return random;
+}
+
+/*
+ * chs_reads_on is called for each row that a query reads, to signal progress, so
+ * that the time limit applies to expressions and not to reading a large table.
+ */
+PG_FUNCTION_INFO_V1(chs_reads_on);
+Datum
+chs_reads_on(PG_FUNCTION_ARGS)
+{
+	if (PG_GETARG_INT64(1) == token())
+		chs_time_limit_step();
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * Replaces the column of that name by a call of it, because not every owner of an
+ * attached table may look up functions in schema chs.
+ */
+static Node *
+call_reads_on(ParseState *pstate, ColumnRef *column, Node *found)
+{
+	Oid			types[] = {OIDOID, INT8OID};
+	Oid			function;
+
+	if (found != NULL || strcmp(strVal(linitial(column->fields)), READS_ON) != 0)
+		return NULL;
+	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("reads_on"),
+							   PointerGetDatum(buildoidvector(types, lengthof(types))),
+							   ObjectIdGetDatum(get_namespace_oid("chs", false)));
+	return (Node *) makeFuncExpr(function, BOOLOID,
+								 list_make2(colNameToVar(pstate, "tableoid", false, -1),
+											makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(token()), false, FLOAT8PASSBYVAL)),
+								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
+static void
+set_up_parser(ParseState *pstate, void *parameters)
+{
+	setup_parse_fixed_parameters(pstate, parameters, 4);
+	pstate->p_post_columnref_hook = call_reads_on;
+}
+
+static SPIPlanPtr
+query_plan(RawReader *reader, bool many)
+{
+	CompiledSource *compiled = reader->compiled;
+	SPIPlanPtr *plan = many ? &compiled->plan_of_many : &compiled->plan_of_one;
+	Oid		   *types = compiled->parameters[many];
+	Oid			key = key_type(compiled->mapping);
+
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	fresh;
+
+		types[0] = many ? get_array_type(key) : key;
+		types[1] = types[2] = TIMESTAMPTZOID;
+		types[3] = many ? INT8ARRAYOID : INT8OID;
+		fresh = SPI_prepare_params(many ? query_of_many(reader->source, compiled->mapping) :
+								   query_of_one(reader->source, compiled->mapping), set_up_parser, types, 0);
+		if (fresh == NULL || SPI_keepplan(fresh) != 0)
+			elog(ERROR, "could not prepare the query of raw events");
+		*plan = fresh;
+	}
+	return *plan;
+}
+
+static void
+run_plan(RawReader *reader, SPIPlanPtr plan, const Oid *types, Datum *args, int nargs)
+{
+	SPIExecuteOptions options = {.read_only = true,.dest = &reader->receiver};
+
+	if (nargs > 0)
+	{
+		options.params = makeParamList(nargs);
+		for (int i = 0; i < nargs; i++)
+			options.params->params[i] = (ParamExternData) {
+			.value = args[i],.pflags = PARAM_FLAG_CONST,.ptype = types[i]
+		};
+	}
+	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
+		elog(ERROR, "could not read raw events");
+}
+
+/* Reads the requested events by the query. */
+static void
+read_by_query(void *arg)
+{
+	RawReader  *reader = arg;
+	bool		many = reader->request->n > 1;
+	Datum		args[4];
+	OwnerRights saved;
+
+	reader->receiver.receiveSlot = receive_event;
+	chs_catalog_become_role(reader->compiled->mapping->owner, &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (query_arguments(reader, reader->compiled->mapping, many, args) > 0)
+		run_plan(reader, query_plan(reader, many), reader->compiled->parameters[many], args, lengthof(args));
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+/* Looking for rows of the customers in a table of which only the customer expression can be evaluated. */
+typedef struct Probe
+{
+	RawReader  *reader;
+	const Mapping *key;
+	bool		found;
+} Probe;
+
+static void
+probe_table(void *arg)
+{
+	Probe	   *p = arg;
+	Datum		args[4];
+	Oid			type = get_array_type(key_type(p->key));
+	OwnerRights saved;
+
+	chs_catalog_become_role(p->key->owner, &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	p->found = false;
+	if (query_arguments(p->reader, p->key, true, args) > 0)
+	{
+		if (SPI_execute_with_args(psprintf("SELECT FROM %s AS event_row WHERE %s OPERATOR(pg_catalog.=) ANY ($1) LIMIT 1",
+										   from_sql(p->reader->source), key_sql(p->key)), 1, &type, args, NULL, true, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not read raw events");
+		p->found = SPI_processed > 0;
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+/*
+ * Whether customers may have rows in a table whose events cannot be read; false only
+ * if that is certain.
+ */
+static bool
+may_have_rows(RawReader *reader)
+{
+	Mapping    *key = chs_source_compile_key(reader->source);
+	Probe		probe = {reader, key, true};
+
+	if (!key->broken && chs_mapping_try_timed(key, probe_table, &probe, false) != NULL)
+		probe.found = true;
+	chs_mapping_free(key);
+	return probe.found;
+}
+
+/* Reads the whole table. */
+static void
+read_whole(RawReader *reader)
+{
+	OwnerRights saved;
+	SPIPlanPtr	plan;
+
+	reader->receiver.receiveSlot = receive_row;
+	reader->rows = palloc(ROWS_AT_ONCE * sizeof(HeapTuple));
+	chs_catalog_become_role(reader->compiled->mapping->owner, &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	plan = SPI_prepare(psprintf("SELECT * FROM %s", from_sql(reader->source)), 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare the query of raw events");
+	run_plan(reader, plan, NULL, NULL, 0);
+	evaluate_rows(reader);
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+/* Resets the counts. */
+static RawActivities *
+no_activities(MemoryContext context, const RawRequest *request)
+{
+	RawActivities *activities = MemoryContextAlloc(context, sizeof(RawActivities));
+	bool		found;
+
+	activities->context = context;
+	activities->customers = raw_create(context, request->n, NULL);
+	for (int i = 0; i < request->n; i++)
+		raw_insert(activities->customers, request->customer_ids[i], &found)->state = NULL;
+	return activities;
+}
+
+/* Adds what the events of a source give, which leaves no traces if reading it fails halfway. */
+static void
+read_source(RawReader *reader)
+{
+	Mapping    *m = reader->compiled->mapping;
+	RawActivities *total = reader->activities;
+	RawCustomer *customer;
+	raw_iterator it;
+	Trouble    *trouble;
+
+	/* a table that was dropped has no rows */
+	if (get_rel_name(reader->source->relation) == NULL)
+		return;
+	if (m->broken)
+	{
+		if (!may_have_rows(reader))
+			return;
+		fail_to_read(reader->source, m->broken);
+	}
+	if (m->direct)
+	{
+		read_by_query(reader);
+		return;
+	}
+	reader->activities = no_activities(total->context, reader->request);
+	trouble = chs_mapping_try_timed(m, read_by_query, reader, false);
+	if (trouble != NULL && trouble->too_slow)
+		fail_to_read(reader->source, trouble);
+	if (trouble != NULL)
+	{
+		reader->activities = no_activities(total->context, reader->request);
+		read_whole(reader);
+	}
+	raw_start_iterate(reader->activities->customers, &it);
+	while ((customer = raw_iterate(reader->activities->customers, &it)) != NULL)
+	{
+		RawCustomer *sum = raw_lookup(total->customers, customer->customer_id);
+
+		if (sum->state == NULL)
+			sum->state = customer->state;
+		else if (customer->state != NULL)
+		{
+			MemoryContext caller = MemoryContextSwitchTo(total->context);
+
+			sum->state = chs_activity_encode(chs_activity_merge_two(chs_activity_decode(sum->state),
+																	chs_activity_decode(customer->state)));
+			MemoryContextSwitchTo(caller);
+		}
+	}
+	reader->activities = total;
+}
+
+/* Looks up the external_ids of the customers, as the active snapshot sees them. */
+static void
+find_external_ids(RawReader *reader)
+{
+	const RawRequest *request = reader->request;
+
+	reader->external = palloc(Max(request->n, 1) * sizeof(ExternalId));
+	for (int i = 0; i < request->n; i++)
+	{
+		char	   *external_id = chs_customer_external_id(request->customer_ids[i], GetActiveSnapshot());
+
+		if (external_id != NULL)
+			reader->external[reader->nexternal++] = (ExternalId) {
+			external_id, request->customer_ids[i]
+		};
+	}
+	qsort(reader->external, reader->nexternal, sizeof(ExternalId), compare_external);
+}
+
+/*
+ * Locks the table of a source, so that it remains as it was when its expressions were
+ * compiled.  Whoever is in a hurry does not wait for others, who may keep it locked.
+ */
+static void
+lock_source(const Source *source)
+{
+	if (!chs_budget_is_on())
+		LockRelationOid(source->relation, AccessShareLock);
+	else if (!ConditionalLockRelationOid(source->relation, AccessShareLock))
+	{
+		chs_budget_exceed();
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("events of table %s cannot be read: somebody has locked the table", chs_source_name(source))));
+	}
+}
+
+/*
+ * chs_raw_read makes the activities of customers from the raw events that the
+ * active snapshot sees.  Allocates in the current memory context.
+ */
+RawActivities *
+chs_raw_read(const RawRequest *request)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "chs raw events", ALLOCSET_DEFAULT_SIZES);
+	RawActivities *activities = no_activities(context, request);
+	RawReader	reader = {
+		.receiver = {NULL, start_receiving, end_receiving, end_receiving, DestTuplestore},
+		.request = request,.activities = activities
+	};
+	bool		external_ids_known = false;
+
+	MemoryContextSwitchTo(scratch);
+	reader.row_context = AllocSetContextCreate(scratch, "chs raw event", ALLOCSET_DEFAULT_SIZES);
+	reader.increments = palloc(Max(request->live->published->max_increments, 1) * sizeof(Increment));
+	for (int i = 0; i < request->live->nsources; i++)
+	{
+		reader.source = &request->live->sources[i];
+		if (request->attached_only && chs_source_is_builtin(reader.source))
+			continue;
+		if (reader.source->by_external_id && !external_ids_known)
+		{
+			find_external_ids(&reader);
+			external_ids_known = true;
+		}
+		lock_source(reader.source);
+		reader.compiled = chs_source_compile(request->live, reader.source, reader.source->relation);
+		read_source(&reader);
+	}
+	MemoryContextSwitchTo(context);
+	MemoryContextDelete(scratch);
+	return activities;
+}
+
+/* Reading that may fail. */
+typedef struct RawAttempt
+{
+	const RawRequest *request;
+	RawActivities *result;
+} RawAttempt;
+
+static void
+attempt_read(void *arg)
+{
+	RawAttempt *attempt = arg;
+
+	attempt->result = chs_raw_read(attempt->request);
+}
+
+/* chs_raw_try does the same, but returns NULL if a source cannot be read. */
+RawActivities *
+chs_raw_try(const RawRequest *request)
+{
+	RawAttempt	attempt = {request, NULL};
+
+	return chs_mapping_try(attempt_read, &attempt) == NULL ? attempt.result : NULL;
+}
+
+/* chs_raw_has tells whether a customer was requested. */
+bool
+chs_raw_has(const RawActivities *activities, int64 customer_id)
+{
+	return activities != NULL && raw_lookup(activities->customers, customer_id) != NULL;
+}
+
+/* chs_raw_activity returns the activity of one of the requested customers. */
+ActivityData *
+chs_raw_activity(RawActivities *activities, int64 customer_id)
+{
+	RawCustomer *customer = raw_lookup(activities->customers, customer_id);
+
+	if (customer == NULL || customer->state == NULL)
+		return chs_activity_empty(DAY_NEVER);
+	return chs_activity_decode(customer->state);
+}
+
+/*
+ * chs_raw_customer_activity makes the activity of a customer from the raw events
+ * that the active snapshot sees, of all days up to last_day that a score as of
+ * as_of_day needs, pruned as of as_of_day.
+ */
+ActivityData *
+chs_raw_customer_activity(int64 customer_id, const Live *live, int32 as_of_day, int32 last_day)
+{
+	RawRequest	request = {
+		.live = live,.n = 1,.customer_ids = &customer_id,.first_day = as_of_day - live->published->max_keep + 1,
+		.last_day = last_day
+	};
+	ActivityData *data = chs_raw_activity(chs_raw_read(&request), customer_id);
+
+	chs_activity_prune_to(data, as_of_day);
+	return data;
+}

@@ -1,0 +1,163 @@
+/*
+ * customer_change.c
+ *	  Why the score of a customer moved, as users ask for it.
+ *
+ * Like the score itself, this is shown to whoever may see the customer.
+ */
+#include "base/compat.h"
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "activity/activity.h"
+#include "engine/plugin.h"
+#include "score/change.h"
+#include "score/count.h"
+#include "score/explain.h"
+#include "score/filter.h"
+#include "score/score.h"
+#include "score/scorecard.h"
+#include "sql/customer_score.h"
+#include "store/customer.h"
+#include "store/live.h"
+
+#define CHANGE_COLUMNS 11
+
+/* What is compared. */
+typedef struct Comparison
+{
+	Customer	customer;
+	const Live *live;
+	int32		since;			/* days, as asked for */
+	int32		until;
+	int			version_since;
+	int			version_until;
+} Comparison;
+
+/* Scores the customer as of a day. */
+static Score *
+score_on(const Comparison *c, const Live *version, const Scorecard *scorecard, const ActivityView *activity,
+		 int32 as_of_day, bool with_plugins)
+{
+	ScoreInput *input = chs_score_prepare(version->published, activity);
+	ScoreSubject subject = {
+		.segment = c->customer.segment,.created_day = c->customer.created_day,
+		.as_of_day = Min(as_of_day, c->customer.last_day)
+	};
+
+	if (scorecard->has_functions && with_plugins)
+	{
+		PluginCalls *calls = chs_plugin_begin(CurrentMemoryContext);
+
+		(void) chs_plugin_add_values(calls, input, scorecard, c->customer.customer_id, subject.as_of_day, PLUGIN_ONE_DAY);
+		chs_plugin_end(calls);
+	}
+	return chs_score_of_day(input, scorecard, &subject);
+}
+
+/* Separates the causes under the version of the earlier day. */
+static Change *
+change_under_earlier(Comparison *c)
+{
+	const Live *version = chs_customer_version(c->live, c->since);
+	const Scorecard *scorecard = chs_scorecard_of_segment(version->published, c->customer.segment);
+	int32		since = Min(c->since, c->customer.last_day);
+	int32		until = Min(c->until, c->customer.last_day);
+	const ActivityView *earlier = chs_customer_from_past(&c->customer, c->live, version, scorecard, since);
+	const ActivityView *later = chs_customer_activity(&c->customer, c->live, version, scorecard, until);
+
+	c->version_since = version->version;
+	return chs_change_under(scorecard,
+							score_on(c, version, scorecard, earlier, since, true),
+							score_on(c, version, scorecard, earlier, until, false),
+							score_on(c, version, scorecard, later, until, true));
+}
+
+/* Moves on to the version of the later day. */
+static void
+change_version(Comparison *c, Change *change)
+{
+	const Live *version = chs_customer_version(c->live, c->until);
+	const Scorecard *scorecard;
+	const ActivityView *later;
+
+	c->version_until = version->version;
+	if (c->version_until == c->version_since)
+		return;
+	scorecard = chs_scorecard_of_segment(version->published, c->customer.segment);
+	later = chs_customer_activity(&c->customer, c->live, version, scorecard, Min(c->until, c->customer.last_day));
+	chs_change_to(change, scorecard, score_on(c, version, scorecard, later, c->until, true));
+}
+
+static Datum
+details(const Comparison *c)
+{
+	return DirectFunctionCall1(jsonb_in,
+							   CStringGetDatum(psprintf("{\"since\": \"%s\", \"until\": \"%s\", \"version_since\": %d, \"version_until\": %d}",
+														chs_explain_day(c->since), chs_explain_day(c->until),
+														c->version_since, c->version_until)));
+}
+
+/* Fills the result set: a row per factor of either scorecard. */
+static void
+put_rows(FunctionCallInfo fcinfo, const Comparison *c, const Change *change)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		known = change->known_before && change->known_after;
+
+	for (int i = 0; i < change->nfactors; i++)
+	{
+		const FactorChange *f = &change->factors[i];
+		Datum		values[CHANGE_COLUMNS];
+		bool		nulls[CHANGE_COLUMNS] = {0};
+
+		values[0] = CStringGetTextDatum(f->factor);
+		values[1] = Float8GetDatum(f->score_before);
+		nulls[1] = !f->had_score;
+		values[2] = Float8GetDatum(f->score_after);
+		nulls[2] = !f->has_score;
+		values[3] = Float8GetDatum(f->contribution_before);
+		nulls[3] = !f->had_score || !change->known_before;
+		values[4] = Float8GetDatum(f->contribution_after);
+		nulls[4] = !f->has_score || !change->known_after;
+		values[5] = Float8GetDatum(f->contribution_after - f->contribution_before);
+		nulls[5] = !known;
+		for (ChangeCause cause = 0; cause < CHANGE_CAUSES; cause++)
+		{
+			values[6 + cause] = Float8GetDatum(f->by[cause]);
+			nulls[6 + cause] = !known;
+		}
+		values[10] = details(c);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+/* chs_explain_change explains why the score of a customer moved. */
+PG_FUNCTION_INFO_V1(chs_explain_change);
+Datum
+chs_explain_change(PG_FUNCTION_ARGS)
+{
+	Comparison	c;
+	Change	   *change;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return (Datum) 0;
+	c.since = chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
+	c.until = PG_ARGISNULL(2) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(2));
+	if (c.since > c.until)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"since\" (%s) must not be after \"until\" (%s)",
+						chs_explain_day(c.since), chs_explain_day(c.until))));
+	chs_customer_find_as_caller(PG_GETARG_INT64(0), &c.customer);
+	c.live = chs_live_at(GetActiveSnapshot());
+	change = change_under_earlier(&c);
+	change_version(&c, change);
+	chs_change_settle(change);
+	put_rows(fcinfo, &c, change);
+	return (Datum) 0;
+}

@@ -1,0 +1,554 @@
+/*
+ * verify.c
+ *	  Compares what is stored with what the raw events give.
+ */
+#include "base/compat.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "activity/activity.h"
+#include "activity/activity_merge.h"
+#include "activity/activity_read.h"
+#include "activity/activity_write.h"
+#include "attach/attach.h"
+#include "base/catalog.h"
+#include "engine/capture.h"
+#include "score/explain.h"
+#include "score/score.h"
+#include "score/scorecard.h"
+#include "source/raw.h"
+#include "source/source.h"
+#include "sql/customer_score.h"
+#include "store/customer.h"
+#include "store/health.h"
+#include "store/live.h"
+#include "store/queue.h"
+#include "store/sources.h"
+
+/* The stored health, as returned by the query of all customers. */
+typedef struct StoredHealth
+{
+	bool		found;
+	bool		known;
+	double		score;
+	char	   *status;
+	double		coverage;
+	char	   *trend;			/* or NULL */
+	char	   *factor_scores;
+	ArrayType  *factor_array;	/* the same */
+	int			version;
+	int32		as_of;
+	char	   *segment;		/* or NULL */
+	char	   *scorecard;
+	bool		active;
+	char	   *risk_score;		/* or NULL */
+	char	   *right_risk_score;	/* that follows from the others */
+} StoredHealth;
+
+static void
+report(FunctionCallInfo fcinfo, const int64 *customer_id, const char *difference,
+	   const char *stored, const char *expected)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+
+	nulls[0] = customer_id == NULL;
+	values[0] = customer_id == NULL ? (Datum) 0 : Int64GetDatum(*customer_id);
+	values[1] = CStringGetTextDatum(difference);
+	nulls[2] = stored == NULL;
+	values[2] = stored == NULL ? (Datum) 0 : CStringGetTextDatum(stored);
+	nulls[3] = expected == NULL;
+	values[3] = expected == NULL ? (Datum) 0 : CStringGetTextDatum(expected);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static char *
+activity_text(const ActivityData *data)
+{
+	Oid			output;
+	bool		is_varlena;
+	Oid			type = get_atttype(chs_catalog_relation(CHS_ACTIVITY), ACTIVITY_ACTIVITY);
+
+	getTypeOutputInfo(type, &output, &is_varlena);
+	return OidOutputFunctionCall(output, PointerGetDatum(chs_activity_encode(data)));
+}
+
+/* The raw events of some customers, read at once. */
+typedef struct Reading
+{
+	bool		possible;		/* the events of all sources can be read */
+	int32		first_day;
+	SPITupleTable *own;			/* activities that chs.customer_events gives, ascending by customer */
+	uint64		next;			/* of these */
+	RawActivities *attached;	/* those that attached tables give; NULL: there are no such tables */
+} Reading;
+
+/*
+ * What the raw events of a customer give, who must come after the one requested
+ * before, from reading->first_day on.
+ */
+static Activity *
+read_events(Reading *reading, int64 customer_id)
+{
+	ActivityData *data = chs_activity_empty(DAY_NEVER);
+	TupleDesc	desc = reading->own->tupdesc;
+	bool		isnull;
+
+	for (; reading->next < reading->own->numvals; reading->next++)
+	{
+		HeapTuple	row = reading->own->vals[reading->next];
+		int64		whose = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+
+		if (whose > customer_id)
+			break;
+		if (whose == customer_id)
+			data = chs_activity_decode(DatumGetActivity(SPI_getbinval(row, desc, 2, &isnull)));
+	}
+	if (reading->attached != NULL)
+		data = chs_activity_merge_two(data, chs_raw_activity(reading->attached, customer_id));
+	return chs_activity_encode(data);
+}
+
+/* The same as of a day, limited to what an activity counts. */
+static ActivityData *
+events_as_of(const Live *counted, const Reading *reading, const Activity *events, int64 customer_id, int32 day)
+{
+	ActivityData *data;
+
+	if (day - counted->published->max_keep + 1 < reading->first_day)
+		return chs_raw_customer_activity(customer_id, counted, day, DAY_NO_END);
+	data = chs_activity_decode(events);
+	chs_scorecard_project(data, counted->published);
+	chs_activity_prune_to(data, day);
+	return data;
+}
+
+/*
+ * Reads the events of customers, in ascending order: those of chs.customer_events
+ * with the aggregate, since rebuilt activities come from raw.c, so that each checks
+ * the other.  Attached tables may have no index by customer, so the events of many
+ * are read at once.
+ */
+static void
+read_many(const Live *live, const SPITupleTable *rows, Reading *reading)
+{
+	RawRequest	request = {
+		.live = live->counting,.n = (int) rows->numvals,.last_day = DAY_NO_END,.attached_only = true,
+		.first_day = chs_customer_today() - 2 * live->counting->published->max_keep
+	};
+	int64	   *customer_ids = palloc(rows->numvals * sizeof(int64));
+	Oid			types[] = {JSONBOID, INT8OID, INT8OID, TIMESTAMPTZOID};
+	Datum		args[4];
+	bool		isnull;
+
+	for (uint64 i = 0; i < rows->numvals; i++)
+		customer_ids[i] = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
+	request.customer_ids = customer_ids;
+	args[0] = JsonbPGetDatum(live->counting->document);
+	args[1] = Int64GetDatum(customer_ids[0]);
+	args[2] = Int64GetDatum(customer_ids[rows->numvals - 1]);
+	args[3] = TimestampTzGetDatum(Max((int64) request.first_day * USECS_PER_DAY, MIN_TIMESTAMP));
+	if (SPI_execute_with_args(psprintf("SELECT customer_id, %s.chs_activity_agg($1, event_type, event_data, occurred_at)"
+									   " FROM chs.customer_events WHERE customer_id >= $2 AND customer_id <= $3 AND occurred_at >= $4"
+									   " GROUP BY customer_id ORDER BY customer_id",
+									   quote_identifier(get_namespace_name(chs_catalog_extension_schema()))),
+							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.customer_events");
+	reading->own = SPI_tuptable;
+	reading->next = 0;
+	reading->first_day = request.first_day;
+	reading->attached = live->nsources > 1 ? chs_raw_read(&request) : NULL;
+}
+
+/*
+ * Compares the activity, with what is queued merged into it, to that of the raw
+ * events.  Where a rebuild is queued, the raw events count anyway.
+ */
+static void
+verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const Reading *reading,
+				const Activity *events, const StoredActivity *stored, QueuedDeltas *queued)
+{
+	/* an activity that has been brought up to date also counts what the waiting version needs */
+	const Live *counted = chs_customer_is_current(stored, live->counting) &&
+		queued->series_version >= live->counting->series_version ? live->counting : live;
+	ActivityData *data = chs_activity_cells_of(stored->view);
+	ActivityData *expected;
+	char	   *found_text;
+	char	   *expected_text;
+
+	if (queued->rebuild || !chs_customer_is_current(stored, live))
+		return;
+	if (queued->ndeltas > 0)
+		data = chs_activity_merge_two(data, chs_activity_merge_many(queued->deltas, queued->ndeltas));
+	/* events that no window reaches any more may have been deleted, see chs.event_retention */
+	chs_activity_prune_to(data, Max(data->day, Min(chs_customer_today(), customer->last_day)));
+	chs_scorecard_project(data, counted->published);
+	expected = events_as_of(counted, reading, events, customer->customer_id, data->day);
+	found_text = activity_text(data);
+	expected_text = activity_text(expected);
+	if (strcmp(found_text, expected_text) != 0)
+		report(fcinfo, &customer->customer_id, "activity", found_text, expected_text);
+}
+
+static char *
+score_text(const Score *score)
+{
+	return score->status == STATUS_UNKNOWN ? NULL : psprintf("%.17g", score->score);
+}
+
+/*
+ * Compares the score that users get now, by the code that gives it to them, with the
+ * one of the raw events.  Plug-ins are left out of both: their values may change
+ * without an event.
+ */
+static void
+verify_live(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const Reading *reading, const Activity *events)
+{
+	const Scorecard *scorecard = chs_scorecard_of_segment(live->published, customer->segment);
+	ScoreSubject subject = {
+		.segment = customer->segment,.created_day = customer->created_day,
+		.as_of_day = Min(chs_customer_today(), customer->last_day)
+	};
+	const ActivityView *found = chs_customer_activity(customer, live, live, scorecard, subject.as_of_day);
+	const ActivityView *expected = chs_activity_view_of(events_as_of(live, reading, events, customer->customer_id, subject.as_of_day));
+	Score		given = *chs_score_of_day(chs_score_prepare(live->published, found), scorecard, &subject);
+	Score		right = *chs_score_of_day(chs_score_prepare(live->published, expected), scorecard, &subject);
+
+	if (given.status != right.status || (given.status != STATUS_UNKNOWN && given.score != right.score))
+		report(fcinfo, &customer->customer_id, "live score", score_text(&given), score_text(&right));
+}
+
+/*
+ * The values of plug-ins are not stored, and may change without an event.  So the
+ * scores of their factors are taken as stored, and the trend with them; everything
+ * else must be right, including that the score follows from the factors.
+ */
+static void
+take_plugin_factors(const Scorecard *scorecard, const StoredHealth *health, Score *score)
+{
+	Score		given = {.factors = score->factors};
+	Datum	   *scores;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(health->factor_array, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &scores, &nulls, &n);
+	for (int i = 0; i < Min(n, scorecard->nfactors); i++)
+	{
+		if (!scorecard->factors[i].has_functions)
+			continue;
+		given.factors[i].has_score = !nulls[i];
+		given.factors[i].score = nulls[i] ? 0 : DatumGetFloat8(scores[i]);
+	}
+	chs_score_combine(scorecard, &given);
+	given.trend = TREND_UNKNOWN;
+	for (Trend trend = TREND_DECLINING; trend <= TREND_IMPROVING && health->trend != NULL; trend++)
+		if (strcmp(health->trend, chs_score_trend_name(trend)) == 0)
+			given.trend = trend;
+	*score = given;
+}
+
+/* Compares a stored score with the one that the stored activity gives. */
+static void
+verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *live,
+			  const StoredActivity *stored, const StoredHealth *health)
+{
+	const Scorecard *scorecard = chs_scorecard_of_segment(live->published, customer->segment);
+	ScoreSubject subject = {
+		.segment = customer->segment,.created_day = customer->created_day,.as_of_day = health->as_of
+	};
+	Score	   *score;
+	const char *status;
+	const char *trend;
+	char	   *factor_scores;
+
+	if (stored->view->day > health->as_of)
+	{
+		report(fcinfo, &customer->customer_id, "as_of",
+			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(health->as_of))),
+			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(stored->view->day))));
+		return;
+	}
+	score = chs_score_calculate(chs_score_prepare(live->published, stored->view), scorecard, &subject);
+	if (scorecard->has_functions)
+		take_plugin_factors(scorecard, health, score);
+	status = chs_score_status_name(score->status);
+	trend = chs_score_trend_name(score->trend);
+	factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, chs_explain_factor_scores(scorecard, score));
+	if (health->known != (score->status != STATUS_UNKNOWN) ||
+		(health->known && health->score != score->score))
+		report(fcinfo, &customer->customer_id, "score",
+			   health->known ? psprintf("%.17g", health->score) : NULL,
+			   score->status != STATUS_UNKNOWN ? psprintf("%.17g", score->score) : NULL);
+	if (strcmp(health->status, status) != 0)
+		report(fcinfo, &customer->customer_id, "status", health->status, status);
+	if (health->coverage != score->coverage)
+		report(fcinfo, &customer->customer_id, "coverage",
+			   psprintf("%.17g", health->coverage), psprintf("%.17g", score->coverage));
+	if ((health->trend == NULL) != (trend == NULL) ||
+		(trend != NULL && strcmp(health->trend, trend) != 0))
+		report(fcinfo, &customer->customer_id, "trend", health->trend, trend);
+	if (strcmp(health->factor_scores, factor_scores) != 0)
+		report(fcinfo, &customer->customer_id, "factor_scores", health->factor_scores, factor_scores);
+}
+
+static void
+compare_text(FunctionCallInfo fcinfo, const Customer *customer, const char *column, const char *stored, const char *expected)
+{
+	if ((stored == NULL) != (expected == NULL) || (stored != NULL && strcmp(stored, expected) != 0))
+		report(fcinfo, &customer->customer_id, column, stored, expected);
+}
+
+/* The columns by which lists and counts find a customer. */
+static void
+verify_lists(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const StoredHealth *health)
+{
+	bool		active = customer->last_day > chs_customer_today();
+
+	compare_text(fcinfo, customer, "segment", health->segment, customer->segment);
+	compare_text(fcinfo, customer, "scorecard", health->scorecard,
+				 chs_scorecard_of_segment(live->published, customer->segment)->name);
+	compare_text(fcinfo, customer, "risk_score", health->risk_score, health->right_risk_score);
+	/* of an earlier day it is what it was then */
+	if (health->as_of == chs_customer_today() && health->active != active)
+		report(fcinfo, &customer->customer_id, "active", health->active ? "true" : "false", active ? "true" : "false");
+}
+
+static void
+verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, Reading *reading,
+				const StoredHealth *health)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	StoredActivity stored = chs_customer_stored(customer_id, snapshot);
+	FullTransactionId any = InvalidFullTransactionId;
+	QueuedDeltas queued = chs_queue_of_customer(customer_id, any, live->series_version, snapshot);
+	Customer	customer;
+
+	if (!chs_customer_find(customer_id, snapshot, &customer))
+	{
+		report(fcinfo, &customer_id, "customer", "events, activity or health of a customer that does not exist", NULL);
+		return;
+	}
+	if (stored.damage != NULL)
+		report(fcinfo, &customer_id, "activity", stored.damage, "one that can be read");
+	if (queued.damage != NULL)
+		report(fcinfo, &customer_id, "queue", queued.damage, "a delta that can be read");
+	if (reading->possible)
+	{
+		Activity   *events = read_events(reading, customer_id);
+
+		verify_activity(fcinfo, &customer, live, reading, events, &stored, &queued);
+		verify_live(fcinfo, &customer, live, reading, events);
+	}
+	/* folding, and scores, look at those from there on only */
+	if (queued.any)
+	{
+		int			nstranded = queued.nrows -
+			chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, snapshot).nrows;
+
+		if (nstranded > 0)
+			report(fcinfo, &customer_id, "queue", psprintf("%d rows that nobody folds", nstranded), NULL);
+	}
+	if (queued.any)
+		return;					/* the health is about to be calculated again */
+	if (!health->found)
+		report(fcinfo, &customer_id, "health", NULL, "a row in chs.customer_health");
+	else if (health->version == live->version && stored.row != NULL &&
+			 stored.series_version >= live->series_version)
+	{
+		verify_health(fcinfo, &customer, live, &stored, health);
+		verify_lists(fcinfo, &customer, live, health);
+	}
+}
+
+static StoredHealth
+read_health(HeapTuple tuple, TupleDesc desc)
+{
+	StoredHealth health = {0};
+	bool		isnull;
+	Datum		datum;
+
+	datum = SPI_getbinval(tuple, desc, 2, &isnull);
+	health.known = !isnull;
+	health.score = isnull ? 0 : DatumGetFloat8(datum);
+	health.status = SPI_getvalue(tuple, desc, 3);
+	health.found = health.status != NULL;
+	if (!health.found)
+		return health;
+	health.coverage = DatumGetFloat8(SPI_getbinval(tuple, desc, 4, &isnull));
+	health.trend = SPI_getvalue(tuple, desc, 5);
+	health.factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, SPI_getbinval(tuple, desc, 6, &isnull));
+	health.factor_array = DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 6, &isnull));
+	health.version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &isnull));
+	health.as_of = DatumGetDateADT(SPI_getbinval(tuple, desc, 8, &isnull));
+	health.segment = SPI_getvalue(tuple, desc, 9);
+	health.scorecard = SPI_getvalue(tuple, desc, 10);
+	health.active = DatumGetBool(SPI_getbinval(tuple, desc, 11, &isnull));
+	health.risk_score = SPI_getvalue(tuple, desc, 12);
+	health.right_risk_score = SPI_getvalue(tuple, desc, 13);
+	return health;
+}
+
+/* All customers, and all others about whom something is stored. */
+#define EVERYONE \
+	"SELECT i.customer_id, h.score, h.status, h.coverage, h.trend, h.factor_scores, h.version, h.as_of," \
+	" h.segment, h.scorecard, h.active, h.risk_score," \
+	" CASE WHEN h.active AND h.status IN ('at_risk', 'critical') THEN h.score END" \
+	" FROM (SELECT customer_id FROM chs.customers UNION SELECT customer_id FROM chs.activity" \
+	"       UNION SELECT customer_id FROM chs.customer_health UNION SELECT customer_id FROM chs.failures" \
+	"       UNION SELECT s.customer_id FROM chs.health_scores s" \
+	"       WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = s.customer_id)" \
+	"       UNION SELECT customer_id FROM chs.customer_events) i" \
+	" LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY i.customer_id"
+
+/* Compares the counters of dashboards with actual counts. */
+static void
+verify_counts(FunctionCallInfo fcinfo)
+{
+	if (SPI_execute("SELECT COALESCE(s.segment, e.segment), s.counts::text, e.counts::text FROM"
+					" (SELECT segment, ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
+					"  FROM (" HEALTH_COUNTS_STORED ") c) s"
+					" FULL JOIN"
+					" (SELECT segment, ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
+					"  FROM (" HEALTH_COUNTS_ACTUAL ") c) e"
+					" ON COALESCE(s.segment, '') = COALESCE(e.segment, '')"
+					" WHERE COALESCE(s.counts::text, '(0,0,0,0,0)') <> COALESCE(e.counts::text, '(0,0,0,0,0)') ORDER BY 1",
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.health_counts");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		const char *segment = SPI_getvalue(row, SPI_tuptable->tupdesc, 1);
+
+		report(fcinfo, NULL, psprintf("health_counts of %s", segment == NULL ? "customers without a segment" : quote_literal_cstr(segment)),
+			   SPI_getvalue(row, SPI_tuptable->tupdesc, 2), SPI_getvalue(row, SPI_tuptable->tupdesc, 3));
+	}
+}
+
+/* Checks the references that a restore does not, because rows may arrive before those they refer to. */
+static void
+verify_references(FunctionCallInfo fcinfo)
+{
+	if (SPI_execute("SELECT c.customer_id, 'segment', c.segment FROM chs.customers c"
+					" WHERE c.segment IS NOT NULL AND NOT EXISTS (SELECT FROM chs.segments s WHERE s.segment = c.segment)"
+					" UNION ALL SELECT c.customer_id, 'parent_id', c.parent_id::text FROM chs.customers c"
+					" WHERE c.parent_id IS NOT NULL AND NOT EXISTS (SELECT FROM chs.customers p WHERE p.customer_id = c.parent_id)"
+					" UNION SELECT e.customer_id, 'event_type', e.event_type FROM chs.customer_events e"
+					" WHERE NOT EXISTS (SELECT FROM chs.event_types t WHERE t.event_type = e.event_type) ORDER BY 1, 2, 3",
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read what customers and events refer to");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		int64		customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+		report(fcinfo, &customer_id, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2),
+			   SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3), NULL);
+	}
+}
+
+/*
+ * Reports the sources that do not work; returns false if the events of one cannot
+ * be read, so that activities cannot be compared.
+ */
+static bool
+verify_sources(FunctionCallInfo fcinfo, const Live *live)
+{
+	bool		readable = true;
+	char	   *of_customers = chs_attach_customers_problem_text();
+
+	if (of_customers != NULL)
+		report(fcinfo, NULL, "table chs.customers", of_customers, NULL);
+	for (int i = 0; i < live->nsources + live->ncustomer_sources; i++)
+	{
+		const Source *source = i < live->nsources ? &live->sources[i] : &live->customer_sources[i - live->nsources];
+		char	   *problem = chs_attach_problem_text(live, source);
+
+		if (problem != NULL)
+			report(fcinfo, NULL, psprintf("source %s", chs_source_name(source)), problem, NULL);
+		if (i < live->nsources && chs_source_trouble(live, source) != NULL)
+			readable = false;
+	}
+	return readable;
+}
+
+/* chs_verify compares everything, and returns a row for each difference. */
+PG_FUNCTION_INFO_V1(chs_verify);
+Datum
+chs_verify(PG_FUNCTION_ARGS)
+{
+	const Live *live;
+	OwnerRights saved;
+	Portal		portal;
+	MemoryContext scratch;
+	MemoryContext many;
+	Reading		reading = {0};
+
+	InitMaterializedSRF(fcinfo, 0);
+	chs_capture_flush_pending();
+	CommandCounterIncrement();
+	/* one snapshot for all that is compared */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	UpdateActiveSnapshotCommandId();
+	live = chs_live_at(GetActiveSnapshot());
+	chs_catalog_become_owner(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "chs verify", ALLOCSET_DEFAULT_SIZES);
+	many = AllocSetContextCreate(CurrentMemoryContext, "chs verified events", ALLOCSET_DEFAULT_SIZES);
+	reading.possible = verify_sources(fcinfo, live);
+	portal = SPI_cursor_open_with_args(NULL, EVERYONE, 0, NULL, NULL, NULL, true, 0);
+	for (;;)
+	{
+		SPITupleTable *rows;
+
+		SPI_cursor_fetch(portal, true, 1000);
+		if (SPI_processed == 0)
+			break;
+		rows = SPI_tuptable;
+		if (reading.possible)
+		{
+			MemoryContext caller = MemoryContextSwitchTo(many);
+
+			MemoryContextReset(many);
+			read_many(live, rows, &reading);
+			MemoryContextSwitchTo(caller);
+		}
+		for (uint64 i = 0; i < rows->numvals; i++)
+		{
+			MemoryContext caller = MemoryContextSwitchTo(scratch);
+			StoredHealth health = read_health(rows->vals[i], rows->tupdesc);
+			bool		isnull;
+
+			CHECK_FOR_INTERRUPTS();
+			verify_customer(fcinfo, DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)),
+							live, &reading, &health);
+			MemoryContextSwitchTo(caller);
+			MemoryContextReset(scratch);
+		}
+		SPI_freetuptable(rows);
+		SPI_freetuptable(reading.own);
+	}
+	SPI_cursor_close(portal);
+	verify_counts(fcinfo);
+	verify_references(fcinfo);
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	PopActiveSnapshot();
+	return (Datum) 0;
+}

@@ -1,0 +1,22 @@
+/*
+ * housekeeping.c
+ *	  What workers do besides scoring: in small slices while no fresh events are waiting, or together with a batch.
+ */
+#include "worker/housekeeping.h"
+
+#include "access/xact.h"
+#include "utils/guc.h"
+#include "utils/resowner.h"
+
+#include "attach/backlog.h"
+#include "base/chore.h"
+#include "engine/retention.h"
+
+/* In the order in which they are done. */
+const HousekeepingStep chs_housekeeping_steps[] = {
+	{CHORE_LIST_REJECTED, chs_backlog_keep_house},
+	{CHORE_DELETE_EVENTS, chs_retention_delete_events},
+	{CHORE_DELETE_HISTORY, chs_retention_delete_history},
+	{CHORE_DELETE_REJECTED, chs_retention_delete_rejected},
+	{0, NULL}
+};
