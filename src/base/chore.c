@@ -8,10 +8,9 @@
  */
 #include "base/chore.h"
 
-#include "access/xact.h"
 #include "utils/guc.h"
-#include "utils/resowner.h"
 
+#include "base/try.h"
 #include "base/worker_shared.h"
 #include "base/worker_status.h"
 
@@ -85,6 +84,37 @@ chs_chore_name(void)
 	return current == NO_CHORE ? NULL : chore_names[current];
 }
 
+typedef struct ChoreWork
+{
+	void		(*work) (const void *);
+	const void *arg;
+} ChoreWork;
+
+static void
+do_chore(void *arg)
+{
+	const ChoreWork *chore = arg;
+	MemoryContext caller = CurrentMemoryContext;
+	int			level;
+
+	PG_TRY();
+	{
+		level = NewGUCNestLevel();
+		chs_chore_limit_waits();
+		chore->work(chore->arg);
+		AtEOXact_GUC(true, level);
+		chs_chore_end();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		if (!chs_try_concerns_everyone(CopyErrorData()))
+			chs_chore_fail();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 /*
  * chs_chore_try does a chore as part of the current transaction, which is not
  * affected if the chore fails.  In a session, as opposed to a worker, errors are
@@ -93,38 +123,13 @@ chs_chore_name(void)
 void
 chs_chore_try(Chore chore, void (*work) (const void *), const void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	int			level;
+	ChoreWork	chore_work = {work, arg};
 
 	if (chs_worker_self == NULL)
 	{
 		work(arg);
 		return;
 	}
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
 	chs_chore_begin(chore);
-	PG_TRY();
-	{
-		level = NewGUCNestLevel();
-		chs_chore_limit_waits();
-		work(arg);
-		AtEOXact_GUC(true, level);
-		ReleaseCurrentSubTransaction();
-		chs_chore_end();
-	}
-	PG_CATCH();
-	{
-		/* a cancellation applies to everything */
-		if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_OPERATOR_INTERVENTION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(caller);
-		chs_chore_fail();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
+	(void) chs_try(do_chore, &chore_work);
 }

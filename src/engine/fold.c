@@ -38,6 +38,7 @@
 #include "base/settings.h"
 #include "base/slow.h"
 #include "base/tables.h"
+#include "base/try.h"
 #include "base/worker_shared.h"
 #include "base/xid.h"
 #include "engine/capture.h"
@@ -487,16 +488,6 @@ fold_listed(Fold *fold, FoldList *list, int i)
 	}
 }
 
-/* An error that is not one customer's fault. */
-static bool
-concerns_everyone(const ErrorData *error)
-{
-	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
-		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR;
-}
-
 /* If at least one of this many customers is to be read, a scan is faster than a look-up for each. */
 #define SCAN_STRIDE 16
 
@@ -510,47 +501,47 @@ are_near(const int64 *customer_ids, int n)
 	return n > 1 && (uint64) customer_ids[n - 1] - (uint64) customer_ids[0] < (uint64) n * SCAN_STRIDE;
 }
 
-/*
- * Folds some of the listed customers in a subtransaction.  Returns NULL, or the
- * error that undid all of them.
- */
+/* Some of the listed customers: from, up to but without to. */
+typedef struct FoldRange
+{
+	Fold	   *fold;
+	FoldList   *list;
+	int			from;
+	int			to;
+} FoldRange;
+
+static void
+fold_range(void *arg)
+{
+	FoldRange  *range = arg;
+	Fold	   *fold = range->fold;
+	FoldList   *list = range->list;
+	int			n = range->to - range->from;
+
+	if (are_near(list->customer_ids + range->from, n))
+		chs_health_begin_scan(&fold->tables, list->customer_ids[range->from], fold->snapshot);
+	for (int i = range->from; i < range->to; i++)
+		fold_listed(fold, list, i);
+	chs_health_end_scan(&fold->tables);
+	chs_health_write_history(&fold->tables);
+}
+
+/* Folds some of the listed customers.  Returns NULL, or the error that has undone all of them. */
 static ErrorData *
 try_listed(Fold *fold, FoldList *list, int from, int to)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	FoldRange	range = {fold, list, from, to};
 	HealthTables before = fold->tables;
 	FoldList	list_before = *list;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error = chs_try(fold_range, &range);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
+	if (error != NULL)
 	{
-		if (are_near(list->customer_ids + from, to - from))
-			chs_health_begin_scan(&fold->tables, list->customer_ids[from], fold->snapshot);
-		for (int i = from; i < to; i++)
-			fold_listed(fold, list, i);
-		chs_health_end_scan(&fold->tables);
-		chs_health_write_history(&fold->tables);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 		/* the counts are undone as well */
 		fold->tables = before;
 		*list = list_before;
 		forget_plugins(fold);
 	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	if (error != NULL && concerns_everyone(error))
-		ReThrowError(error);
 	return error;
 }
 

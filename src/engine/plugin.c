@@ -37,6 +37,7 @@
 #include "base/catalog.h"
 #include "base/settings.h"
 #include "base/time_limit.h"
+#include "base/try.h"
 #include "score/score.h"
 #include "score/scorecard.h"
 
@@ -340,22 +341,19 @@ pg_noreturn static void
 fail(const PluginCall *call, int64 customer_id, MemoryContext caller)
 {
 	ErrorData  *error;
-	int			category;
 
 	MemoryContextSwitchTo(caller);
 	error = CopyErrorData();
-	if (error->funcname != NULL && strcmp(error->funcname, "ProcessInterrupts") == 0)
+	if (chs_try_was_interrupted(error))
 		PG_RE_THROW();
 	FlushErrorState();
-	category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
 	error->message = psprintf("plug-in function %s failed for customer %lld: %s",
 							  call->name, (long long) customer_id, error->message);
 	if (error->hint == NULL && IsInParallelMode())
 		error->hint = pstrdup("It was called in a parallel query, where functions may do less: SET max_parallel_workers_per_gather = 0.");
-	else if (error->hint == NULL && category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
+	else if (error->hint == NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
 		error->hint = pstrdup("A plug-in finds what is in pg_catalog; name the schema of all else, or SET search_path = ..., pg_temp for the function.");
-	if (category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
-		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR)
+	if (chs_try_is_general(error->sqlerrcode))
 		error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
 	ReThrowError(error);
 	pg_unreachable();

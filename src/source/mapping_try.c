@@ -1,88 +1,33 @@
 /*
  * mapping_try.c
  *	  Trying other people's code, which may fail or take too long.
- *
- * It runs in a subtransaction: if it fails, all of it is undone, and the reason is
- * returned.  Errors that are nobody's fault, such as a cancellation of the query,
- * are raised.
  */
 #include "source/mapping_try.h"
 
-#include "access/xact.h"
-#include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/budget.h"
 #include "base/settings.h"
 #include "base/time_limit.h"
+#include "base/try.h"
 #include "source/mapping.h"
 #include "store/event.h"
 
 /*
- * Recognizes an error that is nobody's fault: the query was cancelled, memory ran
- * out, and the like.  A user's function can raise any error.
- */
-static bool
-is_general_error(const ErrorData *error)
-{
-	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	if (error->funcname != NULL && strcmp(error->funcname, "ProcessInterrupts") == 0)
-		return true;
-	if (error->funcname != NULL && strcmp(error->funcname, "exec_stmt_raise") == 0)
-		return false;
-	return category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
-		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_SYSTEM_ERROR;
-}
-
-/*
- * chs_mapping_try does something in a subtransaction, and returns NULL or, in the
- * current memory context, the reason of a failure, after which all of it is undone.
- * Parallel mode has no subtransactions; there an error is an error.
+ * chs_mapping_try is chs_try() for the expressions of a mapping: returns NULL or, in the
+ * current memory context, the reason of a failure.
  */
 Trouble *
 chs_mapping_try(void (*work) (void *arg), void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Trouble    *volatile trouble = NULL;
+	ErrorData  *error = chs_try(work, arg);
 
-	if (IsInParallelMode())
-	{
-		work(arg);
-		return NULL;
-	}
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		work(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-		if (is_general_error(error))
-			ReThrowError(error);
-		trouble = chs_event_trouble(error->sqlerrcode, error->message ? error->message : "unknown error",
-									error->detail, error->hint);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return trouble;
+	return error == NULL ? NULL : chs_event_trouble(error->sqlerrcode,
+													error->message ? error->message : "unknown error",
+													error->detail, error->hint);
 }
 
 /* ---------------------------------------------------------- taking too long */
