@@ -168,32 +168,3 @@ END;
 COMMENT ON FUNCTION @extschema@.chs_revoke(name, text)
     IS 'revokes what chs_grant granted, except what another function granted to the role also needs';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_revoke(name, text) FROM PUBLIC;
-
--- A foreign key that cascades works with the rights of the table's owner, and would run
--- a trigger with them.  So the privilege TRIGGER, which GRANT ALL includes, does not
--- suffice to create one on tables of the extension.
-CREATE FUNCTION chs.guard_triggers() RETURNS event_trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    foreign_table regclass;
-BEGIN
-    SELECT t.tgrelid::regclass INTO foreign_table
-    FROM pg_event_trigger_ddl_commands() c
-    JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
-    JOIN pg_class r ON r.oid = t.tgrelid
-    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.deptype = 'e'
-    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'chs'
-    WHERE NOT pg_has_role(r.relowner, 'USAGE');
-    IF FOUND THEN
-        RAISE EXCEPTION 'must be owner of table % to create a trigger on it', foreign_table
-            USING ERRCODE = 'insufficient_privilege',
-                  DETAIL = 'It could be fired with the rights of the owner, by foreign keys.',
-                  HINT = 'The privilege TRIGGER is of no use for tables of chs: ask their owner to create the trigger.';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION chs.guard_triggers() IS 'event trigger: refuses triggers on tables of the extension by others than their owner';
-CREATE EVENT TRIGGER chs_guard_triggers ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER') EXECUTE FUNCTION chs.guard_triggers();
-COMMENT ON EVENT TRIGGER chs_guard_triggers IS 'refuses triggers on tables of chs by others than their owner';
-ALTER EVENT TRIGGER chs_guard_triggers ENABLE ALWAYS;

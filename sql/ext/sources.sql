@@ -187,33 +187,6 @@ CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE 
 ALTER EVENT TRIGGER chs_source_altered ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities rebuilt if ALTER TABLE added, removed or changed rows of attached tables';
 
--- src/base/tables.c writes these tables without firing triggers or rules: whoever followed them would miss most of it.
-CREATE FUNCTION chs.refuse_followers() RETURNS event_trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    followed text;
-BEGIN
-    SELECT c.relname INTO followed
-    FROM pg_event_trigger_ddl_commands() e
-    LEFT JOIN pg_trigger t ON e.classid = 'pg_trigger'::regclass AND t.oid = e.objid
-    LEFT JOIN pg_rewrite r ON e.classid = 'pg_rewrite'::regclass AND r.oid = e.objid
-    JOIN pg_class c ON c.oid = COALESCE(t.tgrelid, r.ev_class)
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'chs' AND c.relname IN ('activity', 'customer_health', 'failures', 'health_counts', 'health_scores', 'queue', 'rejected_events')
-      AND NOT e.in_extension;
-    IF FOUND THEN
-        RAISE EXCEPTION 'cannot create a trigger or rule on table "chs.%"', followed
-            USING ERRCODE = 'object_not_in_prerequisite_state',
-                  DETAIL = 'chs writes this table directly, which fires neither, so what follows it by them would be incomplete.',
-                  HINT = 'In place of a tool that copies the table, use VACUUM FULL, CLUSTER or REINDEX CONCURRENTLY; to follow scores, logical replication, LISTEN chs_status or chs.status_changes.';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION chs.refuse_followers() IS 'event trigger: refuses triggers and rules on tables that chs writes directly';
-CREATE EVENT TRIGGER chs_refuse_followers ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER', 'CREATE RULE') EXECUTE FUNCTION chs.refuse_followers();
-ALTER EVENT TRIGGER chs_refuse_followers ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER chs_refuse_followers IS 'refuses triggers and rules on tables that chs writes directly';
-
 CREATE FUNCTION chs.sync_customer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_sync_customer';
 COMMENT ON FUNCTION chs.sync_customer() IS 'trigger: does in chs.customers what was done in an attached table of customers';

@@ -295,7 +295,7 @@ is($node->safe_psql('busy', "SELECT count(*) FROM chs.customer_events WHERE occu
 caught('no foreign code has run when they were');
 
 # A careless superuser has his functions called by triggers, also where they are refused: only in others' statements, as they themselves.
-$node->safe_psql('busy', 'ALTER EVENT TRIGGER chs_refuse_followers DISABLE');
+$node->safe_psql('busy', 'ALTER EVENT TRIGGER chs_refuse_triggers DISABLE');
 $node->safe_psql('busy', 'SET session_replication_role = replica; DELETE FROM lair.of_customers_1');
 sql('busy', 'attacker', q(CREATE OR REPLACE FUNCTION lair.t() RETURNS trigger LANGUAGE plpgsql AS $f$BEGIN RAISE LOG 'foreign code as "%"', session_user; RETURN NULL; END$f$));
 $node->safe_psql('busy', join(';', map { qq(

@@ -177,11 +177,11 @@ value(q(
 		RETURN NULL;
 	END $$;
 	CREATE TRIGGER note_slice AFTER DELETE ON chs.customer_events REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_slice();
-	ALTER EVENT TRIGGER chs_refuse_followers DISABLE;
+	ALTER EVENT TRIGGER chs_refuse_triggers DISABLE;
 	CREATE TRIGGER note_slice AFTER DELETE ON chs.health_scores REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_slice();
 	ALTER TABLE chs.customer_events ENABLE ALWAYS TRIGGER note_slice;
 	ALTER TABLE chs.health_scores ENABLE ALWAYS TRIGGER note_slice;
-	ALTER EVENT TRIGGER chs_refuse_followers ENABLE ALWAYS));
+	ALTER EVENT TRIGGER chs_refuse_triggers ENABLE ALWAYS));
 my $before = value('SELECT max(calculated_at), count(*) FROM chs.customer_health');
 my $kept = value(q(SELECT count(*) FROM chs.customer_events WHERE occurred_at > now() - interval '100 days'));
 value(q(ALTER SYSTEM SET chs.event_retention = '150d'));

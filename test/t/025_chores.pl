@@ -102,10 +102,10 @@ value(q(
 	CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it stays aside'; END $$;
 	CREATE TABLE logins (account text, ip_address text, at timestamptz);
 	SELECT chs_attach('logins', 'account', 'login', 'at', customer_key => 'external_id');
-	ALTER EVENT TRIGGER chs_refuse_followers DISABLE;
+	ALTER EVENT TRIGGER chs_refuse_triggers DISABLE;
 	CREATE TRIGGER refuse BEFORE UPDATE ON chs.rejected_events FOR EACH ROW EXECUTE FUNCTION refuse();
 	ALTER TABLE chs.rejected_events ENABLE ALWAYS TRIGGER refuse;
-	ALTER EVENT TRIGGER chs_refuse_followers ENABLE ALWAYS;
+	ALTER EVENT TRIGGER chs_refuse_triggers ENABLE ALWAYS;
 	UPDATE chs.customers SET external_id = 'c' || customer_id WHERE customer_id < 5;
 	INSERT INTO logins VALUES ('nobody', 'x', now()), ('c1', 'x', now())));
 wait_for(q(NOT EXISTS (SELECT FROM chs.queue)), 'the queue is folded while rows that were put aside cannot be looked at');
