@@ -24,8 +24,8 @@ COPY read_back FROM :'file' (FORMAT binary);
 SELECT count(*), bool_and(s.activity::text = r.activity::text) AS binary_survives FROM stored s JOIN read_back r USING (part);
 
 -- Merged in any order it is the same, and the same as the whole.
-SELECT chs_activity_merge_agg(activity)::text = (SELECT activity::text FROM whole) AS merged_is_whole FROM stored;
-SELECT chs_activity_merge_agg(activity ORDER BY part DESC)::text = (SELECT activity::text FROM whole) AS backwards_too FROM stored;
+SELECT chs.activity_merge_agg(activity)::text = (SELECT activity::text FROM whole) AS merged_is_whole FROM stored;
+SELECT chs.activity_merge_agg(activity ORDER BY part DESC)::text = (SELECT activity::text FROM whole) AS backwards_too FROM stored;
 SELECT bool_and(chs_activity_merge(a.activity, b.activity)::text = chs_activity_merge(b.activity, a.activity)::text) AS commutative,
        bool_and(chs_activity_merge(chs_activity_merge(a.activity, b.activity), c.activity)::text
                 = chs_activity_merge(a.activity, chs_activity_merge(b.activity, c.activity))::text) AS associative
@@ -45,23 +45,23 @@ SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 SET max_parallel_workers_per_gather = 3;
 SELECT (SELECT document FROM document) AS document \gset
-EXPLAIN (COSTS off) SELECT chs_activity_merge_agg(activity) FROM stored;
-SELECT chs_activity_merge_agg(activity)::text = (SELECT activity::text FROM whole) AS parallel_is_whole FROM stored;
+EXPLAIN (COSTS off) SELECT chs.activity_merge_agg(activity) FROM stored;
+SELECT chs.activity_merge_agg(activity)::text = (SELECT activity::text FROM whole) AS parallel_is_whole FROM stored;
 SELECT chs_activity_agg(:'document', event_type, event_data, occurred_at)::text = (SELECT activity::text FROM whole) AS parallel_too FROM sample;
 RESET max_parallel_workers_per_gather;
 
 -- What it holds: days are UTC days.
 SELECT aggregate, day, value_hash IS NOT NULL AS hashed, n, total, count(*) AS series
-FROM chs_activity_cells((SELECT chs_activity_agg(document, 'payment', '{"amount": 12.3456785, "days_late": -2, "status": "overdue"}', t)
+FROM chs.activity_cells((SELECT chs_activity_agg(document, 'payment', '{"amount": 12.3456785, "days_late": -2, "status": "overdue"}', t)
                          FROM document, unnest('{2024-03-31 05:44:59.999999+05:45, 2024-03-31 05:45+05:45}'::timestamptz[]) t))
 GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 4, 5;
-SELECT aggregate, day, n, total FROM chs_activity_cells((SELECT chs_activity_agg(document, 'payment', jsonb_build_object('amount', a), '2024-03-31')
+SELECT aggregate, day, n, total FROM chs.activity_cells((SELECT chs_activity_agg(document, 'payment', jsonb_build_object('amount', a), '2024-03-31')
     FROM document, unnest(ARRAY['1', '"1"', 'null', 'true', '[1]', '0.0000005', '-0.0000005', '1e20', '1e24', '1e-300']::jsonb[]) a))
 WHERE aggregate = 'sum' GROUP BY 1, 2, 3, 4;
-SELECT count(*) FROM chs_activity_cells((SELECT chs_activity_agg(document, 'login', jsonb_build_object('user_id', u), '2024-03-31')
+SELECT count(*) FROM chs.activity_cells((SELECT chs_activity_agg(document, 'login', jsonb_build_object('user_id', u), '2024-03-31')
     FROM document, unnest(ARRAY['1', '"1"', '1.0', 'null', 'true', '[1]', '[1, 2]', '{"a": 1}', '""']::jsonb[]) u))
 WHERE aggregate = 'distinct';
-SELECT count(*) FROM chs_activity_cells((SELECT chs_activity_agg(document, 'no_such_type', '{}', '2024-03-31') FROM document));
+SELECT count(*) FROM chs.activity_cells((SELECT chs_activity_agg(document, 'no_such_type', '{}', '2024-03-31') FROM document));
 SELECT chs_activity_agg(document, 'login', '{}', '2024-03-31') FROM document WHERE false;
 SELECT chs_activity_agg(NULL, 'login', '{}', '2024-03-31') IS NULL AS nothing, chs_activity_agg(document, NULL, '{}', '2024-03-31') IS NULL AS nothing_,
        chs_activity_agg(document, 'login', NULL, '2024-03-31') IS NULL AS nothing__, chs_activity_agg(document, 'login', '{}', NULL) IS NULL AS nothing___
@@ -76,11 +76,11 @@ SELECT bool_and(a.score IS NOT DISTINCT FROM b.score AND a.factor_scores IS NOT 
        bool_and(a.score IS NOT NULL) AS known
 FROM whole, document, generate_series('2024-03-20 00:00+00'::timestamptz, '2024-06-01 00:00+00', '1 day') d,
      LATERAL chs_activity_score(activity, document, 'smb', '2020-01-01', d) a,
-     LATERAL chs_activity_score(chs_activity_prune(activity, document, '2024-03-20 12:00+00'), document, 'smb', '2020-01-01', d) b;
-SELECT length(chs_activity_prune(activity, document, '2024-03-20 12:00+00')::text) < length(activity::text) AS smaller,
-       chs_activity_prune(chs_activity_prune(activity, document, '2024-03-20'), document, '2024-03-20')::text
-       = chs_activity_prune(activity, document, '2024-03-20')::text AS twice_is_once FROM whole, document;
-SELECT chs_activity_score(chs_activity_prune(activity, document, '2024-03-20'), document, 'smb', '2020-01-01', '2024-03-19') FROM whole, document;
+     LATERAL chs_activity_score(chs.activity_prune(activity, document, '2024-03-20 12:00+00'), document, 'smb', '2020-01-01', d) b;
+SELECT length(chs.activity_prune(activity, document, '2024-03-20 12:00+00')::text) < length(activity::text) AS smaller,
+       chs.activity_prune(chs.activity_prune(activity, document, '2024-03-20'), document, '2024-03-20')::text
+       = chs.activity_prune(activity, document, '2024-03-20')::text AS twice_is_once FROM whole, document;
+SELECT chs_activity_score(chs.activity_prune(activity, document, '2024-03-20'), document, 'smb', '2020-01-01', '2024-03-19') FROM whole, document;
 SELECT score, status, coverage, trend, factor_scores FROM document, chs_activity_score(NULL, document, 'smb', '2020-01-01', '2024-03-31 12:00+00');
 SELECT score, status, coverage, trend, factor_scores FROM document, chs_activity_score(NULL, document, 'no_such_segment', '2020-01-01', '2024-03-31 12:00+00');
 SELECT * FROM chs_activity_score(NULL, NULL, 'smb', '2020-01-01', '2024-03-31');
@@ -110,7 +110,7 @@ DECLARE
     activity chs_activity;
 BEGIN
     activity := $1::chs_activity;
-    PERFORM count(*) FROM chs_activity_cells(activity);
+    PERFORM count(*) FROM chs.activity_cells(activity);
     PERFORM chs_activity_score(activity, document, 'smb', '2020-01-01', '2024-03-31') FROM document;
     PERFORM chs_activity_merge(activity, activity);
     RETURN CASE WHEN activity::text = $1 THEN 'read' ELSE 'read as another' END;

@@ -45,7 +45,7 @@ CREATE TEMP TABLE said AS SELECT customer_id, draft_score FROM chs_simulate();
 SELECT chs_publish('needs addresses');
 TABLE versions;
 TABLE exact;
-SELECT DISTINCT live_at FROM chs.scorecard_changes WHERE version = 3;
+SELECT live_at FROM chs.scorecard_versions WHERE version = 3;
 SELECT count(*) AS touched FROM (TABLE stored EXCEPT TABLE before) t;
 SELECT job FROM chs.progress WHERE job = 'backfill';
 -- By its number it can be asked already, which reads the raw events; and the draft is what was published.

@@ -1,36 +1,36 @@
 -- Curves, and documents that nobody published.
-SELECT x, chs_curve('0:0 1:100', x) FROM unnest('{-1,0,0.25,0.5,1,2,Infinity,-Infinity,NaN}'::float8[]) x;
-SELECT x, chs_curve('0:100 1:80 2:80 3:60 4:60 5:40 6:40 12:10', x) FROM unnest('{0,0.5,1,1.5,2,2.5,6,9,12,100}'::float8[]) x;
-SELECT x, chs_curve('3:0 10:100', x) FROM unnest('{2,3,6.5,10}'::float8[]) x;
-SELECT chs_curve('5:70', 4), chs_curve('5:70', 5), chs_curve('5:70', 6);
-SELECT chs_curve('-2.5:10 1e3:20.25', -2.5), chs_curve(NULL, 1), chs_curve('0:0', NULL);
+SELECT x, chs.curve('0:0 1:100', x) FROM unnest('{-1,0,0.25,0.5,1,2,Infinity,-Infinity,NaN}'::float8[]) x;
+SELECT x, chs.curve('0:100 1:80 2:80 3:60 4:60 5:40 6:40 12:10', x) FROM unnest('{0,0.5,1,1.5,2,2.5,6,9,12,100}'::float8[]) x;
+SELECT x, chs.curve('3:0 10:100', x) FROM unnest('{2,3,6.5,10}'::float8[]) x;
+SELECT chs.curve('5:70', 4), chs.curve('5:70', 5), chs.curve('5:70', 6);
+SELECT chs.curve('-2.5:10 1e3:20.25', -2.5), chs.curve(NULL, 1), chs.curve('0:0', NULL);
 -- The distance between two points may be beyond the largest number.
-SELECT x, chs_curve('-1e308:0 1e308:100', x), chs_curve('-1.7e308:100 1.7e308:0', x) FROM unnest('{-1e308,-5e307,0,1,5e307,1e308}'::float8[]) x;
-SELECT chs_curve('  0:0   1:100', 0.5);
-SELECT chs_curve('0:0 1:100 ', 0.5);
+SELECT x, chs.curve('-1e308:0 1e308:100', x), chs.curve('-1.7e308:100 1.7e308:0', x) FROM unnest('{-1e308,-5e307,0,1,5e307,1e308}'::float8[]) x;
+SELECT chs.curve('  0:0   1:100', 0.5);
+SELECT chs.curve('0:0 1:100 ', 0.5);
 SELECT chs.curve_is_valid('0:0 1:100');
 
 -- Malformed.
-SELECT chs_curve('', 1);
+SELECT chs.curve('', 1);
 \echo :LAST_ERROR_SQLSTATE
-SELECT chs_curve(' ', 1);
-SELECT chs_curve('0', 1);
-SELECT chs_curve('0:', 1);
-SELECT chs_curve(':0', 1);
-SELECT chs_curve('0:0,1:100', 1);
-SELECT chs_curve('0:0 1:100 x', 1);
-SELECT chs_curve('0:0 1:1o0', 1);
-SELECT chs_curve('0:0:0', 1);
-SELECT chs_curve('1:0 0:100', 1);
-SELECT chs_curve('1:0 1:100', 1);
-SELECT chs_curve('0:-1 1:100', 1);
-SELECT chs_curve('0:0 1:100.5', 1);
-SELECT chs_curve('0:0 Infinity:100', 1);
-SELECT chs_curve('NaN:0 1:100', 1);
-SELECT chs_curve('0:0 1:NaN', 1);
-SELECT chs_curve('0:0 1e400:100', 1);
-SELECT chs_curve('0x10:0 0x20:100', 1);
-SELECT chs_curve((SELECT string_agg(i || ':' || i % 100, ' ') FROM generate_series(1, 100000) i), 1) IS NOT NULL AS long_curve;
+SELECT chs.curve(' ', 1);
+SELECT chs.curve('0', 1);
+SELECT chs.curve('0:', 1);
+SELECT chs.curve(':0', 1);
+SELECT chs.curve('0:0,1:100', 1);
+SELECT chs.curve('0:0 1:100 x', 1);
+SELECT chs.curve('0:0 1:1o0', 1);
+SELECT chs.curve('0:0:0', 1);
+SELECT chs.curve('1:0 0:100', 1);
+SELECT chs.curve('1:0 1:100', 1);
+SELECT chs.curve('0:-1 1:100', 1);
+SELECT chs.curve('0:0 1:100.5', 1);
+SELECT chs.curve('0:0 Infinity:100', 1);
+SELECT chs.curve('NaN:0 1:100', 1);
+SELECT chs.curve('0:0 1:NaN', 1);
+SELECT chs.curve('0:0 1e400:100', 1);
+SELECT chs.curve('0x10:0 0x20:100', 1);
+SELECT chs.curve((SELECT string_agg(i || ':' || i % 100, ' ') FROM generate_series(1, 100000) i), 1) IS NOT NULL AS long_curve;
 
 -- Versions that are published stay as they are.
 DELETE FROM chs.scorecard_versions;

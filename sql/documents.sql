@@ -28,7 +28,8 @@ SELECT chs_publish('all kinds of changes');
 SELECT count(*) AS unpublished FROM chs.draft_changes;
 SELECT version, published_by = session_user AS by_us, note, jsonb_array_length(changes) AS changes,
        published_at BETWEEN now() - interval '1 day' AND now() AS today FROM chs.scorecard_versions ORDER BY 1;
-SELECT version, note, what, change, new_value FROM chs.scorecard_changes WHERE change <> 'removed' ORDER BY what;
+SELECT version, note, array_to_string(path, '.') AS what, change, new AS new_value
+FROM chs.scorecard_versions, jsonb_to_recordset(changes) c(path text[], change text, new jsonb) WHERE change <> 'removed' ORDER BY what;
 SELECT changes -> 1 FROM chs.scorecard_versions WHERE version = 2;
 
 -- Back to the first version: a new one that is like it, and the draft is like it, too.  The segment that a customer

@@ -60,7 +60,7 @@ BEGIN ATOMIC
             'chs.scorecard_version_factors',
             'chs.dashboard_stats', 'chs.segment_stats', 'chs.customer_list', 'chs.at_risk_customers',
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
-            'chs.daily_scores', 'chs.daily_factor_scores', 'chs.status_changes', 'chs.status_movements',
+            'chs.daily_scores', 'chs.status_changes', 'chs.status_movements',
             'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
         -- send events, by INSERT, COPY, chs_record_event or chs_record_events
         -- but not under an event_id of one's choice, which would make others' events fail
@@ -72,8 +72,8 @@ BEGIN ATOMIC
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.event_types', 'chs.recommendations', 'chs.plugins']),
         ('administer', '{SELECT}', ARRAY[
-            'chs.scorecard_versions', 'chs.scorecard_version_factors', 'chs.scorecard_changes', 'chs.draft_changes',
-            'chs.simulation_summary', 'chs.retention', 'chs.sources', 'chs.source_status', 'chs.source_backlog', 'chs.rejected_events', 'chs.rejected_changes']),
+            'chs.scorecard_versions', 'chs.scorecard_version_factors', 'chs.draft_changes',
+            'chs.retention', 'chs.sources', 'chs.source_status', 'chs.source_backlog', 'chs.rejected_events', 'chs.rejected_changes']),
         ('administer', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
@@ -90,7 +90,7 @@ BEGIN ATOMIC
             'chs.customers', 'chs.customer_health', 'chs.stale_health', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
             'chs.source_status', 'chs.source_backlog', 'chs.rejected_events', 'chs.rejected_changes', 'chs.retention', 'chs.retention_status',
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
-            'chs.scorecard_versions', 'chs.simulation_summary']),
+            'chs.scorecard_versions']),
         ('operate', '{SELECT (customer_id),SELECT (series_version)}', ARRAY['chs.activity']),
         ('operate', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_process_queue(bigint)', 'ROUTINE @extschema@.chs_recalculate(bigint)',

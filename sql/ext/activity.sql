@@ -33,17 +33,17 @@ CREATE FUNCTION @extschema@.chs_activity_merge(a @extschema@.chs_activity, b @ex
 COMMENT ON FUNCTION @extschema@.chs_activity_merge(@extschema@.chs_activity, @extschema@.chs_activity)
     IS 'the activity of both sets of events together; associative and commutative';
 
-CREATE FUNCTION @extschema@.chs_activity_prune(activity @extschema@.chs_activity, scorecard jsonb, as_of timestamptz)
+CREATE FUNCTION chs.activity_prune(activity @extschema@.chs_activity, scorecard jsonb, as_of timestamptz)
     RETURNS @extschema@.chs_activity
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_activity_prune';
-COMMENT ON FUNCTION @extschema@.chs_activity_prune(@extschema@.chs_activity, jsonb, timestamptz)
+COMMENT ON FUNCTION chs.activity_prune(@extschema@.chs_activity, jsonb, timestamptz)
     IS 'the activity without what no window of the published scorecard can reach on or after the UTC day of as_of';
 
-CREATE FUNCTION @extschema@.chs_activity_cells(activity @extschema@.chs_activity,
+CREATE FUNCTION chs.activity_cells(activity @extschema@.chs_activity,
         OUT series bigint, OUT aggregate text, OUT day date, OUT value_hash bigint, OUT n bigint, OUT total numeric)
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 100 AS 'MODULE_PATHNAME', 'chs_activity_cells';
-COMMENT ON FUNCTION @extschema@.chs_activity_cells(@extschema@.chs_activity)
+COMMENT ON FUNCTION chs.activity_cells(@extschema@.chs_activity)
     IS 'the contents of an activity, one row per series and UTC day (and per distinct value)';
 
 CREATE FUNCTION chs.activity_transition(@extschema@.chs_activity, jsonb, text, jsonb, timestamptz)
@@ -71,12 +71,12 @@ CREATE AGGREGATE @extschema@.chs_activity_agg(scorecard jsonb, event_type text, 
 COMMENT ON AGGREGATE @extschema@.chs_activity_agg(jsonb, text, jsonb, timestamptz)
     IS 'the activity of a set of events, counted as the published scorecard document prescribes';
 
-CREATE AGGREGATE @extschema@.chs_activity_merge_agg(activity @extschema@.chs_activity) (
+CREATE AGGREGATE chs.activity_merge_agg(activity @extschema@.chs_activity) (
     SFUNC = chs.activity_combine,
     STYPE = @extschema@.chs_activity,
     COMBINEFUNC = chs.activity_combine,
     FINALFUNC = chs.activity_final,
     PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE @extschema@.chs_activity_merge_agg(@extschema@.chs_activity)
+COMMENT ON AGGREGATE chs.activity_merge_agg(@extschema@.chs_activity)
     IS 'all activities merged into one';

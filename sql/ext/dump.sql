@@ -8,7 +8,7 @@ CREATE TABLE chs.shipped (
     table_name text NOT NULL,
     written_by xid NOT NULL
 );
-COMMENT ON TABLE chs.shipped IS 'tables with shipped rows, until a dump is restored';
+COMMENT ON TABLE chs.shipped IS 'internal: tables with shipped rows, until a dump is restored';
 COMMENT ON COLUMN chs.shipped.table_name IS 'in schema chs';
 COMMENT ON COLUMN chs.shipped.written_by IS 'transaction or subtransaction that wrote them';
 

@@ -53,7 +53,7 @@ CREATE TABLE chs.health_counts (
     score_hundredths bigint NOT NULL,
     last_updated     timestamptz
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
-COMMENT ON TABLE chs.health_counts IS 'the rows of a segment sum to the number of its active customers of each status';
+COMMENT ON TABLE chs.health_counts IS 'internal: the rows of a segment sum to the number of its active customers of each status';
 COMMENT ON COLUMN chs.health_counts.segment IS 'NULL: customers without a segment';
 COMMENT ON COLUMN chs.health_counts.healthy IS 'to be added to the number of status healthy';
 COMMENT ON COLUMN chs.health_counts.at_risk IS 'to be added to the number of status at_risk';

@@ -14,21 +14,7 @@ COMMENT ON COLUMN chs.daily_scores.coverage IS 'share of the factor weight that 
 COMMENT ON COLUMN chs.daily_scores.trend IS 'improving, stable or declining; NULL if there was no score to compare with';
 COMMENT ON COLUMN chs.daily_scores.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.daily_scores.version IS 'its published version';
-COMMENT ON COLUMN chs.daily_scores.health_score_id IS 'the row of chs.health_scores';
-
-CREATE VIEW chs.daily_factor_scores WITH (security_invoker) AS
-SELECT s.customer_id, s.as_of AS day, f.factor AS factor_name, s.factor_scores[f.ordinal] AS score,
-       COALESCE((f.segment_weights ->> s.segment)::double precision, f.weight) AS weight
-FROM (SELECT DISTINCT ON (s.customer_id, s.as_of) s.*
-      FROM chs.health_scores s
-      ORDER BY s.customer_id, s.as_of, s.health_score_id DESC) s
-JOIN chs.scorecard_version_factors f ON f.version = s.version AND f.scorecard = s.scorecard;
-COMMENT ON VIEW chs.daily_factor_scores IS 'the last score of every factor of every customer on every UTC day';
-COMMENT ON COLUMN chs.daily_factor_scores.customer_id IS 'the customer';
-COMMENT ON COLUMN chs.daily_factor_scores.day IS 'the UTC day';
-COMMENT ON COLUMN chs.daily_factor_scores.factor_name IS 'the factor';
-COMMENT ON COLUMN chs.daily_factor_scores.score IS '0 to 100; NULL without data';
-COMMENT ON COLUMN chs.daily_factor_scores.weight IS 'as in the scorecard of the time for the segment, relative to the other factors';
+COMMENT ON COLUMN chs.daily_scores.health_score_id IS 'the row of chs.health_scores; chs.factor_scores has its factors';
 
 -- A row that was added later is for the end of its day.
 CREATE VIEW chs.status_changes WITH (security_invoker) AS

@@ -107,7 +107,7 @@ BEGIN ATOMIC
     SELECT 'warning', m.object, format('no data counts as zero, which has the best score, %s', chs.best_score(m.curve)),
            'Set missing to missing, or to score with a suitable missing_score.'
     FROM metric m
-    WHERE m.missing = 'zero' AND @extschema@.chs_curve(m.curve, 0::double precision) = chs.best_score(m.curve)
+    WHERE m.missing = 'zero' AND chs.curve(m.curve, 0::double precision) = chs.best_score(m.curve)
       AND EXISTS (SELECT FROM chs.curve_points(m.curve) p WHERE p.y < chs.best_score(m.curve))
     UNION ALL
     SELECT 'warning', m.object, format('the %s is not a condition, so it is true only where the field itself is true: %s', f.name, f.filter),
@@ -281,7 +281,7 @@ BEGIN
         FROM (SELECT v.document FROM chs.scorecard_versions v ORDER BY v.version DESC LIMIT 1) live
         CROSS JOIN LATERAL chs.document_series_definitions(live.document) s
         WHERE s.series IN (SELECT c.series FROM (SELECT y.activity FROM chs.activity y LIMIT 1000) t
-                           CROSS JOIN LATERAL @extschema@.chs_activity_cells(t.activity) c)) a;
+                           CROSS JOIN LATERAL chs.activity_cells(t.activity) c)) a;
     RETURN QUERY
     SELECT 'warning', format('metric %s.%s.%s', m.scorecard, m.factor, m.metric),
            format('no event of type %s seems to arrive%s', m.event_type,

@@ -16,7 +16,7 @@ CREATE TABLE chs.jobs (
     updated_at       timestamptz NOT NULL,
     finished_at      timestamptz
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE chs.jobs IS 'the latest run of each long job, and where the next call resumes if it was interrupted; delete its row to make it start over';
+COMMENT ON TABLE chs.jobs IS 'internal: the latest run of each long job, and where the next call resumes if it was interrupted; delete its row to make it start over';
 COMMENT ON COLUMN chs.jobs.job IS 'rebuild, recalculate or backfill';
 COMMENT ON COLUMN chs.jobs.phase IS 'what it is doing';
 COMMENT ON COLUMN chs.jobs.done IS 'customers done so far';
@@ -75,7 +75,7 @@ CREATE TABLE chs.pause (
     paused_by text NOT NULL,
     paused_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE chs.pause IS 'holds a row while the workers of this database are paused by chs_pause()';
+COMMENT ON TABLE chs.pause IS 'internal: holds a row while the workers of this database are paused by chs_pause()';
 COMMENT ON COLUMN chs.pause.one IS 'there is at most one row';
 COMMENT ON COLUMN chs.pause.reason IS 'why, in the words of whoever paused them';
 COMMENT ON COLUMN chs.pause.paused_by IS 'who paused them';

@@ -21,7 +21,7 @@ COMMENT ON COLUMN chs.scorecard_versions.live_at IS 'when it went live; NULL: it
 COMMENT ON COLUMN chs.scorecard_versions.changed_by_xid IS 'the transaction that published it or made it live; snapshots that do not see that use the version before';
 COMMENT ON COLUMN chs.scorecard_versions.published_by IS 'who published it';
 COMMENT ON COLUMN chs.scorecard_versions.note IS 'why, in the publisher''s words';
-COMMENT ON COLUMN chs.scorecard_versions.changes IS 'the differences from the version before, an object each; chs.scorecard_changes has them as rows';
+COMMENT ON COLUMN chs.scorecard_versions.changes IS 'the differences from the version before, an object each with path, change, old and new';
 COMMENT ON COLUMN chs.scorecard_versions.document IS 'the rules: scorecards, factors, metrics, targets, segments';
 COMMENT ON COLUMN chs.scorecard_versions.version IS '1, 2, 3, ...';
 COMMENT ON COLUMN chs.scorecard_versions.series_version IS 'activities with this series_version or a later one count everything that this version needs while it is live';
@@ -75,7 +75,7 @@ CREATE FUNCTION chs.document_series_definitions(document jsonb, OUT series bigin
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'chs_document_series_definitions';
 COMMENT ON FUNCTION chs.document_series_definitions(jsonb)
-    IS 'the definitions of the series that a published document counts, and the number of days that each keeps; chs_activity_cells() shows their contents in an activity';
+    IS 'the definitions of the series that a published document counts, and the number of days that each keeps; chs.activity_cells() shows their contents in an activity';
 
 -- Publishes the version after the latest one.  It is live at once if the activities of
 -- the live version count what it needs, or if there is nothing to count.  Otherwise
@@ -143,22 +143,6 @@ CREATE FUNCTION @extschema@.chs_publish(note text DEFAULT NULL) RETURNS integer
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_publish';
 COMMENT ON FUNCTION @extschema@.chs_publish(text) IS 'freezes the draft as a new version and returns its number; the version is live for all customers at once, or as soon as activities count what it needs';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_publish(text) FROM PUBLIC;
-
-CREATE VIEW chs.scorecard_changes WITH (security_invoker) AS
-SELECT v.version, v.published_at, v.live_at, v.published_by, v.note,
-       array_to_string(c.path, '.') AS what, c.change, c.old AS old_value, c.new AS new_value
-FROM chs.scorecard_versions v
-CROSS JOIN LATERAL jsonb_to_recordset(v.changes) c(path text[], change text, old jsonb, new jsonb);
-COMMENT ON VIEW chs.scorecard_changes IS 'what each published version changed: a row per difference from the version before';
-COMMENT ON COLUMN chs.scorecard_changes.version IS 'the published version';
-COMMENT ON COLUMN chs.scorecard_changes.published_at IS 'when it was published';
-COMMENT ON COLUMN chs.scorecard_changes.live_at IS 'when it went live; NULL: not yet, or never';
-COMMENT ON COLUMN chs.scorecard_changes.published_by IS 'by whom';
-COMMENT ON COLUMN chs.scorecard_changes.note IS 'why, in the publisher''s words';
-COMMENT ON COLUMN chs.scorecard_changes.what IS 'path of what differs from the version before';
-COMMENT ON COLUMN chs.scorecard_changes.change IS 'added, removed, changed or reordered';
-COMMENT ON COLUMN chs.scorecard_changes.old_value IS 'the value before; NULL if added';
-COMMENT ON COLUMN chs.scorecard_changes.new_value IS 'the value after; NULL if removed';
 
 CREATE VIEW chs.draft_changes WITH (security_invoker) AS
 SELECT array_to_string(c.path, '.') AS what, c.change, c.old_value, c.new_value

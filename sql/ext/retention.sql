@@ -10,7 +10,7 @@ CREATE TABLE chs.retention (
     complete         boolean NOT NULL,
     updated_at       timestamptz NOT NULL
 );
-COMMENT ON TABLE chs.retention IS 'what has been deleted because of chs.event_retention, chs.history_retention and chs.rejected_retention';
+COMMENT ON TABLE chs.retention IS 'internal: what has been deleted because of chs.event_retention, chs.history_retention and chs.rejected_retention';
 COMMENT ON COLUMN chs.retention.kind IS 'events: rows of chs.customer_events; history: rows of chs.health_scores; rejected: rows of chs.rejected_events';
 COMMENT ON COLUMN chs.retention.kept_from IS 'rows of earlier UTC days have been deleted; NULL: none have';
 COMMENT ON COLUMN chs.retention.deleted IS 'rows deleted so far';

@@ -6,9 +6,9 @@ CREATE FUNCTION chs.curve_is_valid(curve text) RETURNS boolean
 COMMENT ON FUNCTION chs.curve_is_valid(text)
     IS 'true for a valid curve; raises an error that says what is wrong with any other';
 
-CREATE FUNCTION @extschema@.chs_curve(curve text, x double precision) RETURNS double precision
+CREATE FUNCTION chs.curve(curve text, x double precision) RETURNS double precision
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_curve';
-COMMENT ON FUNCTION @extschema@.chs_curve(text, double precision)
+COMMENT ON FUNCTION chs.curve(text, double precision)
     IS 'the score that a curve such as ''0:0 1:100'' assigns to x: linear between its points, level beyond its ends';
 
 CREATE TABLE chs.scorecards (

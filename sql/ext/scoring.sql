@@ -2,43 +2,24 @@
 
 CREATE FUNCTION @extschema@.chs_activity_score(
         activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
-        OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,
-        OUT factor_scores double precision[])
-    RETURNS record
-    LANGUAGE c IMMUTABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'chs_activity_score';
-COMMENT ON FUNCTION @extschema@.chs_activity_score(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz)
-    IS 'the score that a published scorecard document gives to an activity; depends on nothing but its arguments';
-
-CREATE FUNCTION @extschema@.chs_activity_explain(
-        activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
-        OUT factor text, OUT metric text, OUT value double precision, OUT target double precision,
-        OUT score double precision, OUT weight double precision, OUT effective_weight double precision,
-        OUT contribution double precision, OUT trend text, OUT sparkline text, OUT details jsonb)
-    RETURNS SETOF record
-    LANGUAGE c IMMUTABLE PARALLEL SAFE COST 200 ROWS 24 AS 'MODULE_PATHNAME', 'chs_activity_explain';
-COMMENT ON FUNCTION @extschema@.chs_activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz)
-    IS 'why a published scorecard document gives its score to an activity: a row per factor and metric';
-
-CREATE FUNCTION @extschema@.chs_activity_score(
-        activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
-        plugin_values jsonb,
+        plugin_values jsonb DEFAULT NULL,
         OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,
         OUT factor_scores double precision[])
     RETURNS record
     LANGUAGE c IMMUTABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'chs_activity_score';
 COMMENT ON FUNCTION @extschema@.chs_activity_score(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)
-    IS 'the same with the result of chs.plugin_values(); without it plug-ins have no data';
+    IS 'the score that a published scorecard document gives to an activity; depends on nothing but its arguments; plug-ins have no data without the result of chs.plugin_values()';
 
-CREATE FUNCTION @extschema@.chs_activity_explain(
+CREATE FUNCTION chs.activity_explain(
         activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, as_of timestamptz,
-        plugin_values jsonb,
+        plugin_values jsonb DEFAULT NULL,
         OUT factor text, OUT metric text, OUT value double precision, OUT target double precision,
         OUT score double precision, OUT weight double precision, OUT effective_weight double precision,
         OUT contribution double precision, OUT trend text, OUT sparkline text, OUT details jsonb)
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE PARALLEL SAFE COST 200 ROWS 24 AS 'MODULE_PATHNAME', 'chs_activity_explain';
-COMMENT ON FUNCTION @extschema@.chs_activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)
-    IS 'the same with the result of chs.plugin_values(); without it plug-ins have no data';
+COMMENT ON FUNCTION chs.activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)
+    IS 'why chs_activity_score gives its score: a row per factor and metric';
 
 -- A past day is scored by the version that was live when it ended; days before the
 -- first version was published, by the live one.

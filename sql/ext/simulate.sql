@@ -32,21 +32,3 @@ END;
 COMMENT ON FUNCTION @extschema@.chs_simulate(jsonb)
     IS 'the score and status of every customer under the draft, or another document, beside the live ones: exactly what publishing it would give';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_simulate(jsonb) FROM PUBLIC;
-
-CREATE VIEW chs.simulation_summary WITH (security_invoker) AS
-SELECT s.live_status, s.draft_status, count(*) AS customers,
-       round(avg(s.score_change)::numeric, 2)::double precision AS mean_change,
-       min(s.score_change) AS lowest_change, max(s.score_change) AS highest_change,
-       array_to_string((array_agg(s.customer_id ORDER BY abs(s.score_change) DESC NULLS LAST, s.customer_id))[:10], ', ') AS examples
-FROM @extschema@.chs_simulate(NULL::jsonb) s
-WHERE s.active
-GROUP BY s.live_status, s.draft_status
-ORDER BY s.live_status = s.draft_status, customers DESC, s.live_status, s.draft_status;
-COMMENT ON VIEW chs.simulation_summary IS 'how many customers would move from which status to which if the draft were published; changes come first';
-COMMENT ON COLUMN chs.simulation_summary.live_status IS 'status now';
-COMMENT ON COLUMN chs.simulation_summary.draft_status IS 'status under the draft';
-COMMENT ON COLUMN chs.simulation_summary.customers IS 'how many; churned customers do not count';
-COMMENT ON COLUMN chs.simulation_summary.mean_change IS 'mean difference of the scores of those that have one before and after';
-COMMENT ON COLUMN chs.simulation_summary.lowest_change IS 'the smallest, or most negative, difference';
-COMMENT ON COLUMN chs.simulation_summary.highest_change IS 'the largest difference';
-COMMENT ON COLUMN chs.simulation_summary.examples IS 'customer_id of up to ten of them, largest changes first';

@@ -170,15 +170,15 @@ FROM generate_series(1, :rounds / 5), (VALUES
     ('series of a document', 'SELECT chs.document_series(DOCUMENT)'),
     ('aggregate by a document', 'SELECT chs_activity_agg(DOCUMENT, event_type, event_data, occurred_at) FROM chs.customer_events'),
     ('score by a document', 'SELECT chs_activity_score(activity, DOCUMENT, ''smb'', now(), now()) FROM chs.activity'),
-    ('explanation by a document', 'SELECT count(*) FROM chs.activity, chs_activity_explain(activity, DOCUMENT, NULL, now(), now())'),
-    ('pruning by a document', 'SELECT chs_activity_prune(activity, DOCUMENT, now()) FROM chs.activity')) t (what, query) \g /dev/null
+    ('explanation by a document', 'SELECT count(*) FROM chs.activity, chs.activity_explain(activity, DOCUMENT, NULL, now(), now())'),
+    ('pruning by a document', 'SELECT chs.activity_prune(activity, DOCUMENT, now()) FROM chs.activity')) t (what, query) \g /dev/null
 
 -- 3. Text of an activity.
-SELECT attempt('text of an activity', format('SELECT chs_activity_merge(a, a), (SELECT count(*) FROM chs_activity_cells(a)) FROM (SELECT %L::chs_activity) t (a)', some_activity_text()))
+SELECT attempt('text of an activity', format('SELECT chs_activity_merge(a, a), (SELECT count(*) FROM chs.activity_cells(a)) FROM (SELECT %L::chs_activity) t (a)', some_activity_text()))
 FROM generate_series(1, :rounds / 2) \g /dev/null
 
 -- 4. Curves.
-SELECT attempt('curve', format('SELECT chs_curve(c, 0.3) FROM (SELECT %L::text) t (c) WHERE chs.curve_is_valid(c)', curve))
+SELECT attempt('curve', format('SELECT chs.curve(c, 0.3) FROM (SELECT %L::text) t (c) WHERE chs.curve_is_valid(c)', curve))
 FROM (SELECT n, string_agg(pick('0', '1', '7', '100', ':', ':', ' ', '-', '.', 'e', 'e5', '1:1', '2:50', 'nan', 'inf', '0x1', E'\t', '٣', '1e400', '5e-324'), '') AS curve
       FROM generate_series(1, :rounds / 2) n, generate_series(1, 1 + (n % 9)) GROUP BY n) c \g /dev/null
 
@@ -211,7 +211,7 @@ DECLARE
         'min_coverage', 0, 'healthy_from', 75, 'at_risk_from', 50, 'grace', false, 'trend_days', 7, 'trend_band', 2,
         'factors', jsonb_build_array(jsonb_build_object('factor', 'f', 'weight', 1, 'metrics', jsonb_build_array(jsonb_build_object(
             'metric', 'm', 'event_type', 'e', 'aggregate', 'count', 'filter', printed, 'window_days', 30, 'curve', '0:0 1:100', 'weight', 1, 'missing', 'zero')))))));
-    counted bigint := COALESCE((SELECT sum(c.n) FROM (SELECT chs_activity_agg(document, 'e', event_data, now()) AS activity FROM some_events) a, chs_activity_cells(a.activity) c), 0);
+    counted bigint := COALESCE((SELECT sum(c.n) FROM (SELECT chs_activity_agg(document, 'e', event_data, now()) AS activity FROM some_events) a, chs.activity_cells(a.activity) c), 0);
     expected bigint := (SELECT count(*) FROM some_events e WHERE e.event_data @@ printed::jsonpath);
 BEGIN
     IF counted <> expected THEN

@@ -49,7 +49,7 @@ FROM (SELECT document FROM chs.scorecard_versions WHERE version = 1) v,
      LATERAL (SELECT d * apart AS days, COALESCE(data::jsonb, jsonb_build_object('user_id', d % 7, 'ip_address', d)) AS event_data
               FROM generate_series(1, n) d) e
 GROUP BY what;
-INSERT INTO shapes SELECT 'all of them, pruned', chs_activity_prune((SELECT chs_activity_merge_agg(bytes::chs_activity) FROM shapes),
+INSERT INTO shapes SELECT 'all of them, pruned', chs.activity_prune((SELECT chs.activity_merge_agg(bytes::chs_activity) FROM shapes),
         (SELECT document FROM chs.scorecard_versions WHERE version = 1), '2024-06-01')::bytea;
 SELECT ok(is_taken(bytes), what || ': taken as it is') FROM shapes;
 SELECT is((SELECT string_agg(n::text, ', ' ORDER BY n) FROM generate_series(0, 8 * length(bytes) - 1) n WHERE is_taken(flip(bytes, n))),

@@ -45,8 +45,6 @@ INSERT INTO contract VALUES
         score double precision, status text, trend text, weakest_factor text, calculated_at timestamp with time zone'),
     ('v', 'score_distribution', 'score_from double precision, score_to double precision, customers bigint'),
     ('v', 'daily_scores', 'customer_id bigint, day date, score double precision, status text, version integer'),
-    ('v', 'daily_factor_scores', 'customer_id bigint, day date, factor_name text, score double precision,
-        weight double precision'),
     ('v', 'status_changes', 'customer_id bigint, previous_status text, status text, score double precision,
         started_at timestamp with time zone, ended_at timestamp with time zone, lasted_days double precision'),
     ('v', 'status_movements', 'from_status text, to_status text, customers bigint'),
@@ -133,7 +131,7 @@ INSERT INTO functions VALUES
     ('chs_explain_change(bigint, timestamptz, timestamptz)', 'SETOF record', 's', 'r'),
     ('chs_activity_agg(jsonb, text, jsonb, timestamptz)', 'chs_activity', 'i', 's'),
     ('chs_activity_merge(chs_activity, chs_activity)', 'chs_activity', 'i', 's'),
-    ('chs_activity_score(chs_activity, jsonb, text, timestamptz, timestamptz)', 'record', 'i', 's');
+    ('chs_activity_score(chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)', 'record', 'i', 's');
 
 SELECT isnt(to_regprocedure('public.' || signature), NULL, signature || ' exists') FROM functions;
 SELECT is(format('%s%s %s %s', CASE WHEN p.proretset THEN 'SETOF ' END, format_type(p.prorettype, NULL), p.provolatile, p.proparallel),
@@ -222,7 +220,7 @@ SELECT ok(NOT has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECU
 FROM unnest(ARRAY['public.chs_process_queue(bigint)', 'public.chs_recalculate(bigint)', 'public.chs_recalculate_all()',
                   'public.chs_rebuild()', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text)', 'chs.wake_worker()']) f;
 SELECT ok(has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may execute ' || f)
-FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'public.chs_curve(text, double precision)']) f;
+FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'chs.curve(text, double precision)']) f;
 SELECT ok(NOT has_schema_privilege('chs_tap_stranger', 'chs', 'CREATE'), 'PUBLIC creates nothing in schema chs');
 
 INSERT INTO chs.customers (customer_id, name, segment, created_at) OVERRIDING SYSTEM VALUE VALUES (1, 'One', 'startup', '2020-01-01');

@@ -428,7 +428,7 @@ SELECT is((SELECT owner FROM chs.sources WHERE relation = 'att.forced'::regclass
 INSERT INTO chs.event_types (event_type, required) VALUES ('probe', '{nothing}');
 INSERT INTO att.forced VALUES (5, now());
 SELECT is((SELECT count(*) FROM chs.rejected_events WHERE relation = 'att.forced'::regclass), 0::bigint, 'a superuser inserts');
-CREATE TEMP TABLE seen AS SELECT * FROM chs_activity_cells((SELECT public.chs_activity_agg(v.document, 'support_ticket',
+CREATE TEMP TABLE seen AS SELECT * FROM chs.activity_cells((SELECT public.chs_activity_agg(v.document, 'support_ticket',
     jsonb_build_object('priority', 'chs_tap_owner, pg_catalog, pg_temp, UTC'), now()) FROM chs.scorecard_versions v WHERE v.version = (SELECT max(version) FROM chs.scorecard_versions)));
 CREATE FUNCTION att.reveal(t text) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$BEGIN RAISE EXCEPTION '%', att.runs_as(t); END$$;
 GRANT EXECUTE ON FUNCTION att.reveal TO chs_tap_owner;

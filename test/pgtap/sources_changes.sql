@@ -51,7 +51,7 @@ SELECT * FROM metrics('c1', 2, NULL, 'a column went');
 INSERT INTO chg.logins VALUES ('c1', 'x', now() + interval '40 days');
 SELECT * FROM metrics('c1', 2, NULL, 'an event that lies ahead');
 SELECT is((SELECT count(*) FROM chs.rejected_events), 1::bigint, 'is not rejected');
-SELECT is((SELECT max(day) FROM chs.activity a, chs_activity_cells(a.activity) WHERE a.customer_id = 1), ((now() AT TIME ZONE 'UTC') + interval '40 days')::date, 'and is in the activity for its day');
+SELECT is((SELECT max(day) FROM chs.activity a, chs.activity_cells(a.activity) WHERE a.customer_id = 1), ((now() AT TIME ZONE 'UTC') + interval '40 days')::date, 'and is in the activity for its day');
 -- A row of nobody, of another customer, of nobody.
 UPDATE chg.logins SET account = 'nobody' WHERE ip_address = 'y';
 SELECT * FROM metrics('c1', 1, NULL, 'a row leaves');

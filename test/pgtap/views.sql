@@ -159,9 +159,9 @@ SELECT results_eq('SELECT first_day, last_day FROM chs.health_trend WHERE custom
 SELECT results_eq('SELECT customer_id, day, score FROM chs.daily_scores ORDER BY 1, 2',
     $$SELECT customer_id, as_of, score FROM (SELECT *, row_number() OVER (PARTITION BY customer_id, as_of ORDER BY health_score_id DESC) AS n FROM chs.health_scores) s
       WHERE n = 1 ORDER BY 1, 2$$, 'daily_scores: the last one of each day');
-SELECT results_eq($$SELECT factor_name, score, weight FROM chs.daily_factor_scores WHERE customer_id = 6 AND day = '$$ || :'today' || $$'::date - 3 ORDER BY factor_name COLLATE "C"$$,
+SELECT results_eq($$SELECT factor_name, f.score, weight FROM chs.daily_scores JOIN chs.factor_scores f USING (customer_id, health_score_id) WHERE customer_id = 6 AND day = '$$ || :'today' || $$'::date - 3 ORDER BY factor_name COLLATE "C"$$,
     $$VALUES ('api_usage', 60::double precision, 0.30::double precision), ('feature_adoption', NULL, 0.15), ('login_frequency', NULL, 0.20),
-             ('payment_timeliness', 100, 0.25), ('support_tickets', NULL, 0.10)$$, 'daily_factor_scores: its factors');
+             ('payment_timeliness', 100, 0.25), ('support_tickets', NULL, 0.10)$$, 'factor_scores: its factors');
 
 -- 7: healthy for ten days, at risk for two and a half, critical since; one row was added later.
 SELECT pg_temp.scored(7, 20, '00:00', 80), pg_temp.scored(7, 15, '00:00', 90), pg_temp.scored(7, 10, '00:00', 60),

@@ -23,7 +23,7 @@ CREATE TABLE prop.doc AS SELECT document AS doc FROM chs.scorecard_versions WHER
 
 -- The value of the only metric of a document, as of the day of a moment.
 CREATE FUNCTION prop.value(activity chs_activity, doc jsonb, as_of timestamptz) RETURNS double precision LANGUAGE sql AS $$
-    SELECT value FROM chs_activity_explain(activity, doc, NULL, 'epoch', as_of) WHERE metric = 'only'
+    SELECT value FROM chs.activity_explain(activity, doc, NULL, 'epoch', as_of) WHERE metric = 'only'
 $$;
 -- A document with one metric.
 CREATE FUNCTION prop.one_metric(metric jsonb) RETURNS jsonb LANGUAGE sql AS $$
@@ -63,7 +63,7 @@ $$;
 \echo # order, splits and nesting
 SELECT * FROM prop.same('SELECT customer_id, chs_activity_agg(doc, event_type, event_data, occurred_at ORDER BY random()) AS activity
     FROM prop.event, prop.doc GROUP BY 1', 'the order of events does not matter');
-SELECT * FROM prop.same('SELECT customer_id, chs_activity_merge_agg(activity ORDER BY random()) AS activity FROM prop.part GROUP BY 1',
+SELECT * FROM prop.same('SELECT customer_id, chs.activity_merge_agg(activity ORDER BY random()) AS activity FROM prop.part GROUP BY 1',
     'parts merged in any order are the whole');
 CREATE FUNCTION prop.nested(parts chs_activity[]) RETURNS chs_activity LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -123,7 +123,7 @@ SELECT * FROM tap.none('SELECT m.customer_id, m.n FROM prop.moving m, LATERAL (
     WHERE m.activity::text <> f.activity::text', 'each row of a moving window has the activity of its frame');
 SELECT * FROM tap.none('SELECT * FROM (SELECT chs_activity_agg(doc, event_type, event_data, occurred_at) AS a FROM prop.event, prop.doc WHERE false) z
     WHERE a IS NOT NULL', 'no rows are NULL, as for any aggregate');
-SELECT * FROM tap.none('SELECT * FROM (SELECT chs_activity_merge_agg(a) AS a, chs_activity_merge_agg(a) FILTER (WHERE false) AS b
+SELECT * FROM tap.none('SELECT * FROM (SELECT chs.activity_merge_agg(a) AS a, chs.activity_merge_agg(a) FILTER (WHERE false) AS b
                                        FROM (VALUES (NULL::chs_activity), (NULL)) v(a)) z
     WHERE a IS NOT NULL OR b IS NOT NULL', 'merging nothing but NULL is NULL');
 SELECT * FROM prop.same('SELECT customer_id, chs_activity_agg(d, t, j, o) AS activity FROM (
@@ -131,7 +131,7 @@ SELECT * FROM prop.same('SELECT customer_id, chs_activity_agg(d, t, j, o) AS act
         UNION ALL SELECT customer_id, CASE WHEN n <> 1 THEN doc END, CASE WHEN n <> 2 THEN event_type END, CASE WHEN n <> 3 THEN event_data END,
                          CASE WHEN n <> 4 THEN occurred_at END FROM prop.event, prop.doc, generate_series(1, 4) n) e GROUP BY 1',
     'rows with a NULL argument are passed over');
-SELECT * FROM prop.same('SELECT customer_id, chs_activity_merge_agg(activity) AS activity FROM (
+SELECT * FROM prop.same('SELECT customer_id, chs.activity_merge_agg(activity) AS activity FROM (
         SELECT customer_id, activity FROM prop.part UNION ALL SELECT customer_id, NULL FROM prop.part) p GROUP BY 1', 'NULL activities are passed over');
 SELECT * FROM tap.none('SELECT 1 FROM prop.whole WHERE chs_activity_merge(activity, NULL) IS NOT NULL OR chs_activity_merge(NULL, activity) IS NOT NULL',
     'chs_activity_merge is strict');
@@ -160,7 +160,7 @@ SET enable_hashagg = off;
 SET parallel_leader_participation = off;
 SELECT * FROM prop.parallel('SELECT customer_id, chs_activity_agg((TABLE prop.doc), event_type, event_data, occurred_at) AS activity FROM prop.event GROUP BY 1');
 ALTER TABLE prop.part SET (parallel_workers = 3);
-SELECT * FROM prop.parallel('SELECT customer_id, chs_activity_merge_agg(activity) AS activity FROM prop.part GROUP BY 1');
+SELECT * FROM prop.parallel('SELECT customer_id, chs.activity_merge_agg(activity) AS activity FROM prop.part GROUP BY 1');
 RESET ALL;
 SELECT set_config('tap.note', format('seed %s', :'seed'), false) \g /dev/null
 SET jit = off;
@@ -183,7 +183,7 @@ BEGIN
         -- plain values must fit into a page
         INSERT INTO prop.copied SELECT * FROM prop.whole WHERE how <> 'plain' OR length(chs.activity_send(activity)) < 7000;
         RETURN QUERY SELECT * FROM prop.same(format(
-            'SELECT customer_id, chs_activity_merge_agg(activity) AS activity FROM prop.copied GROUP BY 1
+            'SELECT customer_id, chs.activity_merge_agg(activity) AS activity FROM prop.copied GROUP BY 1
              UNION ALL SELECT * FROM prop.whole WHERE customer_id NOT IN (SELECT customer_id FROM prop.copied)', how), 'storage ' || how);
         RETURN QUERY SELECT * FROM tap.none('SELECT * FROM prop.copied c JOIN prop.whole w USING (customer_id)
             WHERE c.activity::text <> w.activity::text', 'the aggregate leaves the stored values alone, storage ' || how);
@@ -195,32 +195,32 @@ SELECT * FROM prop.stored();
 \echo # pruning
 CREATE TABLE prop.pruned AS
     SELECT w.customer_id, w.activity, d.early, d.late, c.segment, c.created_at, doc,
-           chs_activity_prune(w.activity, doc, d.early) AS pruned_early, chs_activity_prune(w.activity, doc, d.late) AS pruned_late
+           chs.activity_prune(w.activity, doc, d.early) AS pruned_early, chs.activity_prune(w.activity, doc, d.late) AS pruned_late
     FROM (SELECT customer_id, rnd.on_day(late + gap) AS early, rnd.on_day(late) AS late
           FROM (SELECT customer_id, rnd.whole(-10, 140) AS late, rnd.whole(0, 60) AS gap FROM chs.customers) g) d
     JOIN chs.customers c USING (customer_id) JOIN prop.whole w USING (customer_id), prop.doc;
-SELECT * FROM tap.none('SELECT customer_id FROM prop.pruned WHERE chs_activity_prune(pruned_early, doc, early)::text <> pruned_early::text', 'pruning twice is pruning once');
-SELECT * FROM tap.none('SELECT customer_id FROM prop.pruned WHERE chs_activity_prune(pruned_early, doc, late)::text <> pruned_late::text', 'pruning later takes what was left');
-SELECT * FROM tap.none('SELECT customer_id FROM prop.pruned WHERE chs_activity_prune(pruned_late, doc, early)::text <> pruned_late::text', 'pruning earlier brings nothing back');
+SELECT * FROM tap.none('SELECT customer_id FROM prop.pruned WHERE chs.activity_prune(pruned_early, doc, early)::text <> pruned_early::text', 'pruning twice is pruning once');
+SELECT * FROM tap.none('SELECT customer_id FROM prop.pruned WHERE chs.activity_prune(pruned_early, doc, late)::text <> pruned_late::text', 'pruning later takes what was left');
+SELECT * FROM tap.none('SELECT customer_id FROM prop.pruned WHERE chs.activity_prune(pruned_late, doc, early)::text <> pruned_late::text', 'pruning earlier brings nothing back');
 SELECT * FROM tap.none('SELECT p.customer_id FROM prop.pruned p JOIN prop.whole w USING (customer_id), LATERAL (
-        SELECT chs_activity_prune(chs_activity_merge_agg(CASE WHEN part % 2 = 0 THEN chs_activity_prune(q.activity, doc, early) ELSE q.activity END), doc, late) AS merged
+        SELECT chs.activity_prune(chs.activity_merge_agg(CASE WHEN part % 2 = 0 THEN chs.activity_prune(q.activity, doc, early) ELSE q.activity END), doc, late) AS merged
         FROM prop.part q WHERE q.customer_id = p.customer_id) m
     WHERE m.merged::text <> p.pruned_late::text', 'parts pruned, merged and pruned are the whole pruned');
 SELECT * FROM tap.none('SELECT customer_id, c.* FROM prop.pruned, LATERAL (
-        SELECT * FROM chs_activity_cells(pruned_late) EXCEPT ALL SELECT * FROM chs_activity_cells(activity)) c', 'pruning adds no cells');
+        SELECT * FROM chs.activity_cells(pruned_late) EXCEPT ALL SELECT * FROM chs.activity_cells(activity)) c', 'pruning adds no cells');
 SELECT * FROM tap.none('SELECT customer_id, c.* FROM prop.pruned, LATERAL (
-        SELECT * FROM chs_activity_cells(activity) EXCEPT ALL SELECT * FROM chs_activity_cells(pruned_late)) c
+        SELECT * FROM chs.activity_cells(activity) EXCEPT ALL SELECT * FROM chs.activity_cells(pruned_late)) c
     WHERE day > (late AT TIME ZONE ''UTC'')::date - (SELECT min(window_days) FROM chs.metrics)', 'pruning keeps at least the shortest window');
-SELECT * FROM tap.none('SELECT customer_id, c.* FROM prop.pruned, LATERAL chs_activity_cells(pruned_late) c
+SELECT * FROM tap.none('SELECT customer_id, c.* FROM prop.pruned, LATERAL chs.activity_cells(pruned_late) c
     WHERE day <= (late AT TIME ZONE ''UTC'')::date - (
         SELECT max(trend_days + CASE aggregate WHEN ''growth'' THEN 2 ELSE 1 END * window_days) FROM chs.metrics JOIN chs.scorecards USING (scorecard))', 'pruning keeps nothing older than the longest window and the trend');
 SELECT * FROM tap.none('SELECT customer_id, n, a, b FROM prop.pruned,
         LATERAL (SELECT n FROM unnest(''{0,1,6,7,8,22,23,24,29,30,31,82,83,84,89,90,97}''::integer[]) n) n,
         LATERAL (SELECT late + n * interval ''24 hours'' AS day) d,
         LATERAL (SELECT chs_activity_score(activity, doc, segment, created_at, day)::text || jsonb_agg(e) AS a
-                 FROM chs_activity_explain(activity, doc, segment, created_at, day) e) x,
+                 FROM chs.activity_explain(activity, doc, segment, created_at, day) e) x,
         LATERAL (SELECT chs_activity_score(pruned_late, doc, segment, created_at, day)::text || jsonb_agg(e) AS b
-                 FROM chs_activity_explain(pruned_late, doc, segment, created_at, day) e) y
+                 FROM chs.activity_explain(pruned_late, doc, segment, created_at, day) e) y
     WHERE a <> b', 'pruning changes no score and no explanation from its day on');
 SELECT * FROM tap.none('SELECT customer_id FROM prop.pruned JOIN prop.whole USING (customer_id) WHERE pruned_late IS NULL', 'pruning all leaves an activity');
 
@@ -240,12 +240,12 @@ CREATE TABLE prop.counted AS
           FROM prop.many GROUP BY 1, 2 HAVING bool_or(first) AND NOT bool_and(first)) m    -- one value may be on one side
     JOIN (SELECT n, days, max(v) AS per_day FROM (SELECT n, days, count(DISTINCT data) AS v FROM prop.many
           GROUP BY n, days, (at AT TIME ZONE 'UTC')::date) d GROUP BY 1, 2) d USING (n, days),
-    LATERAL chs_activity_explain(activity, :'distinct_x', NULL, 'epoch', now()) e WHERE e.metric = 'only';
+    LATERAL chs.activity_explain(activity, :'distinct_x', NULL, 'epoch', now()) e WHERE e.metric = 'only';
 SELECT * FROM tap.none('SELECT n, days, per_day, value FROM prop.counted WHERE per_day <= 256 AND (value <> n OR estimated)', 'up to 256 values a day are counted exactly');
 SELECT * FROM tap.none('SELECT n, days, per_day, value FROM prop.counted
     WHERE per_day > 256 AND (estimated IS NOT TRUE OR abs(value - n) > 0.35 * n)', 'more are estimated, and said to be');
 SELECT * FROM tap.none('SELECT n, days FROM prop.counted WHERE activity::text <> merged::text', 'both are the same, whatever the order and split');
-SELECT * FROM tap.none('SELECT m.n, days, c.day, count(*) FROM prop.counted m, LATERAL chs_activity_cells(activity) c
+SELECT * FROM tap.none('SELECT m.n, days, c.day, count(*) FROM prop.counted m, LATERAL chs.activity_cells(activity) c
     GROUP BY 1, 2, 3 HAVING count(*) > 257', 'a day never holds more than 257 values');
 SELECT * FROM tap.none(format('SELECT * FROM (VALUES (''1'', ''1.0'', 1), (''1'', ''1e0'', 1), (''1'', ''"1"'', 2), (''true'', ''"true"'', 2), (''0'', ''-0'', 1),
         (''{"a": 1, "b": 2}'', ''{"b": 2, "a": 1.00}'', 1), (''[1, 2]'', ''[2, 1]'', 2), (''""'', ''"\u0020"'', 2), (''[]'', ''{}'', 2), (''[1]'', ''1'', 2),
@@ -266,12 +266,12 @@ INSERT INTO prop.number SELECT 41 + n, n % 2 = 0, now(), x FROM unnest('{0.00000
     999999999999999999999999.9999994,0.1,1e-100,1e1000}'::numeric[]) WITH ORDINALITY v(x, n);
 CREATE TABLE prop.summed AS
     SELECT s, chs_activity_agg(:'sum_x', 'api_call', jsonb_build_object('x', x), at) AS activity,
-           chs_activity_merge_agg(one) AS merged,
+           chs.activity_merge_agg(one) AS merged,
            sum(round(x, 6)) FILTER (WHERE abs(x) < 1e24) AS total, count(*) FILTER (WHERE abs(x) < 1e24) AS n
     FROM (SELECT *, (SELECT chs_activity_agg(:'sum_x', 'api_call', v.data, v.at) FROM (VALUES (jsonb_build_object('x', x), at)) v(data, at)) AS one
           FROM prop.number) n GROUP BY 1;
 SELECT * FROM tap.none('SELECT s, total, n, c.* FROM prop.summed LEFT JOIN LATERAL (
-        SELECT sum(c.total) AS cells_total, sum(c.n) AS cells_n FROM chs_activity_cells(activity) c) c ON true
+        SELECT sum(c.total) AS cells_total, sum(c.n) AS cells_n FROM chs.activity_cells(activity) c) c ON true
     WHERE (coalesce(cells_total, 0), coalesce(cells_n, 0)) IS DISTINCT FROM (coalesce(total, 0), n)', 'sums of millionths are exact');
 SELECT * FROM tap.none(format('SELECT s, total, value FROM prop.summed, LATERAL (SELECT prop.value(activity, %L, now()) AS value) v
     WHERE n > 0 AND (value IS NULL OR abs(value - total::double precision) > 4e-16 * abs(total::double precision)) OR n = 0 AND value IS NOT NULL', :'sum_x'),
@@ -284,10 +284,10 @@ BEGIN
     -- What is queued and what is stored together are the activity of all events.
     RETURN QUERY SELECT * FROM tap.none($q$
         SELECT customer_id, left(g.merged::text, 300) AS merged, left(r.activity::text, 300) AS from_events
-        FROM (SELECT customer_id, chs_activity_prune(chs_activity_merge_agg(activity), (TABLE prop.doc), now()) AS merged
+        FROM (SELECT customer_id, chs.activity_prune(chs.activity_merge_agg(activity), (TABLE prop.doc), now()) AS merged
               FROM (SELECT customer_id, activity FROM chs.activity UNION ALL SELECT customer_id, delta FROM chs.queue) a
               WHERE customer_id NOT IN (SELECT customer_id FROM chs.queue WHERE rebuild) GROUP BY 1) g
-        JOIN (SELECT customer_id, chs_activity_prune(chs_activity_agg(doc, event_type, event_data, occurred_at), doc, now()) AS activity
+        JOIN (SELECT customer_id, chs.activity_prune(chs_activity_agg(doc, event_type, event_data, occurred_at), doc, now()) AS activity
               FROM chs.customer_events, prop.doc GROUP BY customer_id, doc) r USING (customer_id)
         WHERE g.merged::text IS DISTINCT FROM r.activity::text$q$, label || ': stored and queued are all events');
     PERFORM chs_process_queue();

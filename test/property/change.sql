@@ -78,7 +78,7 @@ SELECT * FROM tap.none($$SELECT * FROM moved.change c WHERE details -> 'version_
                     AND o.score_since IS DISTINCT FROM o.score_until)$$,
     'without new events and with the plug-in as it was, nothing is put down to behaviour');
 
-\echo # the split by itself, from what chs_activity_explain says of the days
+\echo # the split by itself, from what chs.activity_explain says of the days
 CREATE FUNCTION moved.explain(customer_id bigint, version integer, events_until timestamptz, as_of timestamptz)
     RETURNS TABLE (factor text, factor_weight double precision, metric text, weight double precision, score double precision, penalty double precision, plugin boolean)
     LANGUAGE sql STABLE AS $$
@@ -86,7 +86,7 @@ CREATE FUNCTION moved.explain(customer_id bigint, version integer, events_until 
     FROM chs.scorecard_versions v, chs.customers c,
          LATERAL (SELECT chs_activity_agg(v.document, x.event_type, x.event_data, x.occurred_at) AS activity FROM chs.customer_events x
                   WHERE x.customer_id = c.customer_id AND (x.occurred_at AT TIME ZONE 'UTC')::date <= (events_until AT TIME ZONE 'UTC')::date) a,
-         LATERAL chs_activity_explain(a.activity, v.document, c.segment, c.created_at, as_of, chs.plugin_values(c.customer_id, v.document, c.segment, as_of)) e
+         LATERAL chs.activity_explain(a.activity, v.document, c.segment, c.created_at, as_of, chs.plugin_values(c.customer_id, v.document, c.segment, as_of)) e
          JOIN LATERAL jsonb_to_recordset(v.document -> 'scorecards' -> (v.document -> 'segments' -> c.segment ->> 'scorecard') -> 'factors') f(factor text, weight double precision)
               USING (factor)
     WHERE v.version = $2 AND c.customer_id = $1 AND e.metric IS NOT NULL

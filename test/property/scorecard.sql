@@ -34,8 +34,8 @@ SELECT (SELECT string_agg(x || ':' || round((random() * 100)::numeric, 2), ' ' O
         FROM (SELECT DISTINCT ON (x::numeric) x FROM (SELECT rnd.whole(-17, 17) || 'e' || least(magnitude + rnd.whole(-2, 2), 307) AS x FROM generate_series(1, rnd.whole(2, 5))) a) p) AS curve,
        rnd.whole(-17, 17) || 'e' || least(magnitude + rnd.whole(-2, 2), 307) AS x
 FROM (SELECT i, (CASE WHEN i % 3 = 0 THEN 307 ELSE rnd.whole(-300, 300) END) AS magnitude FROM generate_series(1, 600) i) m;
-SELECT * FROM tap.none($$SELECT curve, x, chs_curve(curve, x::float8), oracle.curve(curve, x::numeric) FROM card.curve
-    WHERE (abs(chs_curve(curve, x::float8)::numeric - oracle.curve(curve, x::numeric)) < 1e-7) IS NOT TRUE$$, 'curves of any magnitude');
+SELECT * FROM tap.none($$SELECT curve, x, chs.curve(curve, x::float8), oracle.curve(curve, x::numeric) FROM card.curve
+    WHERE (abs(chs.curve(curve, x::float8)::numeric - oracle.curve(curve, x::numeric)) < 1e-7) IS NOT TRUE$$, 'curves of any magnitude');
 CREATE TABLE card.metric AS SELECT * FROM chs.metrics WHERE scorecard = 'default' AND penalty IS NULL;
 
 -- Changes the draft at random: numbers, weights of segments, which scorecard is whose, and now and then what is counted.
