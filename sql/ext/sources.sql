@@ -236,7 +236,7 @@ SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.s
        (SELECT round(100 * sum(COALESCE((b.next_row::text::point)[0], 0))::numeric
                      / greatest(sum(COALESCE(b.blocks, pg_relation_size(b.relation) / current_setting('block_size')::bigint)), 1), 1)::double precision
         FROM chs.source_backlog b WHERE b.source_id = s.source_id) AS looked_through,
-       chs.source_rejected(s.source_id, '38000') AS too_slow
+       chs.source_rejected(s.source_id, '38T00') AS too_slow
 FROM chs.sources s;
 COMMENT ON VIEW chs.source_status IS 'the attached tables, and any problem with them';
 COMMENT ON COLUMN chs.source_status.source_id IS 'as in chs.sources';

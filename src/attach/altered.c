@@ -224,7 +224,7 @@ can_be_read(const AttachedTable *table)
 	const Live *live = chs_live_version();
 	const Source *source = chs_source_find(live, table->source_id);
 
-	return source != NULL && chs_source_trouble(live, source) == NULL;
+	return source != NULL && chs_source_error(live, source) == NULL;
 }
 
 /* Whether no window reaches the rows of a partition that came or went. */

@@ -35,9 +35,9 @@
 #include "attach/rejected.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
+#include "base/error.h"
 #include "source/expression.h"
 #include "source/source.h"
-#include "store/event.h"
 #include "store/live.h"
 #include "store/sources.h"
 
@@ -409,7 +409,7 @@ chs_attach(PG_FUNCTION_ARGS)
 {
 	Relation	rel;
 	Source		source = {0};
-	Trouble    *trouble;
+	ErrorData  *error;
 	OwnerRights saved;
 	bool		again;
 	bool		was_counted;
@@ -426,9 +426,9 @@ chs_attach(PG_FUNCTION_ARGS)
 	source.occurred_at = canonical(rel, "occurred_at", MAPPED_TIME, text_argument(fcinfo, 3, "occurred_at"));
 	source.event_data = PG_ARGISNULL(4) ? NULL :
 		canonical(rel, "event_data", MAPPED_JSONB, text_argument(fcinfo, 4, "event_data"));
-	trouble = chs_source_try(&source);
-	if (trouble != NULL)
-		chs_event_refuse(trouble);
+	error = chs_source_try(&source);
+	if (error != NULL)
+		chs_error_throw(error);
 	check_index(rel, source.customer);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -464,7 +464,7 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 	Source		source = {.of_customers = true,.by_external_id = true};
 	Relation	rel = open_relation(fcinfo, &source);
 	char	   *name = qualified_name(rel);
-	Trouble    *trouble;
+	ErrorData  *error;
 	OwnerRights saved;
 	bool		again;
 
@@ -473,9 +473,9 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 		if (!PG_ARGISNULL(2 + i))
 			source.attributes[i] = canonical(rel, chs_customer_attributes[i], chs_source_attribute_type(i),
 											 text_argument(fcinfo, 2 + i, chs_customer_attributes[i]));
-	trouble = chs_source_try(&source);
-	if (trouble != NULL)
-		chs_event_refuse(trouble);
+	error = chs_source_try(&source);
+	if (error != NULL)
+		chs_error_throw(error);
 	relation_close(rel, NoLock);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -706,12 +706,12 @@ problem_of_triggers(Oid relation, bool of_customers, bool is_own)
 char *
 chs_attach_problem_text(const Live *live, const Source *source)
 {
-	Trouble    *trouble;
+	ErrorData  *error;
 
 	if (chs_source_is_builtin(source))
 		return problem_of_triggers(source->relation, false, true);
-	trouble = chs_source_trouble(live, source);
-	return trouble != NULL ? trouble->message : problem_of_triggers(source->relation, source->of_customers, false);
+	error = chs_source_error(live, source);
+	return error != NULL ? error->message : problem_of_triggers(source->relation, source->of_customers, false);
 }
 
 /* chs_attach_customers_problem_text tells what keeps changes of chs.customers from being followed, or NULL. */

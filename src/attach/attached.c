@@ -28,6 +28,7 @@
 
 #include "attach/partition.h"
 #include "attach/rejected.h"
+#include "base/error.h"
 #include "base/message.h"
 #include "base/worker_shared.h"
 #include "engine/capture.h"
@@ -60,13 +61,13 @@ typedef struct KeptRow
 	Size		large;			/* bytes of its large values */
 } KeptRow;
 
-/* A row to be rejected or, without a trouble, one that was. */
+/* A row to be rejected or, without an error, one that was. */
 typedef struct BadRow
 {
 	HeapTuple	tuple;
 	char	   *customer_key;
 	bool		no_customer;
-	const Trouble *trouble;
+	const ErrorData *error;
 } BadRow;
 
 /* Those of some rows of one table of a source. */
@@ -251,7 +252,7 @@ typedef struct Found
 	Event		event;
 	char	   *customer_key;
 	bool		no_customer;
-	const Trouble *trouble;
+	const ErrorData *error;
 } Found;
 
 /*
@@ -284,12 +285,12 @@ find_customer(const Live *live, const Source *source, Datum key, bool to_count, 
 	if (!found->no_customer)
 		return;
 	if (source->by_external_id)
-		found->trouble = chs_event_trouble(ERRCODE_FOREIGN_KEY_VIOLATION,
-										   psprintf("event has an unknown external_id: \"%s\"",
-													chs_message_value(found->customer_key, strlen(found->customer_key))),
-										   NULL, NULL);
+		found->error = chs_error_make(ERRCODE_FOREIGN_KEY_VIOLATION,
+									  psprintf("event has an unknown external_id: \"%s\"",
+											   chs_message_value(found->customer_key, strlen(found->customer_key))),
+									  NULL, NULL);
 	else
-		found->trouble = chs_event_unknown_customer(found->event.customer_id);
+		found->error = chs_event_unknown_customer(found->event.customer_id);
 }
 
 /* Classifies a row for which the mapping gave these values. */
@@ -297,25 +298,25 @@ static Found
 find_event(const Live *live, const Source *source, const MappedRow *mapped, bool to_count)
 {
 	const bool *nulls = mapped->nulls;
-	const Trouble *trouble = mapped->trouble;
-	Found		found = {.is_event = true,.trouble = trouble};
+	const ErrorData *error = mapped->error;
+	Found		found = {.is_event = true,.error = error};
 
-	if (trouble == NULL && nulls[EVENT_TYPE])
+	if (error == NULL && nulls[EVENT_TYPE])
 	{
 		found.is_event = false;
 		return found;
 	}
-	if (trouble == NULL && nulls[EVENT_CUSTOMER])
-		found.trouble = chs_event_trouble(ERRCODE_NOT_NULL_VIOLATION, "event has no customer", NULL, NULL);
-	else if (trouble == NULL && nulls[EVENT_OCCURRED_AT])
-		found.trouble = chs_event_trouble(ERRCODE_NOT_NULL_VIOLATION, "event has no occurred_at", NULL, NULL);
-	if (found.trouble != NULL)
+	if (error == NULL && nulls[EVENT_CUSTOMER])
+		found.error = chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "event has no customer", NULL, NULL);
+	else if (error == NULL && nulls[EVENT_OCCURRED_AT])
+		found.error = chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "event has no occurred_at", NULL, NULL);
+	if (found.error != NULL)
 		return found;
 	(void) chs_source_event(mapped->values, nulls, &found.event);
 	find_customer(live, source, mapped->values[EVENT_CUSTOMER], to_count, &found);
-	if (found.trouble == NULL)
-		found.trouble = chs_source_check(live, &found.event);
-	found.usable = found.trouble == NULL;
+	if (found.error == NULL)
+		found.error = chs_source_check(live, &found.event);
+	found.usable = found.error == NULL;
 	if (!found.usable && found.customer_key == NULL)
 		found.customer_key = psprintf("%lld", (long long) found.event.customer_id);
 	return found;
@@ -324,14 +325,14 @@ find_event(const Live *live, const Source *source, const MappedRow *mapped, bool
 static void write_bad(const Live *live, BadRows *bad);
 
 /*
- * Rejects a row, with a trouble, or, without one, removes it from the rejected
+ * Rejects a row, with an error, or, without one, removes it from the rejected
  * ones.
  */
 static void
-put_aside(const Live *live, BadRows *bad, HeapTuple tuple, const Found *found, const Trouble *trouble)
+put_aside(const Live *live, BadRows *bad, HeapTuple tuple, const Found *found, const ErrorData *error)
 {
 	bad->rows[bad->n++] = (BadRow) {
-		tuple, found->customer_key, found->no_customer, trouble
+		tuple, found->customer_key, found->no_customer, error
 	};
 	/* not many large documents at once */
 	if (HeapTupleHasExternal(tuple))
@@ -345,7 +346,7 @@ take_inserted(const Live *live, BadRows *bad, const Found *found, HeapTuple tupl
 	if (!found->is_event)
 		return;
 	if (!found->usable)
-		put_aside(live, bad, tuple, found, found->trouble);
+		put_aside(live, bad, tuple, found, found->error);
 	else if (found->busy)
 		chs_capture_rebuild(live, found->event.customer_id);
 	else
@@ -378,7 +379,7 @@ take_deleted(const Live *live, const Source *source, BadRows *bad, const Found *
 static bool
 is_same(const Source *source, const MappedRow *a, const MappedRow *b)
 {
-	if (a->trouble != NULL || b->trouble != NULL)
+	if (a->error != NULL || b->error != NULL)
 		return false;
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 	{
@@ -443,14 +444,14 @@ take_row(const Live *live, const Source *source, BadRows *bad, const KeptRow *ro
  * chs_attached_retry has the customer of a row rebuilt if the row can be used now,
  * and returns NULL, or why it cannot.
  */
-const Trouble *
+const ErrorData *
 chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped)
 {
 	Found		found = find_event(live, source, mapped, true);
 
 	if (found.usable)
 		chs_capture_rebuild(live, found.event.customer_id);
-	return found.trouble;
+	return found.error;
 }
 
 /*
@@ -463,7 +464,7 @@ chs_attached_is_unusable(const Live *live, const Source *source, const MappedRow
 	Found		found = find_event(live, source, mapped, false);
 
 	*rejected = (RejectedRow) {
-		.source = source,.customer_key = found.customer_key,.no_customer = found.no_customer,.trouble = (Trouble *) found.trouble
+		.source = source,.customer_key = found.customer_key,.no_customer = found.no_customer,.error = (ErrorData *) found.error
 	};
 	return found.is_event && !found.usable;
 }
@@ -484,7 +485,7 @@ show_bad(const Live *live, const Source *source, const BadRows *bad)
 	for (int i = 0; i < bad->n; i++)
 	{
 		tuples[i] = bad->rows[i].tuple;
-		any |= bad->rows[i].trouble != NULL;
+		any |= bad->rows[i].error != NULL;
 	}
 	if (any)
 		chs_mapping_rows_as_jsonb(chs_source_compile(live, source, bad->relation)->mapping, tuples, bad->n, documents);
@@ -519,11 +520,11 @@ write_bad(const Live *live, BadRows *bad)
 		const BadRow *row = &bad->rows[i];
 
 		CHECK_FOR_INTERRUPTS();
-		if (row->trouble != NULL)
+		if (row->error != NULL)
 		{
 			rejected[n++] = (RejectedRow) {
 				.source = source,.relation = bad->relation,.row = documents[i],
-				.customer_key = row->customer_key,.no_customer = row->no_customer,.trouble = (Trouble *) row->trouble
+				.customer_key = row->customer_key,.no_customer = row->no_customer,.error = (ErrorData *) row->error
 			};
 			continue;
 		}

@@ -11,12 +11,11 @@
 
 #include "attach/rejected.h"
 #include "source/mapping.h"
-#include "store/event.h"
 #include "store/live.h"
 #include "store/sources.h"
 
 extern void chs_attached_init(void);
-extern const Trouble *chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped);
+extern const ErrorData *chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped);
 extern bool chs_attached_is_unusable(const Live *live, const Source *source, const MappedRow *mapped, RejectedRow *rejected);
 
 #endif							/* CHS_ATTACHED_H */

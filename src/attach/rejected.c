@@ -95,8 +95,8 @@ chs_rejected_add(const RejectedRow *rows, int n)
 		nulls[3] = !has_key;
 		values[3] = has_key ? CStringGetTextDatum(row->customer_key) : (Datum) 0;
 		values[4] = values[5] = BoolGetDatum(row->no_customer && has_key);
-		values[6] = CStringGetTextDatum(unpack_sql_state(row->trouble->sqlerrcode));
-		values[7] = CStringGetTextDatum(row->trouble->message);
+		values[6] = CStringGetTextDatum(unpack_sql_state(row->error->sqlerrcode));
+		values[7] = CStringGetTextDatum(row->error->message);
 		nulls[8] = row->row == NULL;
 		values[8] = JsonbPGetDatum(row->row);
 		nulls[9] = !ItemPointerIsValid(&row->place);

@@ -7,7 +7,6 @@
 
 #include "base/compat.h"
 
-#include "store/event.h"
 #include "store/sources.h"
 
 /* A row that could not be used. */
@@ -19,7 +18,7 @@ typedef struct RejectedRow
 	Jsonb	   *row;			/* NULL: it could not be shown */
 	char	   *customer_key;	/* or NULL */
 	bool		no_customer;	/* that has this key */
-	Trouble    *trouble;
+	ErrorData  *error;
 } RejectedRow;
 
 extern void chs_rejected_add(const RejectedRow *rows, int n);

@@ -26,13 +26,12 @@
 #include "attach/rejected_check.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
+#include "base/try.h"
 #include "engine/capture.h"
 #include "source/mapping.h"
 #include "source/mapping_rows.h"
-#include "source/mapping_try.h"
 #include "source/source.h"
 #include "store/customer.h"
-#include "store/event.h"
 #include "store/live.h"
 #include "store/sources.h"
 
@@ -63,7 +62,7 @@ typedef struct Retry
 /* What came of trying a row. */
 typedef struct Tried
 {
-	const Trouble *trouble;		/* why it still cannot be used, or NULL */
+	const ErrorData *error;		/* why it still cannot be used, or NULL */
 	bool		no_customer;
 } Tried;
 
@@ -112,12 +111,12 @@ note_result(int64 id, const Tried *tried)
 	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, BOOLOID};
 	Datum		args[4] = {Int64GetDatum(id)};
 
-	if (tried->trouble == NULL)
+	if (tried->error == NULL)
 		execute("DELETE FROM chs.rejected_events WHERE rejected_id = $1", 1, types, args);
 	else
 	{
-		args[1] = CStringGetTextDatum(unpack_sql_state(tried->trouble->sqlerrcode));
-		args[2] = CStringGetTextDatum(tried->trouble->message);
+		args[1] = CStringGetTextDatum(unpack_sql_state(tried->error->sqlerrcode));
+		args[2] = CStringGetTextDatum(tried->error->message);
 		args[3] = BoolGetDatum(tried->no_customer);
 		/* a customer who comes meanwhile finds it locked */
 		execute("UPDATE chs.rejected_events SET sqlstate = $2, reason = $3, no_customer = $4, to_check = $4 WHERE rejected_id = $1",
@@ -129,9 +128,9 @@ note_result(int64 id, const Tried *tried)
 static bool
 is_news(const Retry *r, int i, const Tried *tried)
 {
-	return tried->trouble == NULL || tried->no_customer != r->rows[i].no_customer ||
-		strcmp(tried->trouble->message, r->rows[i].reason) != 0 ||
-		strcmp(unpack_sql_state(tried->trouble->sqlerrcode), r->rows[i].sqlstate) != 0;
+	return tried->error == NULL || tried->no_customer != r->rows[i].no_customer ||
+		strcmp(tried->error->message, r->rows[i].reason) != 0 ||
+		strcmp(unpack_sql_state(tried->error->sqlerrcode), r->rows[i].sqlstate) != 0;
 }
 
 /* Locks the copy of a row; false if somebody else has, or it is gone. */
@@ -150,10 +149,10 @@ static int64
 try_rows(Retry *r)
 {
 	MappedRow  *mapped = palloc(Max(r->n, 1) * sizeof(MappedRow));
-	Trouble    *trouble = r->mapping->broken ? r->mapping->broken : chs_mapping_try(make_rows, r);
+	ErrorData  *error = r->mapping->broken ? r->mapping->broken : chs_try(make_rows, r);
 	int64		taken = 0;
 
-	if (trouble != NULL && r->n > 1 && r->mapping->broken == NULL)
+	if (error != NULL && r->n > 1 && r->mapping->broken == NULL)
 	{
 		/* each by itself */
 		for (int i = 0; i < r->n; i++)
@@ -170,18 +169,18 @@ try_rows(Retry *r)
 		}
 		return taken;
 	}
-	if (trouble == NULL)
+	if (error == NULL)
 		chs_mapping_evaluate(r->mapping, r->tuples, r->n, mapped);
 	for (int i = 0; i < r->n; i++)
 	{
-		Tried		tried = {.trouble = trouble};
+		Tried		tried = {.error = error};
 		RejectedRow rejected = {0};
 
 		/* taking a customer in is the try, so its copy is locked already */
-		if (trouble == NULL && r->source->of_customers)
-			tried.trouble = chs_synced_take(r->source, NULL, &mapped[i]);
-		else if (trouble == NULL && chs_attached_is_unusable(r->live, r->source, &mapped[i], &rejected))
-			tried = (Tried) {rejected.trouble, rejected.no_customer};
+		if (error == NULL && r->source->of_customers)
+			tried.error = chs_synced_take(r->source, NULL, &mapped[i]);
+		else if (error == NULL && chs_attached_is_unusable(r->live, r->source, &mapped[i], &rejected))
+			tried = (Tried) {rejected.error, rejected.no_customer};
 		if (!is_news(r, i, &tried))
 			continue;
 		if (!r->source->of_customers && !lock_copy(r->rows[i].id))
@@ -189,10 +188,10 @@ try_rows(Retry *r)
 			r->nlocked++;
 			continue;
 		}
-		if (tried.trouble == NULL && !r->source->of_customers && !r->customer_came)
+		if (tried.error == NULL && !r->source->of_customers && !r->customer_came)
 			(void) chs_attached_retry(r->live, r->source, &mapped[i]);
 		note_result(r->rows[i].id, &tried);
-		taken += tried.trouble == NULL;
+		taken += tried.error == NULL;
 	}
 	return taken;
 }

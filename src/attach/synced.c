@@ -23,12 +23,12 @@
 
 #include "attach/rejected.h"
 #include "base/catalog.h"
+#include "base/error.h"
+#include "base/try.h"
 #include "source/expression.h"
 #include "source/mapping.h"
 #include "source/mapping_rows.h"
-#include "source/mapping_try.h"
 #include "source/source.h"
-#include "store/event.h"
 #include "store/live.h"
 #include "store/sources.h"
 
@@ -96,7 +96,7 @@ static void
 apply_change(void *arg)
 {
 	RowChange	   *change = arg;
-	bool		was = change->old != NULL && change->old->trouble == NULL && !change->old->nulls[0];
+	bool		was = change->old != NULL && change->old->error == NULL && !change->old->nulls[0];
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		args[2] = {0};
 	OwnerRights saved;
@@ -124,25 +124,25 @@ apply_change(void *arg)
  * chs_synced_take does to a customer what was done to its row, and returns NULL, or
  * the reason why that failed.
  */
-Trouble *
+ErrorData *
 chs_synced_take(const Source *source, const MappedRow *old, const MappedRow *new)
 {
 	RowChange		change = {source, old, new};
 
-	if (new != NULL && new->trouble != NULL)
-		return new->trouble;
+	if (new != NULL && new->error != NULL)
+		return new->error;
 	if (new != NULL && new->nulls[0])
-		return chs_event_trouble(ERRCODE_NOT_NULL_VIOLATION, "customer has no external_id", NULL, NULL);
-	return chs_mapping_try(apply_change, &change);
+		return chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "customer has no external_id", NULL, NULL);
+	return chs_try(apply_change, &change);
 }
 
 /* Takes a row that was inserted (no old one), updated or deleted (no new one). */
 static void
 take_row(const Source *source, Mapping *mapping, HeapTuple old, HeapTuple new, const MappedRow *mapped_old, const MappedRow *mapped_new)
 {
-	Trouble    *trouble = chs_synced_take(source, mapped_old, mapped_new);
+	ErrorData  *error = chs_synced_take(source, mapped_old, mapped_new);
 	HeapTuple	bad = new ? new : old;
-	RejectedRow rejected = {.source = source,.relation = source->relation,.trouble = trouble};
+	RejectedRow rejected = {.source = source,.relation = source->relation,.error = error};
 
 	if (old != NULL && chs_rejected_any(source->source_id))
 	{
@@ -151,10 +151,10 @@ take_row(const Source *source, Mapping *mapping, HeapTuple old, HeapTuple new, c
 		if (row != NULL)
 			chs_rejected_remove(source, source->relation, old, row);
 	}
-	if (trouble == NULL)
+	if (error == NULL)
 		return;
 	rejected.row = chs_mapping_row_as_jsonb(mapping, bad);
-	if (mapped_new != NULL && mapped_new->trouble == NULL && !mapped_new->nulls[0])
+	if (mapped_new != NULL && mapped_new->error == NULL && !mapped_new->nulls[0])
 		rejected.customer_key = TextDatumGetCString(mapped_new->values[0]);
 	chs_rejected_add(&rejected, 1);
 }
@@ -241,7 +241,7 @@ chs_synced_take_all(int source_id)
 	uint64		n;
 
 	if (mapping->broken)
-		chs_event_refuse(mapping->broken);
+		chs_error_throw(mapping->broken);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	chs_catalog_become_role(mapping->owner, &saved);

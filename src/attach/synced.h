@@ -8,10 +8,9 @@
 #include "base/compat.h"
 
 #include "source/mapping.h"
-#include "store/event.h"
 #include "store/sources.h"
 
 extern void chs_synced_take_all(int source_id);
-extern Trouble *chs_synced_take(const Source *source, const MappedRow *old, const MappedRow *new);
+extern ErrorData *chs_synced_take(const Source *source, const MappedRow *old, const MappedRow *new);
 
 #endif							/* CHS_SYNCED_H */

@@ -80,6 +80,8 @@ chs_try(void (*work) (void *arg), void *arg)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		if (error->message == NULL)
+			error->message = pstrdup("missing error text");
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);

@@ -31,6 +31,7 @@
 #include "activity/activity_merge.h"
 #include "activity/activity_write.h"
 #include "base/catalog.h"
+#include "base/error.h"
 #include "base/worker_shared.h"
 #include "score/count.h"
 #include "score/scorecard.h"
@@ -227,7 +228,7 @@ check_exists(CustomerTable *customers, Touched *customer)
 	if (!must_be_checked(customer))
 		return;
 	if (chs_customer_lock(customers, customer->customer_id, true, NULL, NULL) != CUSTOMER_LOCKED)
-		chs_event_refuse(chs_event_unknown_customer(customer->customer_id));
+		chs_error_throw(chs_event_unknown_customer(customer->customer_id));
 	customer->exists = true;
 }
 
@@ -536,12 +537,12 @@ read_event(TupleTableSlot *slot)
 static void
 check_event(const Live *live, const Event *event)
 {
-	Trouble    *trouble = chs_event_check(live, event);
+	ErrorData  *error = chs_event_check(live, event);
 
-	if (trouble == NULL)
-		trouble = chs_event_check_ahead(event);
-	if (trouble != NULL)
-		chs_event_refuse(trouble);
+	if (error == NULL)
+		error = chs_event_check_ahead(event);
+	if (error != NULL)
+		chs_error_throw(error);
 }
 
 /* Counts an event; must_exist tells whether its customer must exist. */

@@ -35,6 +35,7 @@
 #include "attach/retry.h"
 #include "base/budget.h"
 #include "base/catalog.h"
+#include "base/error.h"
 #include "base/settings.h"
 #include "base/slow.h"
 #include "base/tables.h"
@@ -201,7 +202,7 @@ retry_rejected(const Live *live, int64 customer_id)
 	chs_retry_customer_came(live, customer_id);
 	if (chs_budget_was_exceeded())
 		ereport(ERROR,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
 				 errmsg("rejected rows of customer %lld took too long", (long long) customer_id)));
 }
 

@@ -35,6 +35,7 @@
 
 #include "base/budget.h"
 #include "base/catalog.h"
+#include "base/error.h"
 #include "base/settings.h"
 #include "base/time_limit.h"
 #include "base/try.h"
@@ -293,7 +294,7 @@ check_rest(const PluginCall *call)
 
 	if (s != NULL && s->rests_until > GetCurrentTimestamp())
 		ereport(ERROR,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
 				 errmsg("plug-in function %s is not called before %s", call->name, timestamptz_to_str(s->rests_until)),
 				 errdetail("It took longer than \"%s\" for %d customers in a row.", "chs.plugin_timeout", s->ncustomers)));
 }
@@ -326,7 +327,7 @@ pg_noreturn static void
 fail_as_slow(const PluginCall *call, int64 customer_id)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
 			 errmsg("plug-in function %s took too long for customer %lld", call->name, (long long) customer_id),
 			 chs_budget_was_exceeded() ? errdetail("It will be called apart from others.") :
 			 errdetail("It took longer than \"%s\", %d ms.", "chs.plugin_timeout", chs_plugin_timeout)));

@@ -52,7 +52,7 @@ static bool
 can_be_counted(const Live *live)
 {
 	for (int i = 0; i < live->nsources; i++)
-		if (chs_source_trouble(live, &live->sources[i]) != NULL)
+		if (chs_source_error(live, &live->sources[i]) != NULL)
 			return false;
 	return true;
 }

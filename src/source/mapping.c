@@ -27,11 +27,11 @@
 
 #include "base/budget.h"
 #include "base/catalog.h"
+#include "base/error.h"
 #include "base/time_limit.h"
 #include "source/expression.h"
 #include "source/mapping_direct.h"
 #include "source/mapping_try.h"
-#include "store/event.h"
 
 /* ---------------------------------------------------------------- compiling */
 
@@ -108,16 +108,6 @@ compile_columns(void *arg)
 	chs_catalog_become_caller(&saved);
 }
 
-static Trouble *
-copy_trouble(const Trouble *t)
-{
-	Trouble    *copy = chs_event_trouble(t->sqlerrcode, pstrdup(t->message), t->detail ? pstrdup(t->detail) : NULL,
-										 t->hint ? pstrdup(t->hint) : NULL);
-
-	copy->too_slow = t->too_slow;
-	return copy;
-}
-
 /*
  * chs_mapping_compile compiles the expressions of a table, in a memory context of
  * its own below CacheMemoryContext.  If the expression numbered guard, if any, is
@@ -127,7 +117,7 @@ copy_trouble(const Trouble *t)
  */
 Mapping *
 chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns, int guard,
-					List *const *allowed, Trouble *broken)
+					List *const *allowed, ErrorData *broken)
 {
 	/* that goes with the caller's if an error is raised */
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "chs mapping", ALLOCSET_SMALL_SIZES);
@@ -156,11 +146,11 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 		m->may_be_slow = true;
 		broken = chs_mapping_try_timed(m, compile_columns, m, false);
 		chs_budget_resume(hurry);
-		if (broken != NULL && broken->too_slow)
+		if (broken != NULL && broken->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT)
 			chs_mapping_suspend(m);
 	}
 	MemoryContextSwitchTo(context);
-	m->broken = broken ? copy_trouble(broken) : NULL;
+	m->broken = broken ? chs_error_copy(broken) : NULL;
 	m->direct &= !broken;
 	MemoryContextSwitchTo(caller);
 	MemoryContextSetParent(context, CacheMemoryContext);
@@ -171,7 +161,7 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 bool
 chs_mapping_is_to_be_tried_again(const Mapping *mapping)
 {
-	return mapping->broken && mapping->broken->too_slow && mapping->rests_until <= GetCurrentTimestamp();
+	return mapping->broken && mapping->broken->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT && mapping->rests_until <= GetCurrentTimestamp();
 }
 
 /* chs_mapping_free releases a mapping. */
@@ -285,7 +275,7 @@ evaluate_batch(void *arg)
 }
 
 /*
- * chs_mapping_evaluate evaluates a mapping for rows.  For rows that fail, trouble
+ * chs_mapping_evaluate evaluates a mapping for rows.  For rows that fail, error
  * says why.  Allocates in the current memory context.
  */
 void
@@ -295,19 +285,19 @@ chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows
 	int			at_once = n;
 
 	for (int i = 0; i < n; i++)
-		rows[i].trouble = mapping->broken;
+		rows[i].error = mapping->broken;
 	while (done < n && !mapping->broken)
 	{
 		Batch		batch = {mapping, &tuples[done], Min(at_once, n - done), &rows[done], CurrentMemoryContext, -1};
-		Trouble    *trouble = chs_mapping_try_timed(mapping, evaluate_batch, &batch, true);
+		ErrorData  *error = chs_mapping_try_timed(mapping, evaluate_batch, &batch, true);
 
-		if (trouble == NULL)
+		if (error == NULL)
 			done += batch.n;
 		else if (batch.at >= 0 || batch.n == 1)
 		{
 			/* those before it are evaluated */
 			done += Max(batch.at, 0);
-			rows[done++].trouble = trouble;
+			rows[done++].error = error;
 		}
 		else
 			at_once = 1;		/* which row it was is not known */

@@ -14,7 +14,6 @@
 #include "utils/rel.h"
 
 #include "source/expression.h"
-#include "store/event.h"
 
 #define MAX_MAPPED_COLUMNS 6
 
@@ -40,7 +39,7 @@ typedef struct RowField
 typedef struct Mapping
 {
 	MemoryContext context;
-	Trouble    *broken;			/* why it cannot be evaluated; or NULL */
+	ErrorData  *broken;			/* why it cannot be evaluated; or NULL */
 	Oid			relation;
 	Oid			owner;
 	int			ncolumns;
@@ -67,13 +66,13 @@ typedef struct Mapping
 /* What a row gave. */
 typedef struct MappedRow
 {
-	Trouble    *trouble;		/* or NULL */
+	ErrorData  *error;		/* or NULL */
 	Datum		values[MAX_MAPPED_COLUMNS];
 	bool		nulls[MAX_MAPPED_COLUMNS];
 } MappedRow;
 
 extern Mapping *chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns,
-									 int guard, List *const *allowed, Trouble *broken);
+									 int guard, List *const *allowed, ErrorData *broken);
 extern void chs_mapping_free(Mapping *mapping);
 extern bool chs_mapping_is_to_be_tried_again(const Mapping *mapping);
 extern void chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows);

@@ -14,8 +14,8 @@
 #include "utils/fmgroids.h"
 
 #include "base/catalog.h"
+#include "base/try.h"
 #include "source/mapping.h"
-#include "source/mapping_try.h"
 
 /*
  * chs_mapping_form_row makes a row of the table of the values of all columns, as a
@@ -141,7 +141,7 @@ chs_mapping_rows_as_jsonb(Mapping *mapping, HeapTuple *tuples, int n, Jsonb **do
 {
 	ShownRows	shown = {mapping, tuples, n, CurrentMemoryContext, documents};
 
-	if (chs_mapping_try(show_rows, &shown) == NULL)
+	if (chs_try(show_rows, &shown) == NULL)
 		return;
 	for (int i = 0; i < n; i++)
 	{

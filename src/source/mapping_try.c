@@ -10,27 +10,11 @@
 #include "utils/timestamp.h"
 
 #include "base/budget.h"
+#include "base/error.h"
 #include "base/settings.h"
 #include "base/time_limit.h"
 #include "base/try.h"
 #include "source/mapping.h"
-#include "store/event.h"
-
-/*
- * chs_mapping_try is chs_try() for the expressions of a mapping: returns NULL or, in the
- * current memory context, the reason of a failure.
- */
-Trouble *
-chs_mapping_try(void (*work) (void *arg), void *arg)
-{
-	ErrorData  *error = chs_try(work, arg);
-
-	return error == NULL ? NULL : chs_event_trouble(error->sqlerrcode,
-													error->message ? error->message : "unknown error",
-													error->detail, error->hint);
-}
-
-/* ---------------------------------------------------------- taking too long */
 
 /* A mapping that was too slow for this many rows in succession is suspended, ... */
 #define MAX_SLOW_ROWS 3
@@ -44,7 +28,6 @@ typedef struct TimedWork
 	void		(*work) (void *arg);
 	void	   *arg;
 	bool		by_row;			/* so that the mapping is suspended if row after row takes too long */
-	bool		too_slow;
 } TimedWork;
 
 /*
@@ -69,11 +52,10 @@ fail_as_slow(TimedWork *timed)
 {
 	Mapping    *m = timed->mapping;
 
-	timed->too_slow = true;
 	if (timed->by_row && !chs_budget_was_exceeded() && ++m->nslow >= MAX_SLOW_ROWS)
 		chs_mapping_suspend(m);
 	ereport(ERROR,
-			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
 			 errmsg("expressions of table %s took too long",
 					quote_qualified_identifier(get_namespace_name(get_rel_namespace(m->relation)), get_rel_name(m->relation))),
 			 chs_budget_was_exceeded() ? errdetail("They will be evaluated apart from others.") :
@@ -109,29 +91,21 @@ work_in_time(void *arg)
 }
 
 /*
- * chs_mapping_try_timed does the same with the expressions of a mapping.  If these
- * may take long, the time for each row, signalled by chs_time_limit_step, is
- * limited.  After several rows (by_row) that took too long, they are not tried for
- * a while.
+ * chs_mapping_try_timed is chs_try() for the expressions of a mapping.  If these may take
+ * long, the time for each row, signalled by chs_time_limit_step, is limited: beyond it,
+ * they fail with ERRCODE_EXTERNAL_ROUTINE_TIMEOUT, and the row itself may be valid.  After
+ * several rows (by_row) that took too long, they are not tried for a while.
  */
-Trouble *
+ErrorData *
 chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row)
 {
-	TimedWork	timed = {mapping, work, arg, by_row, false};
-	Trouble    *trouble;
+	TimedWork	timed = {mapping, work, arg, by_row};
 
 	if (!mapping->may_be_slow)
-		return chs_mapping_try(work, arg);
+		return chs_try(work, arg);
 	if (by_row && mapping->rests_until > GetCurrentTimestamp())
-	{
-		trouble = chs_event_trouble(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-									psprintf("expressions are not evaluated before %s, since they took too long",
-											 timestamptz_to_str(mapping->rests_until)), NULL, NULL);
-		timed.too_slow = true;
-	}
-	else
-		trouble = chs_mapping_try(work_in_time, &timed);
-	if (trouble != NULL)
-		trouble->too_slow = timed.too_slow;
-	return trouble;
+		return chs_error_make(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT,
+							  psprintf("expressions are not evaluated before %s, since they took too long",
+									   timestamptz_to_str(mapping->rests_until)), NULL, NULL);
+	return chs_try(work_in_time, &timed);
 }

@@ -8,10 +8,8 @@
 #include "base/compat.h"
 
 #include "source/mapping.h"
-#include "store/event.h"
 
-extern Trouble *chs_mapping_try(void (*work) (void *arg), void *arg);
-extern Trouble *chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row);
+extern ErrorData *chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row);
 extern void chs_mapping_suspend(Mapping *mapping);
 
 #endif							/* CHS_MAPPING_TRY_H */

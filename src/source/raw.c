@@ -36,7 +36,9 @@
 #include "activity/activity_write.h"
 #include "base/budget.h"
 #include "base/catalog.h"
+#include "base/error.h"
 #include "base/time_limit.h"
+#include "base/try.h"
 #include "score/count.h"
 #include "source/mapping.h"
 #include "source/mapping_rows.h"
@@ -151,12 +153,12 @@ compare_external(const void *a, const void *b)
 }
 
 pg_noreturn static void
-fail_to_read(const Source *source, const Trouble *trouble)
+fail_to_read(const Source *source, const ErrorData *error)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("events of table %s cannot be read: %s", chs_source_name(source), trouble->message),
-			 trouble->too_slow ? 0 : errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
+			 errmsg("events of table %s cannot be read: %s", chs_source_name(source), error->message),
+			 error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT ? 0 : errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
 }
 
 /* Evaluates the collected rows, one by one if necessary. */
@@ -173,9 +175,9 @@ evaluate_rows(RawReader *reader)
 		ExternalId	key;
 		ExternalId *found;
 
-		if (mapped[i].trouble != NULL && mapped[i].trouble->too_slow)
-			fail_to_read(reader->source, mapped[i].trouble);
-		if (mapped[i].trouble != NULL || mapped[i].nulls[EVENT_CUSTOMER] ||
+		if (mapped[i].error != NULL && mapped[i].error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT)
+			fail_to_read(reader->source, mapped[i].error);
+		if (mapped[i].error != NULL || mapped[i].nulls[EVENT_CUSTOMER] ||
 			!chs_source_event(mapped[i].values, mapped[i].nulls, &event))
 			continue;
 		if (!reader->source->by_external_id)
@@ -577,7 +579,7 @@ read_source(RawReader *reader)
 	RawActivities *total = reader->activities;
 	RawCustomer *customer;
 	raw_iterator it;
-	Trouble    *trouble;
+	ErrorData  *error;
 
 	/* a table that was dropped has no rows */
 	if (get_rel_name(reader->source->relation) == NULL)
@@ -594,10 +596,10 @@ read_source(RawReader *reader)
 		return;
 	}
 	reader->activities = no_activities(total->context, reader->request);
-	trouble = chs_mapping_try_timed(m, read_by_query, reader, false);
-	if (trouble != NULL && trouble->too_slow)
-		fail_to_read(reader->source, trouble);
-	if (trouble != NULL)
+	error = chs_mapping_try_timed(m, read_by_query, reader, false);
+	if (error != NULL && error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT)
+		fail_to_read(reader->source, error);
+	if (error != NULL)
 	{
 		reader->activities = no_activities(total->context, reader->request);
 		read_whole(reader);
@@ -717,7 +719,7 @@ chs_raw_try(const RawRequest *request)
 {
 	RawAttempt	attempt = {request, NULL};
 
-	return chs_mapping_try(attempt_read, &attempt) == NULL ? attempt.result : NULL;
+	return chs_try(attempt_read, &attempt) == NULL ? attempt.result : NULL;
 }
 
 /* chs_raw_has tells whether a customer was requested. */

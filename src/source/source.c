@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "base/catalog.h"
+#include "base/error.h"
 #include "score/filter.h"
 #include "score/scorecard.h"
 #include "source/expression.h"
@@ -292,24 +293,24 @@ chs_source_init(void)
  * Returns what keeps the expressions of a source from being evaluated with the
  * rights of their author, or NULL.
  */
-static Trouble *
+static ErrorData *
 check_owner(const Source *source, Oid relation, Oid *owner)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 
 	if (!HeapTupleIsValid(tuple))
-		return chs_event_trouble(ERRCODE_UNDEFINED_TABLE, "the table does not exist any more", NULL, NULL);
+		return chs_error_make(ERRCODE_UNDEFINED_TABLE, "the table does not exist any more", NULL, NULL);
 	*owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	/* a partition may have a different owner, who did not write the expressions */
 	if (relation != source->relation)
 		return list_member_oid(get_partition_ancestors(relation), source->relation) ?
 			check_owner(source, source->relation, owner) :
-			chs_event_trouble(ERRCODE_WRONG_OBJECT_TYPE, "the table is not the one that was attached", NULL, NULL);
+			chs_error_make(ERRCODE_WRONG_OBJECT_TYPE, "the table is not the one that was attached", NULL, NULL);
 	if (!chs_source_is_builtin(source) && *owner != get_role_oid(source->owner, true))
-		return chs_event_trouble(ERRCODE_INSUFFICIENT_PRIVILEGE,
-								 psprintf("the table belongs to \"%s\" now, not to \"%s\" any more",
-										  GetUserNameFromId(*owner, true), source->owner), NULL, NULL);
+		return chs_error_make(ERRCODE_INSUFFICIENT_PRIVILEGE,
+							  psprintf("the table belongs to \"%s\" now, not to \"%s\" any more",
+									   GetUserNameFromId(*owner, true), source->owner), NULL, NULL);
 	return NULL;
 }
 
@@ -331,7 +332,7 @@ has_right(Oid role, Oid relation, AclMode right, const char *const *columns)
  * A table gets its owner nothing that he could not do without it.  Returns what he
  * may not do of what its rows do, or NULL.
  */
-static Trouble *
+static ErrorData *
 check_rights(const Source *source, Oid owner)
 {
 	static const struct
@@ -362,16 +363,16 @@ check_rights(const Source *source, Oid owner)
 	if (lacking.len == 0)
 		return NULL;
 	role = quote_identifier(GetUserNameFromId(owner, false));
-	return chs_event_trouble(ERRCODE_INSUFFICIENT_PRIVILEGE,
-							 psprintf("the table's owner, %s, lacks privileges on %s: %s", role, table, lacking.data),
-							 psprintf("Its rows are %s, which are written with the privileges of its owner.",
-									  source->of_customers ? "customers" : "events"),
-							 psprintf("GRANT %s ON %s TO %s;", lacking.data, table, role));
+	return chs_error_make(ERRCODE_INSUFFICIENT_PRIVILEGE,
+						  psprintf("the table's owner, %s, lacks privileges on %s: %s", role, table, lacking.data),
+						  psprintf("Its rows are %s, which are written with the privileges of its owner.",
+								   source->of_customers ? "customers" : "events"),
+						  psprintf("GRANT %s ON %s TO %s;", lacking.data, table, role));
 }
 
 /* The mapping of a table of customers. */
 static Mapping *
-compile_customers(const Source *source, Oid relation, Oid owner, Trouble *trouble)
+compile_customers(const Source *source, Oid relation, Oid owner, ErrorData *error)
 {
 	MappedColumn columns[1 + CUSTOMER_ATTRIBUTES] = {{"external_id", MAPPED_EXTERNAL_ID, source->customer}};
 
@@ -379,14 +380,14 @@ compile_customers(const Source *source, Oid relation, Oid owner, Trouble *troubl
 		columns[1 + i] = (MappedColumn) {
 		chs_customer_attributes[i], chs_source_attribute_type(i), source->attributes[i] ? source->attributes[i] : "NULL"
 	};
-	return chs_mapping_compile(relation, owner, columns, lengthof(columns), -1, source->any_function ? NULL : &source->functions, trouble);
+	return chs_mapping_compile(relation, owner, columns, lengthof(columns), -1, source->any_function ? NULL : &source->functions, error);
 }
 
 static Mapping *
 compile_mapping(const Live *live, const Source *source, Oid relation)
 {
 	Oid			owner = InvalidOid;
-	Trouble    *trouble = check_owner(source, relation, &owner);
+	ErrorData  *error = check_owner(source, relation, &owner);
 	MappedColumn columns[EVENT_COLUMNS] = {
 		[EVENT_CUSTOMER] = {"customer", source->by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID, source->customer},
 		[EVENT_TYPE] = {"event_type", MAPPED_TEXT, source->event_type},
@@ -394,14 +395,14 @@ compile_mapping(const Live *live, const Source *source, Oid relation)
 		[EVENT_DATA] = {"event_data", MAPPED_JSONB, source->event_data}
 	};
 
-	if (trouble == NULL && !chs_source_is_builtin(source))
-		trouble = check_rights(source, owner);
+	if (error == NULL && !chs_source_is_builtin(source))
+		error = check_rights(source, owner);
 	if (source->of_customers)
-		return compile_customers(source, relation, owner, trouble);
-	if (source->event_data == NULL && trouble == NULL)
+		return compile_customers(source, relation, owner, error);
+	if (source->event_data == NULL && error == NULL)
 		columns[EVENT_DATA].text = whole_row_sql(live, relation, literal_event_type(source->event_type));
 	return chs_mapping_compile(relation, owner, columns, EVENT_COLUMNS, EVENT_TYPE,
-							   source->any_function ? NULL : &source->functions, trouble);
+							   source->any_function ? NULL : &source->functions, error);
 }
 
 static void
@@ -537,10 +538,10 @@ Mapping *
 chs_source_compile_key(const Source *source)
 {
 	Oid			owner = InvalidOid;
-	Trouble    *trouble = check_owner(source, source->relation, &owner);
+	ErrorData  *error = check_owner(source, source->relation, &owner);
 	MappedColumn column = {"customer", source->by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID, source->customer};
 
-	return chs_mapping_compile(source->relation, owner, &column, 1, -1, source->any_function ? NULL : &source->functions, trouble);
+	return chs_mapping_compile(source->relation, owner, &column, 1, -1, source->any_function ? NULL : &source->functions, error);
 }
 
 /*
@@ -553,13 +554,13 @@ chs_source_check_readable(const Live *live)
 	for (int i = 0; i < live->nsources; i++)
 	{
 		const Source *source = &live->sources[i];
-		Trouble    *trouble = chs_source_is_builtin(source) || get_rel_name(source->relation) == NULL ? NULL :
-			chs_source_trouble(live, source);
+		ErrorData  *error = chs_source_is_builtin(source) || get_rel_name(source->relation) == NULL ? NULL :
+			chs_source_error(live, source);
 
-		if (trouble != NULL)
+		if (error != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("events of table %s cannot be read: %s", chs_source_name(source), trouble->message),
+					 errmsg("events of table %s cannot be read: %s", chs_source_name(source), error->message),
 					 errdetail("All activities would have to be rebuilt from the events, which is impossible for customers with events in it."),
 					 errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
 	}
@@ -569,18 +570,16 @@ chs_source_check_readable(const Live *live)
  * chs_source_try tells why a source that is not attached yet could not be evaluated, or
  * NULL; and sets the functions that it calls.
  */
-Trouble *
+ErrorData *
 chs_source_try(Source *source)
 {
 	Mapping    *m;
-	Trouble    *broken;
+	ErrorData  *broken;
 	ListCell   *lc;
 
 	source->any_function = true;
 	m = compile_mapping(chs_live_version(), source, source->relation);
-	broken = m->broken ? chs_event_trouble(m->broken->sqlerrcode, pstrdup(m->broken->message),
-										   m->broken->detail ? pstrdup(m->broken->detail) : NULL,
-										   m->broken->hint ? pstrdup(m->broken->hint) : NULL) : NULL;
+	broken = m->broken ? chs_error_copy(m->broken) : NULL;
 	source->any_function = false;
 	source->functions = NIL;
 	foreach(lc, m->functions)
@@ -589,9 +588,9 @@ chs_source_try(Source *source)
 	return broken;
 }
 
-/* chs_source_trouble tells why the events of a source cannot be read, or NULL. */
-Trouble *
-chs_source_trouble(const Live *live, const Source *source)
+/* chs_source_error tells why the events of a source cannot be read, or NULL. */
+ErrorData *
+chs_source_error(const Live *live, const Source *source)
 {
 	return chs_source_compile(live, source, source->relation)->mapping->broken;
 }
@@ -620,15 +619,15 @@ chs_source_event(const Datum *values, const bool *nulls, Event *event)
  * chs_source_check returns NULL, or why an event of an attached table cannot be
  * used.  One in the future counts from its day on.
  */
-Trouble *
+ErrorData *
 chs_source_check(const Live *live, const Event *event)
 {
-	Trouble    *trouble = chs_event_check(live, event);
+	ErrorData  *error = chs_event_check(live, event);
 
-	if (trouble != NULL || event->occurred_at < END_OF_DAYS * USECS_PER_DAY)
-		return trouble;
-	return chs_event_trouble(ERRCODE_CHECK_VIOLATION,
-							 psprintf("event of customer %lld has an occurred_at too far ahead: %s",
-									  (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
-							 NULL, NULL);
+	if (error != NULL || event->occurred_at < END_OF_DAYS * USECS_PER_DAY)
+		return error;
+	return chs_error_make(ERRCODE_CHECK_VIOLATION,
+						  psprintf("event of customer %lld has an occurred_at too far ahead: %s",
+								   (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
+						  NULL, NULL);
 }

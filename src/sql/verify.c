@@ -481,7 +481,7 @@ verify_sources(FunctionCallInfo fcinfo, const Live *live)
 
 		if (problem != NULL)
 			report(fcinfo, NULL, psprintf("source %s", chs_source_name(source)), problem, NULL);
-		if (i < live->nsources && chs_source_trouble(live, source) != NULL)
+		if (i < live->nsources && chs_source_error(live, source) != NULL)
 			readable = false;
 	}
 	return readable;

@@ -15,35 +15,12 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "base/error.h"
 #include "base/message.h"
 #include "store/live.h"
 
 /* How far events may be ahead of the clock, because clocks differ. */
 #define MAX_AHEAD USECS_PER_DAY
-
-/* chs_event_trouble describes what is wrong. */
-Trouble *
-chs_event_trouble(int sqlerrcode, char *message, char *detail, char *hint)
-{
-	Trouble    *trouble = palloc(sizeof(Trouble));
-
-	*trouble = (Trouble) {
-		.sqlerrcode = sqlerrcode,.message = message,.detail = detail,.hint = hint
-	};
-	return trouble;
-}
-
-/* chs_event_refuse raises it as an error. */
-void
-chs_event_refuse(const Trouble *trouble)
-{
-	ereport(ERROR,
-			(errcode(trouble->sqlerrcode),
-			 errmsg_internal("%s", trouble->message),
-			 trouble->detail ? errdetail_internal("%s", trouble->detail) : 0,
-			 trouble->hint ? errhint("%s", trouble->hint) : 0));
-	pg_unreachable();
-}
 
 static const char *
 event_type_text(const Event *event)
@@ -66,16 +43,16 @@ find_field(const Event *event, const char *field, JsonbValue *value)
 		value->type != jbvNull;
 }
 
-static Trouble *
+static ErrorData *
 no_field(const Event *event, const char *field, const char *as)
 {
-	return chs_event_trouble(ERRCODE_CHECK_VIOLATION,
-							 psprintf("event of customer %lld has no \"%s\"", (long long) event->customer_id, field),
-							 psprintf("An event of type \"%s\" must have \"%s\"%s in event_data.",
-									  event_type_text(event), field, as), NULL);
+	return chs_error_make(ERRCODE_CHECK_VIOLATION,
+						  psprintf("event of customer %lld has no \"%s\"", (long long) event->customer_id, field),
+						  psprintf("An event of type \"%s\" must have \"%s\"%s in event_data.",
+								   event_type_text(event), field, as), NULL);
 }
 
-static Trouble *
+static ErrorData *
 check_fields(const EventRule *rule, const Event *event)
 {
 	static const char *const as_number = " as a number above 0";
@@ -91,12 +68,12 @@ check_fields(const EventRule *rule, const Event *event)
 		if (v.type != jbvNumeric || numeric_is_nan(v.val.numeric) ||
 			DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(v.val.numeric),
 											  DirectFunctionCall1(int4_numeric, Int32GetDatum(0)))) <= 0)
-			return chs_event_trouble(ERRCODE_CHECK_VIOLATION,
-									 psprintf("event of customer %lld has an invalid \"%s\": %s",
-											  (long long) event->customer_id, rule->positive[i],
-											  jsonb_text(JsonbValueToJsonb(&v))),
-									 psprintf("An event of type \"%s\" must have \"%s\"%s in event_data.",
-											  event_type_text(event), rule->positive[i], as_number), NULL);
+			return chs_error_make(ERRCODE_CHECK_VIOLATION,
+								  psprintf("event of customer %lld has an invalid \"%s\": %s",
+										   (long long) event->customer_id, rule->positive[i],
+										   jsonb_text(JsonbValueToJsonb(&v))),
+								  psprintf("An event of type \"%s\" must have \"%s\"%s in event_data.",
+										   event_type_text(event), rule->positive[i], as_number), NULL);
 	}
 	return NULL;
 }
@@ -105,56 +82,56 @@ check_fields(const EventRule *rule, const Event *event)
  * chs_event_check returns NULL, or, naming the field and the value, which rule an
  * event breaks.
  */
-Trouble *
+ErrorData *
 chs_event_check(const Live *live, const Event *event)
 {
 	const EventRule *rule = NULL;
-	Trouble    *trouble;
+	ErrorData  *error;
 
 	for (int i = 0; i < live->nrules && rule == NULL; i++)
 		if (live->rules[i].event_type_length == event->event_type_length &&
 			memcmp(live->rules[i].event_type, event->event_type, event->event_type_length) == 0)
 			rule = &live->rules[i];
 	if (rule == NULL)
-		return chs_event_trouble(ERRCODE_FOREIGN_KEY_VIOLATION,
-								 psprintf("event of customer %lld has an unknown event_type: \"%s\"",
-										  (long long) event->customer_id, event_type_text(event)),
-								 NULL,
-								 "Use a type that chs.event_types lists, or add a row for it there.");
+		return chs_error_make(ERRCODE_FOREIGN_KEY_VIOLATION,
+							  psprintf("event of customer %lld has an unknown event_type: \"%s\"",
+									   (long long) event->customer_id, event_type_text(event)),
+							  NULL,
+							  "Use a type that chs.event_types lists, or add a row for it there.");
 	if (!JB_ROOT_IS_OBJECT(event->event_data))
-		return chs_event_trouble(ERRCODE_CHECK_VIOLATION,
-								 psprintf("event of customer %lld has an invalid event_data: %s",
-										  (long long) event->customer_id, jsonb_text(event->event_data)),
-								 "It must be a JSON object.", NULL);
-	trouble = check_fields(rule, event);
-	if (trouble != NULL)
-		return trouble;
+		return chs_error_make(ERRCODE_CHECK_VIOLATION,
+							  psprintf("event of customer %lld has an invalid event_data: %s",
+									   (long long) event->customer_id, jsonb_text(event->event_data)),
+							  "It must be a JSON object.", NULL);
+	error = check_fields(rule, event);
+	if (error != NULL)
+		return error;
 	if (TIMESTAMP_NOT_FINITE(event->occurred_at))
-		return chs_event_trouble(ERRCODE_CHECK_VIOLATION,
-								 psprintf("event of customer %lld has an invalid occurred_at: %s",
-										  (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
-								 "It must be finite.", NULL);
+		return chs_error_make(ERRCODE_CHECK_VIOLATION,
+							  psprintf("event of customer %lld has an invalid occurred_at: %s",
+									   (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
+							  "It must be finite.", NULL);
 	return NULL;
 }
 
 /* chs_event_check_ahead does the same for an event that is dated too far ahead of the clock. */
-Trouble *
+ErrorData *
 chs_event_check_ahead(const Event *event)
 {
 	if (event->occurred_at - GetCurrentTransactionStartTimestamp() <= MAX_AHEAD ||
 		event->occurred_at - GetCurrentTimestamp() <= MAX_AHEAD)
 		return NULL;
-	return chs_event_trouble(ERRCODE_CHECK_VIOLATION,
-							 psprintf("event of customer %lld has an occurred_at too far ahead: %s",
-									  (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
-							 "It may be at most one day after the current time.", NULL);
+	return chs_error_make(ERRCODE_CHECK_VIOLATION,
+						  psprintf("event of customer %lld has an occurred_at too far ahead: %s",
+								   (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
+						  "It may be at most one day after the current time.", NULL);
 }
 
 /* chs_event_unknown_customer does the same for an event of an unknown customer. */
-Trouble *
+ErrorData *
 chs_event_unknown_customer(int64 customer_id)
 {
-	return chs_event_trouble(ERRCODE_FOREIGN_KEY_VIOLATION,
-							 psprintf("event has an unknown customer_id: %lld", (long long) customer_id),
-							 "There is no such row in chs.customers.", "Insert the customer first.");
+	return chs_error_make(ERRCODE_FOREIGN_KEY_VIOLATION,
+						  psprintf("event has an unknown customer_id: %lld", (long long) customer_id),
+						  "There is no such row in chs.customers.", "Insert the customer first.");
 }

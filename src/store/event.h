@@ -22,20 +22,8 @@ typedef struct Event
 	TimestampTz occurred_at;
 } Event;
 
-/* Why something cannot be used, as arguments of ereport. */
-typedef struct Trouble
-{
-	int			sqlerrcode;
-	char	   *message;
-	char	   *detail;			/* or NULL */
-	char	   *hint;			/* or NULL */
-	bool		too_slow;		/* the row itself is valid */
-} Trouble;
-
-extern Trouble *chs_event_trouble(int sqlerrcode, char *message, char *detail, char *hint);
-extern Trouble *chs_event_check(const Live *live, const Event *event);
-extern Trouble *chs_event_check_ahead(const Event *event);
-extern Trouble *chs_event_unknown_customer(int64 customer_id);
-pg_noreturn extern void chs_event_refuse(const Trouble *trouble);
+extern ErrorData *chs_event_check(const Live *live, const Event *event);
+extern ErrorData *chs_event_check_ahead(const Event *event);
+extern ErrorData *chs_event_unknown_customer(int64 customer_id);
 
 #endif							/* CHS_EVENT_H */

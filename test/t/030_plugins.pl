@@ -37,7 +37,7 @@ $node->poll_query_until('postgres', q(
 # it is given up later, apart from them
 $node->poll_query_until('postgres', 'SELECT EXISTS (SELECT FROM chs.failures)') or die "no failure";
 is($node->safe_psql('postgres', "SELECT customer_id, sqlstate, message FROM chs.failures"),
-	'5|38000|plug-in function public.endless(bigint,timestamp with time zone) took too long for customer 5', 'one failure, that says why');
+	'5|38T00|plug-in function public.endless(bigint,timestamp with time zone) took too long for customer 5', 'one failure, that says why');
 log_in($node, 'postgres', 1, 3);
 $node->poll_query_until('postgres', 'SELECT score = chs_score(1) AND factor_scores[2] > 0 FROM chs.customer_health WHERE customer_id = 1')
   or die "the worker does not go on";
