@@ -34,6 +34,7 @@
 #include "attach/rejected.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "source/source.h"
 #include "store/live.h"
 #include "store/restore.h"
@@ -389,15 +390,12 @@ chs_follow_alter(PG_FUNCTION_ARGS)
 	/* the extension itself is being created or updated; or a dump is being restored */
 	if (creating_extension || enabling || chs_restore_is_running())
 		PG_RETURN_VOID();
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	/* the transaction's snapshot may be from before the table was attached */
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (follow_commands())
 		chs_attach_rebuild_all("a table of customers or events was altered");
 	PopActiveSnapshot();
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	PG_RETURN_VOID();
 }

@@ -36,6 +36,7 @@
 #include "attach/synced.h"
 #include "base/catalog.h"
 #include "base/error.h"
+#include "base/spi.h"
 #include "source/expression.h"
 #include "source/source.h"
 #include "store/live.h"
@@ -431,8 +432,7 @@ chs_attach(PG_FUNCTION_ARGS)
 		chs_error_throw(error);
 	check_index(rel, source.customer);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	chs_catalog_become_owner(&saved);
 	source.source_id = store_source(&source, &again);
 	was_counted = again || has_rows(rel);
@@ -478,8 +478,7 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 		chs_error_throw(error);
 	relation_close(rel, NoLock);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	chs_catalog_become_owner(&saved);
 	source.source_id = store_source(&source, &again);
 	if (again)
@@ -530,8 +529,7 @@ chs_detach(PG_FUNCTION_ARGS)
 	Datum		oid = ObjectIdGetDatum(relid);
 	uint64		n;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	chs_catalog_become_owner(&saved);
 	n = remove_sources(PointerGetDatum(construct_array(&oid, 1, OIDOID, sizeof(Oid), true, TYPALIGN_INT)),
 					   psprintf("%s detached", name));
@@ -578,9 +576,7 @@ chs_follow_drop(PG_FUNCTION_ARGS)
 	/* it may be the extension itself that is being dropped */
 	if (!OidIsValid(get_relname_relid("sources", get_namespace_oid("chs", true))))
 		PG_RETURN_VOID();
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	chs_catalog_execute_now(NULL, "SELECT array_agg(objid) FROM pg_event_trigger_dropped_objects()"
 							" WHERE classid = 'pg_class'::regclass AND objsubid = 0"
 							" AND objid IN (SELECT relation FROM chs.sources WHERE source_id > 1)", 0, NULL, NULL, NULL);
@@ -600,8 +596,7 @@ chs_follow_drop(PG_FUNCTION_ARGS)
 				chs_attach_rebuild_all("partitions of attached tables were dropped");
 		}
 	}
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	PG_RETURN_VOID();
 }
 
@@ -653,15 +648,12 @@ chs_source_rejected(PG_FUNCTION_ARGS)
 
 	if (check_enable_rls(chs_catalog_relation(CHS_CUSTOMERS), InvalidOid, true) == RLS_ENABLED)
 		PG_RETURN_INT64(0);
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	if (SPI_execute_with_args("SELECT count(*) FROM chs.rejected_events WHERE source_id = $1 AND ($2 IS NULL OR sqlstate = $2)",
 							  lengthof(types), types, args, nulls, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.rejected_events");
 	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	PG_RETURN_INT64(n);
 }
 

@@ -38,6 +38,7 @@
 #include "activity/activity.h"
 #include "activity/activity_window.h"
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "engine/capture.h"
 #include "score/count.h"
 #include "source/source.h"
@@ -229,9 +230,7 @@ rebuild_churned(const Days *days, int max_keep, bool went)
 	Portal		portal;
 
 	chs_capture_flush_pending();
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	/* activities and the queue at one time, after whoever wrote to the partition */
 	PushActiveSnapshot(GetLatestSnapshot());
 	portal = SPI_cursor_open_with_args(NULL, "SELECT c.customer_id, EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = c.customer_id)"
@@ -258,8 +257,7 @@ rebuild_churned(const Days *days, int max_keep, bool went)
 	}
 	SPI_cursor_close(portal);
 	PopActiveSnapshot();
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	MemoryContextDelete(scratch);
 }
 

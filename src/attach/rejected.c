@@ -29,6 +29,7 @@
 #include "utils/xid8.h"
 
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "base/tables.h"
 #include "base/worker_shared.h"
 #include "base/xid.h"
@@ -57,13 +58,10 @@ execute(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args, c
 	OwnerRights saved;
 	uint64		n;
 
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	chs_catalog_execute_now(kept, sql, nargs, types, args, nulls);
 	n = SPI_processed;
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	return n;
 }
 

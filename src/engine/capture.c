@@ -32,6 +32,7 @@
 #include "activity/activity_write.h"
 #include "base/catalog.h"
 #include "base/error.h"
+#include "base/spi.h"
 #include "base/worker_shared.h"
 #include "score/count.h"
 #include "score/scorecard.h"
@@ -713,9 +714,7 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	if (trigdata->tg_trigger->tgnargs > 0 && attached->is_past(trigdata))
 		PG_RETURN_POINTER(NULL);
 	chs_capture_flush_pending();
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	/* the statement's snapshot may be older than the lock that it had to wait for */
 	PushActiveSnapshot(GetLatestSnapshot());
 	portal = SPI_cursor_open_with_args(NULL, "SELECT customer_id FROM chs.customers"
@@ -739,8 +738,7 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 		chs_capture_flush_pending();
 	}
 	SPI_cursor_close(portal);
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	truncated_in.command = GetCurrentCommandId(false);
 	truncated_in.subid = GetCurrentSubTransactionId();
 	PG_RETURN_POINTER(NULL);

@@ -30,6 +30,7 @@
 #include "base/catalog.h"
 #include "base/scan.h"
 #include "base/settings.h"
+#include "base/spi.h"
 #include "engine/capture.h"
 #include "engine/fold.h"
 #include "engine/publish.h"
@@ -289,16 +290,13 @@ rebuild_slice(int64 *last, int limit, int *nskipped)
 	snapshot = GetActiveSnapshot();
 	live = chs_live_at(snapshot);
 	series_version = live->counting->series_version;
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	if (live->nsources > 1)
 		limit = Min(limit, MAX_ATTACHED_SLICE);
 	activities = read_activities(live, after, limit, last, &n);
 	*nskipped += store_activities(activities, n > 0 ? read_attached(live, after, *last) : NULL, snapshot, series_version);
 	tuplestore_end(activities);
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	PopActiveSnapshot();
 	return n;
 }

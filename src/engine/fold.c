@@ -38,6 +38,7 @@
 #include "base/error.h"
 #include "base/settings.h"
 #include "base/slow.h"
+#include "base/spi.h"
 #include "base/tables.h"
 #include "base/try.h"
 #include "base/worker_shared.h"
@@ -589,12 +590,9 @@ read_raw_events(Fold *fold, const FoldList *list)
 	OwnerRights saved;
 	int64	   *customer_ids = palloc(list->n * sizeof(int64));
 
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	request.n = find_rebuilds(fold, list, customer_ids);
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	MemoryContextSwitchTo(caller);
 	request.customer_ids = customer_ids;
 	/* a single customer is read as usual; if a source cannot be read, each customer fails by itself */

@@ -27,6 +27,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "base/worker_shared.h"
 #include "source/source.h"
 #include "store/live.h"
@@ -65,15 +66,12 @@ store_live(int version)
 	Datum		args[] = {Int32GetDatum(version)};
 	OwnerRights saved;
 
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	if (SPI_execute_with_args("UPDATE chs.scorecard_versions SET live_at = clock_timestamp(), changed_by_xid = pg_current_xact_id()"
 							  " WHERE version = $1", lengthof(types), types, args, NULL, false, 0) != SPI_OK_UPDATE ||
 		SPI_processed != 1)
 		elog(ERROR, "could not update chs.scorecard_versions");
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	CacheInvalidateRelcacheByRelid(chs_catalog_relation(CHS_SCORECARD_VERSIONS));
 	CommandCounterIncrement();
 }
@@ -136,8 +134,7 @@ chs_publish(PG_FUNCTION_ARGS)
 	Datum		version;
 	bool		isnull;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	chs_catalog_execute("SELECT chs.publish($1)", lengthof(types), types, args, PG_ARGISNULL(0) ? "n" : NULL);
 	version = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	SPI_finish();

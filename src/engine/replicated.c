@@ -46,8 +46,7 @@ has_key(Relation rel, HeapTuple row)
 	Datum		key = heap_getattr(row, 1, RelationGetDescr(rel), &isnull);
 	bool		found;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	if (SPI_execute_with_args(psprintf("SELECT FROM chs.%s WHERE %s OPERATOR(pg_catalog.=) $1",
 									   quote_identifier(RelationGetRelationName(rel)),
 									   quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(rel), 0)->attname))),

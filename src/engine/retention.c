@@ -22,6 +22,7 @@
 
 #include "base/catalog.h"
 #include "base/settings.h"
+#include "base/spi.h"
 #include "engine/capture.h"
 #include "score/scorecard.h"
 #include "store/live.h"
@@ -83,9 +84,7 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	for (int i = 0; i < 4; i++)
 		args[i] = PG_GETARG_DATUM(i);
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	chs_capture_ignore_deletes((TimestampTz) PG_GETARG_DATEADT(2) * USECS_PER_DAY);
 	PG_TRY();
 	{
@@ -118,8 +117,7 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 		if (!nulls[1])
 			values[1] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &nulls[1]);
 	}
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 
@@ -182,14 +180,11 @@ delete_slice(const char *kind)
 	bool		more;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	if (SPI_execute(psprintf("SELECT more FROM chs.delete_old('%s'::text, %d::bigint, false)", kind, WORKER_SLICE), false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not delete old %s", kind);
 	more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	PopActiveSnapshot();
 	return more;
 }
@@ -210,8 +205,7 @@ chs_apply_retention(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	chs_catalog_execute("SELECT * FROM chs.apply_retention($1)", 1, types, args, PG_ARGISNULL(0) ? "n" : NULL);
 	for (int i = 0; i < 3; i++)
 		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);

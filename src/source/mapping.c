@@ -97,8 +97,7 @@ compile_columns(void *arg)
 		for (int i = 0; i < m->ncolumns; i++)
 			appendStringInfo(&query, "%s %s", i == 0 ? "SELECT" : ",", m->sql[i]);
 		appendStringInfoString(&query, " FROM pg_catalog.unnest($1) AS " ROW_ALIAS);
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
+		SPI_connect();
 		m->plan = SPI_prepare(query.data, 1, &type);
 		if (m->plan == NULL || SPI_keepplan(m->plan) != 0)
 			elog(ERROR, "could not prepare the query of a mapping");
@@ -245,8 +244,7 @@ evaluate_query(Batch *b)
 	for (int i = 0; i < b->n; i++)
 		elements[i] = heap_copy_tuple_as_datum(b->tuples[i], desc);
 	array = PointerGetDatum(construct_array(elements, b->n, type, -1, false, TYPALIGN_DOUBLE));
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	/* not read-only, so that it sees what this command has done so far */
 	if (SPI_execute_plan(m->plan, &array, NULL, false, 0) != SPI_OK_SELECT || SPI_processed != (uint64) b->n)
 		elog(ERROR, "could not evaluate a mapping");

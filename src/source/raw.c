@@ -481,8 +481,7 @@ read_by_query(void *arg)
 
 	reader->receiver.receiveSlot = receive_event;
 	chs_catalog_become_role(reader->compiled->mapping->owner, &saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	if (query_arguments(reader, reader->compiled->mapping, many, args) > 0)
 		run_plan(reader, query_plan(reader, many), reader->compiled->parameters[many], args, lengthof(args));
 	SPI_finish();
@@ -506,8 +505,7 @@ probe_table(void *arg)
 	OwnerRights saved;
 
 	chs_catalog_become_role(p->key->owner, &saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	p->found = false;
 	if (query_arguments(p->reader, p->key, true, args) > 0)
 	{
@@ -546,8 +544,7 @@ read_whole(RawReader *reader)
 	reader->receiver.receiveSlot = receive_row;
 	reader->rows = palloc(ROWS_AT_ONCE * sizeof(HeapTuple));
 	chs_catalog_become_role(reader->compiled->mapping->owner, &saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	plan = SPI_prepare(psprintf("SELECT * FROM %s", from_sql(reader->source)), 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare the query of raw events");

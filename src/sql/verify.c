@@ -26,6 +26,7 @@
 #include "activity/activity_write.h"
 #include "attach/attach.h"
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "engine/capture.h"
 #include "score/explain.h"
 #include "score/score.h"
@@ -506,9 +507,7 @@ chs_verify(PG_FUNCTION_ARGS)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	UpdateActiveSnapshotCommandId();
 	live = chs_live_at(GetActiveSnapshot());
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "chs verify", ALLOCSET_DEFAULT_SIZES);
 	many = AllocSetContextCreate(CurrentMemoryContext, "chs verified events", ALLOCSET_DEFAULT_SIZES);
 	reading.possible = verify_sources(fcinfo, live);
@@ -547,8 +546,7 @@ chs_verify(PG_FUNCTION_ARGS)
 	SPI_cursor_close(portal);
 	verify_counts(fcinfo);
 	verify_references(fcinfo);
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	PopActiveSnapshot();
 	return (Datum) 0;
 }

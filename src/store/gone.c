@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "store/health.h"
 #include "store/restore.h"
 
@@ -96,12 +97,9 @@ chs_gone_forget(int64 customer_id, const int64 *renumbered)
 
 		if (!has_row(i, customer_id))
 			continue;
-		chs_catalog_become_owner(&saved);
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
+		chs_spi_begin(&saved);
 		chs_catalog_execute_now(&plans[i], derived[i].remove, lengthof(types), types, args, renumbered == NULL ? " n" : NULL);
-		SPI_finish();
-		chs_catalog_become_caller(&saved);
+		chs_spi_end(&saved);
 	}
 }
 
@@ -114,12 +112,9 @@ chs_gone_forget_all(void)
 {
 	OwnerRights saved;
 
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	for (size_t i = 0; i < lengthof(derived); i++)
 		if (derived[i].table != CHS_HEALTH_SCORES || chs_restore_lock_out())
 			chs_catalog_execute_now(NULL, derived[i].remove_all, 0, NULL, NULL, NULL);
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 }

@@ -34,6 +34,7 @@
 #include "base/catalog.h"
 #include "base/scan.h"
 #include "base/settings.h"
+#include "base/spi.h"
 #include "base/tables.h"
 #include "score/explain.h"
 #include "score/score.h"
@@ -189,17 +190,14 @@ sum_counts(void)
 	OwnerRights saved;
 
 	CommandCounterIncrement();
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	if (SPI_execute("WITH free AS (SELECT ctid FROM chs.health_counts FOR UPDATE SKIP LOCKED)"
 					", gone AS (DELETE FROM chs.health_counts h USING free WHERE h.ctid = free.ctid RETURNING h.*)"
 					" INSERT INTO chs.health_counts"
 					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown),"
 					" sum(score_hundredths), max(last_updated) FROM gone GROUP BY segment", false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not sum chs.health_counts");
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 	known_counts.nrows = 0;
 }
 
@@ -215,9 +213,7 @@ chs_health_correct_counts(void)
 
 	chs_claim_counts_wait();
 	CommandCounterIncrement();
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	if (SPI_execute("INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths)"
 					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths)"
 					" FROM (" HEALTH_COUNTS_ACTUAL
@@ -226,8 +222,7 @@ chs_health_correct_counts(void)
 					" GROUP BY segment HAVING (sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths))"
 					"                  <> (0, 0, 0, 0, 0)", false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not correct chs.health_counts");
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 }
 
 /* Returns the counts of a segment. */

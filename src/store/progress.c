@@ -198,8 +198,7 @@ note_backfilled(const void *arg)
 	args[0] = Int32GetDatum(backfilled->series_version);
 	args[1] = Int32GetDatum(backfilled->ncustomers);
 	args[2] = Int32GetDatum(MyProcPid);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	/* without waiting for whoever has the row */
 	chs_catalog_execute("WITH free AS (SELECT job FROM chs.jobs WHERE job = 'backfill' AND basis = 'version ' || $1 FOR UPDATE SKIP LOCKED)"
 						", noted AS (UPDATE chs.jobs SET done = done + $2, total = greatest(total, done + $2), pid = $3,"
@@ -238,8 +237,7 @@ chs_progress_backfill(int series_version, int ncustomers)
 static void
 note_end(const void *arg pg_attribute_unused())
 {
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	chs_catalog_execute("UPDATE chs.jobs SET phase = 'finished', total = done, pid = NULL,"
 						" updated_at = clock_timestamp(), finished_at = clock_timestamp()"

@@ -31,6 +31,7 @@
 #include "utils/guc.h"
 
 #include "base/catalog.h"
+#include "base/spi.h"
 
 /*
  * Advisory locks of users have 1 or 2 in the last field, claims have 0x6368.
@@ -129,16 +130,13 @@ delete_shipped(Relation rel)
 	Oid			type = TEXTOID;
 	Datum		arg = CStringGetTextDatum(RelationGetRelationName(rel));
 
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	chs_spi_begin(&saved);
 	if (SPI_execute_with_args(psprintf("WITH gone AS (DELETE FROM chs.shipped WHERE table_name = $1 RETURNING written_by)"
 									   " DELETE FROM chs.%s t USING gone WHERE t.xmin = gone.written_by",
 									   quote_identifier(RelationGetRelationName(rel))),
 							  1, &type, &arg, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete the shipped rows of \"%s\"", RelationGetRelationName(rel));
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
+	chs_spi_end(&saved);
 }
 
 /* Whether the caller may turn foreign keys off. */

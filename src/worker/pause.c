@@ -49,8 +49,7 @@ chs_pause(PG_FUNCTION_ARGS)
 	LockDatabaseObject(ExtensionRelationId, get_extension_oid("chs", false), 0, AccessExclusiveLock);
 	args[0] = PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0);
 	args[1] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	chs_catalog_execute("INSERT INTO chs.pause (reason, paused_by) VALUES ($1, $2) ON CONFLICT (one) DO UPDATE"
 						" SET (reason, paused_by, paused_at) = ROW(excluded.reason, excluded.paused_by, excluded.paused_at)",
 						lengthof(types), types, args, PG_ARGISNULL(0) ? "n " : NULL);
@@ -66,8 +65,7 @@ chs_resume(PG_FUNCTION_ARGS)
 	uint64		n;
 
 	PreventCommandIfReadOnly("chs_resume()");
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect();
 	chs_catalog_execute("DELETE FROM chs.pause", 0, NULL, NULL, NULL);
 	n = SPI_processed;
 	SPI_finish();

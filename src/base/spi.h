@@ -1,0 +1,17 @@
+/*
+ * spi.h
+ *	  Running SQL.
+ */
+#ifndef CHS_SPI_H
+#define CHS_SPI_H
+
+#include "base/compat.h"
+
+#include "executor/spi.h"
+
+#include "base/catalog.h"
+
+extern void chs_spi_begin(OwnerRights *saved);
+extern void chs_spi_end(const OwnerRights *saved);
+
+#endif							/* CHS_SPI_H */
