@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Point 5: how fast a backlog is folded, by one process, the worker being off.
+# Point 5: how fast a backlog is folded: by one process, the worker being off, and by one and two workers.
 
 customers=$(size 10000 20000)
 
@@ -15,6 +15,23 @@ fold() {
 }
 # clean: what autovacuum would do, but not in the middle of a measurement.
 clean() { value "VACUUM chs.queue, chs.activity, chs.customer_health, chs.health_scores"; }
+
+# fold_with WORKERS: lets so many workers fold a delta of one event of each customer.  The second figure is what the first
+# of them has used of a processor, which tells of the gain even where other programs take their share.
+fold_with() {
+	local clock processor variant='one worker'
+	[ "$1" -eq 1 ] || variant='two workers'
+	value "ALTER SYSTEM SET chs.max_workers = $1"
+	value "ALTER SYSTEM SET chs.enabled = on"
+	value "CALL bench.fill_each(1, $backlog)"
+	settle
+	clock=$(timed "SELECT pg_reload_conf()" "CALL bench.wait_for_queue()" | cut -d ' ' -f 1)
+	processor=$(value "SELECT split_part(pg_read_file('/proc/' || pid || '/schedstat'), ' ', 1)::float8 / 1e9
+		FROM chs.worker_status WHERE worker = 1")
+	worker off
+	clean
+	sample workers "$variant" "$(rate "$backlog" <<<"$clock $processor")"
+}
 
 for name in held queue; do
 	database $name "$customers"
@@ -73,4 +90,15 @@ note "hot customers: customer c has a share of events in proportion to 1/c; the 
 
 leave
 PGDATABASE=queue
+leave
+
+backlog=200000
+database workers "$backlog"
+psql -Xq -v ON_ERROR_STOP=1 -f "$bench/queue.sql"
+group workers /s "customers a second, $(grouped "$backlog") deltas of one event, each of another customer" 'one worker'
+for round in $(rounds "$(size 2 5)"); do
+	for workers in $(in_turn "$round" 1 2); do fold_with "$workers"; done
+done
+target workers 'two workers' '>=' 1.6 'one worker'
+value "ALTER SYSTEM RESET chs.max_workers"
 leave
