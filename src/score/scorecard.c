@@ -472,6 +472,21 @@ read_next(JsonbContainer *root)
 }
 
 /*
+ * chs_scorecard_begin returns an empty compiled document, in the current memory
+ * context, to which series are added; see series.c.
+ */
+Published *
+chs_scorecard_begin(void)
+{
+	static uint64 ncompiled = 0;
+	Published  *p = palloc0(sizeof(Published));
+
+	p->context = CurrentMemoryContext;
+	p->serial = ++ncompiled;
+	return p;
+}
+
+/*
  * chs_scorecard_compile returns the compiled document in a memory context of its
  * own, a child of the current one.  Raises an error that names the key if the
  * document is not one that was published.  It may contain another document under the
@@ -481,14 +496,11 @@ read_next(JsonbContainer *root)
 const Published *
 chs_scorecard_compile(Jsonb *document)
 {
-	static uint64 ncompiled = 0;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "chs scorecard",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
-	Published *p = palloc0(sizeof(Published));
+	Published  *p = chs_scorecard_begin();
 
-	p->context = context;
-	p->serial = ++ncompiled;
 	read_scorecards(p, &document->root);
 	chs_series_identify(p, read_next(&document->root));
 	read_segments(p, &document->root);

@@ -135,6 +135,7 @@ typedef struct Published
 	int			max_increments; /* of any event */
 } Published;
 
+extern Published *chs_scorecard_begin(void);
 extern const Published *chs_scorecard_compile(Jsonb *document);
 extern const Published *chs_scorecard_compiled(Datum document);
 extern const Scorecard *chs_scorecard_of_segment(const Published *published, const char *segment);

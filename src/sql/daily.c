@@ -2,46 +2,35 @@
  * daily.c
  *	  The number of events of each type that a customer has per day.
  *
- * They are counted as for a score, by a scorecard that consists of a count of each
- * event type, so that events of all sources are included.
+ * They are counted from the raw events as for a score, with a series for each event
+ * type, so that events of all sources are included.
  */
 #include "base/compat.h"
 
-#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/json.h"
 #include "utils/snapmgr.h"
 
 #include "activity/activity.h"
 #include "score/scorecard.h"
+#include "score/series.h"
 #include "source/raw.h"
 #include "sql/customer_score.h"
 #include "store/customer.h"
 #include "store/live.h"
 
-/* Makes the scorecard: a count of each event type over the given number of days. */
+/* Lists the series to count: the events of each type over the given number of days. */
 static const Published *
-counts_of_types(const Live *live, int days)
+count_types(const Live *live, int days)
 {
-	StringInfoData document;
+	Published  *published = chs_scorecard_begin();
 
-	initStringInfo(&document);
-	appendStringInfoString(&document, "{\"default\": \"daily\", \"segments\": {}, \"scorecards\": {\"daily\": {"
-						   "\"min_coverage\": 0, \"healthy_from\": 75, \"at_risk_from\": 50, \"grace\": false,"
-						   " \"trend_days\": 1, \"trend_band\": 0, \"factors\": [{\"factor\": \"events\", \"weight\": 1, \"metrics\": [");
 	for (int i = 0; i < live->nrules; i++)
-	{
-		appendStringInfoString(&document, i == 0 ? "{\"metric\": " : ", {\"metric\": ");
-		escape_json(&document, live->rules[i].event_type);
-		appendStringInfoString(&document, ", \"event_type\": ");
-		escape_json(&document, live->rules[i].event_type);
-		appendStringInfo(&document, ", \"aggregate\": \"count\", \"measure\": \"count\", \"window_days\": %d,"
-						 " \"curve\": \"0:0 1:1\", \"weight\": 1, \"missing\": \"zero\"}", days);
-	}
-	appendStringInfoString(&document, "]}]}}}");
-	return chs_scorecard_compile(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(document.data))));
+		(void) chs_series_need(published, live->rules[i].event_type, SERIES_COUNT, NULL, NULL, days);
+	chs_series_identify(published, NULL);
+	chs_series_group(published);
+	return published;
 }
 
 static const char *
@@ -78,7 +67,7 @@ chs_daily_activity(PG_FUNCTION_ARGS)
 				 errmsg("\"%s\" must be from 1 to 730: %d", "days", days)));
 	chs_customer_find_as_caller(PG_GETARG_INT64(0), &customer);
 	live = chs_live_at(GetActiveSnapshot());
-	published = counts_of_types(live, days);
+	published = count_types(live, days);
 	live = chs_live_variant(live, live->version, published);
 	data = chs_raw_customer_activity(customer.customer_id, live, today, today);
 	for (int i = 0; i < data->nseries; i++)
