@@ -102,11 +102,15 @@ CREATE TABLE chs.health_scores (
     factor_scores   double precision[] NOT NULL,
     calculated_at   timestamptz NOT NULL,
     score           double precision,
+    -- folding fills it in; generated, so that dumps leave it out: transaction IDs mean nothing in another cluster
+    changed_by    xid8 GENERATED ALWAYS AS (NULL::xid8) STORED,
     -- in chronological order, even though rows for past days may be added later
     PRIMARY KEY (customer_id, as_of, health_score_id)
 );
 -- Rows arrive in this order, so a few blocks of summaries suffice.
 CREATE INDEX health_scores_as_of_idx ON chs.health_scores USING brin (as_of, calculated_at);
+-- Only rows that changed a status, which are few.
+CREATE INDEX health_scores_changed_by_idx ON chs.health_scores (changed_by) WHERE changed_by IS NOT NULL;
 ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
     FOREIGN KEY (customer_id) REFERENCES chs.customers ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE chs.health_scores DISABLE TRIGGER ALL;
@@ -124,3 +128,4 @@ COMMENT ON COLUMN chs.health_scores.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.health_scores.as_of IS 'the UTC day that the score is for; the last row of a day shows how it ended';
 COMMENT ON COLUMN chs.health_scores.calculated_at IS 'when it was calculated; the same for a whole batch';
 COMMENT ON COLUMN chs.health_scores.version IS 'the published version that gave the score, and can reproduce it';
+COMMENT ON COLUMN chs.health_scores.changed_by IS 'the transaction that changed the status by this row; NULL if it did not change, is the first one or of a churned customer, or after a restore';

@@ -36,6 +36,27 @@ COMMENT ON COLUMN chs.status_changes.started_at IS 'since when';
 COMMENT ON COLUMN chs.status_changes.ended_at IS 'until when; NULL: it lasts';
 COMMENT ON COLUMN chs.status_changes.lasted_days IS 'days from its start to its end, or until now, or until the customer churned';
 
+-- Transactions do not commit in the order of their identifiers, of the rows' numbers, or of any time, so what is
+-- new is what the earlier snapshot did not see.  Both bounds together have the planner expect few rows, and use the index.
+CREATE FUNCTION @extschema@.chs_status_changes(since pg_snapshot,
+        OUT customer_id bigint, OUT previous_status text, OUT status text, OUT score double precision, OUT changed_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
+    SET search_path = pg_catalog, pg_temp SET jit = off
+BEGIN ATOMIC
+    SELECT s.customer_id, p.status, s.status, s.score, s.calculated_at
+    FROM chs.health_scores s
+    LEFT JOIN LATERAL (
+        SELECT o.status FROM chs.health_scores o
+        WHERE o.customer_id = s.customer_id AND (o.as_of, o.health_score_id) < (s.as_of, s.health_score_id)
+        ORDER BY o.as_of DESC, o.health_score_id DESC LIMIT 1) p ON true
+    WHERE s.changed_by >= pg_snapshot_xmin(since) AND s.changed_by < pg_snapshot_xmax(pg_current_snapshot())
+      AND NOT pg_visible_in_snapshot(s.changed_by, since)
+    ORDER BY s.health_score_id;
+END;
+COMMENT ON FUNCTION @extschema@.chs_status_changes(pg_snapshot)
+    IS 'the changes of status that an earlier pg_current_snapshot() did not see, in whatever order transactions have committed; not first scores, nor those of customers who have churned';
+
 -- Today is left out: it is incomplete, with part of its volume still to come.
 CREATE VIEW chs.health_trend WITH (security_invoker) AS
 SELECT t.customer_id, t.first_day, t.last_day, t.days, t.slope,

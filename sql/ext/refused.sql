@@ -28,7 +28,7 @@ BEGIN
         RAISE EXCEPTION 'cannot create a trigger or rule on table "%"', created.on_table
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'chs writes this table directly, which fires neither, so what follows it by them would be incomplete.',
-                  HINT = 'In place of a tool that copies the table, use VACUUM FULL, CLUSTER or REINDEX CONCURRENTLY; to follow scores, logical replication, LISTEN chs_status or chs.status_changes.';
+                  HINT = 'In place of a tool that copies the table, use VACUUM FULL, CLUSTER or REINDEX CONCURRENTLY; to follow scores, logical replication, or LISTEN chs_status and chs_status_changes().';
     END IF;
 END
 $$;

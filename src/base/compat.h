@@ -139,13 +139,6 @@ chs_drops_column(int subcommand)
 #define chs_wait_event(variable, name) ((void) (variable), PG_WAIT_EXTENSION)
 #endif
 
-/* The maximum number of pages of the notification queue; a setting from 17 on. */
-#if PG_VERSION_NUM >= 170000
-#define chs_notification_pages max_notify_queue_pages
-#else
-#define chs_notification_pages 1048576
-#endif
-
 /* From 18 on, index scans take an argument for instrumentation. */
 #if PG_VERSION_NUM >= 180000
 #define chs_index_beginscan(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, NULL, nkeys, 0)

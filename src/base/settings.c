@@ -25,7 +25,7 @@ int			chs_naptime = 60;
 static char *chs_databases = NULL;
 
 /* Whether changes of status are announced. */
-bool		chs_announce_status_changes = true;
+bool		chs_announce_status = true;
 
 /* How many workers may share the work of a database. */
 int			chs_max_workers = 2;
@@ -101,8 +101,8 @@ chs_settings_define(void)
 							 &chs_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("chs.announce_status",
 							 "Announces changes of status by NOTIFY on channel chs_status.",
-							 "LISTEN requires no privilege: every session of the database can hear whose status changed.",
-							 &chs_announce_status_changes, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							 "Listeners read chs_status_changes(); the announcement itself says nothing of any customer.",
+							 &chs_announce_status, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("chs.databases",
 							   "Names the databases that background workers serve.",
 							   "A comma-separated list; empty means all databases that have the extension.",

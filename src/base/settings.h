@@ -7,7 +7,7 @@
 
 #include "base/compat.h"
 
-extern bool chs_announce_status_changes;
+extern bool chs_announce_status;
 extern bool chs_enabled;
 extern int	chs_max_workers;
 extern int	chs_naptime;

@@ -109,7 +109,6 @@ typedef struct WorkerShared
 	LWLock	   *lock;
 	Latch	   *launcher_latch;
 	bool		look_again;		/* the launcher is to look through the databases */
-	bool		announcing_nothing; /* as the notification queue is nearly full */
 	DatabaseSlot databases[MAX_DATABASES];
 } WorkerShared;
 

@@ -59,7 +59,8 @@ enum
 	HEALTH_FACTOR_SCORES,
 	HEALTH_CALCULATED_AT,
 	HEALTH_SCORE,
-	HISTORY_COLUMNS = HEALTH_SCORE + 1, /* chs.health_scores has an identifier before */
+	HISTORY_CHANGED_BY = HEALTH_SCORE + 1,	/* chs.health_scores has an identifier before */
+	HISTORY_COLUMNS = HISTORY_CHANGED_BY + 1,
 	HEALTH_RECORDED_SCORE = HEALTH_SCORE + 1,
 	HEALTH_RISK_SCORE,
 	HEALTH_ACTIVE,
@@ -115,6 +116,7 @@ chs_health_open(HealthTables *tables)
 	tables->calculated_at = GetCurrentTimestamp();
 	tables->ncounts = 0;
 	tables->nbackfilled = 0;
+	tables->any_changed = false;
 	tables->nrecorded = 0;
 	tables->recorded_context = AllocSetContextCreate(CurrentMemoryContext, "chs history", ALLOCSET_DEFAULT_SIZES);
 	tables->scanning = false;
@@ -247,11 +249,16 @@ count_of_segment(HealthTables *tables, const char *segment, Snapshot snapshot)
 	return count;
 }
 
-/* chs_health_close writes the counts and closes the tables, keeping the locks. */
+/*
+ * chs_health_close writes the counts, announces that statuses have changed, and closes
+ * the tables, keeping the locks.
+ */
 void
 chs_health_close(HealthTables *tables, const Live *live, Snapshot snapshot)
 {
 	chs_health_write_history(tables);
+	if (tables->any_changed)
+		chs_announce();
 	if (tables->ncounts > 0)
 		append_counts(tables, snapshot);
 	if (known_counts.nrows >= Max(MAX_COUNT_ROWS, 2 * live->published->nsegments))
@@ -589,7 +596,7 @@ record_history(HealthTables *tables, const Datum *values, const bool *nulls)
 
 /*
  * chs_health_store writes the health of a customer, and a row of its history if the
- * change is significant, and announces a change of status.  Does nothing and returns
+ * change is significant.  Does nothing and returns
  * false if somebody else has written the row since the snapshot was taken, or has it
  * locked: the customer is taken, see claim.c.
  */
@@ -602,6 +609,7 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	bool		nulls[1 + HEALTH_COLUMNS] = {0};
 	StoredHealth stored = find_health(tables, customer->customer_id, snapshot);
 	bool		record = is_worth_recording(&stored, score, live, as_of_day);
+	bool		changed;
 
 	values[HEALTH_CUSTOMER_ID] = Int64GetDatum(customer->customer_id);
 	values[HEALTH_SCORE] = Float8GetDatum(score->score);
@@ -628,13 +636,14 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 		count_customer(tables, stored.segment, stored.known, -1, snapshot);
 	/* also one that does not count, because of the time */
 	count_customer(tables, customer->segment, (KnownScore) {.status = score->status,.score = score->score}, active ? 1 : 0, snapshot);
-	/* the first score of a customer is no change */
-	if (stored.has_history && active && stored.known.status != score->status)
-		chs_announce_status(customer->customer_id, stored.known,
-							(KnownScore) {.status = score->status,.score = score->score}, tables->calculated_at);
 	if (!record)
 		return true;
+	/* the first score of a customer is no change */
+	changed = stored.has_history && active && stored.known.status != score->status;
+	tables->any_changed |= changed;
 	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));
+	values[HISTORY_CHANGED_BY] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	nulls[HISTORY_CHANGED_BY] = !changed;
 	record_history(tables, values, nulls);
 	return true;
 }

@@ -16,6 +16,13 @@
 #include "store/customer.h"
 #include "store/live.h"
 
+/* What is known of a score, as it was or is. */
+typedef struct KnownScore
+{
+	HealthStatus status;
+	double		score;			/* meaningless if the status is unknown */
+} KnownScore;
+
 /* The changes that a batch makes to the counts of a segment. */
 typedef struct HealthCount
 {
@@ -48,6 +55,7 @@ typedef struct HealthTables
 	CustomerScan activity_scan;
 	CustomerScan health_scan;
 	MemoryContext scan_context;
+	bool		any_changed;	/* statuses, which is to be announced */
 	int			nbackfilled;	/* activities that now count what an earlier version did not need */
 	int			ncounts;
 	HealthCount counts[MAX_COUNTED_SEGMENTS];	/* to be appended to chs.health_counts */

@@ -128,6 +128,7 @@ INSERT INTO functions VALUES
     ('chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)', 'void', 'v', 'u'),
     ('chs_drop_factor(text, text, boolean)', 'void', 'v', 'u'),
     ('chs_recommendations(bigint)', 'SETOF record', 's', 'r'),
+    ('chs_status_changes(pg_snapshot)', 'SETOF record', 's', 's'),
     ('chs_explain_change(bigint, timestamptz, timestamptz)', 'SETOF record', 's', 'r'),
     ('chs_activity_agg(jsonb, text, jsonb, timestamptz)', 'chs_activity', 'i', 's'),
     ('chs_activity_merge(chs_activity, chs_activity)', 'chs_activity', 'i', 's'),

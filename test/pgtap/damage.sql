@@ -45,8 +45,8 @@ INSERT INTO damages (what, found, statement) VALUES
     ('no counts', 'health_counts of ''smb''', 'DELETE FROM chs.health_counts'),
     ('an activity of nobody', 'customer', 'INSERT INTO chs.activity SELECT 99, series_version, activity, folded_to FROM chs.activity WHERE customer_id = 1'),
     ('a health of nobody', 'customer', 'INSERT INTO chs.customer_health SELECT (jsonb_populate_record(h, ''{"customer_id": 99}'')).* FROM chs.customer_health h WHERE customer_id = 1'),
-    ('a history of nobody', 'customer', 'INSERT INTO chs.health_scores OVERRIDING SYSTEM VALUE
-      SELECT (jsonb_populate_record(h, ''{"customer_id": 99}'')).* FROM chs.health_scores h WHERE customer_id = 1'),
+    ('a history of nobody', 'customer', 'INSERT INTO chs.health_scores (customer_id, scorecard, version, as_of, status, coverage, factor_scores, calculated_at)
+      SELECT 99, scorecard, version, as_of, status, coverage, factor_scores, calculated_at FROM chs.health_scores WHERE customer_id = 1'),
     ('a failure of nobody', 'customer', 'INSERT INTO chs.failures VALUES (99, ''XX000'', ''message'', NULL, 1, now(), now(), 1)');
 
 CREATE FUNCTION pg_temp.try_all() RETURNS SETOF text LANGUAGE plpgsql AS $$

@@ -62,8 +62,8 @@ SELECT is_empty('SELECT * FROM chs_verify()', 'and all is right');
 CREATE FUNCTION pg_temp.plant(id bigint) RETURNS void LANGUAGE sql AS $$
     INSERT INTO chs.activity SELECT id, series_version, activity, folded_to FROM chs.activity WHERE customer_id = 1;
     INSERT INTO chs.customer_health SELECT (jsonb_populate_record(h, jsonb_build_object('customer_id', id))).* FROM chs.customer_health h WHERE customer_id = 1;
-    INSERT INTO chs.health_scores OVERRIDING SYSTEM VALUE
-    SELECT (jsonb_populate_record(h, jsonb_build_object('customer_id', id, 'health_score_id', id))).* FROM chs.health_scores h WHERE customer_id = 1;
+    INSERT INTO chs.health_scores (customer_id, scorecard, version, as_of, status, coverage, factor_scores, calculated_at)
+    SELECT id, scorecard, version, as_of, status, coverage, factor_scores, calculated_at FROM chs.health_scores WHERE customer_id = 1;
     INSERT INTO chs.failures VALUES (id, 'XX000', 'message', NULL, 1, now(), now(), 1);
     INSERT INTO chs.queue SELECT '3', id, now(), series_version, false, activity FROM chs.activity WHERE customer_id = 1;
 $$;

@@ -125,6 +125,9 @@ SELECT pg_temp.pages_well('SELECT * FROM chs.segment_stats', 'segment_stats');
 SET LOCAL ROLE chs_tap_reader;
 SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list WHERE customer_id > 1500 ORDER BY customer_id LIMIT 50', 'a reader''s page by customer_id');
 SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers ORDER BY score, customer_id LIMIT 50', 'a reader''s lowest scores');
+SELECT pg_temp.plan('SELECT FROM chs_status_changes(pg_current_snapshot())') \g /dev/null
+SELECT cmp_ok((p ->> 'Shared Hit Blocks')::bigint + (p ->> 'Shared Read Blocks')::bigint, '<', 20::bigint, 'a reader''s latest changes read nothing else')
+FROM pg_temp.plan('SELECT FROM chs_status_changes(pg_current_snapshot())') p;
 SELECT pg_temp.pages_well('SELECT * FROM chs.dashboard_stats', 'a reader''s dashboard_stats');
 SELECT pg_temp.pages_well('SELECT * FROM chs.segment_stats', 'a reader''s segment_stats');
 RESET ROLE;

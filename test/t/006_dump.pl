@@ -36,6 +36,11 @@ INSERT INTO public.calls VALUES (3, 'new', now()), (4711, 'of nobody', now());
 UPDATE chs.event_types SET required = '{plan}' WHERE event_type = 'login';   -- which the logins that are there do not have
 ));
 wait_folded('company');
+$node->safe_psql('company', q(
+	INSERT INTO chs.customer_events (customer_id, event_type, event_data)
+	SELECT 3, t, jsonb_build_object('feature_name', i, 'endpoint', i, 'ip_address', 'x', 'plan', 'p')
+	FROM generate_series(1, 300) i, unnest('{api_call,feature_use,login}'::text[]) t));
+wait_folded('company');
 
 sub wait_folded
 {
@@ -80,6 +85,7 @@ my $scores_before = $node->safe_psql('company', $scores);
 my $dump_before = dump_of('company');
 like($dump_before, qr/fewer logins will do/, 'there is something of the users\' own');
 like($dump_before, qr/chs\.health_scores: /, 'and a history');
+isnt($node->safe_psql('company', "SELECT count(*) FROM chs_status_changes('3:3:')"), '0', 'with changes of status');
 
 # restored(DATABASE, WHAT, COMMAND...): a database that the commands restore equals the one that was dumped.
 sub restored
@@ -94,6 +100,7 @@ sub restored
 	is($node->safe_psql($database, 'SELECT count(*) FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid WHERE c.relrowsecurity'),
 		$policies, "$what: with its policies");
 	is(dump_of($database), $dump_before, "$what: the second dump equals the first");
+	is($node->safe_psql($database, "SELECT count(*) FROM chs_status_changes('3:3:')"), '0', "$what: no change of status is new");
 	is($node->safe_psql($database, q(INSERT INTO public.calls VALUES (1, 'after', now());
 			SELECT value FROM chs_explain(1) WHERE metric = 'api_calls')), '21', "$what: attached tables go on");
 	is($node->safe_psql($database, q(INSERT INTO chs.customers (name) VALUES ('d') RETURNING customer_id)), '4', "$what: numbers go on");
