@@ -16,7 +16,7 @@ DECLARE
 BEGIN
     FOR t IN
         SELECT c.oid::regclass AS name, c.relrowsecurity AS secured,
-               CASE WHEN c.relname IN ('rejected_events', 'rejected_changes')
+               CASE WHEN c.relname = 'rejected_events'
                     THEN 'NOT row_security_active(''chs.customers''::regclass) AND chs.source_is_readable(source_id, relation)'
                     WHEN c.relname = 'health_counts'
                     THEN 'NOT row_security_active(''chs.customers''::regclass)'
@@ -28,7 +28,7 @@ BEGIN
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
           AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'chs')
           AND c.relkind IN ('r', 'p') AND c.oid NOT IN ('chs.customers'::regclass, 'chs.customer_events'::regclass)
-          AND (c.relname IN ('health_counts', 'rejected_events', 'rejected_changes')
+          AND (c.relname IN ('health_counts', 'rejected_events')
                OR EXISTS (SELECT FROM pg_attribute a
                           WHERE a.attrelid = c.oid AND a.attname = 'customer_id' AND NOT a.attisdropped))
     LOOP
@@ -73,7 +73,7 @@ BEGIN ATOMIC
             'chs.event_types', 'chs.recommendations', 'chs.plugins']),
         ('administer', '{SELECT}', ARRAY[
             'chs.scorecard_versions', 'chs.scorecard_version_factors', 'chs.draft_changes',
-            'chs.retention', 'chs.sources', 'chs.source_status', 'chs.source_backlog', 'chs.rejected_events', 'chs.rejected_changes']),
+            'chs.retention', 'chs.sources', 'chs.source_status', 'chs.rejected_events']),
         ('administer', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
@@ -88,7 +88,7 @@ BEGIN ATOMIC
         -- do the workers' job by hand, monitor them, repair
         ('operate', '{SELECT}', ARRAY[
             'chs.customers', 'chs.customer_health', 'chs.stale_health', 'chs.failures', 'chs.queue', 'chs.queue_status', 'chs.pause', 'chs.jobs', 'chs.progress', 'chs.worker_status', 'chs.sources',
-            'chs.source_status', 'chs.source_backlog', 'chs.rejected_events', 'chs.rejected_changes', 'chs.retention', 'chs.retention_status',
+            'chs.source_status', 'chs.rejected_events', 'chs.retention', 'chs.retention_status',
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
             'chs.scorecard_versions']),
         ('operate', '{SELECT (customer_id),SELECT (series_version)}', ARRAY['chs.activity']),

@@ -63,8 +63,6 @@ SELECT chs.dump('chs.event_types');
 SELECT chs.dump('chs.customers');
 SELECT chs.dump('chs.sources');
 SELECT chs.dump('chs.rejected_events');
-SELECT chs.dump('chs.rejected_changes');
-SELECT chs.dump('chs.source_backlog');
 DROP FUNCTION chs.dump(regclass);
 
 -- These ship no rows, and have no foreign key that is checked on insert.

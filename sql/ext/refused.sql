@@ -4,7 +4,7 @@ CREATE FUNCTION chs.refuse_triggers() RETURNS event_trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- src/base/tables.c writes these without firing triggers or rules: whoever followed them would miss most of it.
-    written_directly CONSTANT name[] := '{activity,customer_health,failures,health_counts,health_scores,queue,rejected_events}';
+    written_directly CONSTANT name[] := '{activity,customer_health,failures,health_counts,health_scores,missing_customers,queue,rejected_events}';
     created record;
 BEGIN
     SELECT c.oid::regclass AS on_table, t.oid IS NOT NULL AND NOT pg_has_role(c.relowner, 'USAGE') AS by_another,

@@ -4,6 +4,7 @@
 -- if they can be identified.  At wal_level = logical a row that is deleted is logged whole.
 ALTER TABLE chs.queue REPLICA IDENTITY FULL;
 ALTER TABLE chs.health_counts REPLICA IDENTITY FULL;
+ALTER TABLE chs.missing_customers REPLICA IDENTITY FULL;
 ALTER TABLE chs.shipped REPLICA IDENTITY FULL;
 ALTER TABLE chs.targets REPLICA IDENTITY FULL;
 ALTER TABLE chs.segment_weights REPLICA IDENTITY FULL;
@@ -19,9 +20,9 @@ DO $$
 DECLARE
     t text;
 BEGIN
-    FOREACH t IN ARRAY '{activity,customer_health,event_types,factors,failures,health_counts,health_scores,jobs,metrics,pause,plugins,queue,
-                         recommendations,rejected_changes,rejected_events,retention,scorecard_version_factors,scorecard_versions,scorecards,
-                         segment_weights,segments,shipped,source_backlog,sources,targets}'::text[] LOOP
+    FOREACH t IN ARRAY '{activity,customer_health,event_types,factors,failures,health_counts,health_scores,jobs,metrics,missing_customers,pause,plugins,queue,
+                         recommendations,rejected_events,retention,scorecard_version_factors,scorecard_versions,scorecards,
+                         segment_weights,segments,shipped,sources,targets}'::text[] LOOP
         EXECUTE pg_catalog.format('CREATE TRIGGER "00_chs_skip_replicated" BEFORE INSERT OR UPDATE OR DELETE ON chs.%1$I
                                    FOR EACH ROW EXECUTE FUNCTION chs.skip_replicated(%2$s);
                                    ALTER TABLE chs.%1$I ENABLE REPLICA TRIGGER "00_chs_skip_replicated"',

@@ -45,92 +45,39 @@ CREATE TABLE chs.rejected_events (
     source_id    integer NOT NULL REFERENCES chs.sources ON UPDATE CASCADE ON DELETE CASCADE,
     relation     regclass NOT NULL,
     customer_key text,
-    no_customer  boolean NOT NULL,
-    to_check     boolean NOT NULL,
     sqlstate     text NOT NULL,
     reason       text NOT NULL,
     event_row    jsonb,
-    place        tid,
     rejected_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX rejected_events_key_idx ON chs.rejected_events (source_id, customer_key);
-CREATE INDEX rejected_events_check_idx ON chs.rejected_events (customer_key) WHERE to_check;
-CREATE INDEX rejected_events_row_idx ON chs.rejected_events USING hash (event_row);
-CREATE INDEX rejected_events_place_idx ON chs.rejected_events (relation, place) WHERE place IS NOT NULL;
-COMMENT ON TABLE chs.rejected_events IS 'rows of attached tables that could not be used, and why, for those who may read the table; chs_retry_rejected() accepts those whose problem has been solved';
+COMMENT ON TABLE chs.rejected_events IS 'log of rows of attached tables that could not be used, and why, for those who may read the table; it may have rows that have been corrected or deleted since, and chs_retry_rejected() lists anew what cannot be used';
 COMMENT ON SEQUENCE chs.rejected_events_rejected_id_seq IS 'numbers chs.rejected_events';
 COMMENT ON COLUMN chs.rejected_events.rejected_id IS 'identifies the row';
 COMMENT ON COLUMN chs.rejected_events.source_id IS 'the source';
 COMMENT ON COLUMN chs.rejected_events.sqlstate IS 'code of the error';
-COMMENT ON COLUMN chs.rejected_events.rejected_at IS 'when it was rejected';
-COMMENT ON COLUMN chs.rejected_events.relation IS 'the table in which the row still is: the attached one, or a partition of it';
-COMMENT ON COLUMN chs.rejected_events.place IS 'for a row that existed before the table was checked: where it was found in the table';
-COMMENT ON COLUMN chs.rejected_events.customer_key IS 'the customer that the row names, if it got that far';
-COMMENT ON COLUMN chs.rejected_events.no_customer IS 'there was no such customer; creating it makes the row count';
-COMMENT ON COLUMN chs.rejected_events.to_check IS 'the customer may have been created at the same time, which has yet to be checked';
+COMMENT ON COLUMN chs.rejected_events.rejected_at IS 'when it was rejected, or listed anew';
+COMMENT ON COLUMN chs.rejected_events.relation IS 'the table in which the row was then: the attached one, or a partition of it';
+COMMENT ON COLUMN chs.rejected_events.customer_key IS 'the customer that the row named, if it got that far';
 COMMENT ON COLUMN chs.rejected_events.reason IS 'the message of the error';
-COMMENT ON COLUMN chs.rejected_events.event_row IS 'a copy of the row';
+COMMENT ON COLUMN chs.rejected_events.event_row IS 'a copy of the row as it was then';
 
 -- The source is not looked up under a snapshot that may be too old: whoever writes rows has locked its table.
 ALTER TABLE chs.rejected_events DISABLE TRIGGER ALL;
 
-CREATE TABLE chs.rejected_changes (
-    change_id    bigint PRIMARY KEY DEFAULT nextval('chs.rejected_events_rejected_id_seq'),
-    action       text NOT NULL CHECK (action IN ('remove row', 'remove rows', 'rebuild customer', 'look at rows')),
-    source_id    integer NOT NULL REFERENCES chs.sources ON UPDATE CASCADE ON DELETE CASCADE,
-    relation     regclass,
-    customer_key text,
-    event_row    jsonb,
-    place        tid
+-- Rows of attached tables that were written, or removed, while it was not certain whose they are; see src/store/missing.c.
+CREATE TABLE chs.missing_customers (
+    key_hash    bigint NOT NULL,
+    external_id text NOT NULL
 );
-CREATE INDEX rejected_changes_rebuild_idx ON chs.rejected_changes (customer_key) WHERE action = 'rebuild customer' AND octet_length(customer_key) <= 512;
-ALTER TABLE chs.rejected_changes DISABLE TRIGGER ALL;
-COMMENT ON TABLE chs.rejected_changes IS 'pending changes to chs.rejected_events, which the worker makes because somebody had rows locked';
-COMMENT ON COLUMN chs.rejected_changes.change_id IS 'identifies the change; numbered together with chs.rejected_events, whose lower numbers it applies to';
-COMMENT ON COLUMN chs.rejected_changes.action IS 'remove row: one like event_row; remove rows: of the relation, or of the source; rebuild customer: if customer_key exists by then; look at rows: of the new customer customer_key';
-COMMENT ON COLUMN chs.rejected_changes.source_id IS 'the source';
-COMMENT ON COLUMN chs.rejected_changes.relation IS 'the table, or a partition of it; NULL: all';
-COMMENT ON COLUMN chs.rejected_changes.customer_key IS 'the customer that rows name';
-COMMENT ON COLUMN chs.rejected_changes.event_row IS 'a copy of the row that is gone';
-COMMENT ON COLUMN chs.rejected_changes.place IS 'for a row that existed before the table was checked: where it was';
-
--- Rows that existed before a table was attached are checked in slices; see src/attach/backlog.c.
-CREATE TABLE chs.source_backlog (
-    source_id    integer NOT NULL REFERENCES chs.sources ON UPDATE CASCADE ON DELETE CASCADE,
-    relation     regclass NOT NULL,
-    snapshot     pg_snapshot,
-    storage      oid,
-    blocks       bigint,
-    next_row     tid,
-    confirmed_to tid,
-    listed_by    xid8,
-    PRIMARY KEY (source_id, relation)
-);
-COMMENT ON TABLE chs.source_backlog IS 'tables whose existing rows have yet to be checked for unusable ones';
-COMMENT ON COLUMN chs.source_backlog.source_id IS 'the source';
-COMMENT ON COLUMN chs.source_backlog.relation IS 'its table, or a partition of it';
-COMMENT ON COLUMN chs.source_backlog.snapshot IS 'rows that it sees are checked; later ones were when they were written; NULL: not begun';
-COMMENT ON COLUMN chs.source_backlog.storage IS 'file of the table; if that changes, the check starts over';
-COMMENT ON COLUMN chs.source_backlog.blocks IS 'the number of blocks to be checked';
-COMMENT ON COLUMN chs.source_backlog.next_row IS 'rows before this place have been checked';
-COMMENT ON COLUMN chs.source_backlog.confirmed_to IS 'rejected rows before this place are known to exist still';
-COMMENT ON COLUMN chs.source_backlog.listed_by IS 'the transaction that did the latest slice';
-
--- Places and snapshots in a dump mean nothing here.
-CREATE FUNCTION chs.restore_backlog() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    NEW.snapshot := NULL;
-    RETURN NEW;
-END
-$$;
-COMMENT ON FUNCTION chs.restore_backlog() IS 'trigger: resets what is inserted, also from a dump, to not begun';
-CREATE TRIGGER restore_backlog BEFORE INSERT ON chs.source_backlog FOR EACH ROW EXECUTE FUNCTION chs.restore_backlog();
-ALTER TABLE chs.source_backlog ENABLE ALWAYS TRIGGER restore_backlog;
+CREATE INDEX missing_customers_key_hash_idx ON chs.missing_customers (key_hash);
+COMMENT ON TABLE chs.missing_customers IS 'external_ids that rows of attached tables named while no customer had them or somebody was changing who does; a worker has whoever has one rebuilt';
+COMMENT ON COLUMN chs.missing_customers.key_hash IS 'hash of external_id, by which it is found';
+COMMENT ON COLUMN chs.missing_customers.external_id IS 'as in chs.customers, once it has a customer';
 
 CREATE FUNCTION chs.capture_source() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_source';
-COMMENT ON FUNCTION chs.capture_source() IS 'trigger: adds the rows of an attached table to the queue, and rejects unusable ones';
+COMMENT ON FUNCTION chs.capture_source() IS 'trigger: adds the rows of an attached table to the queue, and logs unusable ones';
 
 CREATE FUNCTION @extschema@.chs_attach(
         relation regclass, customer text, event_type text, occurred_at text,
@@ -207,7 +154,7 @@ REVOKE EXECUTE ON FUNCTION @extschema@.chs_attach_customers(regclass, text, text
 CREATE FUNCTION @extschema@.chs_retry_rejected(relation regclass DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_retry_rejected';
 COMMENT ON FUNCTION @extschema@.chs_retry_rejected(regclass)
-    IS 'accepts rows of chs.rejected_events, of one table or all, whose problem has been solved, and returns how many';
+    IS 'lists anew in chs.rejected_events which rows, of one attached table or all, cannot be used, and returns how many; listed ones that can be used by now count';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_retry_rejected(regclass) FROM PUBLIC;
 
 CREATE FUNCTION chs.source_is_readable(source_id integer, relation regclass) RETURNS boolean
@@ -233,9 +180,6 @@ CREATE VIEW chs.source_status WITH (security_invoker) AS
 SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.source_id) AS problem,
        chs.source_rejected(s.source_id) AS rejected,
        s.attached_at,
-       (SELECT round(100 * sum(COALESCE((b.next_row::text::point)[0], 0))::numeric
-                     / greatest(sum(COALESCE(b.blocks, pg_relation_size(b.relation) / current_setting('block_size')::bigint)), 1), 1)::double precision
-        FROM chs.source_backlog b WHERE b.source_id = s.source_id) AS looked_through,
        chs.source_rejected(s.source_id, '38T00') AS too_slow
 FROM chs.sources s;
 COMMENT ON VIEW chs.source_status IS 'the attached tables, and any problem with them';
@@ -243,7 +187,6 @@ COMMENT ON COLUMN chs.source_status.source_id IS 'as in chs.sources';
 COMMENT ON COLUMN chs.source_status.relation IS 'the table';
 COMMENT ON COLUMN chs.source_status.kind IS 'what its rows are: events or customers';
 COMMENT ON COLUMN chs.source_status.problem IS 'what keeps it from working; NULL: nothing';
-COMMENT ON COLUMN chs.source_status.rejected IS 'rows in chs.rejected_events';
+COMMENT ON COLUMN chs.source_status.rejected IS 'its rows in chs.rejected_events, some of which may have been corrected or deleted since';
 COMMENT ON COLUMN chs.source_status.attached_at IS 'since when';
 COMMENT ON COLUMN chs.source_status.too_slow IS 'those of the rejected rows of which expressions took too long; chs_retry_rejected() retries them';
-COMMENT ON COLUMN chs.source_status.looked_through IS 'percentage of the existing rows that have been checked for unusable ones; NULL: all';

@@ -4,10 +4,9 @@
  *
  * That happens when a partition is attached or detached with its rows, when ALTER
  * TABLE changes the values of rows, and while a trigger is off.  All activities are
- * then rebuilt from the raw events, a table of customers is read again, and
- * unusable rows are searched for again.  The same goes for chs.customer_events and
- * chs.customers, except that these have no unusable rows.  Partitions that are empty,
- * or whose rows no window reaches, are left alone (see partition.c).
+ * then rebuilt from the raw events, and a table of customers is read again.  The same
+ * goes for chs.customer_events and chs.customers.  Partitions that are empty, or whose
+ * rows no window reaches, are left alone (see partition.c).
  */
 #include "attach/altered.h"
 
@@ -29,9 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "attach/attach.h"
-#include "attach/backlog.h"
 #include "attach/partition.h"
-#include "attach/rejected.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
 #include "base/spi.h"
@@ -60,7 +57,6 @@ static bool enabling = false;
 typedef struct Effect
 {
 	bool		changes_events; /* the rows may become different events */
-	bool		changes_columns;	/* copies of rows no longer look like the rows */
 	bool		changes_rows;	/* there may be rows that no trigger has seen */
 	bool		came;			/* a partition did */
 	bool		went;			/* likewise */
@@ -81,7 +77,6 @@ add_effect_of_subcommand(const CollectedATSubcmd *collected, const AttachedTable
 		column = command->name;
 	if (column != NULL)
 	{
-		effect->changes_columns = true;
 		effect->changes_events |= table->whole_row && chs_source_reads_field(column);
 		return;
 	}
@@ -120,8 +115,7 @@ effect_of_command(const CollectedCommand *command, const AttachedTable *table)
 	{
 		const RenameStmt *rename = (const RenameStmt *) command->parsetree;
 
-		effect.changes_columns = rename->renameType == OBJECT_COLUMN;
-		effect.changes_events = effect.changes_columns && table->whole_row &&
+		effect.changes_events = rename->renameType == OBJECT_COLUMN && table->whole_row &&
 			(chs_source_reads_field(rename->subname) || chs_source_reads_field(rename->newname));
 	}
 	if (command->type == SCT_AlterTable)
@@ -237,36 +231,6 @@ is_past(const AttachedTable *table, Oid partition, Oid parent, PartitionEvent ev
 	return chs_partition_is_past(live, chs_source_find(live, table->source_id), partition, parent, event);
 }
 
-/* Requests a check of the rows of the partitions that a table received in this transaction. */
-static void
-add_new_partitions(int source_id, Oid relation)
-{
-	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
-	List	   *fresh = NIL;
-	ListCell   *lc;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
-	scan = systable_beginscan(inherits, InheritsParentIndexId, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
-			fresh = lappend_oid(fresh, ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid);
-	systable_endscan(scan);
-	table_close(inherits, AccessShareLock);
-	foreach(lc, fresh)
-		chs_backlog_add(source_id, lfirst_oid(lc));
-}
-
-/* Reads the present rows of a table of customers, and replaces the list of its rejected rows. */
-static void
-take_customers(const AttachedTable *table)
-{
-	chs_rejected_remove_all(table->source_id, InvalidOid);
-	chs_synced_take_all(table->source_id);
-}
-
 /*
  * Enables the triggers that were enabled as ordinary ones ALWAYS again, as they were
  * before somebody disabled all triggers of the table and enabled them again.
@@ -309,7 +273,6 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 	Effect		effect = effect_of_command(command, table);
 	Oid			newest = effect.came ? chs_partition_newest(relation) : InvalidOid;
 	bool		came = effect.came && !(OidIsValid(newest) && chs_partition_is_empty(newest));
-	bool		relist = effect.changes_rows || (effect.changes_columns && !table->is_own && chs_rejected_any(table->source_id));
 
 	if (effect.enables_triggers)
 		enable_always(table);
@@ -317,18 +280,12 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 		return effect.changes_events;
 	if (table->of_customers)
 	{
-		if ((relist || came) && can_be_read(table))
-			take_customers(table);
+		if ((effect.changes_rows || came) && can_be_read(table))
+			chs_synced_take_all(table->source_id);
 		return false;
 	}
 	if (brings_partition(command))
 		chs_altered_watch_partitions(table->relation, table->source_id);
-	if (relist)
-		chs_backlog_add(table->source_id, relation);
-	if (came)
-		add_new_partitions(table->source_id, relation);
-	if (effect.went)
-		chs_backlog_forget_strangers(table->source_id, table->relation);
 	if (!can_be_read(table))
 		return false;
 	return effect.changes_events ||

@@ -30,7 +30,6 @@
 #include "utils/syscache.h"
 
 #include "attach/altered.h"
-#include "attach/backlog.h"
 #include "attach/partition.h"
 #include "attach/rejected.h"
 #include "attach/synced.h"
@@ -437,14 +436,11 @@ chs_attach(PG_FUNCTION_ARGS)
 	source.source_id = store_source(&source, &again);
 	was_counted = again || has_rows(rel);
 	if (again)
-		chs_rejected_remove_all(source.source_id, InvalidOid);
+		chs_rejected_forget(source.source_id);
 	if (was_counted && !again)
 		chs_source_check_readable(chs_live_version());
 	if (was_counted)
-	{
-		chs_backlog_add(source.source_id, source.relation);
 		chs_attach_rebuild_all(psprintf("%s attached", name));
-	}
 	chs_catalog_become_caller(&saved);
 	relation_close(rel, NoLock);
 	create_triggers(source.relation, name, false, source.source_id);
@@ -481,8 +477,6 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 	SPI_connect();
 	chs_catalog_become_owner(&saved);
 	source.source_id = store_source(&source, &again);
-	if (again)
-		chs_rejected_remove_all(source.source_id, InvalidOid);
 	chs_catalog_become_caller(&saved);
 	create_triggers(source.relation, name, true, source.source_id);
 	SPI_finish();
@@ -504,9 +498,7 @@ remove_sources(Datum relations, const char *note)
 
 	/* no foreign key does it for the owner, nor would one find what is newer than the transaction's snapshot */
 	chs_catalog_execute_now(NULL, "WITH gone AS (SELECT source_id FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1)),"
-							" backlog AS (DELETE FROM chs.source_backlog WHERE source_id IN (SELECT source_id FROM gone)),"
-							" rejected AS (DELETE FROM chs.rejected_events WHERE source_id IN (SELECT source_id FROM gone)),"
-							" changes AS (DELETE FROM chs.rejected_changes WHERE source_id IN (SELECT source_id FROM gone))"
+							" rejected AS (DELETE FROM chs.rejected_events WHERE source_id IN (SELECT source_id FROM gone))"
 							" DELETE FROM chs.sources WHERE source_id IN (SELECT source_id FROM gone) RETURNING kind",
 							1, &type, &relations, NULL);
 	n = SPI_processed;
@@ -589,12 +581,9 @@ chs_follow_drop(PG_FUNCTION_ARGS)
 
 		if (!isnull)
 			(void) remove_sources(relations, "attached tables were dropped");
-		else if ((partitions = partitions_dropped(&n)), n > 0)
-		{
-			chs_backlog_forget_dropped();
-			if (!chs_partition_dropped_are_past(chs_live_version(), partitions, n))
-				chs_attach_rebuild_all("partitions of attached tables were dropped");
-		}
+		else if ((partitions = partitions_dropped(&n)), n > 0 &&
+				 !chs_partition_dropped_are_past(chs_live_version(), partitions, n))
+			chs_attach_rebuild_all("partitions of attached tables were dropped");
 	}
 	chs_spi_end(&saved);
 	PG_RETURN_VOID();

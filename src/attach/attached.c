@@ -4,10 +4,10 @@
  *
  * An unusable row must not fail the application's statement, so it is rejected:
  * recorded in chs.rejected_events.  If the mapping cannot fail, a row is evaluated
- * and counted at once, as in chs.customer_events.  Otherwise, or if it turns out to
- * be unusable, it is kept, and evaluated with others in a subtransaction.
+ * and counted at once, as in chs.customer_events.  Otherwise, or if there is more to be
+ * written, it is deferred, and evaluated with others in a subtransaction.
  *
- * A transaction keeps one list of rows, each with its subtransaction, whose end it
+ * A transaction has one list of such rows, each with its subtransaction, whose end it
  * shares: they become the parent's, or go.  The list has a fixed size, so that
  * neither many rows nor many subtransactions need much memory.
  */
@@ -30,7 +30,6 @@
 #include "attach/rejected.h"
 #include "base/error.h"
 #include "base/message.h"
-#include "base/worker_shared.h"
 #include "engine/capture.h"
 #include "source/mapping.h"
 #include "source/mapping_direct.h"
@@ -39,17 +38,18 @@
 #include "store/customer.h"
 #include "store/event.h"
 #include "store/live.h"
+#include "store/missing.h"
 #include "store/restore.h"
 #include "store/sources.h"
 
-/* The maximum number of rows that are kept, and evaluated at once. */
+/* The maximum number of rows that are deferred, and evaluated at once. */
 #define ROWS_AT_ONCE 256
 
 /* Values of more than this total size might be too large for a document. */
 #define LARGE_VALUES (100 * 1024 * 1024)
 
 /* A row that was inserted (no old one), updated, or deleted (no new one). */
-typedef struct KeptRow
+typedef struct CapturedRow
 {
 	SubTransactionId subid;
 	int			source_id;
@@ -57,83 +57,66 @@ typedef struct KeptRow
 	Oid			storage;		/* its relfilenode, which changes if the rows are rewritten */
 	HeapTuple	old;
 	HeapTuple	new;
-	bool		restored;		/* from a dump, which also has the rejected rows */
+	bool		restored;		/* from a dump, which also has the log of rejected rows */
 	Size		large;			/* bytes of its large values */
-} KeptRow;
+} CapturedRow;
 
-/* A row to be rejected or, without an error, one that was. */
-typedef struct BadRow
-{
-	HeapTuple	tuple;
-	char	   *customer_key;
-	bool		no_customer;
-	const ErrorData *error;
-} BadRow;
-
-/* Those of some rows of one table of a source. */
-typedef struct BadRows
-{
-	int			source_id;
-	Oid			relation;
-	int			n;
-	BadRow	   *rows;
-} BadRows;
-
-/* A customer that has been looked up by its external_id, and has been locked, so that nobody else changes that. */
+/* A customer that was looked up by its external_id, and locked, so that others leave that. */
 typedef struct KnownExternal
 {
 	char		external_id[NAMEDATALEN];	/* the key; longer ones are looked up each time */
 	int64		customer_id;
 } KnownExternal;
 
-/* What the transaction has kept; innermost subtransactions come last. */
-typedef struct Kept
+/* The rows that the transaction has deferred; those of innermost subtransactions come last. */
+typedef struct DeferredRows
 {
 	MemoryContext context;		/* holds the tuples */
 	Size		large;			/* bytes of large values */
 	int			n;
-	KeptRow		rows[ROWS_AT_ONCE];
-} Kept;
+	CapturedRow rows[ROWS_AT_ONCE];
+} DeferredRows;
 
-static Kept *kept = NULL;
+static DeferredRows *deferred = NULL;
 static HTAB *known_external = NULL; /* KnownExternal; or NULL */
 
 /* ------------------------------------------------------------------ keeping */
 
 /*
- * is_pending tells whether there are kept rows of attached tables that
+ * is_pending tells whether there are deferred rows of attached tables that
  * have not been counted.
  */
 static bool
 is_pending(void)
 {
-	return kept != NULL && kept->n > 0;
+	return deferred != NULL && deferred->n > 0;
 }
 
 /* Whether another row, with large values of some size, would be too much. */
 static bool
 is_full(Size large)
 {
-	return kept->n == ROWS_AT_ONCE || (kept->n > 0 && kept->large + large > get_hash_memory_limit());
+	return deferred->n == ROWS_AT_ONCE ||
+		(deferred->n > 0 && deferred->large + large > get_hash_memory_limit());
 }
 
 static void
-keep_row(const KeptRow *row)
+defer_row(const CapturedRow *row)
 {
-	MemoryContext caller = MemoryContextSwitchTo(kept->context);
-	KeptRow    *copy = &kept->rows[kept->n];
+	MemoryContext caller = MemoryContextSwitchTo(deferred->context);
+	CapturedRow    *copy = &deferred->rows[deferred->n];
 
 	*copy = *row;
 	copy->old = row->old ? heap_copytuple(row->old) : NULL;
 	copy->new = row->new ? heap_copytuple(row->new) : NULL;
-	kept->large += row->large;
-	kept->n++;
+	deferred->large += row->large;
+	deferred->n++;
 	MemoryContextSwitchTo(caller);
 }
 
-/* Frees rows that have been kept. */
+/* Frees rows that have been deferred. */
 static void
-free_rows(const KeptRow *rows, int n)
+free_rows(const CapturedRow *rows, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
@@ -150,9 +133,9 @@ take_off(SubTransactionId subid)
 {
 	int			n = 0;
 
-	while (kept->n > 0 && kept->rows[kept->n - 1].subid >= subid)
+	while (deferred->n > 0 && deferred->rows[deferred->n - 1].subid >= subid)
 	{
-		kept->large -= kept->rows[--kept->n].large;
+		deferred->large -= deferred->rows[--deferred->n].large;
 		n++;
 	}
 	return n;
@@ -171,7 +154,7 @@ forget_keys(void)
 }
 
 /*
- * forget drops what an aborted subtransaction has kept; without one,
+ * forget drops what an aborted subtransaction has deferred; without one,
  * everything, whose memory goes with the transaction.
  */
 static void
@@ -179,33 +162,33 @@ forget(SubTransactionId subid)
 {
 	if (subid == InvalidSubTransactionId)
 	{
-		kept = NULL;
+		deferred = NULL;
 		known_external = NULL;
 	}
 	else
 	{
 		/* locks are gone, too */
 		forget_keys();
-		if (kept != NULL)
+		if (deferred != NULL)
 		{
 			int			n = take_off(subid);
 
-			free_rows(&kept->rows[kept->n], n);
+			free_rows(&deferred->rows[deferred->n], n);
 		}
 	}
 }
 
 /*
- * pass_on gives what a committing subtransaction has kept to its
+ * pass_on gives what a committing subtransaction has deferred to its
  * parent, because no other subtransaction can begin at its end.
  */
 static void
 pass_on(SubTransactionId subid, SubTransactionId parent)
 {
-	if (kept == NULL)
+	if (deferred == NULL)
 		return;
-	for (int i = kept->n - 1; i >= 0 && kept->rows[i].subid == subid; i--)
-		kept->rows[i].subid = parent;
+	for (int i = deferred->n - 1; i >= 0 && deferred->rows[i].subid == subid; i--)
+		deferred->rows[i].subid = parent;
 }
 
 /* ---------------------------------------------------------------- customers */
@@ -226,7 +209,8 @@ find_external(const char *external_id, int64 *customer_id)
 	lock = chs_customer_lock_external(external_id, customer_id);
 	if (!fits || lock != CUSTOMER_LOCKED)
 		return lock;
-	if (known_external != NULL && hash_get_num_entries(known_external) * sizeof(KnownExternal) > get_hash_memory_limit() / 4)
+	if (known_external != NULL &&
+		hash_get_num_entries(known_external) * sizeof(KnownExternal) > get_hash_memory_limit() / 4)
 		forget_keys();
 	if (known_external == NULL)
 	{
@@ -234,7 +218,8 @@ find_external(const char *external_id, int64 *customer_id)
 			.keysize = NAMEDATALEN,.entrysize = sizeof(KnownExternal),.hcxt = TopTransactionContext
 		};
 
-		known_external = hash_create("chs external ids", 64, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+		known_external = hash_create("chs external ids", 64, &control,
+									 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	}
 	known = hash_search(known_external, external_id, HASH_ENTER, NULL);
 	known->customer_id = *customer_id;
@@ -244,135 +229,86 @@ find_external(const char *external_id, int64 *customer_id)
 /* ---------------------------------------------------------------- counting */
 
 /* What a row amounts to. */
-typedef struct Found
+typedef struct RowEvent
 {
 	bool		is_event;
-	bool		usable;
-	bool		busy;			/* its customer may change: to be rebuilt */
-	Event		event;
-	char	   *customer_key;
-	bool		no_customer;
-	const ErrorData *error;
-} Found;
+	bool		uncertain;		/* its customer is missing, or another may get the key */
+	Event		event;			/* with a customer unless uncertain or unusable */
+	char	   *customer_key;	/* that the row names; or NULL */
+	const ErrorData *error;		/* why it cannot be used; or NULL */
+} RowEvent;
+
+/* What some rows of one table of a source have left to be written. */
+typedef struct Leftovers
+{
+	const Source *source;
+	Oid			relation;
+	int			nrejected;
+	RejectedRow *rejected;		/* without documents, for which there are */
+	HeapTuple  *tuples;			/* these */
+	int			nmissing;
+	char	  **missing;		/* external_ids */
+} Leftovers;
 
 /*
  * Finds the customer of an event, or why it cannot be used.  If the event is to be
  * counted, keeps the customer's key from being changed.
  */
 static void
-find_customer(const Live *live, const Source *source, Datum key, bool to_count, Found *found)
+find_customer(const Live *live, const Source *source, bool to_count, RowEvent *found)
 {
-	CustomerLock lock = CUSTOMER_GONE;
+	const char *key = found->customer_key;
+	int64	   *customer_id = &found->event.customer_id;
+	CustomerLock lock;
+	bool		exists;
 
-	if (source->by_external_id)
-	{
-		found->customer_key = TextDatumGetCString(key);
-		if (to_count)
-			lock = find_external(found->customer_key, &found->event.customer_id);
-		else if (chs_customer_find_external(found->customer_key, &found->event.customer_id))
-			lock = CUSTOMER_LOCKED;
-	}
+	if (source->by_external_id && to_count)
+		lock = find_external(key, customer_id);
 	else
 	{
-		found->event.customer_id = DatumGetInt64(key);
-		if (to_count ? chs_capture_finds_customer(live, found->event.customer_id) : chs_customer_exists(found->event.customer_id))
-			lock = CUSTOMER_LOCKED;
-		else
-			found->customer_key = psprintf("%lld", (long long) found->event.customer_id);
+		exists = source->by_external_id ? chs_customer_find_external(key, customer_id) :
+			to_count ? chs_capture_finds_customer(live, *customer_id) :
+			chs_customer_exists(*customer_id);
+		lock = exists ? CUSTOMER_LOCKED : CUSTOMER_GONE;
 	}
-	found->busy = lock == CUSTOMER_BUSY;
-	found->no_customer = lock == CUSTOMER_GONE;
-	if (!found->no_customer)
-		return;
-	if (source->by_external_id)
-		found->error = chs_error_make(ERRCODE_FOREIGN_KEY_VIOLATION,
-									  psprintf("event has an unknown external_id: \"%s\"",
-											   chs_message_value(found->customer_key, strlen(found->customer_key))),
-									  NULL, NULL);
-	else
-		found->error = chs_event_unknown_customer(found->event.customer_id);
+	found->uncertain = lock != CUSTOMER_LOCKED;
+	if (lock == CUSTOMER_GONE)
+		found->error = !source->by_external_id ? chs_event_unknown_customer(*customer_id) :
+			chs_error_make(ERRCODE_FOREIGN_KEY_VIOLATION,
+							  psprintf("event has an unknown external_id: \"%s\"",
+									   chs_message_value(key, strlen(key))), NULL, NULL);
 }
 
-/* Classifies a row for which the mapping gave these values. */
-static Found
-find_event(const Live *live, const Source *source, const MappedRow *mapped, bool to_count)
+/* Tells what a row amounts to for which the mapping gave these values. */
+static RowEvent
+event_of_row(const Live *live, const Source *source, const MappedRow *mapped, bool to_count)
 {
 	const bool *nulls = mapped->nulls;
-	const ErrorData *error = mapped->error;
-	Found		found = {.is_event = true,.error = error};
+	RowEvent	found = {.error = mapped->error};
 
-	if (error == NULL && nulls[EVENT_TYPE])
+	found.is_event = found.error != NULL || !nulls[EVENT_TYPE];
+	if (!found.is_event || found.error != NULL)
+		return found;
+	if (nulls[EVENT_CUSTOMER])
+		found.error = chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "event has no customer",
+										  NULL, NULL);
+	else if (source->by_external_id)
+		found.customer_key = TextDatumGetCString(mapped->values[EVENT_CUSTOMER]);
+	else
+		found.event.customer_id = DatumGetInt64(mapped->values[EVENT_CUSTOMER]);
+	if (found.error == NULL && nulls[EVENT_OCCURRED_AT])
+		found.error = chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "event has no occurred_at",
+										  NULL, NULL);
+	if (found.error == NULL)
 	{
-		found.is_event = false;
-		return found;
+		(void) chs_source_event(mapped->values, nulls, &found.event);
+		find_customer(live, source, to_count, &found);
 	}
-	if (error == NULL && nulls[EVENT_CUSTOMER])
-		found.error = chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "event has no customer", NULL, NULL);
-	else if (error == NULL && nulls[EVENT_OCCURRED_AT])
-		found.error = chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "event has no occurred_at", NULL, NULL);
-	if (found.error != NULL)
-		return found;
-	(void) chs_source_event(mapped->values, nulls, &found.event);
-	find_customer(live, source, mapped->values[EVENT_CUSTOMER], to_count, &found);
 	if (found.error == NULL)
 		found.error = chs_source_check(live, &found.event);
-	found.usable = found.error == NULL;
-	if (!found.usable && found.customer_key == NULL)
+	if (found.error != NULL && !source->by_external_id && !nulls[EVENT_CUSTOMER])
 		found.customer_key = psprintf("%lld", (long long) found.event.customer_id);
 	return found;
-}
-
-static void write_bad(const Live *live, BadRows *bad);
-
-/*
- * Rejects a row, with an error, or, without one, removes it from the rejected
- * ones.
- */
-static void
-put_aside(const Live *live, BadRows *bad, HeapTuple tuple, const Found *found, const ErrorData *error)
-{
-	bad->rows[bad->n++] = (BadRow) {
-		tuple, found->customer_key, found->no_customer, error
-	};
-	/* not many large documents at once */
-	if (HeapTupleHasExternal(tuple))
-		write_bad(live, bad);
-}
-
-/* Counts an inserted row, or rejects it. */
-static void
-take_inserted(const Live *live, BadRows *bad, const Found *found, HeapTuple tuple)
-{
-	if (!found->is_event)
-		return;
-	if (!found->usable)
-		put_aside(live, bad, tuple, found, found->error);
-	else if (found->busy)
-		chs_capture_rebuild(live, found->event.customer_id);
-	else
-		chs_capture_event(live, &found->event);
-}
-
-/* Whether a row that is an event has been rejected, or may have been. */
-static bool
-may_be_put_aside(const Source *source, const Found *found)
-{
-	/* for lack of its customer, who was created meanwhile and has not been made from the raw events yet */
-	return !found->usable ||
-		chs_rejected_any_of(source->source_id, source->by_external_id ? found->customer_key :
-							psprintf("%lld", (long long) found->event.customer_id));
-}
-
-/* Handles the removal of a row that was counted or rejected. */
-static void
-take_deleted(const Live *live, const Source *source, BadRows *bad, const Found *found, HeapTuple tuple)
-{
-	if (!found->is_event)
-		return;
-	if (found->usable)
-		chs_capture_rebuild(live, found->event.customer_id);
-	if (bad != NULL && may_be_put_aside(source, found))
-		put_aside(live, bad, tuple, found, NULL);
 }
 
 /* Whether two rows amount to the same event. */
@@ -383,170 +319,130 @@ is_same(const Source *source, const MappedRow *a, const MappedRow *b)
 		return false;
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 	{
-		bool		by_value = i == EVENT_OCCURRED_AT || (i == EVENT_CUSTOMER && !source->by_external_id);
+		bool		by_value = i == EVENT_OCCURRED_AT ||
+			(i == EVENT_CUSTOMER && !source->by_external_id);
+		int			length = by_value ? (int) sizeof(int64) : -1;
 
 		if (a->nulls[i] != b->nulls[i] ||
-			(!a->nulls[i] && !datum_image_eq(a->values[i], b->values[i], by_value, by_value ? (int) sizeof(int64) : -1)))
+			(!a->nulls[i] && !datum_image_eq(a->values[i], b->values[i], by_value, length)))
 			return false;
 	}
 	return true;
 }
 
-/*
- * A customer who is getting another key may leave this one to a new customer, of whom
- * nothing can be known yet.
- */
+/* Writes what is left, and empties it. */
 static void
-leave_key(const Source *source, const Found *found)
+write_leftovers(const Live *live, Leftovers *left)
 {
-	char	   *key = found->customer_key;
+	if (left->nrejected > 0)
+	{
+		MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs rejected rows",
+													  ALLOCSET_DEFAULT_SIZES);
+		MemoryContext caller = MemoryContextSwitchTo(scratch);
+		Jsonb	  **documents = palloc0(left->nrejected * sizeof(Jsonb *));
 
-	if (found->busy && source->by_external_id)
-		chs_rejected_leave("rebuild customer", &source->source_id, &key, 1);
+		chs_mapping_rows_as_jsonb(chs_source_compile(live, left->source, left->relation)->mapping,
+								  left->tuples, left->nrejected, documents);
+		for (int i = 0; i < left->nrejected; i++)
+			left->rejected[i].row = documents[i];
+		chs_rejected_add(left->rejected, left->nrejected);
+		MemoryContextSwitchTo(caller);
+		MemoryContextDelete(scratch);
+	}
+	chs_missing_add(left->missing, left->nmissing);
+	left->nrejected = left->nmissing = 0;
+}
+
+/* Has whoever has the key in the end rebuilt. */
+static void
+note_missing(const Live *live, const Source *source, Leftovers *left, const RowEvent *found)
+{
+	if (!source->by_external_id)
+	{
+		chs_capture_rebuild(live, found->event.customer_id);
+		return;
+	}
+	for (int i = 0; i < left->nmissing; i++)
+		if (strcmp(left->missing[i], found->customer_key) == 0)
+			return;
+	left->missing[left->nmissing++] = found->customer_key;
+}
+
+/* Adds a row to the log. */
+static void
+reject_row(const Live *live, Leftovers *left, const RowEvent *found, HeapTuple tuple)
+{
+	left->rejected[left->nrejected] = (RejectedRow) {
+		.source_id = left->source->source_id,.relation = left->relation,
+		.customer_key = found->customer_key,.error = found->error
+	};
+	left->tuples[left->nrejected++] = tuple;
+	/* not many large documents at once */
+	if (HeapTupleHasExternal(tuple))
+		write_leftovers(live, left);
 }
 
 /*
- * Takes a row that has been evaluated, and adds those that are rejected, or are no
- * longer, to bad.  Without that, returns false instead where there would be any.
+ * Takes a row that has been evaluated, and adds what it leaves to that of others;
+ * without that, returns false instead where it would leave anything.
  */
 static bool
-take_row(const Live *live, const Source *source, BadRows *bad, const KeptRow *row, const MappedRow *old, const MappedRow *new)
+take_row(const Live *live, const Source *source, Leftovers *left, const CapturedRow *row,
+		 const MappedRow *old, const MappedRow *new)
 {
-	Found		found_old = {0};
-	Found		found_new = {0};
+	RowEvent	was = {0};
+	RowEvent	is = {0};
 
 	if (row->old != NULL)
-		found_old = find_event(live, source, old, true);
+		was = event_of_row(live, source, old, true);
 	if (row->new != NULL)
-		found_new = find_event(live, source, new, true);
+		is = event_of_row(live, source, new, true);
 	if (row->restored)
 	{
-		if (found_new.usable)
-			chs_capture_rebuild(live, found_new.event.customer_id);
+		if (is.is_event && is.error == NULL)
+			chs_capture_rebuild(live, is.event.customer_id);
 		return true;
 	}
-	if (row->old != NULL && row->new != NULL && found_old.usable && is_same(source, old, new))
+	if (row->new != NULL && was.is_event && was.error == NULL && is_same(source, old, new))
 		return true;
-	if (bad == NULL && ((found_old.is_event && may_be_put_aside(source, &found_old)) || (found_new.is_event && !found_new.usable)))
+	if (left == NULL && ((source->by_external_id && (was.uncertain || is.uncertain)) ||
+						 (is.is_event && is.error != NULL)))
 		return false;
-	leave_key(source, &found_old);
-	leave_key(source, &found_new);
-	if (row->old != NULL)
-		take_deleted(live, source, bad, &found_old, row->old);
-	if (row->old != NULL && found_new.usable)
-		chs_capture_rebuild(live, found_new.event.customer_id);
-	else if (row->new != NULL)
-		take_inserted(live, bad, &found_new, row->new);
+
+	if (was.uncertain)
+		note_missing(live, source, left, &was);
+	else if (was.is_event && was.error == NULL)
+		chs_capture_rebuild(live, was.event.customer_id);
+	if (is.uncertain)
+		note_missing(live, source, left, &is);
+	else if (is.is_event && is.error == NULL && row->old != NULL)
+		chs_capture_rebuild(live, is.event.customer_id);
+	else if (is.is_event && is.error == NULL)
+		chs_capture_event(live, &is.event);
+	if (is.is_event && is.error != NULL)
+		reject_row(live, left, &is, row->new);
 	return true;
 }
 
 /*
- * chs_attached_retry has the customer of a row rebuilt if the row can be used now,
- * and returns NULL, or why it cannot.
+ * chs_attached_check tells which customer a row names, and why it cannot be used.
+ * Without an error, it is an event of *customer_id; or without a customer_key none.
  */
-const ErrorData *
-chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped)
+void
+chs_attached_check(const Live *live, const Source *source, const MappedRow *mapped,
+				   RejectedRow *rejected, int64 *customer_id)
 {
-	Found		found = find_event(live, source, mapped, true);
+	RowEvent	found = event_of_row(live, source, mapped, false);
 
-	if (found.usable)
-		chs_capture_rebuild(live, found.event.customer_id);
-	return found.error;
-}
-
-/*
- * chs_attached_is_unusable tells whether a row is an event that cannot be used, and
- * then why; nothing is counted.
- */
-bool
-chs_attached_is_unusable(const Live *live, const Source *source, const MappedRow *mapped, RejectedRow *rejected)
-{
-	Found		found = find_event(live, source, mapped, false);
-
+	*customer_id = found.event.customer_id;
+	if (found.is_event && found.error == NULL && found.customer_key == NULL)
+		found.customer_key = psprintf("%lld", (long long) found.event.customer_id);
 	*rejected = (RejectedRow) {
-		.source = source,.customer_key = found.customer_key,.no_customer = found.no_customer,.error = (ErrorData *) found.error
+		.source_id = source->source_id,.customer_key = found.customer_key,.error = found.error
 	};
-	return found.is_event && !found.usable;
 }
 
 /* ----------------------------------------------------------------- flushing */
-
-/*
- * Makes documents of the rows, many at a time; NULL if there is nothing to be
- * written or removed, or if that fails.
- */
-static Jsonb **
-show_bad(const Live *live, const Source *source, const BadRows *bad)
-{
-	Jsonb	  **documents = palloc0(bad->n * sizeof(Jsonb *));
-	HeapTuple  *tuples = palloc(bad->n * sizeof(HeapTuple));
-	bool		any = chs_rejected_any(source->source_id);
-
-	for (int i = 0; i < bad->n; i++)
-	{
-		tuples[i] = bad->rows[i].tuple;
-		any |= bad->rows[i].error != NULL;
-	}
-	if (any)
-		chs_mapping_rows_as_jsonb(chs_source_compile(live, source, bad->relation)->mapping, tuples, bad->n, documents);
-	return documents;
-}
-
-/* Records the rejected rows, and removes those that are gone. */
-static void
-write_bad(const Live *live, BadRows *bad)
-{
-	MemoryContext scratch;
-	MemoryContext caller;
-	const Source *source = chs_source_find(live, bad->source_id);
-	RejectedRow *rejected;
-	Jsonb	  **documents;
-	int		   *source_ids;
-	char	  **customer_keys;
-	int			n = 0;
-	int			ncustomers = 0;
-
-	/* it may have been detached */
-	if (bad->n == 0 || source == NULL)
-		return;
-	scratch = AllocSetContextCreate(CurrentMemoryContext, "chs rejected rows", ALLOCSET_DEFAULT_SIZES);
-	caller = MemoryContextSwitchTo(scratch);
-	rejected = palloc(bad->n * sizeof(RejectedRow));
-	documents = show_bad(live, source, bad);
-	source_ids = palloc(bad->n * sizeof(int));
-	customer_keys = palloc(bad->n * sizeof(char *));
-	for (int i = 0; i < bad->n; i++)
-	{
-		const BadRow *row = &bad->rows[i];
-
-		CHECK_FOR_INTERRUPTS();
-		if (row->error != NULL)
-		{
-			rejected[n++] = (RejectedRow) {
-				.source = source,.relation = bad->relation,.row = documents[i],
-				.customer_key = row->customer_key,.no_customer = row->no_customer,.error = (ErrorData *) row->error
-			};
-			continue;
-		}
-		/* in the order in which it was done */
-		chs_rejected_add(rejected, n);
-		n = 0;
-		if (documents[i] != NULL)
-			chs_rejected_remove(source, bad->relation, row->tuple, documents[i]);
-		/* a customer who came meanwhile has been made with the row */
-		if (row->no_customer)
-		{
-			source_ids[ncustomers] = bad->source_id;
-			customer_keys[ncustomers++] = row->customer_key;
-		}
-	}
-	chs_rejected_add(rejected, n);
-	chs_rejected_leave("rebuild customer", source_ids, customer_keys, ncustomers);
-	bad->n = 0;
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(scratch);
-	chs_worker_wake_at_commit();
-}
 
 /* The relfilenode of a table now; 0 if it has been dropped. */
 static Oid
@@ -564,13 +460,13 @@ storage_of(Oid relation)
 
 /* Evaluates and takes rows of one table and source. */
 static void
-evaluate_run(const KeptRow *rows, int n)
+evaluate_run(const CapturedRow *rows, int n)
 {
 	const Live *live = chs_live_version();
 	const Source *source = chs_source_find(live, rows->source_id);
 	HeapTuple  *tuples = palloc(2 * n * sizeof(HeapTuple));
 	MappedRow  *mapped = palloc(2 * n * sizeof(MappedRow));
-	BadRows		bad = {rows->source_id, rows->relation, 0, palloc(2 * n * sizeof(BadRow))};
+	Leftovers	left = {.relation = rows->relation};
 	int			ntuples = 0;
 
 	/* it has been detached, truncated or rewritten, which chs_follow_alter() handles */
@@ -583,33 +479,40 @@ evaluate_run(const KeptRow *rows, int n)
 		if (rows[i].new != NULL)
 			tuples[ntuples++] = rows[i].new;
 	}
-	chs_mapping_evaluate(chs_source_compile(live, source, rows->relation)->mapping, tuples, ntuples, mapped);
+	chs_mapping_evaluate(chs_source_compile(live, source, rows->relation)->mapping,
+						 tuples, ntuples, mapped);
 	/* expressions may have run queries */
 	live = chs_live_version();
 	source = chs_source_find(live, rows->source_id);
 	if (source == NULL)
 		return;
+	left.source = source;
+	left.rejected = palloc(n * sizeof(RejectedRow));
+	left.tuples = palloc(n * sizeof(HeapTuple));
+	left.missing = palloc(2 * n * sizeof(char *));
 	for (int i = 0; i < n; i++)
 	{
 		const MappedRow *old = rows[i].old ? mapped++ : NULL;
 		const MappedRow *new = rows[i].new ? mapped++ : NULL;
 
-		(void) take_row(live, source, &bad, &rows[i], old, new);
+		(void) take_row(live, source, &left, &rows[i], old, new);
 	}
-	write_bad(live, &bad);
+	write_leftovers(live, &left);
 }
 
 /* Evaluates and takes rows, of which those of one table and source are done together. */
 static void
-evaluate_rows(const KeptRow *rows, int n)
+evaluate_rows(const CapturedRow *rows, int n)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs kept rows", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs deferred rows",
+												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
 
 	for (int from = 0, to; from < n; from = to)
 	{
 		for (to = from + 1; to < n; to++)
-			if (rows[to].source_id != rows[from].source_id || rows[to].relation != rows[from].relation ||
+			if (rows[to].source_id != rows[from].source_id ||
+				rows[to].relation != rows[from].relation ||
 				rows[to].storage != rows[from].storage)
 				break;
 		evaluate_run(&rows[from], to - from);
@@ -621,20 +524,20 @@ evaluate_rows(const KeptRow *rows, int n)
 
 /*
  * flush_all counts or rejects the rows that the current subtransaction has
- * kept.
+ * deferred.
  */
 static void
 flush_all(void)
 {
 	bool		pushed = false;
-	KeptRow    *rows;
+	CapturedRow    *rows;
 	int			n;
 
 	if (!is_pending() || (n = take_off(GetCurrentSubTransactionId())) == 0)
 		return;
 	/* expressions may write to attached tables, too */
-	rows = palloc(n * sizeof(KeptRow));
-	memcpy(rows, &kept->rows[kept->n], n * sizeof(KeptRow));
+	rows = palloc(n * sizeof(CapturedRow));
+	memcpy(rows, &deferred->rows[deferred->n], n * sizeof(CapturedRow));
 	/* at the end of a transaction there is no snapshot */
 	if (!ActiveSnapshotSet())
 	{
@@ -652,19 +555,17 @@ flush_all(void)
 
 /*
  * is_truncated tells whether a trigger is fired for an attached table
- * that has been truncated, or a partition of it, and removes the rejected rows of
- * the table.
+ * that has been truncated, or a partition of it.
  */
 static bool
 is_truncated(TriggerData *trigdata)
 {
-	const Source *source = chs_source_of_trigger(chs_live_version(), trigdata, "00_chs_capture_truncate");
-	Oid			relation = RelationGetRelid(trigdata->tg_relation);
+	const Source *source = chs_source_of_trigger(chs_live_version(), trigdata,
+												 "00_chs_capture_truncate");
 
-	if (source == NULL || !chs_source_has_table(source, relation))
+	if (source == NULL || !chs_source_has_table(source, RelationGetRelid(trigdata->tg_relation)))
 		return false;
 	flush_all();
-	chs_rejected_remove_all(source->source_id, relation);
 	return true;
 }
 
@@ -677,12 +578,14 @@ is_past(TriggerData *trigdata)
 	Oid			relation = RelationGetRelid(trigdata->tg_relation);
 
 	return source != NULL && relation != source->relation &&
-		chs_partition_is_past(live, source, relation, get_partition_parent(relation, true), PARTITION_TRUNCATED);
+		chs_partition_is_past(live, source, relation, get_partition_parent(relation, true),
+							  PARTITION_TRUNCATED);
 }
 
-/* Evaluates a row at once; false if it should be kept instead. */
+/* Evaluates a row at once; false if it is to be deferred instead. */
 static bool
-take_directly(const Live *live, const Source *source, Mapping *mapping, TriggerData *trigdata, const KeptRow *row)
+take_directly(const Live *live, const Source *source, Mapping *mapping, TriggerData *trigdata,
+			  const CapturedRow *row)
 {
 	MappedRow	old = {0};
 	MappedRow	new = {0};
@@ -695,20 +598,23 @@ take_directly(const Live *live, const Source *source, Mapping *mapping, TriggerD
 			old.values[i] = chs_mapping_copy_value(mapping, i, old.values[i], old.nulls[i]);
 	}
 	if (row->new != NULL)
-		chs_mapping_evaluate_directly(mapping, row->old ? trigdata->tg_newslot : trigdata->tg_trigslot, new.values, new.nulls);
+		chs_mapping_evaluate_directly(mapping,
+									  row->old ? trigdata->tg_newslot : trigdata->tg_trigslot,
+									  new.values, new.nulls);
 	return take_row(live, source, NULL, row, &old, &new);
 }
 
 /* Takes a row later, together with others. */
 static void
-take_later(const KeptRow *row)
+take_later(const CapturedRow *row)
 {
-	if (kept == NULL)
+	if (deferred == NULL)
 	{
-		MemoryContext context = AllocSetContextCreate(TopTransactionContext, "chs rows to be captured", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext context = AllocSetContextCreate(TopTransactionContext, "chs deferred rows",
+													  ALLOCSET_DEFAULT_SIZES);
 
-		kept = MemoryContextAllocZero(context, sizeof(Kept));
-		kept->context = context;
+		deferred = MemoryContextAllocZero(context, sizeof(DeferredRows));
+		deferred->context = context;
 	}
 	if (is_full(row->large))
 		flush_all();
@@ -716,7 +622,7 @@ take_later(const KeptRow *row)
 	if (is_full(row->large))
 		evaluate_rows(row, 1);
 	else
-		keep_row(row);
+		defer_row(row);
 }
 
 /*
@@ -731,12 +637,14 @@ chs_capture_source(PG_FUNCTION_ARGS)
 	const Live *live;
 	const Source *source;
 	CompiledSource *compiled;
-	KeptRow		row;
+	CapturedRow		row;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired AFTER, FOR EACH ROW", "chs.capture_source")));
+				 errmsg("function \"%s\" must be fired AFTER, FOR EACH ROW",
+						"chs.capture_source")));
 	live = chs_live_version();
 	source = chs_source_of_trigger(live, trigdata, "00_chs_capture");
 	if (source == NULL)

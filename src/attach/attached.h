@@ -7,15 +7,13 @@
 
 #include "base/compat.h"
 
-#include "commands/trigger.h"
-
 #include "attach/rejected.h"
 #include "source/mapping.h"
 #include "store/live.h"
 #include "store/sources.h"
 
 extern void chs_attached_init(void);
-extern const ErrorData *chs_attached_retry(const Live *live, const Source *source, const MappedRow *mapped);
-extern bool chs_attached_is_unusable(const Live *live, const Source *source, const MappedRow *mapped, RejectedRow *rejected);
+extern void chs_attached_check(const Live *live, const Source *source, const MappedRow *mapped,
+							   RejectedRow *rejected, int64 *customer_id);
 
 #endif							/* CHS_ATTACHED_H */

@@ -1,362 +1,263 @@
 /*
  * retry.c
- *	  Accepting rejected rows whose problem has been solved.
+ *	  Listing anew the rows of attached tables that cannot be used.
  *
- * Copies are locked only where something is to be done about them: whoever changes a row
- * of which the cause is still there finds its copy free.  A row whose copy somebody else
- * has locked is left to the next time.
+ * The log has what could not be used when it was written.  One look at all rows of a
+ * table replaces that by what cannot be used now, and has those taken that can be used
+ * by now.  Which ones may be among them is known from the log: those that name a
+ * customer who is listed or, since the customer of others is not known, look like a
+ * copy.
  */
-#include "attach/retry.h"
+#include "base/compat.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "postgres.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "attach/attached.h"
-#include "attach/backlog.h"
+#include "attach/existing.h"
 #include "attach/rejected.h"
-#include "attach/rejected_check.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
-#include "base/try.h"
 #include "engine/capture.h"
 #include "source/mapping.h"
 #include "source/mapping_rows.h"
 #include "source/source.h"
-#include "store/customer.h"
 #include "store/live.h"
 #include "store/sources.h"
 
-/* The number of rows that are tried at once. */
-#define ROWS_AT_ONCE 256
-
-/* Rows of one source. */
+/* What was listed of a table, and what is. */
 typedef struct Retry
 {
-	bool		customer_came;	/* whose activity has been made from the raw events; otherwise the customers of the rows are rebuilt */
-	const Live *live;
-	const Source *source;
-	Mapping    *mapping;
-	MemoryContext context;
-	uint64		nlocked;		/* by others, of those of which the cause is gone */
-	int			n;
-	struct
-	{
-		int64		id;
-		Datum		document;
-		char	   *sqlstate;	/* why it was put aside */
-		char	   *reason;
-		bool		no_customer;
-	}			rows[ROWS_AT_ONCE];
-	HeapTuple	tuples[ROWS_AT_ONCE];
+	Source		source;
+	int			nlisted;
+	int64	   *listed;			/* hashes of customer keys and of other rows, ascending */
+	bool		any_without_key;
+	int64		nrejected;
 } Retry;
 
-/* What came of trying a row. */
-typedef struct Tried
-{
-	const ErrorData *error;		/* why it still cannot be used, or NULL */
-	bool		no_customer;
-} Tried;
-
-/* Turns copies back into rows of the table, with the rights of its owner, whose types may be involved. */
+/* Removes what a snapshot sees in the log of a source, and notes what it was.  Within SPI. */
 static void
-make_rows(void *arg)
+take_from_log(Retry *retry, Snapshot snapshot)
 {
-	Retry	   *r = arg;
-	Oid			type = JSONBARRAYOID;
-	Datum		documents[ROWS_AT_ONCE];
+	Oid			type = INT4OID;
+	Datum		arg = Int32GetDatum(retry->source.source_id);
+	OwnerRights saved;
+	SPIPlanPtr	plan;
+	HeapTuple	result;
+	bool		isnull;
 	Datum		array;
-	OwnerRights saved;
 
-	for (int i = 0; i < r->n; i++)
-		documents[i] = r->rows[i].document;
-	array = PointerGetDatum(construct_array(documents, r->n, JSONBOID, -1, false, TYPALIGN_INT));
-	chs_catalog_become_role(r->mapping->owner, &saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(psprintf("SELECT p.* FROM pg_catalog.unnest($1) j, pg_catalog.jsonb_populate_record(NULL::%s, j) p",
-									   chs_source_name(r->source)), 1, &type, &array, NULL, true, 0) != SPI_OK_SELECT ||
-		SPI_processed != (uint64) r->n)
-		elog(ERROR, "could not make rows of the copies");
-	for (int i = 0; i < r->n; i++)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(r->context);
-
-		r->tuples[i] = chs_mapping_row_of_result(r->mapping, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		MemoryContextSwitchTo(caller);
-	}
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
-}
-
-static void
-execute(const char *sql, int nargs, Oid *types, Datum *args)
-{
-	if (SPI_execute_with_args(sql, nargs, types, args, NULL, false, 0) < 0)
-		elog(ERROR, "could not write chs.rejected_events");
-}
-
-/* Records that a row was accepted, or why not, since the reason may be a different one now. */
-static void
-note_result(int64 id, const Tried *tried)
-{
-	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, BOOLOID};
-	Datum		args[4] = {Int64GetDatum(id)};
-
-	if (tried->error == NULL)
-		execute("DELETE FROM chs.rejected_events WHERE rejected_id = $1", 1, types, args);
-	else
-	{
-		args[1] = CStringGetTextDatum(unpack_sql_state(tried->error->sqlerrcode));
-		args[2] = CStringGetTextDatum(tried->error->message);
-		args[3] = BoolGetDatum(tried->no_customer);
-		/* a customer who comes meanwhile finds it locked */
-		execute("UPDATE chs.rejected_events SET sqlstate = $2, reason = $3, no_customer = $4, to_check = $4 WHERE rejected_id = $1",
-				4, types, args);
-	}
-}
-
-/* Whether something is to be written about a row. */
-static bool
-is_news(const Retry *r, int i, const Tried *tried)
-{
-	return tried->error == NULL || tried->no_customer != r->rows[i].no_customer ||
-		strcmp(tried->error->message, r->rows[i].reason) != 0 ||
-		strcmp(unpack_sql_state(tried->error->sqlerrcode), r->rows[i].sqlstate) != 0;
-}
-
-/* Locks the copy of a row; false if somebody else has, or it is gone. */
-static bool
-lock_copy(int64 id)
-{
-	Oid			type = INT8OID;
-	Datum		arg = Int64GetDatum(id);
-
-	execute("SELECT FROM chs.rejected_events WHERE rejected_id = $1 FOR UPDATE SKIP LOCKED", 1, &type, &arg);
-	return SPI_processed > 0;
-}
-
-/* Tries rows; returns how many were accepted. */
-static int64
-try_rows(Retry *r)
-{
-	MappedRow  *mapped = palloc(Max(r->n, 1) * sizeof(MappedRow));
-	ErrorData  *error = r->mapping->broken ? r->mapping->broken : chs_try(make_rows, r);
-	int64		taken = 0;
-
-	if (error != NULL && r->n > 1 && r->mapping->broken == NULL)
-	{
-		/* each by itself */
-		for (int i = 0; i < r->n; i++)
-		{
-			Retry	   *one = palloc(sizeof(Retry));
-
-			*one = (Retry) {
-				.customer_came = r->customer_came,.live = r->live,.source = r->source,.mapping = r->mapping,.context = r->context,.n = 1
-			};
-			one->rows[0] = r->rows[i];
-			taken += try_rows(one);
-			r->nlocked += one->nlocked;
-			pfree(one);
-		}
-		return taken;
-	}
-	if (error == NULL)
-		chs_mapping_evaluate(r->mapping, r->tuples, r->n, mapped);
-	for (int i = 0; i < r->n; i++)
-	{
-		Tried		tried = {.error = error};
-		RejectedRow rejected = {0};
-
-		/* taking a customer in is the try, so its copy is locked already */
-		if (error == NULL && r->source->of_customers)
-			tried.error = chs_synced_take(r->source, NULL, &mapped[i]);
-		else if (error == NULL && chs_attached_is_unusable(r->live, r->source, &mapped[i], &rejected))
-			tried = (Tried) {rejected.error, rejected.no_customer};
-		if (!is_news(r, i, &tried))
-			continue;
-		if (!r->source->of_customers && !lock_copy(r->rows[i].id))
-		{
-			r->nlocked++;
-			continue;
-		}
-		if (tried.error == NULL && !r->source->of_customers && !r->customer_came)
-			(void) chs_attached_retry(r->live, r->source, &mapped[i]);
-		note_result(r->rows[i].id, &tried);
-		taken += tried.error == NULL;
-	}
-	return taken;
-}
-
-/*
- * Tries the next rows of a source after a given one, or those for a new customer;
- * within SPI, with the owner's rights.  Returns how many there were.
- */
-static uint64
-retry_slice(const Live *live, int source_id, const char *customer_key, int64 *last, int64 *taken, uint64 *nlocked)
-{
-	Oid			types[] = {INT4OID, INT8OID, TEXTOID};
-	Datum		args[] = {Int32GetDatum(source_id), Int64GetDatum(*last), customer_key ? CStringGetTextDatum(customer_key) : (Datum) 0};
-	const Source *found = chs_source_find(live, source_id);
-	Source		source;
-	Retry	   *r = palloc0(sizeof(Retry));
-
-	if (found == NULL)
-		return 0;
-	source = *found;
-	if (SPI_execute_with_args(psprintf("SELECT rejected_id, event_row, sqlstate, reason, no_customer FROM chs.rejected_events"
-									   " WHERE source_id = $1 AND rejected_id > $2 AND event_row IS NOT NULL%s"
-									   " ORDER BY rejected_id LIMIT " CppAsString2(ROWS_AT_ONCE) "%s",
-									   customer_key ? " AND customer_key = $3 AND no_customer" : "",
-									   source.of_customers ? " FOR UPDATE SKIP LOCKED" : ""),
-							  customer_key ? 3 : 2, types, args, NULL, false, 0) != SPI_OK_SELECT)
+	chs_catalog_become_owner(&saved);
+	plan = SPI_prepare("WITH gone AS (DELETE FROM chs.rejected_events WHERE source_id = $1"
+					   "  RETURNING customer_key, event_row)"
+					   " SELECT array_agg(DISTINCT h ORDER BY h),"
+					   "  COALESCE(bool_or(customer_key IS NULL), false) FROM gone,"
+					   "  COALESCE(hashtextextended(customer_key, 0),"
+					   "   jsonb_hash_extended(event_row, 0), 0) h", 1, &type);
+	if (plan == NULL || SPI_execute_snapshot(plan, &arg, NULL, snapshot, InvalidSnapshot,
+											 false, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.rejected_events");
-	r->customer_came = customer_key != NULL;
-	r->live = live;
-	r->source = &source;
-	r->mapping = chs_source_compile(live, &source, source.relation)->mapping;
-	/* the caller may have solved the problem */
-	if (customer_key == NULL && args[1] == Int64GetDatum(0))
-		r->mapping->rests_until = 0;
-	r->context = CurrentMemoryContext;
-	r->n = (int) SPI_processed;
-	for (int i = 0; i < r->n; i++)
+	chs_catalog_become_caller(&saved);
+	result = SPI_tuptable->vals[0];
+	retry->any_without_key = DatumGetBool(SPI_getbinval(result, SPI_tuptable->tupdesc, 2, &isnull));
+	array = SPI_getbinval(result, SPI_tuptable->tupdesc, 1, &isnull);
+	if (!isnull)
 	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
+		ArrayType  *hashes = DatumGetArrayTypePCopy(array);
 
-		r->rows[i].id = *last = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-		r->rows[i].document = JsonbPGetDatum(DatumGetJsonbPCopy(SPI_getbinval(row, desc, 2, &isnull)));
-		r->rows[i].sqlstate = SPI_getvalue(row, desc, 3);
-		r->rows[i].reason = SPI_getvalue(row, desc, 4);
-		r->rows[i].no_customer = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull));
+		retry->nlisted = ArrayGetNItems(ARR_NDIM(hashes), ARR_DIMS(hashes));
+		retry->listed = (int64 *) ARR_DATA_PTR(hashes);
 	}
-	if (r->n > 0)
-		*taken += try_rows(r);
-	*nlocked += r->nlocked;
-	return r->n;
 }
 
-/*
- * Tries all rows of a source, or those for a new customer, in the same way.  The
- * live version may be reread meanwhile, unless one is given.
- */
+static int
+compare_hashes(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+static bool
+is_listed(const Retry *retry, Datum hash)
+{
+	int64		key = DatumGetInt64(hash);
+
+	return retry->nlisted > 0 &&
+		bsearch(&key, retry->listed, retry->nlisted, sizeof(int64), compare_hashes) != NULL;
+}
+
+static bool
+is_key_listed(const Retry *retry, Datum key)
+{
+	return is_listed(retry, DirectFunctionCall2Coll(hashtextextended, DEFAULT_COLLATION_OID,
+													key, Int64GetDatum(0)));
+}
+
+/* Appends rows, of which these are to be rejected, to the log. */
+static void
+reject_rows(Retry *retry, Mapping *mapping, RejectedRow *rejected, HeapTuple *tuples, int n)
+{
+	Jsonb	  **documents = palloc0(Max(n, 1) * sizeof(Jsonb *));
+
+	chs_mapping_rows_as_jsonb(mapping, tuples, n, documents);
+	for (int i = 0; i < n; i++)
+		rejected[i].row = documents[i];
+	chs_rejected_add(rejected, n);
+	retry->nrejected += n;
+}
+
+/* Has customers rebuilt whose rows may not have been counted. */
+static void
+take_events(const ExistingRows *rows, void *arg)
+{
+	Retry	   *retry = arg;
+	const Live *live = chs_live_version();
+	RejectedRow *rejected = palloc(rows->n * sizeof(RejectedRow));
+	HeapTuple  *tuples = palloc(rows->n * sizeof(HeapTuple));
+	int			n = 0;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		int64		customer_id;
+
+		chs_attached_check(live, &retry->source, &rows->mapped[i], &rejected[n], &customer_id);
+		if (rejected[n].error != NULL)
+		{
+			rejected[n].relation = rows->relations[i];
+			tuples[n++] = rows->tuples[i];
+		}
+		else if (rejected[n].customer_key != NULL &&
+				 (retry->any_without_key ||
+				  is_key_listed(retry, CStringGetTextDatum(rejected[n].customer_key))))
+			chs_capture_rebuild(live, customer_id);
+	}
+	reject_rows(retry, rows->mapping, rejected, tuples, n);
+}
+
+/* Whether a row of a customer looks like one that was listed without its key. */
+static bool
+is_copy_listed(const Retry *retry, Mapping *mapping, HeapTuple tuple)
+{
+	Jsonb	   *document = retry->any_without_key ? chs_mapping_row_as_jsonb(mapping, tuple) : NULL;
+
+	return document != NULL &&
+		is_listed(retry, DirectFunctionCall2(jsonb_hash_extended, JsonbPGetDatum(document),
+											 Int64GetDatum(0)));
+}
+
+/* Takes the customers that were listed; others may have been deleted, or purged, since. */
+static void
+take_customers(const ExistingRows *rows, void *arg)
+{
+	Retry	   *retry = arg;
+	RejectedRow *rejected = palloc(rows->n * sizeof(RejectedRow));
+	HeapTuple  *tuples = palloc(rows->n * sizeof(HeapTuple));
+	int			n = 0;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		const MappedRow *mapped = &rows->mapped[i];
+		bool		has_key = mapped->error == NULL && !mapped->nulls[0];
+		ErrorData  *error;
+
+		if (has_key && !is_key_listed(retry, mapped->values[0]) &&
+			!is_copy_listed(retry, rows->mapping, rows->tuples[i]))
+			continue;
+		error = chs_synced_take(&retry->source, NULL, mapped);
+		if (error == NULL)
+			continue;
+		rejected[n] = (RejectedRow) {
+			.source_id = retry->source.source_id,.relation = rows->relations[i],
+			.customer_key = has_key ? TextDatumGetCString(mapped->values[0]) : NULL,
+			.error = error
+		};
+		tuples[n++] = rows->tuples[i];
+	}
+	reject_rows(retry, rows->mapping, rejected, tuples, n);
+}
+
+/* Lists the rows of a source anew; returns how many there are.  Within SPI. */
 static int64
-retry_source(const Live *live, int source_id, const char *customer_key, uint64 *nlocked)
+retry_source(int source_id)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs retried rows", ALLOCSET_DEFAULT_SIZES);
-	int64		taken = 0;
-	int64		last = 0;
-	uint64		n;
+	const Live *live = chs_live_version();
+	const Source *source = chs_source_find(live, source_id);
+	Retry		retry = {0};
+	Mapping    *mapping;
 
-	do
-	{
-		MemoryContext caller = MemoryContextSwitchTo(scratch);
-
-		n = retry_slice(live ? live : chs_live_version(), source_id, customer_key, &last, &taken, nlocked);
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(scratch);
-	} while (n == ROWS_AT_ONCE);
-	MemoryContextDelete(scratch);
-	return taken;
+	if (source == NULL)
+		return 0;
+	/* two who do this at a time would list rows twice */
+	LockRelationOid(source->relation, ShareUpdateExclusiveLock);
+	retry.source = *source;
+	mapping = chs_source_compile(live, source, source->relation)->mapping;
+	/* chs.source_status has the reason, which is that of every row */
+	if (mapping->broken != NULL)
+		return 0;
+	/* the caller may have solved the problem */
+	mapping->rests_until = 0;
+	/* rows that it does not see list themselves */
+	PushActiveSnapshot(GetLatestSnapshot());
+	take_from_log(&retry, GetActiveSnapshot());
+	chs_existing_rows(&retry.source, retry.source.of_customers ? take_customers : take_events,
+					  &retry);
+	PopActiveSnapshot();
+	return retry.nrejected;
 }
 
 /*
- * chs_retry_rows_of reconsiders the rows that were rejected for lack of a customer
- * that now exists and has been made from the raw events: usable ones are removed
- * from the list, others are listed for what else is wrong with them.  False if
- * somebody has some of them locked.  Within SPI, with the owner's rights.
+ * chs_retry_rejected lists the rows that cannot be used now, of one table or of all, and
+ * returns how many there are; those that can be used by now are taken.
  */
-bool
-chs_retry_rows_of(const Live *live, int source_id, const char *customer_key)
-{
-	uint64		nlocked = 0;
-
-	(void) retry_source(live, source_id, customer_key, &nlocked);
-	return nlocked == 0;
-}
-
-/* chs_retry_customer_came does so in all sources; or, where some are locked, it is done later. */
-void
-chs_retry_customer_came(const Live *live, int64 customer_id)
-{
-	OwnerRights saved;
-
-	for (int i = 0; i < live->nsources; i++)
-	{
-		const Source *source = &live->sources[i];
-		char	   *key;
-		bool		done;
-
-		if (chs_source_is_builtin(source))
-			continue;
-		key = source->by_external_id ? chs_customer_external_id(customer_id, GetActiveSnapshot()) :
-			psprintf("%lld", (long long) customer_id);
-		if (key == NULL || !chs_rejected_any_of(source->source_id, key))
-			continue;
-		chs_catalog_become_owner(&saved);
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
-		done = chs_retry_rows_of(live, source->source_id, key);
-		SPI_finish();
-		chs_catalog_become_caller(&saved);
-		if (!done)
-			chs_rejected_leave("look at rows", &source->source_id, &key, 1);
-	}
-}
-
-/* chs_retry_rejected accepts the rows that can be used now, of one table or of all. */
 PG_FUNCTION_INFO_V1(chs_retry_rejected);
 Datum
 chs_retry_rejected(PG_FUNCTION_ARGS)
 {
-	OwnerRights saved;
-	int64		taken = 0;
+	Oid			relation = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	const Live *live;
 	int		   *source_ids;
-	uint64		n;
-	bool		may_begin = chs_backlog_may_begin();
-	uint64		nlocked = 0;
+	int			n = 0;
+	int64		nrejected = 0;
 
-	/* list what is not listed yet, in case no worker does */
-	while (chs_backlog_step(may_begin))
-		CommandCounterIncrement();
-	/* likewise what has been left */
-	if (!IsolationUsesXactSnapshot())
-		(void) chs_rejected_check(chs_live_version());
+	chs_capture_flush_pending();
 	CommandCounterIncrement();
-	chs_catalog_become_owner(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(PG_ARGISNULL(0) ? "SELECT source_id FROM chs.sources WHERE source_id > 1 ORDER BY kind, source_id" :
-					psprintf("SELECT source_id FROM chs.sources WHERE source_id > 1 AND relation = %u ORDER BY kind, source_id",
-							 PG_GETARG_OID(0)), true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.sources");
-	n = SPI_processed;
+	live = chs_live_version();
+	source_ids = palloc((live->ncustomer_sources + live->nsources) * sizeof(int));
+	/* customers first, whom events name */
+	for (int i = 0; i < live->ncustomer_sources + live->nsources; i++)
+	{
+		const Source *source = i < live->ncustomer_sources ? &live->customer_sources[i] :
+			&live->sources[i - live->ncustomer_sources];
+
+		if (!chs_source_is_builtin(source) && (PG_ARGISNULL(0) || source->relation == relation))
+			source_ids[n++] = source->source_id;
+	}
 	if (n == 0 && !PG_ARGISNULL(0))
+	{
+		char	   *name = get_rel_name(relation);
+
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("%s is not attached", get_rel_name(PG_GETARG_OID(0)) ? get_rel_name(PG_GETARG_OID(0)) : "the table"),
+				 errmsg("%s is not attached", name ? name : "the table"),
 				 errhint("chs.sources lists the tables that are.")));
-	source_ids = palloc(Max(n, 1) * sizeof(int));
-	for (uint64 i = 0; i < n; i++)
-	{
-		bool		isnull;
-
-		source_ids[i] = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 	}
-	for (uint64 i = 0; i < n; i++)
-		taken += retry_source(NULL, source_ids[i], NULL, &nlocked);
+	SPI_connect();
+	for (int i = 0; i < n; i++)
+		nrejected += retry_source(source_ids[i]);
 	SPI_finish();
-	chs_catalog_become_caller(&saved);
 	chs_capture_flush_pending();
-	PG_RETURN_INT64(taken);
+	PG_RETURN_INT64(nrejected);
 }

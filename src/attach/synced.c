@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "attach/existing.h"
 #include "attach/rejected.h"
 #include "base/catalog.h"
 #include "base/error.h"
@@ -31,9 +32,6 @@
 #include "source/source.h"
 #include "store/live.h"
 #include "store/sources.h"
-
-/* The maximum number of rows that are evaluated at once. */
-#define ROWS_AT_ONCE 256
 
 /* What is to be done to a customer. */
 typedef struct RowChange
@@ -135,26 +133,19 @@ chs_synced_take(const Source *source, const MappedRow *old, const MappedRow *new
 	return chs_try(apply_change, &change);
 }
 
-/* Takes a row that was inserted (no old one), updated or deleted (no new one). */
+/* Does to a customer what was done to its row, or adds the row to the log. */
 static void
-take_row(const Source *source, Mapping *mapping, HeapTuple old, HeapTuple new, const MappedRow *mapped_old, const MappedRow *mapped_new)
+take_row(const Source *source, Mapping *mapping, Oid relation, HeapTuple tuple,
+		 const MappedRow *old, const MappedRow *new)
 {
-	ErrorData  *error = chs_synced_take(source, mapped_old, mapped_new);
-	HeapTuple	bad = new ? new : old;
-	RejectedRow rejected = {.source = source,.relation = source->relation,.error = error};
+	ErrorData  *error = chs_synced_take(source, old, new);
+	RejectedRow rejected = {.source_id = source->source_id,.relation = relation,.error = error};
 
-	if (old != NULL && chs_rejected_any(source->source_id))
-	{
-		Jsonb	   *row = chs_mapping_row_as_jsonb(mapping, old);
-
-		if (row != NULL)
-			chs_rejected_remove(source, source->relation, old, row);
-	}
 	if (error == NULL)
 		return;
-	rejected.row = chs_mapping_row_as_jsonb(mapping, bad);
-	if (mapped_new != NULL && mapped_new->error == NULL && !mapped_new->nulls[0])
-		rejected.customer_key = TextDatumGetCString(mapped_new->values[0]);
+	rejected.row = chs_mapping_row_as_jsonb(mapping, tuple);
+	if (new != NULL && new->error == NULL && !new->nulls[0])
+		rejected.customer_key = TextDatumGetCString(new->values[0]);
 	chs_rejected_add(&rejected, 1);
 }
 
@@ -198,7 +189,8 @@ chs_sync_customer(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 		tuples[n++] = new = trigdata->tg_newtuple;
 	chs_mapping_evaluate(mapping, tuples, n, mapped);
-	take_row(&copy, mapping, old, new, old ? &mapped[0] : NULL, new ? &mapped[n - 1] : NULL);
+	take_row(&copy, mapping, RelationGetRelid(trigdata->tg_relation), new ? new : old,
+			 old ? &mapped[0] : NULL, new ? &mapped[n - 1] : NULL);
 	PG_RETURN_POINTER(NULL);
 }
 
@@ -220,7 +212,6 @@ chs_sync_truncate(PG_FUNCTION_ARGS)
 	source = chs_source_of_trigger(chs_live_version(), trigdata, "00_chs_customers_truncate");
 	if (source == NULL || !source->of_customers || !chs_source_has_table(source, RelationGetRelid(trigdata->tg_relation)))
 		PG_RETURN_POINTER(NULL);
-	chs_rejected_remove_all(source->source_id, InvalidOid);
 	ereport(WARNING,
 			(errmsg("the customers of table %s stay", chs_source_name(source)),
 			 errdetail("TRUNCATE deletes no customers; rows that are loaded now update them."),
@@ -228,49 +219,27 @@ chs_sync_truncate(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
-/* chs_synced_take_all takes all rows that a table of customers has now. */
+static void
+take_rows(const ExistingRows *rows, void *arg)
+{
+	for (int i = 0; i < rows->n; i++)
+		take_row(arg, rows->mapping, rows->relations[i], rows->tuples[i], NULL, &rows->mapped[i]);
+}
+
+/*
+ * chs_synced_take_all takes all rows that a table of customers has now, and lists anew those
+ * that cannot be taken.
+ */
 void
 chs_synced_take_all(int source_id)
 {
 	Source		source = *chs_source_find(chs_live_version(), source_id);
-	Mapping    *mapping = chs_source_compile(chs_live_version(), &source, source.relation)->mapping;
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs customers", ALLOCSET_DEFAULT_SIZES);
-	OwnerRights saved;
-	Portal		portal;
-	uint64		n;
+	ErrorData  *error = chs_source_error(chs_live_version(), &source);
 
-	if (mapping->broken)
-		chs_error_throw(mapping->broken);
+	if (error != NULL)
+		chs_error_throw(error);
 	SPI_connect();
-	chs_catalog_become_role(mapping->owner, &saved);
-	portal = SPI_cursor_open_with_args(NULL, psprintf("SELECT * FROM %s%s",
-													  get_rel_relkind(source.relation) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
-													  chs_source_name(&source)), 0, NULL, NULL, NULL, true, 0);
-	chs_catalog_become_caller(&saved);
-	do
-	{
-		MemoryContext caller;
-		SPITupleTable *rows;
-		MappedRow  *mapped;
-		HeapTuple  *tuples;
-
-		SPI_cursor_fetch(portal, true, ROWS_AT_ONCE);
-		n = SPI_processed;
-		rows = SPI_tuptable;
-		caller = MemoryContextSwitchTo(scratch);
-		mapped = palloc(Max(n, 1) * sizeof(MappedRow));
-		tuples = palloc(Max(n, 1) * sizeof(HeapTuple));
-		for (uint64 i = 0; i < n; i++)
-			tuples[i] = chs_mapping_row_of_result(mapping, rows->vals[i], rows->tupdesc);
-		if (n > 0)
-			chs_mapping_evaluate(mapping, tuples, (int) n, mapped);
-		for (uint64 i = 0; i < n; i++)
-			take_row(&source, mapping, NULL, tuples[i], NULL, &mapped[i]);
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(scratch);
-		SPI_freetuptable(rows);
-	} while (n > 0);
-	SPI_cursor_close(portal);
+	chs_rejected_forget(source_id);
+	chs_existing_rows(&source, take_rows, &source);
 	SPI_finish();
-	MemoryContextDelete(scratch);
 }

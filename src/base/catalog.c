@@ -79,17 +79,14 @@ static const char *const relation_names[] = {
 	[CHS_HEALTH_COUNTS] = "health_counts",
 	[CHS_HEALTH_SCORES] = "health_scores",
 	[CHS_HEALTH_SCORES_PKEY] = "health_scores_pkey",
+	[CHS_MISSING_CUSTOMERS] = "missing_customers",
+	[CHS_MISSING_CUSTOMERS_KEY_HASH_IDX] = "missing_customers_key_hash_idx",
 	[CHS_PLUGINS] = "plugins",
 	[CHS_PAUSE] = "pause",
 	[CHS_QUEUE] = "queue",
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = "queue_customer_id_idx",
 	[CHS_QUEUE_XID_IDX] = "queue_xid_idx",
-	[CHS_REJECTED_CHANGES] = "rejected_changes",
-	[CHS_REJECTED_CHANGES_PKEY] = "rejected_changes_pkey",
-	[CHS_REJECTED_CHANGES_REBUILD_IDX] = "rejected_changes_rebuild_idx",
 	[CHS_REJECTED_EVENTS] = "rejected_events",
-	[CHS_REJECTED_EVENTS_CHECK_IDX] = "rejected_events_check_idx",
-	[CHS_REJECTED_EVENTS_KEY_IDX] = "rejected_events_key_idx",
 	[CHS_RETENTION] = "retention",
 	[CHS_SCORECARD_VERSIONS] = "scorecard_versions",
 	[CHS_SCORECARD_VERSIONS_PKEY] = "scorecard_versions_pkey",
@@ -114,14 +111,9 @@ static const struct
 	[CHS_CUSTOMERS_PKEY] = {CHS_CUSTOMERS, BTREE_AM_OID, true, NULL, {"customer_id"}},
 	[CHS_FAILURES_PKEY] = {CHS_FAILURES, BTREE_AM_OID, true, NULL, {"customer_id"}},
 	[CHS_HEALTH_SCORES_PKEY] = {CHS_HEALTH_SCORES, BTREE_AM_OID, true, NULL, {"customer_id", "as_of", "health_score_id"}},
+	[CHS_MISSING_CUSTOMERS_KEY_HASH_IDX] = {CHS_MISSING_CUSTOMERS, BTREE_AM_OID, false, NULL, {"key_hash"}},
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = {CHS_QUEUE, BTREE_AM_OID, false, NULL, {"customer_id", "xid"}},
 	[CHS_QUEUE_XID_IDX] = {CHS_QUEUE, BRIN_AM_OID, false, NULL, {"xid"}},
-	[CHS_REJECTED_CHANGES_PKEY] = {CHS_REJECTED_CHANGES, BTREE_AM_OID, true, NULL, {"change_id"}},
-	[CHS_REJECTED_CHANGES_REBUILD_IDX] = {
-		CHS_REJECTED_CHANGES, BTREE_AM_OID, false, "action = 'rebuild customer' AND octet_length(customer_key) <= 512", {"customer_key"}
-	},
-	[CHS_REJECTED_EVENTS_CHECK_IDX] = {CHS_REJECTED_EVENTS, BTREE_AM_OID, false, "to_check", {"customer_key"}},
-	[CHS_REJECTED_EVENTS_KEY_IDX] = {CHS_REJECTED_EVENTS, BTREE_AM_OID, false, NULL, {"source_id", "customer_key"}},
 	[CHS_SCORECARD_VERSIONS_PKEY] = {CHS_SCORECARD_VERSIONS, BTREE_AM_OID, true, NULL, {"version"}}
 };
 

@@ -15,12 +15,10 @@
 #include "base/worker_status.h"
 
 static const char *const chore_names[CHORES] = {
-	[CHORE_LIST_REJECTED] = "listing rows that cannot be used",
 	[CHORE_DELETE_EVENTS] = "deleting old events",
 	[CHORE_DELETE_HISTORY] = "deleting old history",
 	[CHORE_DELETE_REJECTED] = "deleting old rejected rows",
-	[CHORE_SHOW_BACKFILL] = "noting the progress of a backfill",
-	[CHORE_CHECK_REJECTED] = "looking for the customers of rejected rows"
+	[CHORE_SHOW_BACKFILL] = "noting the progress of a backfill"
 };
 
 #define NO_CHORE CHORES

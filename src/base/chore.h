@@ -10,15 +10,13 @@
 /* Things to do of which each may fail without the others, and without scores. */
 typedef enum Chore
 {
-	CHORE_LIST_REJECTED,
 	CHORE_DELETE_EVENTS,
 	CHORE_DELETE_HISTORY,
 	CHORE_DELETE_REJECTED,
-	CHORE_SHOW_BACKFILL,
-	CHORE_CHECK_REJECTED
+	CHORE_SHOW_BACKFILL
 } Chore;
 
-#define CHORES (CHORE_CHECK_REJECTED + 1)
+#define CHORES (CHORE_SHOW_BACKFILL + 1)
 
 extern void chs_chore_begin(Chore chore);
 extern void chs_chore_limit_waits(void);

@@ -26,7 +26,6 @@
 #include "activity/activity_merge.h"
 #include "activity/activity_read.h"
 #include "activity/activity_write.h"
-#include "attach/backlog.h"
 #include "base/catalog.h"
 #include "base/scan.h"
 #include "base/settings.h"
@@ -456,10 +455,6 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 	if (!fold_queue(&job))
 		nskipped = 0;
 	chs_health_correct_counts();
-	chs_backlog_add_all();
-	do
-		chs_progress_store(&job, "listing rows that cannot be used");
-	while (job.commits && chs_backlog_step(chs_backlog_may_begin()));
 	if (nskipped > 0)
 		ereport(NOTICE,
 				(errmsg_plural("the rebuild of %d customer, which another transaction had locked or which failed, is queued",

@@ -31,11 +31,8 @@
 #include "activity/activity_merge.h"
 #include "activity/activity_read.h"
 #include "activity/activity_write.h"
-#include "attach/rejected_check.h"
-#include "attach/retry.h"
 #include "base/budget.h"
 #include "base/catalog.h"
-#include "base/error.h"
 #include "base/settings.h"
 #include "base/slow.h"
 #include "base/spi.h"
@@ -53,6 +50,7 @@
 #include "store/failure.h"
 #include "store/health.h"
 #include "store/live.h"
+#include "store/missing.h"
 #include "store/queue.h"
 
 /* Whether the current transaction has folded anything. */
@@ -196,16 +194,7 @@ must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *sto
 		(is_counting ? queued->series_version < live->counting->series_version : order->count);
 }
 
-/* Looks again at the rejected rows of a customer, which must not be judged in a hurry. */
-static void
-retry_rejected(const Live *live, int64 customer_id)
-{
-	chs_retry_customer_came(live, customer_id);
-	if (chs_budget_was_exceeded())
-		ereport(ERROR,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
-				 errmsg("rejected rows of customer %lld took too long", (long long) customer_id)));
-}
+static void queue_customer(const Fold *fold, int64 customer_id, bool rebuild);
 
 /*
  * Folds what is queued for a customer, from the raw events if requested or
@@ -258,7 +247,8 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	subject.created_day = customer.created_day;
 	subject.as_of_day = Min(fold->today, customer.last_day);
 
-	rebuild = must_rebuild(live, order, &stored, &queued);
+	rebuild = must_rebuild(live, order, &stored, &queued) ||
+		(order->wait && chs_missing_has(live, customer_id, fold->snapshot));
 	if (stored.damage != NULL)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -317,8 +307,9 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	if (queued.any || rebuild || stored.row == NULL)
 		chs_health_store_activity(&fold->tables, customer_id, &stored, activity,
 								  counted->series_version, chs_xid_horizon(folded));
-	if (rebuild && live->nsources > 1)
-		retry_rejected(live, customer_id);
+	/* rows that were written meanwhile by whoever does not see its key yet have not been read */
+	if (rebuild && live->nsources > 1 && chs_customer_is_own(customer_id))
+		queue_customer(fold, customer_id, true);
 	if (fold->any_failures)
 		chs_failure_clear(customer_id, fold->snapshot);
 	return score;
@@ -561,7 +552,8 @@ find_rebuilds(const Fold *fold, const FoldList *list, int64 *customer_ids)
 			elements[n++] = Int64GetDatum(list->customer_ids[i]);
 	args[0] = PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
 	args[1] = Int32GetDatum((list->rescore != NULL ? fold->live->counting : fold->live)->series_version);
-	if (SPI_execute_with_args("SELECT i FROM unnest($1) i LEFT JOIN chs.activity a ON a.customer_id = i"
+	if (SPI_execute_with_args("SELECT c.customer_id FROM unnest($1) i JOIN chs.customers c ON c.customer_id = i"
+							  " LEFT JOIN chs.activity a ON a.customer_id = i"
 							  " WHERE a.series_version IS NULL OR a.series_version < $2"
 							  " OR EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = i AND (q.rebuild OR q.series_version < $2))",
 							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
@@ -940,7 +932,7 @@ chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
 	leave(progress, &list);
 	progress->ncustomers = list.n;
 	pfree(customer_ids);
-	if (*complete && chs_rejected_check(fold.live))
+	if (*complete && chs_missing_resolve(fold.live, fold.snapshot))
 		progress->again = true;
 	chs_fold_end(&fold);
 	return nrows;

@@ -38,7 +38,7 @@ typedef struct FoldProgress
 	FullTransactionId *running; /* allocated in pass.context */
 	FullTransactionId horizon;	/* the oldest of them */
 	FullTransactionId all_from; /* rows of earlier transactions are all folded or left, when the pass has ended */
-	bool		again;			/* rows of attached tables are to be looked at again, though nothing may be queued */
+	bool		again;			/* missing customers are to be looked for again, though nothing may be queued */
 	LeftCustomer *left;			/* by this pass and earlier ones; allocated in pass.context */
 	int			nleft;
 	bool		left_others;	/* more than those */

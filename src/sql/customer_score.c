@@ -23,7 +23,6 @@
 #include "activity/activity.h"
 #include "activity/activity_merge.h"
 #include "activity/activity_read.h"
-#include "attach/rejected.h"
 #include "base/catalog.h"
 #include "engine/capture.h"
 #include "engine/plugin.h"
@@ -35,6 +34,7 @@
 #include "source/raw.h"
 #include "store/customer.h"
 #include "store/live.h"
+#include "store/missing.h"
 #include "store/queue.h"
 
 /* The version number of a document that is not published. */
@@ -161,7 +161,7 @@ chs_customer_activity(const Customer *customer, const Live *live, const Live *ve
 
 	/* the snapshot may see events that are neither folded nor queued */
 	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, version->published) ||
-		(live->nsources > 1 && chs_rejected_is_to_check(customer->customer_id, snapshot)))
+		chs_missing_has(live, customer->customer_id, snapshot))
 		return chs_customer_from_past(customer, live, version, scorecard, as_of_day);
 	stored = chs_customer_stored(customer->customer_id, snapshot);
 	queued = chs_queue_of_customer(customer->customer_id, stored.folded_to, live->series_version, snapshot);

@@ -149,13 +149,12 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 	exists = execute("SELECT FROM chs.customers WHERE customer_id = $1 FOR UPDATE", customer_id, SPI_OK_SELECT) > 0;
 	check_references(customer_id);
 	/* copies of rejected rows */
-	(void) execute("WITH keys AS (SELECT s.source_id, CASE s.customer_key WHEN 'external_id' THEN c.external_id"
-				   "  ELSE c.customer_id::pg_catalog.text END AS customer_key FROM chs.sources s, chs.customers c WHERE c.customer_id = $1),"
-				   " rejected AS (DELETE FROM chs.rejected_events r USING keys k"
-				   "  WHERE r.source_id = k.source_id AND r.customer_key = k.customer_key RETURNING r.source_id, r.event_row)"
-				   " DELETE FROM chs.rejected_changes x WHERE (x.source_id, x.customer_key) IN (SELECT k.source_id, k.customer_key FROM keys k)"
-				   " OR (x.source_id, x.event_row) IN (SELECT r.source_id, r.event_row FROM rejected r)",
+	(void) execute("DELETE FROM chs.rejected_events r USING chs.sources s, chs.customers c"
+				   " WHERE c.customer_id = $1 AND r.source_id = s.source_id AND r.customer_key ="
+				   " CASE s.customer_key WHEN 'external_id' THEN c.external_id ELSE c.customer_id::pg_catalog.text END",
 				   customer_id, SPI_OK_DELETE);
+	(void) execute("DELETE FROM chs.missing_customers m USING chs.customers c"
+				   " WHERE c.customer_id = $1 AND m.external_id = c.external_id", customer_id, SPI_OK_DELETE);
 	(void) execute("UPDATE chs.customers SET parent_id = NULL WHERE parent_id = $1", customer_id, SPI_OK_UPDATE);
 	events = execute("DELETE FROM chs.customer_events WHERE customer_id = $1", customer_id, SPI_OK_DELETE);
 	(void) execute("DELETE FROM chs.customers WHERE customer_id = $1", customer_id, SPI_OK_DELETE);

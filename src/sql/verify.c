@@ -37,6 +37,7 @@
 #include "store/customer.h"
 #include "store/health.h"
 #include "store/live.h"
+#include "store/missing.h"
 #include "store/queue.h"
 #include "store/sources.h"
 
@@ -178,7 +179,7 @@ read_many(const Live *live, const SPITupleTable *rows, Reading *reading)
 
 /*
  * Compares the activity, with what is queued merged into it, to that of the raw
- * events.  Where a rebuild is queued, the raw events count anyway.
+ * events.  Where a rebuild is queued, or will be, the raw events count anyway.
  */
 static void
 verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const Reading *reading,
@@ -192,7 +193,8 @@ verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *l
 	char	   *found_text;
 	char	   *expected_text;
 
-	if (queued->rebuild || !chs_customer_is_current(stored, live))
+	if (queued->rebuild || !chs_customer_is_current(stored, live) ||
+		chs_missing_has(live, customer->customer_id, GetActiveSnapshot()))
 		return;
 	if (queued->ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued->deltas, queued->ndeltas));

@@ -154,6 +154,24 @@ chs_customer_exists(int64 customer_id)
 	return exists;
 }
 
+/*
+ * chs_customer_is_own tells whether this transaction created a customer, or changed its
+ * row, so that others do not see it, or see it with another key.
+ */
+bool
+chs_customer_is_own(int64 customer_id)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
+	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id, SnapshotSelf);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		is_own = HeapTupleIsValid(tuple) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return is_own;
+}
+
 /* chs_customer_find_external finds the customer that has an external_id now; false where there is none. */
 bool
 chs_customer_find_external(const char *external_id, int64 *customer_id)

@@ -78,6 +78,7 @@ typedef enum CustomerLock
 
 extern bool chs_customer_is_current(const StoredActivity *stored, const Live *live);
 extern bool chs_customer_exists(int64 customer_id);
+extern bool chs_customer_is_own(int64 customer_id);
 extern bool chs_customer_find_external(const char *external_id, int64 *customer_id);
 extern CustomerLock chs_customer_lock_external(const char *external_id, int64 *customer_id);
 extern char *chs_customer_external_id(int64 customer_id, Snapshot snapshot);

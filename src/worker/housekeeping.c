@@ -8,13 +8,11 @@
 #include "utils/guc.h"
 #include "utils/resowner.h"
 
-#include "attach/backlog.h"
 #include "base/chore.h"
 #include "engine/retention.h"
 
 /* In the order in which they are done. */
 const HousekeepingStep chs_housekeeping_steps[] = {
-	{CHORE_LIST_REJECTED, chs_backlog_keep_house},
 	{CHORE_DELETE_EVENTS, chs_retention_delete_events},
 	{CHORE_DELETE_HISTORY, chs_retention_delete_history},
 	{CHORE_DELETE_REJECTED, chs_retention_delete_rejected},

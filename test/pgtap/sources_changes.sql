@@ -57,7 +57,8 @@ UPDATE chg.logins SET account = 'nobody' WHERE ip_address = 'y';
 SELECT * FROM metrics('c1', 1, NULL, 'a row leaves');
 UPDATE chg.logins SET account = 'c2' WHERE ip_address = 'y';
 SELECT * FROM metrics('c2', 1, NULL, 'a row comes');
-SELECT is((SELECT count(*) FROM chs.rejected_events), 1::bigint, 'what was listed in between is not any more');
+SELECT is((SELECT string_agg(COALESCE(customer_key, '-'), ', ' ORDER BY rejected_id) FROM chs.rejected_events), 'c1, nobody', 'what was listed in between stays in the log');
+SELECT is(chs_retry_rejected(), 1::bigint, 'and is not listed anew');
 
 -- A column that has the name of an event type is that column.
 CREATE TABLE chg.mixed (account text, login text, ip_address text, at timestamptz);

@@ -107,8 +107,7 @@ BEGIN
     IF wrong IS NOT NULL THEN RAISE SQLSTATE 'XX000' USING MESSAGE = format('after%s: %s', after, wrong); END IF;
 END
 $$;
--- What is put aside is in its table, as often, once what was left to the worker is done; and what can never be used is put aside,
--- once all has been looked through.
+-- What cannot be used is listed, once for each row, when rows have been listed anew.
 CREATE PROCEDURE attached.check_listed(after text) LANGUAGE plpgsql SET timezone = 'UTC' AS $$
 DECLARE
     wrong text;
@@ -119,8 +118,7 @@ BEGIN
         UNION ALL
         ((SELECT 'missing: ' || to_jsonb(l)::text FROM attached.login l WHERE ip_address IS NULL OR at IS NULL
           UNION ALL SELECT 'missing: ' || to_jsonb(u)::text FROM attached.use u WHERE f IS NULL OR day !~ '^20\d\d-\d\d-\d\d$')
-         EXCEPT ALL SELECT 'missing: ' || event_row::text FROM chs.rejected_events)) x(x)
-    WHERE CASE WHEN x ~ '^missing' THEN NOT EXISTS (SELECT FROM chs.source_backlog) ELSE NOT EXISTS (SELECT FROM chs.rejected_changes) END;
+         EXCEPT ALL SELECT 'missing: ' || event_row::text FROM chs.rejected_events)) x(x);
     IF wrong IS NOT NULL THEN RAISE SQLSTATE 'XX000' USING MESSAGE = format('after%s: %s', after, wrong); END IF;
 END
 $$;
@@ -138,14 +136,13 @@ BEGIN
         SET default_transaction_isolation = 'read committed';
         COMMIT;
         IF random() < 0.4 THEN PERFORM chs_process_queue(); COMMIT; done := done || ' fold'; END IF;
-        IF random() < 0.2 THEN PERFORM chs_retry_rejected(); COMMIT; done := done || ' retry'; END IF;
+        IF random() < 0.2 THEN PERFORM chs_retry_rejected(); done := done || ' retry'; CALL attached.check_listed(done); COMMIT; END IF;
         IF random() < 0.05 THEN
             CALL attached.attach();
             COMMIT;
             done := done || ' attach';
         END IF;
         CALL attached.check_scores(done);
-        CALL attached.check_listed(done);
         COMMIT;
         SELECT string_agg(v::text, '; ') INTO wrong FROM chs_verify() v;
         IF wrong IS NOT NULL THEN RAISE SQLSTATE 'XX000' USING MESSAGE = format('after%s: chs_verify: %s', done, wrong); END IF;
