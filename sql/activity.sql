@@ -1,4 +1,5 @@
 -- The type chs_activity: what it holds, how it merges, what it refuses to read.
+\set ECHO none \i test/refusal.sql \set ECHO all
 SET timezone = 'Asia/Kathmandu';
 SET datestyle = 'ISO';
 CREATE TABLE sample (n integer, event_type text, event_data jsonb, occurred_at timestamptz);
@@ -87,21 +88,20 @@ SELECT * FROM chs_activity_score(NULL, NULL, 'smb', '2020-01-01', '2024-03-31');
 SELECT * FROM document, chs_activity_score(NULL, document, 'smb', NULL, '2024-03-31') WHERE false;
 
 -- Malformed.
-SELECT ''::chs_activity;
-\echo :LAST_ERROR_SQLSTATE
-SELECT 'x'::chs_activity;
-\echo :LAST_ERROR_SQLSTATE
-SELECT '0'::chs_activity;
-SELECT '00'::chs_activity;
-\echo :LAST_ERROR_SQLSTATE
-SELECT '010000000000008000000000'::chs_activity;
+SELECT refusal(s) FROM unnest(ARRAY[
+    $$SELECT ''::chs_activity$$,
+    $$SELECT 'x'::chs_activity$$,
+    $$SELECT '0'::chs_activity$$,
+    $$SELECT '00'::chs_activity$$,
+    $$SELECT '010000000000008000000000'::chs_activity$$]) s \g (format=unaligned tuples_only=on)
 SELECT '0100000000000080d5f4e247'::chs_activity;
 SELECT '0100000000000080ff43176519'::chs_activity;
 SELECT '01000000000000fffc9c6968'::chs_activity;
 SELECT upper(activity::text)::chs_activity FROM stored WHERE part = 0 AND upper(activity::text) = activity::text;
-SELECT repeat('0', 100000)::chs_activity;
-SELECT repeat('f', 1000)::chs_activity;
-SELECT repeat('01', 1000)::chs_activity;
+SELECT refusal(s) FROM unnest(ARRAY[
+    $$SELECT repeat('0', 100000)::chs_activity$$,
+    $$SELECT repeat('f', 1000)::chs_activity$$,
+    $$SELECT repeat('01', 1000)::chs_activity$$]) s \g (format=unaligned tuples_only=on)
 
 -- Every bit of a real one turned over, every length of it, and bytes put in: either it is
 -- refused as what it is, or it is a valid activity that prints as it was read.

@@ -1,4 +1,5 @@
 -- What is refused as an event, and how it is said; nothing of the statement stays.
+\set ECHO none \i test/refusal.sql \set ECHO all
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 INSERT INTO chs.customers (customer_id, name, created_at) VALUES (42, 'Deep Thought', '2020-01-01'), (43, 'Next', '2020-01-01');
@@ -8,44 +9,36 @@ CREATE VIEW left_over AS
            (SELECT count(*) FROM chs_verify()) AS differences;
 
 -- Required fields.
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'api_call', '{}');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'api_call', '{"endpoint": null}');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'login', '{"user_id": 7}');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'feature_use', '{"Feature_name": "x"}');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'feature_use', '{"nested": {"feature_name": "x"}}');
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'login');
-
--- Numbers above 0.
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{}');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": null}');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": -5}');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": 0}');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": -0.000}');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": "5"}');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": true}');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": [5]}');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": {"value": 5}}');
-
--- event_data is an object.
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'support_ticket', '[]');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'support_ticket', 'null');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'support_ticket', '"text"');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'api_call', '["endpoint"]');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'api_call', '"endpoint"');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '5');
-
--- Who and what must be known.
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (4711, 'support_ticket');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'foo');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, '');
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'Login');
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (4711, 'foo');
+SELECT refusal(s) FROM unnest(ARRAY[
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'api_call', '{}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'api_call', '{"endpoint": null}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'login', '{"user_id": 7}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'feature_use', '{"Feature_name": "x"}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'feature_use', '{"nested": {"feature_name": "x"}}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'login')$$,
+    -- Numbers above 0.
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": null}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": -5}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": 0}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": -0.000}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": "5"}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": true}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": [5]}')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '{"amount": {"value": 5}}')$$,
+    -- event_data is an object.
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'support_ticket', '[]')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'support_ticket', 'null')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'support_ticket', '"text"')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'api_call', '["endpoint"]')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'api_call', '"endpoint"')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (42, 'payment', '5')$$,
+    -- Who and what must be known.
+    $$INSERT INTO chs.customer_events (customer_id, event_type) VALUES (4711, 'support_ticket')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'foo')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, '')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'Login')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type) VALUES (4711, 'foo')$$]) s \g (format=unaligned tuples_only=on)
 
 -- A message does not grow with the value that it shows.
 DO $$
@@ -65,22 +58,20 @@ END
 $$;
 
 -- NULLs.
-INSERT INTO chs.customer_events (customer_id, event_type, event_id, occurred_at, recorded_at)
-VALUES (NULL, 'support_ticket', 1, '2024-01-01', '2024-01-01');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO chs.customer_events (customer_id, event_type, event_id, occurred_at, recorded_at)
-VALUES (42, NULL, 1, '2024-01-01', '2024-01-01');
-INSERT INTO chs.customer_events (customer_id, event_type, event_data, event_id, occurred_at, recorded_at)
-VALUES (42, 'support_ticket', NULL, 1, '2024-01-01', '2024-01-01');
-INSERT INTO chs.customer_events (customer_id, event_type, occurred_at, event_id, recorded_at)
-VALUES (42, 'support_ticket', NULL, 1, '2024-01-01');
-
--- Times ahead: a day is forgiven, for clocks and zones that are wrong.
-INSERT INTO chs.customer_events (customer_id, event_type, occurred_at) VALUES (42, 'support_ticket', '2999-01-01 12:00+00');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO chs.customer_events (customer_id, event_type, occurred_at) VALUES (42, 'support_ticket', 'infinity');
-INSERT INTO chs.customer_events (customer_id, event_type, occurred_at) VALUES (42, 'support_ticket', '-infinity');
-INSERT INTO chs.customer_events (customer_id, event_type, occurred_at) VALUES (42, 'support_ticket', '294276-12-31 23:59:59+00');
+SELECT refusal(s) FROM unnest(ARRAY[
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_id, occurred_at, recorded_at)
+    VALUES (NULL, 'support_ticket', 1, '2024-01-01', '2024-01-01')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_id, occurred_at, recorded_at)
+    VALUES (42, NULL, 1, '2024-01-01', '2024-01-01')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, event_data, event_id, occurred_at, recorded_at)
+    VALUES (42, 'support_ticket', NULL, 1, '2024-01-01', '2024-01-01')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, occurred_at, event_id, recorded_at)
+    VALUES (42, 'support_ticket', NULL, 1, '2024-01-01')$$,
+    -- Times ahead: a day is forgiven, for clocks and zones that are wrong.
+    $$INSERT INTO chs.customer_events (customer_id, event_type, occurred_at) VALUES (42, 'support_ticket', '2999-01-01 12:00+00')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, occurred_at) VALUES (42, 'support_ticket', 'infinity')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, occurred_at) VALUES (42, 'support_ticket', '-infinity')$$,
+    $$INSERT INTO chs.customer_events (customer_id, event_type, occurred_at) VALUES (42, 'support_ticket', '294276-12-31 23:59:59+00')$$]) s \g (format=unaligned tuples_only=on)
 BEGIN;
 INSERT INTO chs.customer_events (customer_id, event_type, occurred_at)
 VALUES (42, 'support_ticket', now() + interval '23 hours 59 minutes'), (42, 'support_ticket', '1970-01-01'),
@@ -121,14 +112,13 @@ SELECT FROM chs_process_queue();
 TABLE left_over;
 
 -- Updates follow the same rules.
-UPDATE chs.customer_events SET event_data = '{}' WHERE customer_id = 43;
-\echo :LAST_ERROR_SQLSTATE
-UPDATE chs.customer_events SET event_data = '{"amount": -1}' WHERE customer_id = 42;
-UPDATE chs.customer_events SET customer_id = 4711 WHERE customer_id = 43;
-\echo :LAST_ERROR_SQLSTATE
-UPDATE chs.customer_events SET event_type = 'login' WHERE customer_id = 43;
-UPDATE chs.customer_events SET event_type = 'foo' WHERE customer_id = 43;
-UPDATE chs.customer_events SET occurred_at = 'infinity' WHERE customer_id = 43;
+SELECT refusal(s) FROM unnest(ARRAY[
+    $$UPDATE chs.customer_events SET event_data = '{}' WHERE customer_id = 43$$,
+    $$UPDATE chs.customer_events SET event_data = '{"amount": -1}' WHERE customer_id = 42$$,
+    $$UPDATE chs.customer_events SET customer_id = 4711 WHERE customer_id = 43$$,
+    $$UPDATE chs.customer_events SET event_type = 'login' WHERE customer_id = 43$$,
+    $$UPDATE chs.customer_events SET event_type = 'foo' WHERE customer_id = 43$$,
+    $$UPDATE chs.customer_events SET occurred_at = 'infinity' WHERE customer_id = 43$$]) s \g (format=unaligned tuples_only=on)
 TABLE left_over;
 
 -- Rules are rows; changes hold at once, and not when they are rolled back.
@@ -175,10 +165,11 @@ SELECT FROM chs_process_queue();
 TABLE left_over;
 
 -- Customers.
-INSERT INTO chs.customers (customer_id, created_at) VALUES (44, 'infinity');
-INSERT INTO chs.customers (customer_id, segment) VALUES (44, 'none');
-INSERT INTO chs.customers (customer_id, created_at, churned_at) VALUES (44, '2024-01-01', '-infinity');
-INSERT INTO chs.customers (customer_id, parent_id) VALUES (44, 4711);
+SELECT refusal(s) FROM unnest(ARRAY[
+    $$INSERT INTO chs.customers (customer_id, created_at) VALUES (44, 'infinity')$$,
+    $$INSERT INTO chs.customers (customer_id, segment) VALUES (44, 'none')$$,
+    $$INSERT INTO chs.customers (customer_id, created_at, churned_at) VALUES (44, '2024-01-01', '-infinity')$$,
+    $$INSERT INTO chs.customers (customer_id, parent_id) VALUES (44, 4711)$$]) s \g (format=unaligned tuples_only=on)
 
 DROP VIEW left_over;
 DELETE FROM chs.customers;

@@ -1,26 +1,10 @@
 -- What the tables of the draft refuse, and what they say.
-CREATE FUNCTION refused(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-    message text;
-    detail text;
-    hint text;
-    field text;
-BEGIN
-    BEGIN
-        EXECUTE statement;
-        RAISE 'accepted' USING ERRCODE = 'ZZZZZ';
-    EXCEPTION WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT, field = COLUMN_NAME;
-        RETURN QUERY SELECT x FROM unnest(ARRAY[SQLSTATE || ' ' || message, '    ' || NULLIF(detail, ''), '    ' || NULLIF(hint, ''),
-                                                '    column ' || NULLIF(field, '')]) x WHERE x IS NOT NULL;
-    END;
-END
-$$;
+\set ECHO none \i test/refusal.sql \set ECHO all
 \pset format unaligned
 \pset tuples_only on
 
 \echo # scorecards
-SELECT r FROM unnest(ARRAY[
+SELECT refusal(s) FROM unnest(ARRAY[
     $$INSERT INTO chs.scorecards (scorecard) VALUES ('')$$,
     $$INSERT INTO chs.scorecards (scorecard, min_coverage) VALUES ('x', 1.01)$$,
     $$INSERT INTO chs.scorecards (scorecard, min_coverage) VALUES ('x', 'NaN')$$,
@@ -34,7 +18,7 @@ SELECT r FROM unnest(ARRAY[
     $$INSERT INTO chs.scorecards (scorecard, trend_band) VALUES ('x', 200)$$,
     $$INSERT INTO chs.scorecards (scorecard, is_default) VALUES ('second', true)$$,
     $$UPDATE chs.scorecards SET is_default = true WHERE scorecard = 'volume_only'$$,
-    $$DELETE FROM chs.scorecards WHERE scorecard = 'default'$$]) s, refused(s) r;
+    $$DELETE FROM chs.scorecards WHERE scorecard = 'default'$$]) s;
 BEGIN;
 UPDATE chs.scorecards SET is_default = (scorecard = 'volume_only');
 UPDATE chs.scorecards SET is_default = (scorecard = 'default');
@@ -43,7 +27,7 @@ SELECT chs_publish();
 ROLLBACK;
 
 \echo # factors
-SELECT r FROM unnest(ARRAY[
+SELECT refusal(s) FROM unnest(ARRAY[
     $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', '', 1)$$,
     $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', 'x', -1)$$,
     $$UPDATE chs.factors SET weight = -0.1 WHERE (scorecard, factor) = ('default', 'api_usage')$$,
@@ -51,39 +35,15 @@ SELECT r FROM unnest(ARRAY[
     $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', 'x', 'NaN')$$,
     $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('default', 'x', 'Infinity')$$,
     $$INSERT INTO chs.factors (scorecard, factor, weight, position) VALUES ('default', 'x', 1, 1)$$,
-    $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('none', 'x', 1)$$]) s, refused(s) r;
+    $$INSERT INTO chs.factors (scorecard, factor, weight) VALUES ('none', 'x', 1)$$]) s;
 
 \echo # metrics
-CREATE FUNCTION with_changes(changes text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-    state text;
-BEGIN
-    BEGIN
-        CREATE TEMP TABLE try AS SELECT * FROM chs.metrics WHERE (scorecard, metric) = ('default', 'api_calls');
+CREATE FUNCTION with_changes(changes text) RETURNS text LANGUAGE sql AS $f$
+    SELECT refusal(format($$CREATE TEMP TABLE try AS SELECT * FROM chs.metrics WHERE (scorecard, metric) = ('default', 'api_calls');
         UPDATE try SET metric = 'm', position = NULL;
-        EXECUTE 'UPDATE try SET ' || changes;
-        INSERT INTO chs.metrics SELECT * FROM try;
-        RAISE 'accepted' USING ERRCODE = 'ZZZZZ';
-    EXCEPTION WHEN OTHERS THEN
-        DECLARE
-            message text;
-            detail text;
-            hint text;
-            field text;
-            violated text;
-        BEGIN
-            GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT, field = COLUMN_NAME,
-                violated = CONSTRAINT_NAME;
-            IF current_setting('try.short', true) = 'on' THEN
-                RETURN NEXT SQLSTATE || ' ' || COALESCE(NULLIF(violated, ''), message);
-            ELSE
-                RETURN QUERY SELECT x FROM unnest(ARRAY[SQLSTATE || ' ' || message, NULLIF(detail, ''), NULLIF(hint, ''), 'column ' || NULLIF(field, '')]) x
-                WHERE x IS NOT NULL;
-            END IF;
-        END;
-    END;
-END
-$$;
+        UPDATE try SET %s;
+        INSERT INTO chs.metrics SELECT * FROM try$$, changes));
+$f$;
 CREATE TABLE change (n integer GENERATED ALWAYS AS IDENTITY, change text);
 INSERT INTO change (change) VALUES
     ('weight = 1'), ('metric = '''''), ('factor = ''none'''), ('position = 1'), ('event_type = NULL'), ('event_type = '''''),
@@ -104,10 +64,10 @@ INSERT INTO change (change) VALUES
     ('filter = ''$.a like_regex "("'''), ('filter = ''$.a == $limit'''), ('filter = ''$.a == "$" || $.b == "\"$x"'''), ('filter = ''$.a == 1'''),
     ('aggregate = ''ratio'', base_filter = ''$.a > > 1'''), ('aggregate = ''ratio'', base_filter = ''$.a == $b'''),
     ('description = ''anything''');
-SELECT CASE w.ordinality WHEN 1 THEN change || E'\n    ' ELSE '    ' END || w FROM change, with_changes(change) WITH ORDINALITY w ORDER BY n, w.ordinality;
+SELECT change || E'\n    ' || with_changes(change) FROM change ORDER BY n;
 
 \echo # targets and segments
-SELECT r FROM unnest(ARRAY[
+SELECT refusal(s) FROM unnest(ARRAY[
     $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', 'smb', 0)$$,
     $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', NULL, 0)$$,
     $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', NULL, -1)$$,
@@ -119,10 +79,10 @@ SELECT r FROM unnest(ARRAY[
     $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'none', NULL, 1)$$,
     $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_calls', NULL, 1)$$,
     $$INSERT INTO chs.segments (segment, scorecard) VALUES ('', 'default')$$,
-    $$INSERT INTO chs.segments (segment, scorecard) VALUES ('x', 'none')$$]) s, refused(s) r;
+    $$INSERT INTO chs.segments (segment, scorecard) VALUES ('x', 'none')$$]) s;
 
 \echo # recommendations
-SELECT r FROM unnest(ARRAY[
+SELECT refusal(s) FROM unnest(ARRAY[
     $$INSERT INTO chs.recommendations (recommendation, action) VALUES ('', 'call')$$,
     $$INSERT INTO chs.recommendations (recommendation, action) VALUES ('x', '')$$,
     $$INSERT INTO chs.recommendations (recommendation, action, factor) VALUES ('x', 'call', '')$$,
@@ -131,22 +91,20 @@ SELECT r FROM unnest(ARRAY[
     $$INSERT INTO chs.recommendations (recommendation, action, score_below) VALUES ('x', 'call', 'NaN')$$,
     $$INSERT INTO chs.recommendations (recommendation, action, score_from, score_below) VALUES ('x', 'call', 50, 50)$$,
     $$INSERT INTO chs.recommendations (recommendation, action, no_data, score_below) VALUES ('x', 'call', true, 50)$$,
-    $$INSERT INTO chs.recommendations (recommendation, action, no_data) VALUES ('x', 'call', NULL)$$]) s, refused(s) r;
+    $$INSERT INTO chs.recommendations (recommendation, action, no_data) VALUES ('x', 'call', NULL)$$]) s;
 
 -- What is refused leaves the draft as it is.
 SELECT chs.draft_document() = document AS unchanged FROM chs.scorecard_versions WHERE version = 1;
 
 \echo # where triggers do not fire, constraints are left
 ALTER TABLE chs.metrics DISABLE TRIGGER metrics_guard;
-SET try.short = on;
-SELECT change || ': ' || w FROM change, with_changes(change || ', position = COALESCE(position, 99)') w WHERE change NOT LIKE '%position%' ORDER BY n;
-RESET try.short;
+SELECT change || ': ' || split_part(with_changes(change || ', position = COALESCE(position, 99)'), ' | ', 1) FROM change WHERE change NOT LIKE '%position%' ORDER BY n;
 ALTER TABLE chs.metrics ENABLE TRIGGER metrics_guard;
-SELECT r FROM unnest(ARRAY[
+SELECT refusal(s) FROM unnest(ARRAY[
     $$INSERT INTO chs.factors (scorecard, factor, position, weight) VALUES ('default', 'x', 9, -1)$$,
     $$INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES ('default', 'api_usage', 'api_error_rate', 'smb', 0)$$,
     $$INSERT INTO chs.segments (segment, scorecard) VALUES ('', 'default')$$]) s,
-    LATERAL (SELECT set_config('session_replication_role', 'replica', true)) o, refused(s) r;
+    LATERAL (SELECT set_config('session_replication_role', 'replica', true)) o;
 RESET session_replication_role;
 
 -- Filters are kept as PostgreSQL prints them; a row without a position is the last one.
@@ -157,5 +115,5 @@ SELECT 'default', 'x', 'm' || n, 'login', 'count', 'strict   $.a==1', 30, '0:0 1
 SELECT position FROM chs.factors WHERE factor = 'x';
 SELECT metric, position, filter FROM chs.metrics WHERE factor = 'x' ORDER BY 1;
 ROLLBACK;
-DROP FUNCTION refused, with_changes;
+DROP FUNCTION with_changes;
 DROP TABLE change;

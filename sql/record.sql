@@ -1,4 +1,5 @@
 -- chs_record_event: one event by a function, once per idempotency key.
+\set ECHO none \i test/refusal.sql \set ECHO all
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 INSERT INTO chs.customers (customer_id, created_at) VALUES (42, '2020-01-01'), (43, '2020-01-01');
@@ -32,14 +33,12 @@ SELECT (SELECT value FROM chs_explain(42) WHERE metric = 'logins') AS logins,
 
 -- What is refused is refused here, too.
 \set SHOW_CONTEXT never
-SELECT chs_record_event(4711, 'support_ticket');
-\echo :LAST_ERROR_SQLSTATE
-SELECT chs_record_event(42, 'foo');
-\echo :LAST_ERROR_SQLSTATE
-SELECT chs_record_event(42, 'payment', '{"amount": 0}');
-\echo :LAST_ERROR_SQLSTATE
-SELECT chs_record_event(42, 'login');
-SELECT chs_record_event(42, 'support_ticket', '{}', 'infinity');
+SELECT refusal(s) FROM unnest(ARRAY[
+    $$SELECT chs_record_event(4711, 'support_ticket')$$,
+    $$SELECT chs_record_event(42, 'foo')$$,
+    $$SELECT chs_record_event(42, 'payment', '{"amount": 0}')$$,
+    $$SELECT chs_record_event(42, 'login')$$,
+    $$SELECT chs_record_event(42, 'support_ticket', '{}', 'infinity')$$]) s \g (format=unaligned tuples_only=on)
 \set VERBOSITY sqlstate
 SELECT chs_record_event(NULL, 'support_ticket');
 SELECT chs_record_event(42, NULL);
@@ -54,16 +53,13 @@ SELECT FROM chs_process_queue();
 SELECT * FROM chs_verify();
 
 -- Scores and their functions for nobody.
-SELECT chs_score(4711);
-\echo :LAST_ERROR_SQLSTATE
-SELECT chs_status(4711);
-SELECT * FROM chs_explain(4711);
-SELECT chs_health(4711);
-\echo :LAST_ERROR_SQLSTATE
-SELECT chs_recalculate(4711);
-\echo :LAST_ERROR_SQLSTATE
-SELECT chs_rebuild(4711);
-\echo :LAST_ERROR_SQLSTATE
+SELECT refusal(s) FROM unnest(ARRAY[
+    $$SELECT chs_score(4711)$$,
+    $$SELECT chs_status(4711)$$,
+    $$SELECT * FROM chs_explain(4711)$$,
+    $$SELECT chs_health(4711)$$,
+    $$SELECT chs_recalculate(4711)$$,
+    $$SELECT chs_rebuild(4711)$$]) s \g (format=unaligned tuples_only=on)
 SELECT chs_score(NULL), chs_status(NULL), chs_health(NULL) IS NULL AS no_health, chs_recalculate(NULL);
 SELECT count(*) FROM chs_explain(NULL);
 SELECT chs_score(42, 'infinity');

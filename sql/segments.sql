@@ -1,4 +1,5 @@
 -- Segments choose their scorecard, and may have weights and targets of their own.
+\set ECHO none \i test/refusal.sql \set ECHO all
 INSERT INTO chs.customers (customer_id, segment, created_at) VALUES (1, 'smb', '2020-01-01'), (2, NULL, '2020-01-01');
 -- A new event type counts nothing yet, but is recorded at once.
 INSERT INTO chs.event_types (event_type) VALUES ('visit');
@@ -55,15 +56,16 @@ WHERE version > 1;
 
 -- Guards.
 \set SHOW_CONTEXT never
-INSERT INTO chs.segment_weights (scorecard, factor, segment, weight) VALUES ('default', 'login_frequency', 'smb', 1);
-INSERT INTO chs.segment_weights (scorecard, factor, segment, weight) VALUES ('default', 'support_tickets', 'smb', -1);
-INSERT INTO chs.segment_weights (scorecard, factor, metric, segment, weight) VALUES ('default', 'support_tickets', 'satisfaction', 'smb', 'NaN');
-INSERT INTO chs.segment_weights (scorecard, factor, metric, segment, weight) VALUES ('default', 'support_tickets', 'satisfaction', 'smb', NULL);
-INSERT INTO chs.segment_weights (scorecard, factor, metric, segment, weight) VALUES ('default', 'support_tickets', 'urgent', 'smb', 1);
-INSERT INTO chs.segment_weights (scorecard, factor, metric, segment, weight) VALUES ('default', 'support_tickets', 'none', 'smb', 1);
-INSERT INTO chs.segment_weights (scorecard, factor, segment, weight) VALUES ('default', 'support_tickets', 'none', 1);
-INSERT INTO chs.segment_weights (scorecard, factor, segment, weight) VALUES ('default', 'support_tickets', NULL, 1);
-DELETE FROM chs.segments WHERE segment = 'agency';
+SELECT refusal(s) FROM unnest(ARRAY[
+    $$INSERT INTO chs.segment_weights (scorecard, factor, segment, weight) VALUES ('default', 'login_frequency', 'smb', 1)$$,
+    $$INSERT INTO chs.segment_weights (scorecard, factor, segment, weight) VALUES ('default', 'support_tickets', 'smb', -1)$$,
+    $$INSERT INTO chs.segment_weights (scorecard, factor, metric, segment, weight) VALUES ('default', 'support_tickets', 'satisfaction', 'smb', 'NaN')$$,
+    $$INSERT INTO chs.segment_weights (scorecard, factor, metric, segment, weight) VALUES ('default', 'support_tickets', 'satisfaction', 'smb', NULL)$$,
+    $$INSERT INTO chs.segment_weights (scorecard, factor, metric, segment, weight) VALUES ('default', 'support_tickets', 'urgent', 'smb', 1)$$,
+    $$INSERT INTO chs.segment_weights (scorecard, factor, metric, segment, weight) VALUES ('default', 'support_tickets', 'none', 'smb', 1)$$,
+    $$INSERT INTO chs.segment_weights (scorecard, factor, segment, weight) VALUES ('default', 'support_tickets', 'none', 1)$$,
+    $$INSERT INTO chs.segment_weights (scorecard, factor, segment, weight) VALUES ('default', 'support_tickets', NULL, 1)$$,
+    $$DELETE FROM chs.segments WHERE segment = 'agency'$$]) s \g (format=unaligned tuples_only=on)
 DELETE FROM chs.customers;
 DELETE FROM chs.segments WHERE segment = 'agency';
 SELECT segment, count(*) FROM chs.segment_weights GROUP BY 1;

@@ -1,64 +1,38 @@
 -- Trigger functions that are called or attached in ways that are not theirs.
-SELECT chs.capture();
-\echo :LAST_ERROR_SQLSTATE
-SELECT chs.capture_flush();
-SELECT chs.capture_truncate();
-SELECT chs.capture_customer();
-SELECT chs.invalidate();
-SELECT chs.scorecard_versions_guard();
+\set ECHO none \i test/refusal.sql \set ECHO all
+SELECT refusal(s) FROM unnest(ARRAY['SELECT chs.capture()', 'SELECT chs.capture_flush()', 'SELECT chs.capture_truncate()',
+    'SELECT chs.capture_customer()', 'SELECT chs.invalidate()', 'SELECT chs.scorecard_versions_guard()']) s \g (format=unaligned tuples_only=on)
 
 INSERT INTO chs.customers (customer_id, created_at) VALUES (42, '2020-01-01');
 SELECT FROM chs_process_queue();
 
--- On a table that only looks like the real one, nobody gains the right to add to a score.
+-- On a table that only looks like the real one, nobody gains the right to add to a score; nor does a function work
+-- at the wrong time or level of the real one.
 CREATE TABLE lookalike (LIKE chs.customer_events INCLUDING DEFAULTS);
 ALTER TABLE lookalike ALTER event_id SET DEFAULT 1;
-CREATE TRIGGER "00_chs_capture" AFTER INSERT OR UPDATE OR DELETE ON lookalike FOR EACH ROW EXECUTE FUNCTION chs.capture();
-INSERT INTO lookalike (customer_id, event_type, event_data) VALUES (42, 'login', '{"ip_address": "::1"}');
-\echo :LAST_ERROR_SQLSTATE
-DROP TRIGGER "00_chs_capture" ON lookalike;
-CREATE TRIGGER "00_chs_capture" AFTER INSERT ON lookalike FOR EACH STATEMENT EXECUTE FUNCTION chs.capture_flush();
-INSERT INTO lookalike (customer_id, event_type, event_data) VALUES (42, 'login', '{"ip_address": "::1"}');
-DROP TRIGGER "00_chs_capture" ON lookalike;
-CREATE TRIGGER "00_chs_capture" AFTER TRUNCATE ON lookalike FOR EACH STATEMENT EXECUTE FUNCTION chs.capture_truncate();
-TRUNCATE lookalike;
-DROP TABLE lookalike;
-CREATE TABLE lookalike (a integer);
-CREATE TRIGGER "00_chs_capture" AFTER INSERT ON lookalike FOR EACH ROW EXECUTE FUNCTION chs.capture();
-INSERT INTO lookalike VALUES (1);
-DROP TRIGGER "00_chs_capture" ON lookalike;
-CREATE TRIGGER "00_chs_capture" AFTER INSERT OR UPDATE OR DELETE ON lookalike FOR EACH ROW EXECUTE FUNCTION chs.capture_customer();
-INSERT INTO lookalike VALUES (1);
-DROP TRIGGER "00_chs_capture" ON lookalike;
-CREATE TRIGGER "00_chs_capture" BEFORE INSERT ON lookalike FOR EACH ROW EXECUTE FUNCTION chs.invalidate();
-INSERT INTO lookalike VALUES (1);
-DROP TABLE lookalike;
-
--- On the real one, at the wrong time or level.
-CREATE TRIGGER wrong BEFORE INSERT ON chs.customer_events FOR EACH ROW EXECUTE FUNCTION chs.capture();
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'support_ticket');
-DROP TRIGGER wrong ON chs.customer_events;
-CREATE TRIGGER wrong AFTER INSERT ON chs.customer_events FOR EACH STATEMENT EXECUTE FUNCTION chs.capture();
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'support_ticket');
-DROP TRIGGER wrong ON chs.customer_events;
-CREATE TRIGGER wrong AFTER INSERT ON chs.customer_events FOR EACH ROW EXECUTE FUNCTION chs.capture_flush();
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'support_ticket');
-DROP TRIGGER wrong ON chs.customer_events;
-CREATE TRIGGER wrong BEFORE INSERT ON chs.customer_events FOR EACH STATEMENT EXECUTE FUNCTION chs.capture_flush();
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'support_ticket');
-DROP TRIGGER wrong ON chs.customer_events;
-CREATE TRIGGER wrong AFTER INSERT ON chs.customer_events FOR EACH ROW EXECUTE FUNCTION chs.capture_truncate();
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'support_ticket');
-DROP TRIGGER wrong ON chs.customer_events;
-CREATE TRIGGER wrong AFTER INSERT ON chs.customer_events FOR EACH ROW EXECUTE FUNCTION chs.capture_customer();
-INSERT INTO chs.customer_events (customer_id, event_type) VALUES (42, 'support_ticket');
-DROP TRIGGER wrong ON chs.customer_events;
-CREATE TRIGGER wrong AFTER INSERT ON chs.customers FOR EACH ROW EXECUTE FUNCTION chs.capture();
-INSERT INTO chs.customers (customer_id, created_at) VALUES (43, '2020-01-01');
-DROP TRIGGER wrong ON chs.customers;
+CREATE TABLE unlike (a integer);
 CREATE VIEW seen AS SELECT * FROM chs.customer_events;
-CREATE TRIGGER wrong INSTEAD OF INSERT ON seen FOR EACH ROW EXECUTE FUNCTION chs.capture();
-INSERT INTO seen (customer_id, event_type, event_data) VALUES (42, 'support_ticket', '{}');
+SELECT refusal(format('CREATE TRIGGER %s %s EXECUTE FUNCTION chs.%s(); %s', CASE WHEN on_table ~ 'like' THEN '"00_chs_capture"' ELSE 'wrong' END, "when", f,
+    CASE WHEN "when" LIKE '%TRUNCATE%' THEN 'TRUNCATE ' || on_table
+         WHEN on_table = 'unlike' THEN 'INSERT INTO unlike VALUES (1)'
+         WHEN on_table = 'chs.customers' THEN 'INSERT INTO chs.customers (customer_id, created_at) VALUES (43, ''2020-01-01'')'
+         ELSE format('INSERT INTO %s (customer_id, event_type, event_data) VALUES (42, ''support_ticket'', ''{}'')', on_table) END))
+FROM (VALUES
+    ('lookalike', 'AFTER INSERT OR UPDATE OR DELETE ON lookalike FOR EACH ROW', 'capture'),
+    ('lookalike', 'AFTER INSERT ON lookalike', 'capture_flush'),
+    ('lookalike', 'AFTER TRUNCATE ON lookalike', 'capture_truncate'),
+    ('unlike', 'AFTER INSERT ON unlike FOR EACH ROW', 'capture'),
+    ('unlike', 'AFTER INSERT OR UPDATE OR DELETE ON unlike FOR EACH ROW', 'capture_customer'),
+    ('unlike', 'BEFORE INSERT ON unlike FOR EACH ROW', 'invalidate'),
+    ('chs.customer_events', 'BEFORE INSERT ON chs.customer_events FOR EACH ROW', 'capture'),
+    ('chs.customer_events', 'AFTER INSERT ON chs.customer_events', 'capture'),
+    ('chs.customer_events', 'AFTER INSERT ON chs.customer_events FOR EACH ROW', 'capture_flush'),
+    ('chs.customer_events', 'BEFORE INSERT ON chs.customer_events', 'capture_flush'),
+    ('chs.customer_events', 'AFTER INSERT ON chs.customer_events FOR EACH ROW', 'capture_truncate'),
+    ('chs.customer_events', 'AFTER INSERT ON chs.customer_events FOR EACH ROW', 'capture_customer'),
+    ('chs.customers', 'AFTER INSERT ON chs.customers FOR EACH ROW', 'capture'),
+    ('seen', 'INSTEAD OF INSERT ON seen FOR EACH ROW', 'capture')) t (on_table, "when", f) \g (format=unaligned tuples_only=on)
+DROP TABLE lookalike, unlike;
 DROP VIEW seen;
 
 -- Nothing of it came through.

@@ -63,14 +63,12 @@ SELECT chs_publish('with a segment for volume_only') \g /dev/null
 INSERT INTO chs.customers (customer_id, name, segment, created_at) VALUES
     (1, 'One', 'enterprise', '2020-01-01'), (2, 'Two', 'smb', '2020-01-01'), (3, 'Three', 'startup', now() - interval '3 days'),
     (4, 'Four', NULL, '2020-01-01'), (5, 'Five', 'classic', '2020-01-01'), (6, 'Six', 'classic', now() - interval '3 days');
-\set what 'customers without events'
-\ir settle.psql
+\set what 'customers without events' \ir settle.psql
 
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 SELECT c, type(i), data(type(i), i), now() - make_interval(days => (i % 100)::integer)
 FROM generate_series(1, 5) c, generate_series(1, 60) i;
-\set what 'one insert of many rows'
-\ir settle.psql
+\set what 'one insert of many rows' \ir settle.psql
 SELECT isnt(chs_score(id), NULL, 'customer ' || id || ' has a score') FROM unnest('{1,2,4,5}'::bigint[]) id;
 
 -- Controls: what is wrong is found.
@@ -91,16 +89,14 @@ BEGIN;
 UPDATE chs.customer_health SET score = 1 WHERE customer_id = 1;
 SELECT isnt_empty('SELECT * FROM chs_verify()', 'a wrong stored score is found by chs_verify');
 ROLLBACK;
-\set what 'after the controls'
-\ir settle.psql
+\set what 'after the controls' \ir settle.psql
 
 -- What replication applies is captured as well.
 SET session_replication_role = replica;
 SELECT add(1, 1, 5);
 DELETE FROM chs.customer_events WHERE customer_id = 2 AND event_type = 'login';
 RESET session_replication_role;
-\set what 'session_replication_role = replica'
-\ir settle.psql
+\set what 'session_replication_role = replica' \ir settle.psql
 
 -- Several statements, savepoints ----------------------------------------------
 
@@ -117,14 +113,12 @@ SELECT * FROM agree('insert after that update');
 DELETE FROM chs.customer_events WHERE event_type = 'login' AND customer_id = 1;
 SELECT * FROM agree('delete after that insert');
 COMMIT;
-\set what 'several statements in one transaction'
-\ir settle.psql
+\set what 'several statements in one transaction' \ir settle.psql
 
 BEGIN;
 SELECT add(1, 1, 7);
 ROLLBACK;
-\set what rollback
-\ir settle.psql
+\set what rollback \ir settle.psql
 
 BEGIN;
 SELECT add(1, 1, 4);
@@ -151,8 +145,7 @@ SAVEPOINT d;
 DELETE FROM chs.customer_events WHERE customer_id = 5 AND event_type = 'login';
 RELEASE d;
 COMMIT;
-\set what savepoints
-\ir settle.psql
+\set what savepoints \ir settle.psql
 
 -- Errors in subtransactions -----------------------------------------------------
 
@@ -185,8 +178,7 @@ BEGIN
     END IF;
 END
 $$;
-\set what 'exception blocks, nested'
-\ir settle.psql
+\set what 'exception blocks, nested' \ir settle.psql
 
 -- A statement that fails after its rows were captured leaves nothing for the next one.
 BEGIN;
@@ -202,8 +194,7 @@ SELECT is(:'state', '23514'::text, 'the fiftieth row is refused');
 SELECT * FROM agree('after a failed statement');
 SELECT add(1, 24, 2);
 COMMIT;
-\set what 'a failed statement'
-\ir settle.psql
+\set what 'a failed statement' \ir settle.psql
 
 BEGIN;
 SELECT add(1, 26, 2);
@@ -220,8 +211,7 @@ SET LOCAL statement_timeout = 0;
 SELECT * FROM agree('after the time-out');
 SELECT add(2, 28, 2);
 COMMIT;
-\set what 'a statement that timed out'
-\ir settle.psql
+\set what 'a statement that timed out' \ir settle.psql
 
 -- INSERT ... ON CONFLICT, MERGE, writable CTEs ---------------------------------
 
@@ -234,13 +224,11 @@ ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO 
 SELECT is((SELECT count(*) FROM chs.customer_events WHERE idempotency_key LIKE 'k%'), 15::bigint, 'five of ten rows are new');
 SELECT * FROM agree('ON CONFLICT DO NOTHING, in its transaction');
 COMMIT;
-\set what 'ON CONFLICT DO NOTHING'
-\ir settle.psql
+\set what 'ON CONFLICT DO NOTHING' \ir settle.psql
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, idempotency_key)
 SELECT 1 + i % 2, 'login', data('login', i), 'k' || i FROM generate_series(1, 15) i
 ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING;
-\set what 'ON CONFLICT DO NOTHING, nothing new'
-\ir settle.psql
+\set what 'ON CONFLICT DO NOTHING, nothing new' \ir settle.psql
 
 BEGIN;
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, idempotency_key)
@@ -250,8 +238,7 @@ DO UPDATE SET event_type = excluded.event_type, event_data = excluded.event_data
 WHERE customer_events.event_id % 2 = 0;
 SELECT * FROM agree('ON CONFLICT DO UPDATE, in its transaction');
 COMMIT;
-\set what 'ON CONFLICT DO UPDATE'
-\ir settle.psql
+\set what 'ON CONFLICT DO UPDATE' \ir settle.psql
 
 BEGIN;
 MERGE INTO chs.customer_events e
@@ -263,8 +250,7 @@ WHEN NOT MATCHED THEN INSERT (customer_id, event_type, event_data, idempotency_k
     VALUES (n.customer_id, 'support_ticket', tap.data('support_ticket', n.i), n.key);
 SELECT * FROM agree('MERGE, in its transaction');
 COMMIT;
-\set what MERGE
-\ir settle.psql
+\set what MERGE \ir settle.psql
 
 BEGIN;
 WITH gone AS (DELETE FROM chs.customer_events WHERE customer_id = 1 AND event_id % 3 = 0 RETURNING *),
@@ -277,8 +263,7 @@ SELECT ok(chs_score(1) IS NOT DISTINCT FROM fresh(1) AND chs_score(3) IS NOT DIS
           'within the statement the score is that of its snapshot');
 SELECT * FROM agree('writable CTEs, in their transaction');
 COMMIT;
-\set what 'writable CTEs'
-\ir settle.psql
+\set what 'writable CTEs' \ir settle.psql
 
 -- COPY -------------------------------------------------------------------------
 
@@ -288,8 +273,7 @@ COPY chs.customer_events (customer_id, event_type, event_data) FROM stdin;
 3	api_call	{"endpoint": "/a"}
 1	support_ticket	{}
 \.
-\set what COPY
-\ir settle.psql
+\set what COPY \ir settle.psql
 \set ON_ERROR_STOP off
 COPY chs.customer_events (customer_id, event_type, event_data) FROM stdin;
 1	login	{"ip_address": "10.1.1.1", "user_id": 9}
@@ -298,8 +282,7 @@ COPY chs.customer_events (customer_id, event_type, event_data) FROM stdin;
 \.
 SELECT is((SELECT count(*) FROM chs.customer_events WHERE event_data @> '{"ip_address": "10.1.1.1"}'), 1::bigint, 'COPY refuses a bad row');
 \set ON_ERROR_STOP on
-\set what 'COPY with a bad row'
-\ir settle.psql
+\set what 'COPY with a bad row' \ir settle.psql
 
 -- Far more customers and rows than a small work_mem holds.
 \set fewer 1
@@ -326,12 +309,10 @@ COMMIT;
 DROP TRIGGER measures ON chs.customer_events;
 SELECT ok(count(*) >= 11 AND max(bytes) > 0, 'memory was measured') FROM tap.memory;
 SELECT cmp_ok(max(bytes), '<', 4 * 65536::bigint, 'capture stays within work_mem, roughly') FROM tap.memory;
-\set what 'a large COPY with a small work_mem'
-\ir settle.psql
+\set what 'a large COPY with a small work_mem' \ir settle.psql
 RESET work_mem;
 DELETE FROM chs.customers WHERE customer_id > 1100;
-\set what 'many customers deleted'
-\ir settle.psql
+\set what 'many customers deleted' \ir settle.psql
 
 -- Cursors: one opened before does not see what comes after ----------------------
 
@@ -376,8 +357,7 @@ SELECT fetched('waiting', 'a cursor sees the deltas that were folded after it wa
 COMMIT;
 SELECT fetched('held', 'a held cursor');
 CLOSE held;
-\set what cursors
-\ir settle.psql
+\set what cursors \ir settle.psql
 
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT add(1, 2, 3);
@@ -386,14 +366,12 @@ SELECT throws_ok('SELECT chs_process_queue()', '0A000', NULL, 'nothing is folded
 SELECT add(1, 5, 3);
 SELECT * FROM agree('repeatable read, further inserts');
 COMMIT;
-\set what 'repeatable read'
-\ir settle.psql
+\set what 'repeatable read' \ir settle.psql
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT add(2, 2, 3);
 SELECT * FROM agree('serializable, own inserts');
 COMMIT;
-\set what serializable
-\ir settle.psql
+\set what serializable \ir settle.psql
 
 BEGIN;
 SELECT add(1, 5, 3);
@@ -401,8 +379,7 @@ SELECT chs_process_queue() \g /dev/null
 SELECT * FROM agree('folded in the transaction of the insert');
 SELECT add(1, 8, 3);
 ROLLBACK;
-\set what 'a fold that was rolled back'
-\ir settle.psql
+\set what 'a fold that was rolled back' \ir settle.psql
 BEGIN;
 SELECT add(1, 5, 3);
 SAVEPOINT a;
@@ -411,8 +388,7 @@ ROLLBACK TO a;
 SELECT * FROM agree('fold rolled back to a savepoint');
 SELECT add(1, 8, 3);
 COMMIT;
-\set what 'a fold in a savepoint'
-\ir settle.psql
+\set what 'a fold in a savepoint' \ir settle.psql
 
 -- Prepared transactions ----------------------------------------------------------
 
@@ -427,8 +403,7 @@ SELECT add(1, 7, 4), add(3, 7, 4);
 SELECT chs_process_queue() \g /dev/null
 SELECT * FROM agree('later transaction folded before the prepared one commits');
 COMMIT PREPARED 'chs one';
-\set what 'COMMIT PREPARED'
-\ir settle.psql
+\set what 'COMMIT PREPARED' \ir settle.psql
 BEGIN;
 SELECT add(1, 1, 6), add(2, 1, 6);
 SAVEPOINT a;
@@ -437,8 +412,7 @@ ROLLBACK TO a;
 PREPARE TRANSACTION 'chs two';
 SELECT add(1, 11, 2);
 ROLLBACK PREPARED 'chs two';
-\set what 'ROLLBACK PREPARED'
-\ir settle.psql
+\set what 'ROLLBACK PREPARED' \ir settle.psql
 -- A rebuild while another transaction that added to the customer is still open.
 BEGIN;
 SELECT add(1, 13, 6);
@@ -448,8 +422,7 @@ SELECT chs_process_queue() \g /dev/null
 SELECT * FROM agree('rebuilt beside a prepared transaction');
 CALL chs_rebuild();
 COMMIT PREPARED 'chs three';
-\set what 'rebuild, then COMMIT PREPARED'
-\ir settle.psql
+\set what 'rebuild, then COMMIT PREPARED' \ir settle.psql
 -- And one that deletes, with a rebuild in between.
 BEGIN;
 DELETE FROM chs.customer_events WHERE customer_id = 1 AND event_type = 'login';
@@ -458,8 +431,7 @@ SELECT add(1, 19, 6);
 SELECT chs_rebuild(1) \g /dev/null
 SELECT * FROM agree('rebuilt beside a prepared delete');
 COMMIT PREPARED 'chs four';
-\set what 'rebuild, then a prepared delete'
-\ir settle.psql
+\set what 'rebuild, then a prepared delete' \ir settle.psql
 \else
 SELECT skip('max_prepared_transactions is 0', 1);
 \endif
@@ -509,8 +481,7 @@ $$;
 CREATE TRIGGER follows AFTER INSERT ON chs.customer_events FOR EACH ROW EXECUTE FUNCTION tap.follow();
 SELECT add(1, 1, 5), add(3, 1, 5);
 DROP TRIGGER follows ON chs.customer_events;
-\set what 'a trigger that inserts events'
-\ir settle.psql
+\set what 'a trigger that inserts events' \ir settle.psql
 
 CREATE FUNCTION tap.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -528,15 +499,13 @@ INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2,
 COMMIT;
 SELECT is(:'LAST_ERROR_SQLSTATE', 'P0001'::text, 'refused at commit');
 \set ON_ERROR_STOP on
-\set what 'a constraint that failed at commit'
-\ir settle.psql
+\set what 'a constraint that failed at commit' \ir settle.psql
 BEGIN;
 SELECT add(1, 6, 5);
 COMMIT;
 SELECT is((SELECT sum(wrong) FROM tap.seen WHERE what = 'at commit'), 0::numeric, 'triggers at commit see the right scores');
 DROP TRIGGER refuses ON chs.customer_events;
-\set what 'a constraint that held at commit'
-\ir settle.psql
+\set what 'a constraint that held at commit' \ir settle.psql
 
 CREATE FUNCTION tap.drop_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -548,8 +517,7 @@ $$;
 CREATE TRIGGER drops BEFORE INSERT ON chs.customer_events FOR EACH ROW EXECUTE FUNCTION tap.drop_row();
 SELECT add(1, 1, 10);
 DROP TRIGGER drops ON chs.customer_events;
-\set what 'a trigger that drops and changes rows'
-\ir settle.psql
+\set what 'a trigger that drops and changes rows' \ir settle.psql
 
 -- Row triggers alone, as when replication applies rows: what they collect is
 -- queued when somebody looks, and at the end of each (sub)transaction.
@@ -571,16 +539,14 @@ END
 $$;
 ALTER TABLE chs.customer_events DISABLE TRIGGER "00_chs_capture_flush";
 SELECT add(1, 1, 5);
-\set what 'row triggers alone: one statement'
-\ir settle.psql
+\set what 'row triggers alone: one statement' \ir settle.psql
 BEGIN;
 SELECT add(1, 6, 5);
 SELECT * FROM agree('row triggers alone: looked at');
 SELECT add(1, 11, 5), add(2, 11, 5);
 DELETE FROM chs.customer_events WHERE customer_id = 2 AND event_type = 'login';
 COMMIT;
-\set what 'row triggers alone: several statements'
-\ir settle.psql
+\set what 'row triggers alone: several statements' \ir settle.psql
 BEGIN;
 SELECT add(1, 16, 5);
 SAVEPOINT a;
@@ -595,8 +561,7 @@ SAVEPOINT c;
 SELECT add(1, 31, 5);
 ROLLBACK TO c;
 COMMIT;
-\set what 'row triggers alone: savepoints'
-\ir settle.psql
+\set what 'row triggers alone: savepoints' \ir settle.psql
 DO $$
 BEGIN
     PERFORM tap.add(1, 1, 3);
@@ -612,16 +577,14 @@ BEGIN
     END;
 END
 $$;
-\set what 'row triggers alone: exception blocks'
-\ir settle.psql
+\set what 'row triggers alone: exception blocks' \ir settle.psql
 BEGIN;
 SELECT add(1, 36, 5);
 DECLARE early CURSOR FOR SELECT * FROM compared ORDER BY customer_id;
 SELECT add(1, 41, 5);
 SELECT fetched('early', 'row triggers alone: a cursor');
 ROLLBACK;
-\set what 'row triggers alone: rolled back'
-\ir settle.psql
+\set what 'row triggers alone: rolled back' \ir settle.psql
 \if :two_phase
 BEGIN;
 SELECT add(1, 46, 5);
@@ -631,19 +594,16 @@ PREPARE TRANSACTION 'chs five';
 SELECT add(3, 46, 5);
 SELECT * FROM agree('row triggers alone: prepared');
 COMMIT PREPARED 'chs five';
-\set what 'row triggers alone: COMMIT PREPARED'
-\ir settle.psql
+\set what 'row triggers alone: COMMIT PREPARED' \ir settle.psql
 \endif
 CALL tap.load();
-\set what 'row triggers alone: a procedure that commits in a loop'
-\ir settle.psql
+\set what 'row triggers alone: a procedure that commits in a loop' \ir settle.psql
 ALTER TABLE chs.customer_events ENABLE ALWAYS TRIGGER "00_chs_capture_flush";
 
 -- Procedures -----------------------------------------------------------------------
 
 CALL tap.load();
-\set what 'a procedure that commits in a loop'
-\ir settle.psql
+\set what 'a procedure that commits in a loop' \ir settle.psql
 
 -- Updates and deletes of events --------------------------------------------------------
 
@@ -651,27 +611,21 @@ BEGIN;
 UPDATE chs.customer_events SET customer_id = 3 WHERE customer_id = 1 AND event_type = 'login';
 SELECT * FROM agree('events moved to another customer, in the transaction');
 COMMIT;
-\set what 'events moved to another customer'
-\ir settle.psql
+\set what 'events moved to another customer' \ir settle.psql
 UPDATE chs.customer_events SET occurred_at = occurred_at - interval '29 days' WHERE customer_id = 2;
-\set what 'events moved back in time'
-\ir settle.psql
+\set what 'events moved back in time' \ir settle.psql
 UPDATE chs.customer_events SET event_type = 'support_ticket' WHERE customer_id = 3 AND event_type = 'login';
-\set what 'events of another type'
-\ir settle.psql
+\set what 'events of another type' \ir settle.psql
 DELETE FROM chs.customer_events WHERE customer_id = 3;
-\set what 'all events of a customer deleted'
-\ir settle.psql
+\set what 'all events of a customer deleted' \ir settle.psql
 UPDATE chs.customer_events SET event_data = event_data WHERE false;
 DELETE FROM chs.customer_events WHERE false;
 INSERT INTO chs.customer_events (customer_id, event_type) SELECT 1, 'support_ticket' WHERE false;
-\set what 'statements without rows'
-\ir settle.psql
+\set what 'statements without rows' \ir settle.psql
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)
 VALUES (1, 'api_call', jsonb_build_object('endpoint', repeat('long', 50000))),
        (1, 'api_call', (SELECT jsonb_object_agg('k' || i, md5(i::text)) || '{"endpoint": "/toasted"}' FROM generate_series(1, 3000) i));
-\set what 'long event data'
-\ir settle.psql
+\set what 'long event data' \ir settle.psql
 
 -- Customers that change ------------------------------------------------------------------
 
@@ -679,23 +633,17 @@ BEGIN;
 UPDATE chs.customers SET segment = 'startup' WHERE customer_id = 1;
 SELECT * FROM agree('another segment, in the transaction');
 COMMIT;
-\set what 'another segment'
-\ir settle.psql
+\set what 'another segment' \ir settle.psql
 UPDATE chs.customers SET segment = NULL, created_at = now() WHERE customer_id = 2;
-\set what 'no segment, and new'
-\ir settle.psql
+\set what 'no segment, and new' \ir settle.psql
 UPDATE chs.customers SET churned_at = now() - interval '20 days' WHERE customer_id = 4;
-\set what 'a customer that churned'
-\ir settle.psql
+\set what 'a customer that churned' \ir settle.psql
 SELECT add(4, 1, 10);
-\set what 'events of a customer that churned'
-\ir settle.psql
+\set what 'events of a customer that churned' \ir settle.psql
 UPDATE chs.customers SET churned_at = NULL WHERE customer_id = 4;
-\set what 'a customer that came back'
-\ir settle.psql
+\set what 'a customer that came back' \ir settle.psql
 UPDATE chs.customers SET name = 'Renamed' WHERE customer_id = 4;
-\set what 'a customer renamed'
-\ir settle.psql
+\set what 'a customer renamed' \ir settle.psql
 
 -- Its key, with deltas still queued under the old one.
 SELECT add(1, 1, 10);
@@ -705,17 +653,14 @@ UPDATE chs.customers SET customer_id = 71 WHERE customer_id = 1;
 SELECT * FROM agree('customer_id changed, in the transaction');
 SELECT add(71, 16, 5);
 COMMIT;
-\set what 'customer_id changed'
-\ir settle.psql
+\set what 'customer_id changed' \ir settle.psql
 SELECT ok(counted(71, 'login') > 0, 'the events went along');
 UPDATE chs.customers SET customer_id = 1 WHERE customer_id = 71;
-\set what 'customer_id changed back'
-\ir settle.psql
+\set what 'customer_id changed back' \ir settle.psql
 BEGIN;
 UPDATE chs.customers SET customer_id = 72 WHERE customer_id = 1;
 ROLLBACK;
-\set what 'change of customer_id rolled back'
-\ir settle.psql
+\set what 'change of customer_id rolled back' \ir settle.psql
 
 -- Deleted, and another customer with the same number, with deltas of the first still queued.
 SELECT add(5, 1, 10);
@@ -729,28 +674,24 @@ SELECT throws_ok('SELECT chs_score(5)', 'P0002', NULL, 'there is no score of a d
 SELECT throws_ok('SELECT add(5, 1, 1)', '23503', NULL, 'nor can it have events');
 INSERT INTO chs.customers (customer_id, name, created_at) VALUES (5, 'Another five', '2020-01-01');
 SELECT is((SELECT value FROM chs_explain(5) WHERE metric = 'logins'), 0::double precision, 'its successor begins from nothing');
-\set what 'customer deleted, and its number used again'
-\ir settle.psql
+\set what 'customer deleted, and its number used again' \ir settle.psql
 SELECT add(5, 1, 10);
 SELECT chs_process_queue() \g /dev/null
 DELETE FROM chs.customers WHERE customer_id = 5;
 SELECT is_empty('SELECT customer_id FROM chs.activity WHERE customer_id = 5 UNION ALL SELECT customer_id FROM chs.customer_health WHERE customer_id = 5
     UNION ALL SELECT customer_id FROM chs.health_scores WHERE customer_id = 5 UNION ALL SELECT customer_id FROM chs.customer_events WHERE customer_id = 5',
     'nothing of a deleted customer stays');
-\set what 'customer deleted'
-\ir settle.psql
+\set what 'customer deleted' \ir settle.psql
 BEGIN;
 DELETE FROM chs.customers WHERE customer_id = 2;
 INSERT INTO chs.customers (customer_id, created_at) VALUES (2, '2020-01-01');
 SELECT add(2, 1, 5);
 COMMIT;
-\set what 'deleted and inserted again in one transaction'
-\ir settle.psql
+\set what 'deleted and inserted again in one transaction' \ir settle.psql
 BEGIN;
 DELETE FROM chs.customers WHERE customer_id = 1;
 ROLLBACK;
-\set what 'delete of a customer rolled back'
-\ir settle.psql
+\set what 'delete of a customer rolled back' \ir settle.psql
 
 -- TRUNCATE ---------------------------------------------------------------------------------
 
@@ -761,15 +702,13 @@ SELECT * FROM agree('TRUNCATE, in its transaction');
 SELECT add(1, 1, 5);
 SELECT * FROM agree('events after TRUNCATE, in its transaction');
 ROLLBACK;
-\set what 'TRUNCATE rolled back'
-\ir settle.psql
+\set what 'TRUNCATE rolled back' \ir settle.psql
 SELECT add(1, 1, 5);
 BEGIN;
 TRUNCATE chs.customer_events;
 SELECT add(2, 1, 5);
 COMMIT;
-\set what TRUNCATE
-\ir settle.psql
+\set what TRUNCATE \ir settle.psql
 SELECT is(counted(1, 'login'), 0::double precision, 'customer 1 has no login any more');
 
 -- Publishing ---------------------------------------------------------------------------------
@@ -782,8 +721,7 @@ VALUES ('default', 'login_frequency', 'login_days', 10, 'login', 'active_days', 
 SELECT chs_publish('more') \g /dev/null
 SELECT * FROM agree('published, in its transaction');
 ROLLBACK;
-\set what 'publishing rolled back'
-\ir settle.psql
+\set what 'publishing rolled back' \ir settle.psql
 UPDATE chs.metrics SET filter = '$.amount > 20', measure = 'count', field = NULL WHERE metric = 'outstanding_share';
 INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, window_days, curve, weight, missing)
 VALUES ('default', 'login_frequency', 'login_days', 10, 'login', 'active_days', 10, '0:0 10:100', 0.3, 'zero');
@@ -791,8 +729,7 @@ SELECT add(1, 51, 10);
 SELECT chs_publish('more') \g /dev/null
 SELECT * FROM agree('published with deltas of the old version in the queue');
 CALL chs_recalculate_all();
-\set what 'a new series published'
-\ir settle.psql
+\set what 'a new series published' \ir settle.psql
 SELECT isnt((SELECT value FROM chs_explain(1) WHERE metric = 'login_days'), 0::double precision, 'the new metric counts what was there before');
 
 -- The transaction's own locks are not in the way.
