@@ -17,7 +17,6 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -34,18 +33,19 @@
 
 /* ----------------------------------------------------------- own objects */
 
+/* Copies the row of the extension in pg_extension, which has no syscache before PostgreSQL 18. */
 static Form_pg_extension
 copy_extension_row(void)
 {
-	Oid			oid = get_extension_oid("chs", false);
 	Form_pg_extension row = palloc(sizeof(FormData_pg_extension));
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
-	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("chs"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
@@ -362,7 +362,6 @@ void
 chs_catalog_become_reader(OwnerRights *saved)
 {
 	become(copy_extension_row()->extowner, saved);
-	pin("row_security", "off");
 	/* as a setting, it cannot be set temporarily; an error restores it as well */
 	XactReadOnly = true;
 }
