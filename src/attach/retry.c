@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -29,6 +30,7 @@
 #include "attach/rejected.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
+#include "base/rest.h"
 #include "engine/capture.h"
 #include "source/mapping.h"
 #include "source/mapping_rows.h"
@@ -208,7 +210,7 @@ retry_source(int source_id)
 	if (mapping->broken != NULL)
 		return 0;
 	/* the caller may have solved the problem */
-	mapping->rests_until = 0;
+	chs_rest_end(RelationRelationId, mapping->relation);
 	/* rows that it does not see list themselves */
 	PushActiveSnapshot(GetLatestSnapshot());
 	take_from_log(&retry, GetActiveSnapshot());

@@ -36,8 +36,8 @@
 #include "base/budget.h"
 #include "base/catalog.h"
 #include "base/error.h"
+#include "base/rest.h"
 #include "base/settings.h"
-#include "base/time_limit.h"
 #include "base/try.h"
 #include "score/score.h"
 #include "score/scorecard.h"
@@ -46,11 +46,6 @@
 #define PLUGINS_FUNCTION 1
 #define PLUGINS_REGISTERED_BY 2
 #define PLUGINS_ROLE 3
-
-/* A function that takes too long for this many customers in a row is suspended, ... */
-#define MAX_SLOW_CUSTOMERS 3
-/* ... for this many times its time limit. */
-#define REST_FACTOR 10
 
 typedef struct PluginCall
 {
@@ -250,96 +245,23 @@ chs_plugin_end(PluginCalls *calls)
 	MemoryContextDelete(calls->context);
 }
 
-/* ------------------------------------------------------------- taking time */
-
-/* Functions that were too slow recently, each listed once. */
-typedef struct SlowFunction
-{
-	Oid			function;
-	int			ncustomers;		/* the customers for whom it was, without a fast one in between */
-	int64		customers[MAX_SLOW_CUSTOMERS];
-	TimestampTz rests_until;
-} SlowFunction;
-
-static SlowFunction slow[16];
-
-/* Finds the entry of a function, or NULL; or, to add it, a free one or the one suspended for the shortest time. */
-static SlowFunction *
-find_slow(Oid function, bool add)
-{
-	SlowFunction *least = &slow[0];
-
-	for (size_t i = 0; i < lengthof(slow); i++)
-	{
-		if (slow[i].function == function)
-			return &slow[i];
-		if (OidIsValid(least->function) &&
-			(!OidIsValid(slow[i].function) || slow[i].rests_until < least->rests_until))
-			least = &slow[i];
-	}
-	if (!add)
-		return NULL;
-	*least = (SlowFunction) {.function = function};
-	return least;
-}
-
-/*
- * Raises an error while a function is suspended, so that one that is always slow
- * does not make all customers wait for each other.
- */
-static void
-check_rest(const PluginCall *call)
-{
-	SlowFunction *s = find_slow(call->function.fn_oid, false);
-
-	if (s != NULL && s->rests_until > GetCurrentTimestamp())
-		ereport(ERROR,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
-				 errmsg("plug-in function %s is not called before %s", call->name, timestamptz_to_str(s->rests_until)),
-				 errdetail("It took longer than \"%s\" for %d customers in a row.", "chs.plugin_timeout", s->ncustomers)));
-}
-
-/* Records how a call ended, unless a hurry cut it off. */
-static void
-note_time(const PluginCall *call, int64 customer_id, bool too_slow)
-{
-	SlowFunction *s = chs_budget_was_exceeded() ? NULL : find_slow(call->function.fn_oid, too_slow);
-	int			i = 0;
-
-	if (s == NULL)
-		return;
-	if (!too_slow)
-	{
-		*s = (SlowFunction) {0};
-		return;
-	}
-	while (i < s->ncustomers && s->customers[i] != customer_id)
-		i++;
-	if (i == s->ncustomers && i < MAX_SLOW_CUSTOMERS)
-		s->customers[s->ncustomers++] = customer_id;
-	if (s->ncustomers == MAX_SLOW_CUSTOMERS)
-		s->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) chs_plugin_timeout * REST_FACTOR);
-}
-
 /* ----------------------------------------------------------------- calling */
 
-pg_noreturn static void
-fail_as_slow(const PluginCall *call, int64 customer_id)
+/* A call of a function, and its result. */
+typedef struct Invocation
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
-			 errmsg("plug-in function %s took too long for customer %lld", call->name, (long long) customer_id),
-			 chs_budget_was_exceeded() ? errdetail("It will be called apart from others.") :
-			 errdetail("It took longer than \"%s\", %d ms.", "chs.plugin_timeout", chs_plugin_timeout)));
-}
+	PluginCall *call;
+	int64		customer_id;
+	FunctionCallInfo fcinfo;
+	Datum		result;
+} Invocation;
 
 /*
- * Raises the error of a function as one that concerns a customer.  A request to
- * stop the whole session is passed on unchanged; it is recognized by who raised it,
- * because a function can raise any error.
+ * Raises the error of a function, within PG_CATCH, as one that concerns a customer.  A
+ * request to stop the whole session is passed on unchanged.
  */
 pg_noreturn static void
-fail(const PluginCall *call, int64 customer_id, MemoryContext caller)
+fail(const Invocation *invocation, MemoryContext caller)
 {
 	ErrorData  *error;
 
@@ -349,58 +271,71 @@ fail(const PluginCall *call, int64 customer_id, MemoryContext caller)
 		PG_RE_THROW();
 	FlushErrorState();
 	error->message = psprintf("plug-in function %s failed for customer %lld: %s",
-							  call->name, (long long) customer_id, error->message);
+							  invocation->call->name, (long long) invocation->customer_id, error->message);
 	if (error->hint == NULL && IsInParallelMode())
-		error->hint = pstrdup("It was called in a parallel query, where functions may do less: SET max_parallel_workers_per_gather = 0.");
+		error->hint = "It was called in a parallel query, where functions may do less: SET max_parallel_workers_per_gather = 0.";
 	else if (error->hint == NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
-		error->hint = pstrdup("A plug-in finds what is in pg_catalog; name the schema of all else, or SET search_path = ..., pg_temp for the function.");
+		error->hint = "A plug-in finds what is in pg_catalog; name the schema of all else, or SET search_path = ..., pg_temp for the function.";
 	if (chs_try_is_general(error->sqlerrcode))
 		error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
 	ReThrowError(error);
 	pg_unreachable();
 }
 
-/* Calls a function with the rights of its registrar, timed, or raises its error. */
-static Datum
-call_as_registrar(PluginCall *call, int64 customer_id, TimestampTz as_of, bool *isnull)
+/* Invokes a function with the rights of its registrar, or raises its error. */
+static void
+invoke(void *arg)
 {
-	LOCAL_FCINFO(fcinfo, 2);
+	Invocation *invocation = arg;
 	MemoryContext caller = CurrentMemoryContext;
 	OwnerRights saved;
-	volatile Datum result = (Datum) 0;
-	volatile bool too_slow = false;
 
+	PG_TRY();
+	{
+		chs_catalog_become_registrar(invocation->call->role, &saved);
+		InvokeFunctionExecuteHook(invocation->call->function.fn_oid);
+		invocation->result = FunctionCallInvoke(invocation->fcinfo);
+		chs_catalog_become_caller(&saved);
+	}
+	PG_CATCH();
+	{
+		fail(invocation, caller);
+	}
+	PG_END_TRY();
+}
+
+/* Calls a function within its time. */
+static Datum
+call_in_time(PluginCall *call, int64 customer_id, TimestampTz as_of, bool *isnull)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	Oid			function = call->function.fn_oid;
+	Invocation	invocation = {call, customer_id, fcinfo, (Datum) 0};
+	TimestampTz rests_until = chs_rest_until(ProcedureRelationId, function);
+
+	if (rests_until != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
+				 errmsg("plug-in function %s is not called before %s", call->name, timestamptz_to_str(rests_until)),
+				 errdetail("It took longer than \"%s\" for %d customers in a row.", "chs.plugin_timeout", CHS_REST_AFTER)));
 	InitFunctionCallInfoData(*fcinfo, &call->function, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = Int64GetDatum(customer_id);
 	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = TimestampTzGetDatum(as_of);
 	fcinfo->args[1].isnull = false;
-
-	/* undo here what no abort does: the timer */
-	PG_TRY();
+	if (!chs_budget_call(chs_plugin_timeout, invoke, &invocation))
 	{
-		chs_catalog_become_registrar(call->role, &saved);
-		InvokeFunctionExecuteHook(call->function.fn_oid);
-		chs_time_limit_begin(chs_plugin_timeout);
-		result = FunctionCallInvoke(fcinfo);
-		too_slow = chs_time_limit_end();
-		note_time(call, customer_id, too_slow);
-		chs_catalog_become_caller(&saved);
+		if (!chs_budget_was_exceeded())
+			chs_rest_note_slow(ProcedureRelationId, function, customer_id, chs_plugin_timeout);
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
+				 errmsg("plug-in function %s took too long for customer %lld", call->name, (long long) customer_id),
+				 chs_budget_was_exceeded() ? errdetail("It will be called apart from others.") :
+				 errdetail("It took longer than \"%s\", %d ms.", "chs.plugin_timeout", chs_plugin_timeout)));
 	}
-	PG_CATCH();
-	{
-		too_slow = chs_time_limit_end();
-		note_time(call, customer_id, too_slow);
-		if (!too_slow)
-			fail(call, customer_id, caller);
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	if (too_slow)
-		fail_as_slow(call, customer_id);
+	chs_rest_end(ProcedureRelationId, function);
 	*isnull = fcinfo->isnull;
-	return result;
+	return invocation.result;
 }
 
 /*
@@ -421,9 +356,8 @@ chs_plugin_value(PluginCalls *calls, const char *function, int64 customer_id, in
 	call = find_call(calls, function);
 	if (!IS_VALID_TIMESTAMP(as_of))
 		return value;
-	check_rest(call);
 	CHECK_FOR_INTERRUPTS();
-	result = call_as_registrar(call, customer_id, as_of, &isnull);
+	result = call_in_time(call, customer_id, as_of, &isnull);
 	if (isnull)
 		return value;
 	value.known = true;
@@ -450,7 +384,7 @@ uses_function(const Scorecard *scorecard, int function)
 
 /*
  * chs_plugin_add_values calls the functions of a scorecard for a customer, and adds
- * their results to the input of scoring.  Returns false if a worker's hurry forbids it.
+ * their results to the input of scoring.  Returns false if the budget is spent.
  *
  * The functions can do whatever queries can, so a document compiled by
  * chs_scorecard_compiled() may be invalid afterwards; the live version stays valid.

@@ -28,7 +28,8 @@
 #include "base/budget.h"
 #include "base/catalog.h"
 #include "base/error.h"
-#include "base/time_limit.h"
+#include "base/rest.h"
+#include "base/settings.h"
 #include "source/expression.h"
 #include "source/mapping_direct.h"
 #include "source/mapping_try.h"
@@ -138,15 +139,16 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 	MemoryContextSwitchTo(caller);
 	if (broken == NULL)
 	{
-		/* the result is kept, so that a hurry must not cut it off */
-		bool		hurry = chs_budget_suspend();
+		/* the result is kept, so that a budget must not cut it off */
+		bool		has_budget = chs_budget_suspend();
 
+		chs_rest_end(RelationRelationId, relation);
 		/* it may have to wait for locks */
 		m->may_be_slow = true;
 		broken = chs_mapping_try_timed(m, compile_columns, m, false);
-		chs_budget_resume(hurry);
+		chs_budget_resume(has_budget);
 		if (broken != NULL && broken->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT)
-			chs_mapping_suspend(m);
+			chs_rest_begin(RelationRelationId, relation, chs_plugin_timeout);
 	}
 	MemoryContextSwitchTo(context);
 	m->broken = broken ? chs_error_copy(broken) : NULL;
@@ -160,7 +162,8 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 bool
 chs_mapping_is_to_be_tried_again(const Mapping *mapping)
 {
-	return mapping->broken && mapping->broken->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT && mapping->rests_until <= GetCurrentTimestamp();
+	return mapping->broken && mapping->broken->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT &&
+		chs_rest_until(RelationRelationId, mapping->relation) == 0;
 }
 
 /* chs_mapping_free releases a mapping. */
@@ -218,7 +221,7 @@ evaluate_expressions(Batch *b)
 
 		b->at = i;
 		CHECK_FOR_INTERRUPTS();
-		chs_time_limit_step();
+		chs_budget_step();
 		ExecForceStoreHeapTuple(b->tuples[i], m->slot, false);
 		ResetExprContext(m->econtext);
 		m->econtext->ecxt_scantuple = m->slot;

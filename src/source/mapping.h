@@ -56,8 +56,6 @@ typedef struct Mapping
 	bool		direct;			/* cannot fail, and needs nobody's rights */
 	bool		by_query;		/* has a subquery */
 	bool		may_be_slow;	/* that, or functions that are not PostgreSQL's own */
-	int			nslow;			/* so many rows in a row took too long */
-	TimestampTz rests_until;	/* is not evaluated before, since they did */
 	ExprContext *econtext;
 	TupleTableSlot *slot;
 	struct _SPI_plan *plan;		/* of the query */

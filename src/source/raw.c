@@ -37,7 +37,6 @@
 #include "base/budget.h"
 #include "base/catalog.h"
 #include "base/error.h"
-#include "base/time_limit.h"
 #include "base/try.h"
 #include "score/count.h"
 #include "source/mapping.h"
@@ -397,7 +396,7 @@ Datum
 chs_reads_on(PG_FUNCTION_ARGS)
 {
 	if (PG_GETARG_INT64(1) == token())
-		chs_time_limit_step();
+		chs_budget_step();
 	PG_RETURN_BOOL(true);
 }
 
@@ -641,7 +640,7 @@ find_external_ids(RawReader *reader)
 
 /*
  * Locks the table of a source, so that it remains as it was when its expressions were
- * compiled.  Whoever is in a hurry does not wait for others, who may keep it locked.
+ * compiled.  Whoever has a budget does not wait for others, who may keep it locked.
  */
 static void
 lock_source(const Source *source)
