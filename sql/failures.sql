@@ -37,6 +37,26 @@ SELECT * FROM chs.failures;
 SELECT customer_id FROM chs.queue;
 SELECT * FROM chs_verify();
 
+-- What a function in PL/pgSQL raises is its own affair, even if it looks like the server's.
+CREATE FUNCTION raise_for_one(bigint, double precision) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	IF current_setting('chs_test.raise', true) = $1::text THEN
+		RAISE disk_full USING MESSAGE = 'pretended';
+	END IF;
+	RETURN $1;
+END $$;
+CREATE INDEX poison ON chs.customer_health (raise_for_one(customer_id, score));
+SET chs_test.raise = '3';
+INSERT INTO chs.customer_events (customer_id, event_type, event_data)
+SELECT n, 'login', '{"ip_address": "203.0.113.1"}' FROM generate_series(1, 4) n, generate_series(1, 5);
+SELECT FROM chs_process_queue();
+SELECT customer_id, sqlstate, message FROM chs.failures;
+DROP INDEX chs.poison;
+DROP FUNCTION raise_for_one(bigint, double precision);
+RESET chs_test.raise;
+SELECT chs_recalculate(3);
+SELECT * FROM chs.failures;
+
 -- What is stored of a customer may be damaged: it is made again from the raw events.
 CREATE CAST (bytea AS chs_activity) WITHOUT FUNCTION;
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)
