@@ -13,6 +13,13 @@
 #include "activity/activity_write.h"
 #include "base/message.h"
 
+/* chs_activity_kind_name returns the kind of a series as text. */
+const char *
+chs_activity_kind_name(SeriesKind kind)
+{
+	return kind == SERIES_COUNT ? "count" : kind == SERIES_SUM ? "sum" : "distinct";
+}
+
 /* ---------------------------------------------------- the aggregate's state */
 
 static Activity *

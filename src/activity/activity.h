@@ -138,6 +138,7 @@ typedef struct Increment
 } Increment;
 
 /* The state of the aggregate: an activity that increments can be added to. */
+extern const char *chs_activity_kind_name(SeriesKind kind);
 extern Activity *chs_activity_open_state(void);
 extern Activity *chs_activity_add(Activity *state, const Increment *increments, int n);
 

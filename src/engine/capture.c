@@ -32,6 +32,7 @@
 #include "activity/activity_write.h"
 #include "base/catalog.h"
 #include "base/error.h"
+#include "base/id.h"
 #include "base/spi.h"
 #include "base/worker_shared.h"
 #include "score/count.h"
@@ -94,16 +95,11 @@ typedef struct Touched
 #define SH_ELEMENT_TYPE Touched
 #define SH_KEY_TYPE int64
 #define SH_KEY customer_id
-#define SH_HASH_KEY(tb, k) hash_customer_id(k)
+#define SH_HASH_KEY(tb, k) chs_id_hash(k)
 #define SH_EQUAL(tb, a, b) ((a) == (b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
-static inline uint32
-hash_customer_id(int64 customer_id)
-{
-	return (uint32) (((uint64) customer_id * UINT64CONST(0x9e3779b97f4a7c15)) >> 32);
-}
 #include "lib/simplehash.h"
 
 /* What one subtransaction has collected and not yet queued. */
@@ -147,15 +143,6 @@ current_gathering(void)
 	g->outer = innermost;
 	innermost = g;
 	return g;
-}
-
-static int
-compare_int64(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return (x > y) - (x < y);
 }
 
 /* The order of an activity: by series, distinct value and day. */
@@ -259,7 +246,7 @@ append_gathering(Gathering *g)
 		ids[n++] = customer->customer_id;
 		any_must_exist |= must_be_checked(customer);
 	}
-	qsort(ids, n, sizeof(int64), compare_int64);
+	qsort(ids, n, sizeof(int64), chs_id_compare);
 
 	/* not for attached tables, whose rows have been looked up */
 	if (any_must_exist)

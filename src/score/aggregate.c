@@ -151,8 +151,7 @@ chs_activity_cells(PG_FUNCTION_ARGS)
 			bool		nulls[6] = {0};
 
 			values[0] = Int64GetDatum((int64) s->id);
-			values[1] = CStringGetTextDatum(s->kind == SERIES_COUNT ? "count" :
-											s->kind == SERIES_SUM ? "sum" : "distinct");
+			values[1] = CStringGetTextDatum(chs_activity_kind_name(s->kind));
 			values[2] = DateADTGetDatum(c->day);
 			values[3] = Int64GetDatum((int64) c->key);
 			nulls[3] = s->kind != SERIES_DISTINCT;

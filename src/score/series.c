@@ -92,7 +92,7 @@ series_identifier(const SeriesDefinition *s)
 	uint64		id = UINT64CONST(0xcbf29ce484222325);
 
 	id = hash_text(id, s->event_type);
-	id = hash_text(id, s->kind == SERIES_COUNT ? "count" : s->kind == SERIES_SUM ? "sum" : "distinct");
+	id = hash_text(id, chs_activity_kind_name(s->kind));
 	id = hash_text(id, s->field);
 	id = hash_text(id, s->filter);
 	/* a series that keeps more days is a different one, because it needs more events */
@@ -223,7 +223,7 @@ chs_document_series_definitions(PG_FUNCTION_ARGS)
 
 		values[0] = Int64GetDatum((int64) s->id);
 		values[1] = CStringGetTextDatum(s->event_type);
-		values[2] = CStringGetTextDatum(s->kind == SERIES_COUNT ? "count" : s->kind == SERIES_SUM ? "sum" : "distinct");
+		values[2] = CStringGetTextDatum(chs_activity_kind_name(s->kind));
 		nulls[3] = s->field == NULL;
 		if (s->field != NULL)
 			values[3] = CStringGetTextDatum(s->field);

@@ -37,6 +37,7 @@
 #include "base/budget.h"
 #include "base/catalog.h"
 #include "base/error.h"
+#include "base/id.h"
 #include "base/try.h"
 #include "score/count.h"
 #include "source/mapping.h"
@@ -62,7 +63,7 @@ typedef struct RawCustomer
 #define SH_ELEMENT_TYPE RawCustomer
 #define SH_KEY_TYPE int64
 #define SH_KEY customer_id
-#define SH_HASH_KEY(tb, k) ((uint32) (((uint64) (k) * UINT64CONST(0x9e3779b97f4a7c15)) >> 32))
+#define SH_HASH_KEY(tb, k) chs_id_hash(k)
 #define SH_EQUAL(tb, a, b) ((a) == (b))
 #define SH_SCOPE static inline
 #define SH_DECLARE

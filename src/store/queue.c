@@ -33,6 +33,7 @@
 #include "activity/activity_read.h"
 #include "activity/activity_write.h"
 #include "base/catalog.h"
+#include "base/id.h"
 #include "base/tables.h"
 #include "base/worker_shared.h"
 #include "store/claim.h"
@@ -264,15 +265,6 @@ chs_queue_delete(const QueuedDeltas *deltas)
 /* So many pages without summaries are as many as a pass should have to read for nothing. */
 #define SUMMARIZE_AT 64
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return (x > y) - (x < y);
-}
-
 /*
  * Puts into a pass the runs of pages that may hold rows of its transactions, and
  * returns how many pages those are.
@@ -418,7 +410,7 @@ chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Part 
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, AccessShareLock);
 
-	qsort(ids, nrows, sizeof(int64), compare_ids);
+	qsort(ids, nrows, sizeof(int64), chs_id_compare);
 	for (int64 i = 0; i < nrows; i++)
 		if (n == 0 || ids[n - 1] != ids[i])
 			ids[n++] = ids[i];
