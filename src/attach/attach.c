@@ -294,13 +294,12 @@ store_source(const Source *source, bool *again)
 	args[7] = source->of_customers ? attributes_document(source) : (Datum) 0;
 	args[8] = CStringGetTextDatum(source->owner);
 	args[9] = functions_array(source);
-	if (SPI_execute_with_args("INSERT INTO chs.sources AS s"
-							  " (relation, kind, customer_key, customer, event_type, occurred_at, event_data, attributes, owner, functions)"
-							  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (relation, kind) DO UPDATE SET"
-							  " customer_key = $3, customer = $4, event_type = $5, occurred_at = $6, event_data = $7,"
-							  " attributes = $8, owner = $9, functions = $10, attached_at = now() RETURNING source_id, xmax <> 0",
-							  lengthof(types), types, args, nulls, false, 0) != SPI_OK_INSERT_RETURNING)
-		elog(ERROR, "could not write chs.sources");
+	chs_spi_execute("INSERT INTO chs.sources AS s"
+					" (relation, kind, customer_key, customer, event_type, occurred_at, event_data, attributes, owner, functions)"
+					" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (relation, kind) DO UPDATE SET"
+					" customer_key = $3, customer = $4, event_type = $5, occurred_at = $6, event_data = $7,"
+					" attributes = $8, owner = $9, functions = $10, attached_at = now() RETURNING source_id, xmax <> 0",
+					lengthof(types), types, args, nulls);
 	*again = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }

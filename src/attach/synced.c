@@ -25,6 +25,7 @@
 #include "attach/rejected.h"
 #include "base/catalog.h"
 #include "base/error.h"
+#include "base/spi.h"
 #include "base/try.h"
 #include "source/expression.h"
 #include "source/mapping.h"
@@ -40,13 +41,6 @@ typedef struct RowChange
 	const MappedRow *old;		/* NULL: there was none */
 	const MappedRow *new;		/* NULL: it is gone */
 } RowChange;
-
-static void
-execute(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
-{
-	if (SPI_execute_with_args(sql, nargs, types, args, nulls, false, 0) < 0)
-		elog(ERROR, "could not write chs.customers");
-}
 
 /* Makes the customer match the row in all columns that the row supplies. */
 static void
@@ -87,7 +81,7 @@ store_customer(const RowChange *change)
 		appendStringInfoString(&sql, "NOTHING");
 	else
 		appendStringInfo(&sql, " WHERE %s", differs.data);
-	execute(sql.data, 1 + CUSTOMER_ATTRIBUTES, types, args, nulls);
+	chs_spi_execute(sql.data, 1 + CUSTOMER_ATTRIBUTES, types, args, nulls);
 }
 
 static void
@@ -104,13 +98,13 @@ apply_change(void *arg)
 	if (was)
 		args[0] = change->old->values[0];
 	if (was && change->new == NULL)
-		execute("DELETE FROM chs.customers WHERE external_id = $1", 1, types, args, NULL);
+		chs_spi_execute("DELETE FROM chs.customers WHERE external_id = $1", 1, types, args, NULL);
 	if (change->new != NULL)
 	{
 		args[1] = change->new->values[0];
 		/* the same customer under another key */
 		if (was)
-			execute("UPDATE chs.customers SET external_id = $2 WHERE external_id = $1 AND external_id <> $2", 2, types, args, NULL);
+			chs_spi_execute("UPDATE chs.customers SET external_id = $2 WHERE external_id = $1 AND external_id <> $2", 2, types, args, NULL);
 		store_customer(change);
 	}
 	SPI_finish();

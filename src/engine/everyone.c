@@ -153,10 +153,9 @@ read_activities(const Live *live, int64 after, int limit, int64 *last, int *n)
 	int64		first = (int64) chs_customer_today() - live->counting->published->max_keep + 1;
 	bool		isnull;
 
-	if (SPI_execute(psprintf("SELECT max(customer_id), count(*) FROM (SELECT customer_id FROM chs.customers"
-							 " WHERE customer_id > " INT64_FORMAT " ORDER BY customer_id LIMIT %d) s",
-							 after, limit), true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.customers");
+	chs_spi_select(psprintf("SELECT max(customer_id), count(*) FROM (SELECT customer_id FROM chs.customers"
+							" WHERE customer_id > " INT64_FORMAT " ORDER BY customer_id LIMIT %d) s",
+							after, limit), 0, NULL, NULL);
 	*n = (int) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	if (*n == 0)
 		return activities;
@@ -196,10 +195,9 @@ read_attached(const Live *live, int64 after, int64 last)
 
 	if (live->nsources <= 1)
 		return NULL;
-	if (SPI_execute(psprintf("SELECT customer_id FROM chs.customers"
-							 " WHERE customer_id > " INT64_FORMAT " AND customer_id <= " INT64_FORMAT " ORDER BY customer_id",
-							 after, last), true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.customers");
+	chs_spi_select(psprintf("SELECT customer_id FROM chs.customers"
+							" WHERE customer_id > " INT64_FORMAT " AND customer_id <= " INT64_FORMAT " ORDER BY customer_id",
+							after, last), 0, NULL, NULL);
 	request.n = (int) SPI_processed;
 	request.customer_ids = customer_ids = palloc(Max(request.n, 1) * sizeof(int64));
 	for (int i = 0; i < request.n; i++)

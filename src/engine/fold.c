@@ -552,12 +552,11 @@ find_rebuilds(const Fold *fold, const FoldList *list, int64 *customer_ids)
 			elements[n++] = Int64GetDatum(list->customer_ids[i]);
 	args[0] = PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
 	args[1] = Int32GetDatum((list->rescore != NULL ? fold->live->counting : fold->live)->series_version);
-	if (SPI_execute_with_args("SELECT c.customer_id FROM unnest($1) i JOIN chs.customers c ON c.customer_id = i"
-							  " LEFT JOIN chs.activity a ON a.customer_id = i"
-							  " WHERE a.series_version IS NULL OR a.series_version < $2"
-							  " OR EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = i AND (q.rebuild OR q.series_version < $2))",
-							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.activity");
+	chs_spi_select("SELECT c.customer_id FROM unnest($1) i JOIN chs.customers c ON c.customer_id = i"
+				   " LEFT JOIN chs.activity a ON a.customer_id = i"
+				   " WHERE a.series_version IS NULL OR a.series_version < $2"
+				   " OR EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = i AND (q.rebuild OR q.series_version < $2))",
+				   lengthof(types), types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;

@@ -88,15 +88,14 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 	chs_capture_ignore_deletes((TimestampTz) PG_GETARG_DATEADT(2) * USECS_PER_DAY);
 	PG_TRY();
 	{
-		if (SPI_execute_with_args("DELETE FROM chs.customer_events WHERE ctid = ANY (ARRAY("
-								  " SELECT e.ctid FROM"
-								  "  (SELECT customer_id, LEAST($3, (churned_at AT TIME ZONE 'UTC')::date - $4)::timestamp AT TIME ZONE 'UTC' AS before"
-								  "   FROM chs.customers WHERE customer_id > $1 ORDER BY customer_id LIMIT 1000) c"
-								  "  CROSS JOIN LATERAL (SELECT o.ctid FROM chs.customer_events o"
-								  "   WHERE o.customer_id = c.customer_id AND o.occurred_at < c.before"
-								  "   LIMIT $2 FOR UPDATE SKIP LOCKED) e LIMIT $2))",
-								  lengthof(types), types, args, NULL, false, 0) != SPI_OK_DELETE)
-			elog(ERROR, "could not delete from chs.customer_events");
+		chs_spi_execute("DELETE FROM chs.customer_events WHERE ctid = ANY (ARRAY("
+						" SELECT e.ctid FROM"
+						"  (SELECT customer_id, LEAST($3, (churned_at AT TIME ZONE 'UTC')::date - $4)::timestamp AT TIME ZONE 'UTC' AS before"
+						"   FROM chs.customers WHERE customer_id > $1 ORDER BY customer_id LIMIT 1000) c"
+						"  CROSS JOIN LATERAL (SELECT o.ctid FROM chs.customer_events o"
+						"   WHERE o.customer_id = c.customer_id AND o.occurred_at < c.before"
+						"   LIMIT $2 FOR UPDATE SKIP LOCKED) e LIMIT $2))",
+						lengthof(types), types, args, NULL);
 	}
 	PG_FINALLY();
 	{

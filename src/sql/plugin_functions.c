@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "base/spi.h"
 #include "base/worker_shared.h"
 #include "engine/plugin.h"
 #include "score/count.h"
@@ -76,9 +77,8 @@ chs_add_factor(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 		values[2] = CStringGetTextDatum(registered_name(text_to_cstring(PG_GETARG_TEXT_PP(2))));
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT chs.add_factor($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-							  lengthof(types), types, values, nulls, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not add a factor");
+	chs_spi_execute("SELECT chs.add_factor($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+					lengthof(types), types, values, nulls);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

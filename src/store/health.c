@@ -193,12 +193,11 @@ sum_counts(void)
 
 	CommandCounterIncrement();
 	chs_spi_begin(&saved);
-	if (SPI_execute("WITH free AS (SELECT ctid FROM chs.health_counts FOR UPDATE SKIP LOCKED)"
+	chs_spi_execute("WITH free AS (SELECT ctid FROM chs.health_counts FOR UPDATE SKIP LOCKED)"
 					", gone AS (DELETE FROM chs.health_counts h USING free WHERE h.ctid = free.ctid RETURNING h.*)"
 					" INSERT INTO chs.health_counts"
 					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown),"
-					" sum(score_hundredths), max(last_updated) FROM gone GROUP BY segment", false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not sum chs.health_counts");
+					" sum(score_hundredths), max(last_updated) FROM gone GROUP BY segment", 0, NULL, NULL, NULL);
 	chs_spi_end(&saved);
 	known_counts.nrows = 0;
 }
@@ -216,14 +215,13 @@ chs_health_correct_counts(void)
 	chs_claim_counts_wait();
 	CommandCounterIncrement();
 	chs_spi_begin(&saved);
-	if (SPI_execute("INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths)"
+	chs_spi_execute("INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths)"
 					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths)"
 					" FROM (" HEALTH_COUNTS_ACTUAL
 					"       UNION ALL SELECT segment, -healthy, -at_risk, -critical, -unknown, -score_hundredths"
 					"       FROM (" HEALTH_COUNTS_STORED ") s) lacking"
 					" GROUP BY segment HAVING (sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths))"
-					"                  <> (0, 0, 0, 0, 0)", false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not correct chs.health_counts");
+					"                  <> (0, 0, 0, 0, 0)", 0, NULL, NULL, NULL);
 	chs_spi_end(&saved);
 }
 

@@ -22,6 +22,7 @@
 #include "utils/xid8.h"
 
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "base/worker_shared.h"
 #include "base/xid.h"
 #include "score/scorecard.h"
@@ -106,8 +107,7 @@ read_text_array(Datum array, int *n)
 static void
 read_rules(Live *l)
 {
-	if (SPI_execute("SELECT event_type, required, positive FROM chs.event_types", true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.event_types");
+	chs_spi_select("SELECT event_type, required, positive FROM chs.event_types", 0, NULL, NULL);
 	l->nrules = SPI_processed;
 	l->rules = MemoryContextAllocZero(l->context, Max(l->nrules, 1) * sizeof(EventRule));
 	for (int i = 0; i < l->nrules; i++)
@@ -140,8 +140,7 @@ no_such_version(int version)
 static void
 read_version_times(Live *l)
 {
-	if (SPI_execute("SELECT version, live_at, changed_by_xid FROM chs.scorecard_versions ORDER BY version", true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.scorecard_versions");
+	chs_spi_select("SELECT version, live_at, changed_by_xid FROM chs.scorecard_versions ORDER BY version", 0, NULL, NULL);
 	l->nversions = SPI_processed;
 	l->versions = MemoryContextAlloc(l->context, Max(l->nversions, 1) * sizeof(VersionTime));
 	for (int i = 0; i < l->nversions; i++)

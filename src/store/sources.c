@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "base/spi.h"
 #include "store/live.h"
 
 const char *const chs_customer_attributes[] = {"name", "email", "segment", "created_at", "churned_at"};
@@ -38,12 +39,11 @@ chs_source_list(MemoryContext context, bool of_customers, int *n)
 	Source	   *sources;
 	MemoryContext caller;
 
-	if (SPI_execute(psprintf("SELECT source_id, relation, customer_key, customer, event_type, occurred_at, event_data, owner,"
-							 " attributes ->> 'name', attributes ->> 'email', attributes ->> 'segment',"
-							 " attributes ->> 'created_at', attributes ->> 'churned_at', functions"
-							 " FROM chs.sources WHERE %s ORDER BY source_id",
-							 of_customers ? "kind = 'customers'" : "kind = 'events'"), true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.sources");
+	chs_spi_select(psprintf("SELECT source_id, relation, customer_key, customer, event_type, occurred_at, event_data, owner,"
+							" attributes ->> 'name', attributes ->> 'email', attributes ->> 'segment',"
+							" attributes ->> 'created_at', attributes ->> 'churned_at', functions"
+							" FROM chs.sources WHERE %s ORDER BY source_id",
+							of_customers ? "kind = 'customers'" : "kind = 'events'"), 0, NULL, NULL);
 	caller = MemoryContextSwitchTo(context);
 	*n = (int) SPI_processed;
 	sources = palloc(Max(*n, 1) * sizeof(Source));
