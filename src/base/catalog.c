@@ -110,8 +110,12 @@ static const struct
 	[CHS_CUSTOMERS_EXTERNAL_ID_KEY] = {CHS_CUSTOMERS, BTREE_AM_OID, true, NULL, {"external_id"}},
 	[CHS_CUSTOMERS_PKEY] = {CHS_CUSTOMERS, BTREE_AM_OID, true, NULL, {"customer_id"}},
 	[CHS_FAILURES_PKEY] = {CHS_FAILURES, BTREE_AM_OID, true, NULL, {"customer_id"}},
-	[CHS_HEALTH_SCORES_PKEY] = {CHS_HEALTH_SCORES, BTREE_AM_OID, true, NULL, {"customer_id", "as_of", "health_score_id"}},
-	[CHS_MISSING_CUSTOMERS_KEY_HASH_IDX] = {CHS_MISSING_CUSTOMERS, BTREE_AM_OID, false, NULL, {"key_hash"}},
+	[CHS_HEALTH_SCORES_PKEY] = {
+		CHS_HEALTH_SCORES, BTREE_AM_OID, true, NULL, {"customer_id", "as_of", "health_score_id"}
+	},
+	[CHS_MISSING_CUSTOMERS_KEY_HASH_IDX] = {
+		CHS_MISSING_CUSTOMERS, BTREE_AM_OID, false, NULL, {"key_hash"}
+	},
 	[CHS_QUEUE_CUSTOMER_ID_IDX] = {CHS_QUEUE, BTREE_AM_OID, false, NULL, {"customer_id", "xid"}},
 	[CHS_QUEUE_XID_IDX] = {CHS_QUEUE, BRIN_AM_OID, false, NULL, {"xid"}},
 	[CHS_SCORECARD_VERSIONS_PKEY] = {CHS_SCORECARD_VERSIONS, BTREE_AM_OID, true, NULL, {"version"}}
@@ -149,16 +153,18 @@ has_role(Relation index, ChsRelation role)
 {
 	Form_pg_index form = index->rd_index;
 	const char *const *columns = index_roles[role].columns;
+	bool		is_partial = !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 	int			n = 0;
 
 	if (!form->indisvalid || index->rd_rel->relam != index_roles[role].method ||
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) != (index_roles[role].predicate == NULL))
+		is_partial != (index_roles[role].predicate != NULL))
 		return false;
 	for (; n < (int) lengthof(index_roles[role].columns) && columns[n] != NULL; n++)
 		if (n >= form->indnkeyatts || form->indkey.values[n] <= 0 ||
 			strcmp(get_attname(form->indrelid, form->indkey.values[n], false), columns[n]) != 0)
 			return false;
-	return !index_roles[role].unique || (form->indisunique && form->indimmediate && form->indnkeyatts == n);
+	return !index_roles[role].unique ||
+		(form->indisunique && form->indimmediate && form->indnkeyatts == n);
 }
 
 /* The statement that creates an index again, for a hint. */
@@ -166,14 +172,16 @@ static char *
 index_statement(ChsRelation role)
 {
 	const char *const *columns = index_roles[role].columns;
+	bool		is_brin = index_roles[role].method == BRIN_AM_OID;
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE %sINDEX ON chs.%s USING %s (", index_roles[role].unique ? "UNIQUE " : "",
-					 relation_names[index_roles[role].table], index_roles[role].method == BRIN_AM_OID ? "brin" : "btree");
+	appendStringInfo(&sql, "CREATE %sINDEX ON chs.%s USING %s (",
+					 index_roles[role].unique ? "UNIQUE " : "",
+					 relation_names[index_roles[role].table], is_brin ? "brin" : "btree");
 	for (int i = 0; i < (int) lengthof(index_roles[role].columns) && columns[i] != NULL; i++)
 		appendStringInfo(&sql, "%s%s", i == 0 ? "" : ", ", columns[i]);
-	appendStringInfo(&sql, "%s)", index_roles[role].method == BRIN_AM_OID ? " chs.xid8_minmax_ops" : "");
+	appendStringInfo(&sql, "%s)", is_brin ? " chs.xid8_minmax_ops" : "");
 	if (index_roles[role].predicate != NULL)
 		appendStringInfo(&sql, " WHERE %s", index_roles[role].predicate);
 	appendStringInfoChar(&sql, ';');
@@ -202,7 +210,8 @@ find_index(ChsRelation role)
 	if (!OidIsValid(found))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"chs.%s\" lacks an index that is needed", relation_names[index_roles[role].table]),
+				 errmsg("table \"chs.%s\" lacks an index that is needed",
+						relation_names[index_roles[role].table]),
 				 errhint("Create it again, with any name: %s", index_statement(role))));
 	return found;
 }
@@ -233,12 +242,16 @@ chs_catalog_relation(ChsRelation relation)
 
 /* ---------------------------------------------------------------- rights */
 
-/* Sets a parameter until chs_catalog_become_caller; nothing is to be done where it has the value, as most have. */
+/*
+ * Sets a parameter until chs_catalog_become_caller; nothing is to be done where it has the
+ * value, as most have.
+ */
 static void
 pin(const char *parameter, const char *value)
 {
 	if (strcmp(GetConfigOption(parameter, false, false), value) != 0)
-		(void) set_config_option(parameter, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option(parameter, value, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -286,7 +299,8 @@ static int	lent_at = 0;
 /* After an error, chs_catalog_become_caller is not reached. */
 static void
 at_subtransaction_end(SubXactEvent event, SubTransactionId subid pg_attribute_unused(),
-					  SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
+					  SubTransactionId parent pg_attribute_unused(),
+					  void *arg pg_attribute_unused())
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB && GetCurrentTransactionNestLevel() <= lent_at)
 		lent_at = 0;
@@ -424,7 +438,8 @@ chs_catalog_check_path(Oid function)
 		elog(ERROR, "cache lookup failed for function %u", function);
 	config = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proconfig, &isnull);
 	if (!isnull)
-		deconstruct_array(DatumGetArrayTypeP(config), TEXTOID, -1, false, TYPALIGN_INT, &settings, NULL, &n);
+		deconstruct_array(DatumGetArrayTypeP(config), TEXTOID, -1, false, TYPALIGN_INT,
+						  &settings, NULL, &n);
 	for (int i = 0; !isnull && i < n; i++)
 	{
 		char	   *path = TextDatumGetCString(settings[i]);
@@ -433,14 +448,18 @@ chs_catalog_check_path(Oid function)
 		if (strncmp(path, "search_path=", strlen("search_path=")) != 0)
 			continue;
 		path += strlen("search_path=");
-		if (SplitIdentifierString(pstrdup(path), ',', &schemas) && schemas != NIL && strcmp(llast(schemas), "pg_temp") == 0)
+		if (SplitIdentifierString(pstrdup(path), ',', &schemas) && schemas != NIL &&
+			strcmp(llast(schemas), "pg_temp") == 0)
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("search_path of function %s does not end with pg_temp", format_procedure(function)),
+				 errmsg("search_path of function %s does not end with pg_temp",
+						format_procedure(function)),
 				 errdetail("Temporary tables of the calling session would be found first."),
-				 errhint("ALTER FUNCTION %s SET search_path = %s%spg_temp;", format_procedure_qualified(function),
-						 strcmp(path, "\"\"") == 0 ? "" : path, strcmp(path, "\"\"") == 0 ? "" : ", ")));
+				 errhint("ALTER FUNCTION %s SET search_path = %s%spg_temp;",
+						 format_procedure_qualified(function),
+						 strcmp(path, "\"\"") == 0 ? "" : path,
+						 strcmp(path, "\"\"") == 0 ? "" : ", ")));
 	}
 	ReleaseSysCache(tuple);
 }
@@ -473,7 +492,8 @@ chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, c
  * have committed.  If kept is given, the plan is saved there.
  */
 void
-chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement, int nargs, Oid *types, Datum *args, const char *nulls)
+chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement,
+						int nargs, Oid *types, Datum *args, const char *nulls)
 {
 	SPIPlanPtr	plan = kept ? *kept : NULL;
 	Snapshot	snapshot;

@@ -55,7 +55,8 @@ chs_chore_begin(Chore chore)
 void
 chs_chore_limit_waits(void)
 {
-	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* chs_chore_end records that the chore has succeeded. */

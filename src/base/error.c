@@ -22,7 +22,8 @@ chs_error_make(int sqlerrcode, char *message, char *detail, char *hint)
 ErrorData *
 chs_error_copy(const ErrorData *error)
 {
-	return chs_error_make(error->sqlerrcode, pstrdup(error->message), error->detail ? pstrdup(error->detail) : NULL,
+	return chs_error_make(error->sqlerrcode, pstrdup(error->message),
+						  error->detail ? pstrdup(error->detail) : NULL,
 						  error->hint ? pstrdup(error->hint) : NULL);
 }
 

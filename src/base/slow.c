@@ -15,7 +15,10 @@
 
 static bool has_time = false;
 
-/* chs_slow_has_budget tells whether this process folds for everyone now, so that slow customers must not hold it up. */
+/*
+ * chs_slow_has_budget tells whether this process folds for everyone now, so that slow
+ * customers must not hold it up.
+ */
 bool
 chs_slow_has_budget(void)
 {
@@ -35,7 +38,9 @@ chs_slow_offer(int64 customer_id)
 		i++;
 	if (i == slot->nslow && i < MAX_SET_APART)
 		slot->slow[slot->nslow++] = customer_id;
-	latch = slot->workers[SLOW_WORKER].latch ? slot->workers[SLOW_WORKER].latch : chs_worker_shared->launcher_latch;
+	latch = slot->workers[SLOW_WORKER].latch;
+	if (latch == NULL)
+		latch = chs_worker_shared->launcher_latch;
 	if (latch)
 		SetLatch(latch);
 	LWLockRelease(chs_worker_shared->lock);
@@ -60,7 +65,10 @@ chs_slow_has_time(bool on)
 	has_time = on;
 }
 
-/* chs_slow_next returns the next customer, which stays listed while it is folded; false if there is none. */
+/*
+ * chs_slow_next returns the next customer, which stays listed while it is folded; false if
+ * there is none.
+ */
 bool
 chs_slow_next(int64 *customer_id)
 {
@@ -73,7 +81,10 @@ chs_slow_next(int64 *customer_id)
 	return slot->folding_slow;
 }
 
-/* chs_slow_end removes that one from the list, when it has been folded, or tried; the caller holds the lock. */
+/*
+ * chs_slow_end removes that one from the list, when it has been folded, or tried.  The
+ * caller holds the lock.
+ */
 void
 chs_slow_end(DatabaseSlot *slot)
 {

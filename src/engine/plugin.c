@@ -29,7 +29,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -67,7 +66,7 @@ static Oid
 find_registrar(const char *function)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_PLUGINS), AccessShareLock);
-	Snapshot	snapshot = GetCatalogSnapshot(RelationGetRelid(rel));
+	TupleDesc	desc = RelationGetDescr(rel);
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	char	   *registered_by = NULL;
@@ -75,30 +74,34 @@ find_registrar(const char *function)
 	bool		isnull;
 
 	/* under the latest snapshot, so that a removal takes effect at once */
-	snapshot = RegisterSnapshot(snapshot);
-	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (registered_by == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if (strcmp(TextDatumGetCString(heap_getattr(tuple, PLUGINS_FUNCTION, RelationGetDescr(rel), &isnull)), function) != 0)
+		Datum		name = heap_getattr(tuple, PLUGINS_FUNCTION, desc, &isnull);
+
+		if (strcmp(TextDatumGetCString(name), function) != 0)
 			continue;
-		registered_by = TextDatumGetCString(heap_getattr(tuple, PLUGINS_REGISTERED_BY, RelationGetDescr(rel), &isnull));
-		role = DatumGetObjectId(heap_getattr(tuple, PLUGINS_ROLE, RelationGetDescr(rel), &isnull));
+		registered_by = TextDatumGetCString(heap_getattr(tuple, PLUGINS_REGISTERED_BY, desc, &isnull));
+		role = DatumGetObjectId(heap_getattr(tuple, PLUGINS_ROLE, desc, &isnull));
 	}
 	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	if (registered_by == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("function %s is not registered as a plug-in", function),
-				 errhint("Register it with chs_add_factor(), or remove its metric from the scorecard.")));
+				 errhint("Register it with chs_add_factor(),"
+						 " or remove its metric from the scorecard.")));
 	/* another role may have got the name meanwhile */
 	if (get_role_oid(registered_by, true) != role || !OidIsValid(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("function %s was not registered by the present role \"%s\"", function, registered_by),
-				 errdetail("The role was dropped or renamed, or the registration was restored by somebody else."),
-				 errhint("Register it again: delete its row in chs.plugins, and insert it as the role that it is to run as.")));
+				 errmsg("function %s was not registered by the present role \"%s\"",
+						function, registered_by),
+				 errdetail("The role was dropped or renamed,"
+						   " or the registration was restored by somebody else."),
+				 errhint("Register it again: delete its row in chs.plugins,"
+						 " and insert it as the role that it is to run as.")));
 	return role;
 }
 
@@ -132,12 +135,14 @@ check_form(Oid function, const char *name)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	if (proc->prokind != PROKIND_FUNCTION || proc->proretset || proc->prorettype != FLOAT8OID || proc->pronargs != 2 ||
-		proc->proargtypes.values[0] != INT8OID || proc->proargtypes.values[1] != TIMESTAMPTZOID)
+	if (proc->prokind != PROKIND_FUNCTION || proc->proretset || proc->prorettype != FLOAT8OID ||
+		proc->pronargs != 2 || proc->proargtypes.values[0] != INT8OID ||
+		proc->proargtypes.values[1] != TIMESTAMPTZOID)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("function %s cannot be a plug-in", name),
-				 errdetail("A plug-in is a function (customer_id bigint, as_of timestamptz) returns double precision.")));
+				 errdetail("A plug-in is a function (customer_id bigint, as_of timestamptz)"
+						   " returns double precision.")));
 	owner = proc->proowner;
 	ReleaseSysCache(tuple);
 	return owner;
@@ -154,14 +159,17 @@ check_rights(Oid function, const char *name, Oid owner, Oid role)
 		chs_function_aclcheck(function, role, ACL_EXECUTE) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not execute function %s", GetUserNameFromId(role, false), name),
+				 errmsg("role \"%s\" may not execute function %s",
+						GetUserNameFromId(role, false), name),
 				 errdetail("The role registered it as a plug-in.")));
 	chs_catalog_check_path(function);
 	if (superuser_arg(role) && !superuser_arg(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("function %s cannot be run as superuser \"%s\"", name, GetUserNameFromId(role, false)),
-				 errdetail("It belongs to role \"%s\", which is not a superuser.", GetUserNameFromId(owner, false)),
+				 errmsg("function %s cannot be run as superuser \"%s\"",
+						name, GetUserNameFromId(role, false)),
+				 errdetail("It belongs to role \"%s\", which is not a superuser.",
+						   GetUserNameFromId(owner, false)),
 				 errhint("Have role \"%s\" register it.", GetUserNameFromId(owner, false))));
 }
 
@@ -178,7 +186,8 @@ chs_plugin_name(Oid function, const char *given, Oid role)
 	check_rights(function, given, check_form(function, given), role);
 	/* it becomes part of the scorecard, so it must be the same in every session */
 	quote_all_identifiers = false;
-	name = quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), get_func_name(function));
+	name = quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
+									  get_func_name(function));
 	quote_all_identifiers = quote_all;
 	return psprintf("%s(bigint,timestamp with time zone)", name);
 }
@@ -264,18 +273,23 @@ pg_noreturn static void
 fail(const Invocation *invocation, MemoryContext caller)
 {
 	ErrorData  *error;
+	int			category;
 
 	MemoryContextSwitchTo(caller);
 	error = CopyErrorData();
+	category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
 	if (chs_try_was_interrupted(error))
 		PG_RE_THROW();
 	FlushErrorState();
 	error->message = psprintf("plug-in function %s failed for customer %lld: %s",
-							  invocation->call->name, (long long) invocation->customer_id, error->message);
+							  invocation->call->name, (long long) invocation->customer_id,
+							  error->message);
 	if (error->hint == NULL && IsInParallelMode())
-		error->hint = "It was called in a parallel query, where functions may do less: SET max_parallel_workers_per_gather = 0.";
-	else if (error->hint == NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
-		error->hint = "A plug-in finds what is in pg_catalog; name the schema of all else, or SET search_path = ..., pg_temp for the function.";
+		error->hint = "It was called in a parallel query, where functions may do less:"
+			" SET max_parallel_workers_per_gather = 0.";
+	else if (error->hint == NULL && category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
+		error->hint = "A plug-in finds what is in pg_catalog; name the schema of all else,"
+			" or SET search_path = ..., pg_temp for the function.";
 	if (chs_try_is_general(error->sqlerrcode))
 		error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
 	ReThrowError(error);
@@ -316,8 +330,10 @@ call_in_time(PluginCall *call, int64 customer_id, TimestampTz as_of, bool *isnul
 	if (rests_until != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
-				 errmsg("plug-in function %s is not called before %s", call->name, timestamptz_to_str(rests_until)),
-				 errdetail("It took longer than \"%s\" for %d customers in a row.", "chs.plugin_timeout", CHS_REST_AFTER)));
+				 errmsg("plug-in function %s is not called before %s",
+						call->name, timestamptz_to_str(rests_until)),
+				 errdetail("It took longer than \"%s\" for %d customers in a row.",
+						   "chs.plugin_timeout", CHS_REST_AFTER)));
 	InitFunctionCallInfoData(*fcinfo, &call->function, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = Int64GetDatum(customer_id);
 	fcinfo->args[0].isnull = false;
@@ -329,9 +345,11 @@ call_in_time(PluginCall *call, int64 customer_id, TimestampTz as_of, bool *isnul
 			chs_rest_note_slow(ProcedureRelationId, function, customer_id, chs_plugin_timeout);
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
-				 errmsg("plug-in function %s took too long for customer %lld", call->name, (long long) customer_id),
+				 errmsg("plug-in function %s took too long for customer %lld",
+						call->name, (long long) customer_id),
 				 chs_budget_was_exceeded() ? errdetail("It will be called apart from others.") :
-				 errdetail("It took longer than \"%s\", %d ms.", "chs.plugin_timeout", chs_plugin_timeout)));
+				 errdetail("It took longer than \"%s\", %d ms.",
+						   "chs.plugin_timeout", chs_plugin_timeout)));
 	}
 	chs_rest_end(ProcedureRelationId, function);
 	*isnull = fcinfo->isnull;

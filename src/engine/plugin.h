@@ -25,7 +25,8 @@ extern char *chs_plugin_name(Oid function, const char *given, Oid role);
 extern PluginCalls *chs_plugin_begin(MemoryContext parent);
 extern bool chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
 								  int64 customer_id, int32 as_of_day, PluginDays days);
-extern FunctionValue chs_plugin_value(PluginCalls *calls, const char *function, int64 customer_id, int32 day);
+extern FunctionValue chs_plugin_value(PluginCalls *calls, const char *function,
+									  int64 customer_id, int32 day);
 extern void chs_plugin_end(PluginCalls *calls);
 
 #endif							/* CHS_PLUGIN_H */

@@ -80,7 +80,8 @@ chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, boo
 	until = by_row ? chs_rest_until(RelationRelationId, mapping->relation) : 0;
 	if (until != 0)
 		return chs_error_make(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT,
-							  psprintf("expressions are not evaluated before %s, since they took too long",
-									   timestamptz_to_str(until)), NULL, NULL);
+							  psprintf("expressions are not evaluated before %s,"
+									   " since they took too long", timestamptz_to_str(until)),
+							  NULL, NULL);
 	return chs_try(work_in_time, &timed);
 }

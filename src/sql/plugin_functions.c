@@ -40,7 +40,8 @@ registered_name(char *given)
 	if (strchr(given, '(') != NULL)
 		function = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(given)));
 	else
-		function = LookupFuncName(textToQualifiedNameList(cstring_to_text(given)), lengthof(types), types, false);
+		function = LookupFuncName(textToQualifiedNameList(cstring_to_text(given)),
+								  lengthof(types), types, false);
 	return chs_plugin_name(function, given, GetUserId());
 }
 
@@ -60,8 +61,12 @@ PG_FUNCTION_INFO_V1(chs_add_factor);
 Datum
 chs_add_factor(PG_FUNCTION_ARGS)
 {
-	Oid			types[] = {TEXTOID, FLOAT8OID, TEXTOID, JSONBOID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, FLOAT8OID, TEXTOID};
-	static const char *const required[] = {"factor", "weight", NULL, NULL, NULL, "scale", "curve", "missing"};
+	Oid			types[] = {
+		TEXTOID, FLOAT8OID, TEXTOID, JSONBOID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, FLOAT8OID, TEXTOID
+	};
+	static const char *const required[] = {
+		"factor", "weight", NULL, NULL, NULL, "scale", "curve", "missing"
+	};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types)];
 
@@ -106,7 +111,8 @@ chs_plugin_value_sql(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	calls = chs_plugin_begin(CurrentMemoryContext);
-	value = chs_plugin_value(calls, text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT64(1), last_day(fcinfo, 1, 2));
+	value = chs_plugin_value(calls, text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT64(1),
+							 last_day(fcinfo, 1, 2));
 	chs_plugin_end(calls);
 	if (!value.known)
 		PG_RETURN_NULL();
@@ -123,7 +129,8 @@ values_of(const Published *published, const char *segment, int64 customer_id, in
 
 	(void) chs_plugin_add_values(calls, &input, scorecard, customer_id, day, PLUGIN_TREND);
 	chs_plugin_end(calls);
-	return chs_function_values_write(published->functions, published->nfunctions, input.values, input.nvalues);
+	return chs_function_values_write(published->functions, published->nfunctions,
+									 input.values, input.nvalues);
 }
 
 /*
