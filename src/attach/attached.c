@@ -275,8 +275,8 @@ find_customer(const Live *live, const Source *source, bool to_count, RowEvent *f
 	if (lock == CUSTOMER_GONE)
 		found->error = !source->by_external_id ? chs_event_unknown_customer(*customer_id) :
 			chs_error_make(ERRCODE_FOREIGN_KEY_VIOLATION,
-							  psprintf("event has an unknown external_id: \"%s\"",
-									   chs_message_value(key, strlen(key))), NULL, NULL);
+						   psprintf("event has an unknown external_id: \"%s\"",
+									chs_message_value(key, strlen(key))), NULL, NULL);
 }
 
 /* Tells what a row amounts to for which the mapping gave these values. */
@@ -291,14 +291,14 @@ event_of_row(const Live *live, const Source *source, const MappedRow *mapped, bo
 		return found;
 	if (nulls[EVENT_CUSTOMER])
 		found.error = chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "event has no customer",
-										  NULL, NULL);
+									 NULL, NULL);
 	else if (source->by_external_id)
 		found.customer_key = TextDatumGetCString(mapped->values[EVENT_CUSTOMER]);
 	else
 		found.event.customer_id = DatumGetInt64(mapped->values[EVENT_CUSTOMER]);
 	if (found.error == NULL && nulls[EVENT_OCCURRED_AT])
 		found.error = chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "event has no occurred_at",
-										  NULL, NULL);
+									 NULL, NULL);
 	if (found.error == NULL)
 	{
 		(void) chs_source_event(mapped->values, nulls, &found.event);
