@@ -21,6 +21,16 @@ CREATE FUNCTION chs.activity_explain(
 COMMENT ON FUNCTION chs.activity_explain(@extschema@.chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)
     IS 'why chs_activity_score gives its score: a row per factor and metric';
 
+CREATE FUNCTION @extschema@.chs_activity_history(
+        activity @extschema@.chs_activity, scorecard jsonb, segment text, created_at timestamptz, days date[],
+        plugin_values jsonb DEFAULT NULL,
+        OUT day date, OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,
+        OUT factor_scores double precision[])
+    RETURNS SETOF record
+    LANGUAGE c IMMUTABLE PARALLEL SAFE COST 500 ROWS 90 AS 'MODULE_PATHNAME', 'chs_activity_history';
+COMMENT ON FUNCTION @extschema@.chs_activity_history(@extschema@.chs_activity, jsonb, text, timestamptz, date[], jsonb)
+    IS 'the score that a published scorecard document gives to an activity as of each of the days, which must not be before the day as of which it was pruned; one of chs_activity_agg() never was';
+
 -- A past day is scored by the version that was live when it ended; days before the
 -- first version was published, by the live one.
 --
@@ -56,6 +66,15 @@ CREATE FUNCTION @extschema@.chs_explain_change(customer_id bigint, since timesta
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 800 ROWS 6 AS 'MODULE_PATHNAME', 'chs_explain_change';
 COMMENT ON FUNCTION @extschema@.chs_explain_change(bigint, timestamptz, timestamptz)
     IS 'why the score of a customer moved between two days: a row per factor, whose changes sum to the difference of the scores, each split into behaviour, passing time, data lost or gained, and a different scorecard';
+
+CREATE FUNCTION @extschema@.chs_history(customer_id bigint, from_day date DEFAULT NULL, to_day date DEFAULT NULL,
+        by_version integer DEFAULT NULL,
+        OUT day date, OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,
+        OUT factor_scores double precision[], OUT scorecard text, OUT version integer)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 2000 ROWS 90 AS 'MODULE_PATHNAME', 'chs_history';
+COMMENT ON FUNCTION @extschema@.chs_history(bigint, date, date, integer)
+    IS 'health of a customer on each UTC day, by default the last 90, exactly as chs_score() gives it for that day, by the version that was live then or the one that is named; one pass over the raw events';
 
 CREATE FUNCTION chs.health_now(customer_id bigint, as_of timestamptz DEFAULT NULL, by_version integer DEFAULT NULL,
         OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,

@@ -401,18 +401,17 @@ uses_function(const Scorecard *scorecard, int function)
 }
 
 /*
- * chs_plugin_add_values calls the functions of a scorecard for a customer, and adds
- * their results to the input of scoring.  Returns false if the budget is spent.
+ * chs_plugin_add_days calls the functions of a scorecard for a customer and each of the
+ * days, and adds their results to the input of scoring.  Returns false if the budget is
+ * spent.
  *
  * The functions can do whatever queries can, so a document compiled by
  * chs_scorecard_compiled() may be invalid afterwards; the live version stays valid.
  */
 bool
-chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
-					  int64 customer_id, int32 as_of_day, PluginDays days)
+chs_plugin_add_days(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
+					int64 customer_id, const int32 *days, int ndays)
 {
-	int			ndays = days == PLUGIN_ONE_DAY ? 1 : days == PLUGIN_TREND ? 2 : scorecard->trend_days + 1;
-	int			step = days == PLUGIN_TREND ? scorecard->trend_days : 1;
 	FunctionValue *values;
 
 	if (!scorecard->has_functions)
@@ -425,9 +424,23 @@ chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *sc
 			if (chs_budget_is_spent())
 				return false;
 			values[input->nvalues] = chs_plugin_value(calls, input->published->functions[i], customer_id,
-													  as_of_day - j * step);
+													  days[j]);
 			values[input->nvalues++].function = i;
 		}
 	}
 	return true;
+}
+
+/* chs_plugin_add_values does that for the days that the score as of a day needs. */
+bool
+chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
+					  int64 customer_id, int32 as_of_day, PluginDays which)
+{
+	int			ndays = which == PLUGIN_ONE_DAY ? 1 : which == PLUGIN_TREND ? 2 : scorecard->trend_days + 1;
+	int			step = which == PLUGIN_TREND ? scorecard->trend_days : 1;
+	int32	   *days = palloc(ndays * sizeof(int32));
+
+	for (int i = 0; i < ndays; i++)
+		days[i] = as_of_day - i * step;
+	return chs_plugin_add_days(calls, input, scorecard, customer_id, days, ndays);
 }

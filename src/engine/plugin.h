@@ -24,7 +24,9 @@ typedef enum PluginDays
 extern char *chs_plugin_name(Oid function, const char *given, Oid role);
 extern PluginCalls *chs_plugin_begin(MemoryContext parent);
 extern bool chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
-								  int64 customer_id, int32 as_of_day, PluginDays days);
+								  int64 customer_id, int32 as_of_day, PluginDays which);
+extern bool chs_plugin_add_days(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
+								int64 customer_id, const int32 *days, int ndays);
 extern FunctionValue chs_plugin_value(PluginCalls *calls, const char *function,
 									  int64 customer_id, int32 day);
 extern void chs_plugin_end(PluginCalls *calls);

@@ -25,7 +25,6 @@
 #include "base/spi.h"
 #include "engine/capture.h"
 #include "score/scorecard.h"
-#include "store/live.h"
 
 /* The numbers of customers looked at, and of rows deleted, in a slice of a worker. */
 #define WORKER_SLICE 1000
@@ -120,9 +119,9 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 
-/* Returns the first UTC day from which all events still exist, as a snapshot sees it. */
-static int32
-events_kept_from(Snapshot snapshot)
+/* chs_retention_kept_from returns the first UTC day from which all events still exist, as a snapshot sees it. */
+int32
+chs_retention_kept_from(Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_RETENTION), AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
@@ -155,16 +154,16 @@ day_text(int32 day)
  * and scorecard, would need raw events that have been deleted.
  */
 void
-chs_retention_check_past(const Live *version, const Scorecard *scorecard, int32 as_of_day)
+chs_retention_check_past(int version, const Scorecard *scorecard, int32 as_of_day)
 {
-	int32		kept_from = events_kept_from(GetActiveSnapshot());
+	int32		kept_from = chs_retention_kept_from(GetActiveSnapshot());
 	int32		first = as_of_day - chs_scorecard_reach(scorecard) + 1;
 
 	if (first >= kept_from)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("scores as of %s by version %d can no longer be calculated", day_text(as_of_day), version->version),
+			 errmsg("scores as of %s by version %d can no longer be calculated", day_text(as_of_day), version),
 			 errdetail("They need events from %s on; those before %s have been deleted, see chs.event_retention.",
 					   day_text(first), day_text(kept_from)),
 			 errhint("What was calculated at that time is in chs.health_scores.")));

@@ -8,9 +8,9 @@
 #include "base/compat.h"
 
 #include "score/scorecard.h"
-#include "store/live.h"
 
-extern void chs_retention_check_past(const Live *version, const Scorecard *scorecard, int32 as_of_day);
+extern int32 chs_retention_kept_from(Snapshot snapshot);
+extern void chs_retention_check_past(int version, const Scorecard *scorecard, int32 as_of_day);
 extern bool chs_retention_delete_events(void);
 extern bool chs_retention_delete_history(void);
 extern bool chs_retention_delete_rejected(void);

@@ -57,6 +57,24 @@ chs_explain_factor_scores(const Scorecard *scorecard, const Score *score)
 											  sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
+/*
+ * chs_explain_score fills the columns score, status, coverage, trend and factor_scores,
+ * of which there are SCORE_COLUMNS.
+ */
+void
+chs_explain_score(const Scorecard *scorecard, const Score *score, Datum *values, bool *nulls)
+{
+	values[0] = Float8GetDatum(score->score);
+	nulls[0] = score->status == STATUS_UNKNOWN;
+	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));
+	nulls[1] = false;
+	values[2] = Float8GetDatum(score->coverage);
+	nulls[2] = false;
+	values[3] = chs_explain_trend(score->trend, &nulls[3]);
+	values[4] = chs_explain_factor_scores(scorecard, score);
+	nulls[4] = false;
+}
+
 /* ------------------------------------------------------------- sparklines */
 
 /*
@@ -114,18 +132,34 @@ metric_sparkline(const ScoreInput *input, const Scorecard *scorecard, const Metr
 	return draw_sparkline(values, known, n, low, high);
 }
 
-static Datum
-factor_sparkline(const ScoreInput *input, const Scorecard *scorecard,
-				 const ScoreSubject *subject, int factor)
+/* The scores of the day that is explained and of the days up to where the trend looks back, which comes first. */
+static Score **
+scores_of_trend(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
 {
-	/* the activity reaches as far back as the trend does */
 	int			n = scorecard->trend_days + 1;
+	Score	  **scores = palloc(n * sizeof(Score *));
+	ScoreSubject on_day = *subject;
+
+	for (int i = 0; i < n; i++)
+	{
+		on_day.as_of_day = subject->as_of_day - n + 1 + i;
+		scores[i] = chs_score_of_day(input, scorecard, &on_day);
+	}
+	chs_score_set_trends(scorecard, scores[n - 1], scores[0]);
+	return scores;
+}
+
+static Datum
+factor_sparkline(Score *const *scores, int n, int factor)
+{
 	double	   *values = palloc(n * sizeof(double));
 	bool	   *known = palloc(n * sizeof(bool));
 
 	for (int i = 0; i < n; i++)
-		known[i] = chs_score_factor_on_day(input, scorecard, subject, factor,
-										   subject->as_of_day - n + 1 + i, &values[i]);
+	{
+		known[i] = scores[i]->factors[factor].has_score;
+		values[i] = scores[i]->factors[factor].score;
+	}
 	return draw_sparkline(values, known, n, 0, 100);
 }
 
@@ -284,7 +318,8 @@ chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
 				 const Scorecard *scorecard, const ScoreSubject *subject)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Score	   *score = chs_score_calculate(input, scorecard, subject);
+	Score	  **scores = scores_of_trend(input, scorecard, subject);
+	Score	   *score = scores[scorecard->trend_days];
 	bool		known = score->status != STATUS_UNKNOWN;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -302,7 +337,7 @@ chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
 		set_double(values, nulls, 6, score->weighted && fs->has_score, fs->effective_weight);
 		set_double(values, nulls, 7, fs->has_score && known, fs->contribution);
 		values[8] = chs_explain_trend(fs->trend, &nulls[8]);
-		values[9] = factor_sparkline(input, scorecard, subject, i);
+		values[9] = factor_sparkline(scores, scorecard->trend_days + 1, i);
 		values[10] = factor_details(scorecard, f, fs);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 
@@ -331,25 +366,26 @@ chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
 /* -------------------------------------------------------- the pure functions */
 
 /*
- * Reads the arguments (activity, scorecard, segment, created_at, as_of and,
- * perhaps, plugin_values) that the pure functions share; NULL if a required one is
- * NULL. A NULL activity means no events.
+ * chs_explain_arguments reads the arguments (activity, scorecard, segment, created_at,
+ * when and, perhaps, plugin_values) that the pure functions share; NULL if a required
+ * one is NULL. A NULL activity means no events.  as_of_day is the first day to be
+ * scored.  Raises an error if the activity was pruned as of a later one.
  */
-static const ScoreInput *
-pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
+const ScoreInput *
+chs_explain_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject, int32 as_of_day)
 {
 	const Published *published;
 	const ActivityView *activity;
 	ScoreInput *input;
 
-	if (PG_ARGISNULL(1) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(3))
 		return NULL;
 	published = chs_scorecard_compiled(PG_GETARG_DATUM(1));
 	activity = PG_ARGISNULL(0) ? chs_activity_view_of(chs_activity_empty(DAY_NEVER)) :
 		chs_activity_view(PG_GETARG_ACTIVITY(0));
 	subject->segment = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	subject->created_day = chs_count_day(PG_GETARG_TIMESTAMPTZ(3));
-	subject->as_of_day = chs_count_day(PG_GETARG_TIMESTAMPTZ(4));
+	subject->as_of_day = as_of_day;
 	if (subject->as_of_day < activity->day)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -360,6 +396,13 @@ pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
 	if (PG_NARGS() > 5 && !PG_ARGISNULL(5))
 		chs_function_values_read(PG_GETARG_JSONB_P(5), input);
 	return input;
+}
+
+/* Reads these arguments of a function of one day. */
+static const ScoreInput *
+pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
+{
+	return PG_ARGISNULL(4) ? NULL : chs_explain_arguments(fcinfo, subject, chs_count_day(PG_GETARG_TIMESTAMPTZ(4)));
 }
 
 /*
@@ -390,22 +433,15 @@ chs_activity_score(PG_FUNCTION_ARGS)
 	ScoreSubject subject;
 	const ScoreInput *input = pure_arguments(fcinfo, &subject);
 	const Scorecard *scorecard;
-	Score	   *score;
 	TupleDesc	tupdesc;
-	Datum		values[5];
-	bool		nulls[5] = {0};
+	Datum		values[SCORE_COLUMNS];
+	bool		nulls[SCORE_COLUMNS];
 
 	if (input == NULL)
 		PG_RETURN_NULL();
 	tupdesc = chs_explain_result_type(fcinfo);
 	scorecard = chs_scorecard_of_segment(input->published, subject.segment);
-	score = chs_score_calculate(input, scorecard, &subject);
-	nulls[0] = score->status == STATUS_UNKNOWN;
-	values[0] = Float8GetDatum(score->score);
-	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));
-	values[2] = Float8GetDatum(score->coverage);
-	values[3] = chs_explain_trend(score->trend, &nulls[3]);
-	values[4] = chs_explain_factor_scores(scorecard, score);
+	chs_explain_score(scorecard, chs_score_calculate(input, scorecard, &subject), values, nulls);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }
 

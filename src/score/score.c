@@ -371,29 +371,35 @@ compare(const Scorecard *scorecard, bool known, double now, double before)
 }
 
 /*
- * chs_score_calculate scores an activity like chs_score_of_day, with the trends.
+ * chs_score_set_trends sets the trends of a score by comparing it with that of the day
+ * trend_days before, of the same customer by the same scorecard.
  */
-Score *
-chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
+void
+chs_score_set_trends(const Scorecard *scorecard, Score *score, const Score *before)
 {
-	ScoreSubject earlier = *subject;
-	Score	   *score = chs_score_of_day(input, scorecard, subject);
-	Score	   *before;
-
-	earlier.as_of_day -= scorecard->trend_days;
-	before = chs_score_of_day(input, scorecard, &earlier);
 	score->trend = compare(scorecard, score->status != STATUS_UNKNOWN && before->status != STATUS_UNKNOWN,
 						   score->exact, before->exact);
 	for (int i = 0; i < scorecard->nfactors; i++)
 	{
 		FactorScore *f = &score->factors[i];
-		FactorScore *g = &before->factors[i];
+		const FactorScore *g = &before->factors[i];
 
 		f->trend = compare(scorecard, f->has_score && g->has_score, f->score, g->score);
 		for (int j = 0; j < scorecard->factors[i].nmetrics; j++)
 			f->metrics[j].trend = compare(scorecard, f->metrics[j].has_score && g->metrics[j].has_score,
 										  f->metrics[j].score, g->metrics[j].score);
 	}
+}
+
+/* chs_score_calculate scores an activity like chs_score_of_day, with the trends. */
+Score *
+chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
+{
+	ScoreSubject earlier = *subject;
+	Score	   *score = chs_score_of_day(input, scorecard, subject);
+
+	earlier.as_of_day -= scorecard->trend_days;
+	chs_score_set_trends(scorecard, score, chs_score_of_day(input, scorecard, &earlier));
 	return score;
 }
 
@@ -413,23 +419,6 @@ chs_score_metric_on_day(const ScoreInput *input,
 		metric_value(input, metric, day, 1, &result);
 	*value = result.value;
 	return result.has_value;
-}
-
-/*
- * chs_score_factor_on_day gets the score of a factor as of a day; false if it had
- * none.
- */
-bool
-chs_score_factor_on_day(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject,
-						int factor, int32 day, double *score)
-{
-	ScoreSubject on_day = *subject;
-	FactorScore result = {0};
-
-	on_day.as_of_day = day;
-	score_factor(input, scorecard, &on_day, &scorecard->factors[factor], &result);
-	*score = result.score;
-	return result.has_score;
 }
 
 /* chs_score_status_name returns the status as text. */

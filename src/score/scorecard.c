@@ -11,6 +11,7 @@
 
 #include <float.h>
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
@@ -456,18 +457,21 @@ read_segments(Published *p, JsonbContainer *root)
 	}
 }
 
-/* The document of a version that waits to become live, whose series must be counted as well; or NULL. */
+/* Another document, whose series must be counted as well, and those of its own "next"; or NULL. */
 static const Published *
 read_next(JsonbContainer *root)
 {
+	JsonbContainer *document;
 	Published  *next;
 	JsonbValue	v;
 
+	check_stack_depth();
 	if (!get_key(root, "next", &v))
 		return NULL;
 	next = palloc0(sizeof(Published));
-	read_scorecards(next, get_container(root, "next", "the document"));
-	chs_series_identify(next, NULL);
+	document = get_container(root, "next", "the document");
+	read_scorecards(next, document);
+	chs_series_identify(next, read_next(document));
 	return next;
 }
 
@@ -490,8 +494,8 @@ chs_scorecard_begin(void)
  * chs_scorecard_compile returns the compiled document in a memory context of its
  * own, a child of the current one.  Raises an error that names the key if the
  * document is not one that was published.  It may contain another document under the
- * key "next", which does not affect scores, but makes the series of both be
- * counted.
+ * key "next", and that another one, which do not affect scores, but make the series of
+ * all of them be counted.
  */
 const Published *
 chs_scorecard_compile(Jsonb *document)

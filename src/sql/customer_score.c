@@ -141,7 +141,7 @@ chs_customer_from_past(const Customer *customer, const Live *live, const Live *v
 	/* what is published today, or simulated, counts the events that still exist */
 	if ((version != live && version->version != UNPUBLISHED) ||
 		as_of_day != Min(chs_customer_today(), customer->last_day))
-		chs_retention_check_past(version, scorecard, as_of_day);
+		chs_retention_check_past(version->version, scorecard, as_of_day);
 	return chs_activity_view_of(chs_raw_customer_activity(customer->customer_id, version, as_of_day, as_of_day));
 }
 
@@ -319,19 +319,11 @@ chs_explain(PG_FUNCTION_ARGS)
 static Datum
 health_row(FunctionCallInfo fcinfo, const CustomerScore *cs)
 {
-	Score	   *score;
-	TupleDesc	tupdesc;
-	Datum		values[8];
-	bool		nulls[8] = {0};
+	TupleDesc	tupdesc = chs_explain_result_type(fcinfo);
+	Datum		values[SCORE_COLUMNS + 3];
+	bool		nulls[SCORE_COLUMNS + 3] = {0};
 
-	tupdesc = chs_explain_result_type(fcinfo);
-	score = calculate(cs);
-	nulls[0] = score->status == STATUS_UNKNOWN;
-	values[0] = Float8GetDatum(score->score);
-	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));
-	values[2] = Float8GetDatum(score->coverage);
-	values[3] = chs_explain_trend(score->trend, &nulls[3]);
-	values[4] = chs_explain_factor_scores(cs->scorecard, score);
+	chs_explain_score(cs->scorecard, calculate(cs), values, nulls);
 	values[5] = CStringGetTextDatum(cs->scorecard->name);
 	values[6] = Int32GetDatum(cs->version->version);
 	nulls[6] = cs->version->version == UNPUBLISHED;

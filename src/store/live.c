@@ -434,14 +434,21 @@ chs_live_of_version(const Live *latest, int version)
 }
 
 /*
- * chs_live_of_day returns the version that was live when a day ended.
- * For days before the first one was live, that is the current live one.
+ * chs_live_number_of_day returns the number of the version that was live when a day
+ * ended.  For days before the first one was live, that is the current live one.
  */
-const Live *
-chs_live_of_day(const Live *latest, TimestampTz end_of_day)
+int
+chs_live_number_of_day(const Live *latest, TimestampTz end_of_day)
 {
 	for (int i = latest->nversions - 1; i >= 0; i--)
 		if (latest->versions[i].live_at < end_of_day)
-			return chs_live_of_version(latest, latest->versions[i].version);
-	return latest;
+			return latest->versions[i].version;
+	return latest->version;
+}
+
+/* chs_live_of_day returns that version.  Valid until another one is requested. */
+const Live *
+chs_live_of_day(const Live *latest, TimestampTz end_of_day)
+{
+	return chs_live_of_version(latest, chs_live_number_of_day(latest, end_of_day));
 }

@@ -62,6 +62,7 @@ extern void chs_live_recheck(void);
 extern const Live *chs_live_variant(const Live *live, int version, const Published *published);
 extern const Live *chs_live_at(Snapshot snapshot);
 extern const Live *chs_live_of_version(const Live *live, int version);
+extern int	chs_live_number_of_day(const Live *live, TimestampTz end_of_day);
 extern const Live *chs_live_of_day(const Live *live, TimestampTz end_of_day);
 extern void chs_live_init(void);
 

@@ -1,0 +1,166 @@
+/*
+ * days.c
+ *	  Scores of many days from one activity.
+ *
+ * An activity that was never pruned holds what every day needs, and a window takes
+ * only what lies in it, so the score of each day has the same bits as one from an
+ * activity that was made for that day alone.  A trend compares two days, which are
+ * often both among those asked for: each day is scored once.
+ *
+ * The price of not pruning: a count or a sum keeps a cell for each day with events,
+ * and distinct values up to 257 a day (MAX_DISTINCT_PER_DAY), of some ten bytes each.
+ * Who makes such an activity reads only the days that the scores need, so the worst
+ * that a year can take is about a megabyte for each series of distinct values.
+ */
+#include "score/days.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/timestamp.h"
+
+#include "score/explain.h"
+#include "score/score.h"
+#include "score/scorecard.h"
+
+static int
+compare_days(const void *a, const void *b)
+{
+	int32		x = *(const int32 *) a;
+	int32		y = *(const int32 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Drops repeated days of a sorted list, and returns how many remain. */
+static int
+drop_repeated(int32 *days, int n)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+		if (kept == 0 || days[i] != days[kept - 1])
+			days[kept++] = days[i];
+	return kept;
+}
+
+/*
+ * chs_days_needed returns the days that must be scored for the scores of the given
+ * days with their trends: those, and the ones that the trends compare with.  All
+ * ascend, without repetitions.
+ */
+int32 *
+chs_days_needed(const Scorecard *scorecard, const int32 *days, int ndays, int *nneeded)
+{
+	int32	   *needed = palloc(Max(ndays, 1) * 2 * sizeof(int32));
+
+	for (int i = 0; i < ndays; i++)
+	{
+		needed[i] = days[i];
+		needed[ndays + i] = days[i] - scorecard->trend_days;
+	}
+	qsort(needed, 2 * ndays, sizeof(int32), compare_days);
+	*nneeded = drop_repeated(needed, 2 * ndays);
+	return needed;
+}
+
+/*
+ * chs_days_score scores an activity as of each of the days, which ascend, with the
+ * trends: the same as chs_score_calculate for each.  The day of the subject does not
+ * matter.
+ */
+Score **
+chs_days_score(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject,
+			   const int32 *days, int ndays)
+{
+	int			nneeded;
+	int32	   *needed = chs_days_needed(scorecard, days, ndays, &nneeded);
+	Score	  **all = palloc(Max(nneeded, 1) * sizeof(Score *));
+	Score	  **scores = palloc(Max(ndays, 1) * sizeof(Score *));
+	ScoreSubject on_day = *subject;
+	int			now = 0;
+	int			before = 0;
+
+	for (int i = 0; i < nneeded; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		on_day.as_of_day = needed[i];
+		all[i] = chs_score_of_day(input, scorecard, &on_day);
+	}
+	for (int i = 0; i < ndays; i++)
+	{
+		while (needed[now] < days[i])
+			now++;
+		while (needed[before] < days[i] - scorecard->trend_days)
+			before++;
+		chs_score_set_trends(scorecard, all[now], all[before]);
+		scores[i] = all[now];
+	}
+	return scores;
+}
+
+/*
+ * chs_days_of_array returns the days of an array of dates, ascending and without
+ * repetitions.  Raises an error for a NULL or infinite one.
+ */
+int32 *
+chs_days_of_array(ArrayType *array, int *ndays)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int32	   *days;
+	int			n;
+
+	deconstruct_array(array, DATEOID, sizeof(DateADT), true, TYPALIGN_INT, &elements, &nulls, &n);
+	days = palloc(Max(n, 1) * sizeof(int32));
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i] || DATE_NOT_FINITE(DatumGetDateADT(elements[i])))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"%s\" must not contain NULL or infinity", "days")));
+		days[i] = DatumGetDateADT(elements[i]);
+	}
+	qsort(days, n, sizeof(int32), compare_days);
+	*ndays = drop_repeated(days, n);
+	return days;
+}
+
+/*
+ * chs_activity_history scores an activity as of each of the days: a row for each, ascending.
+ */
+PG_FUNCTION_INFO_V1(chs_activity_history);
+Datum
+chs_activity_history(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ScoreSubject subject;
+	const ScoreInput *input;
+	const Scorecard *scorecard;
+	Score	  **scores;
+	int32	   *days;
+	int			ndays;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(4))
+		return (Datum) 0;
+	days = chs_days_of_array(PG_GETARG_ARRAYTYPE_P(4), &ndays);
+	input = ndays == 0 ? NULL : chs_explain_arguments(fcinfo, &subject, days[0]);
+	if (input == NULL)
+		return (Datum) 0;
+	scorecard = chs_scorecard_of_segment(input->published, subject.segment);
+	scores = chs_days_score(input, scorecard, &subject, days, ndays);
+	for (int i = 0; i < ndays; i++)
+	{
+		Datum		values[1 + SCORE_COLUMNS];
+		bool		nulls[1 + SCORE_COLUMNS] = {0};
+
+		values[0] = DateADTGetDatum(days[i]);
+		chs_explain_score(scorecard, scores[i], values + 1, nulls + 1);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
