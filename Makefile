@@ -15,7 +15,7 @@ EXTRA_CLEAN = $(DATA_built)
 DATA = $(wildcard sql/updates/chs--*--*.sql)
 
 # Further ones are not for a server with a worker: when something is tried again matters in them.
-REGRESS_BESIDE = access activity alter curves guards documents segments simulate lint events record explain triggers reinstall versions change advice
+REGRESS_BESIDE = access activity alter curves guards documents segments simulate lint events record explain triggers reinstall versions change past advice
 REGRESS = $(REGRESS_BESIDE) backfill retention operations plugins failures trespass verify
 REGRESS_OPTS = --inputdir=. --load-extension=chs
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))

@@ -102,9 +102,9 @@ set_document(Past *past, Jsonb *document)
 {
 	past->nversions = 1;
 	past->versions = palloc(sizeof(PastVersion));
-	past->versions[0] = (PastVersion) {.published = chs_scorecard_compile(document),.n = past->ndays};
+	past->versions[0] = (PastVersion) {.version = UNPUBLISHED,.published = chs_scorecard_compile(document),.n = past->ndays};
 	past->document = document;
-	past->counting = chs_live_variant(past->live, 0, past->versions[0].published);
+	past->counting = chs_live_variant(past->live, UNPUBLISHED, past->versions[0].published);
 }
 
 /*
@@ -162,14 +162,16 @@ chs_past_activity(const Past *past, const Customer *customer)
 }
 
 /*
- * Whether the events that a score needs still exist.  What is live, or was never
- * published, counts for the current score the events that there are.
+ * Whether the events that a score needs still exist.  Those of the current score are
+ * always kept, as far as the live version counts them; a document that was never
+ * published counts what there is.
  */
 static bool
 has_events(const Past *past, const PastVersion *v, const Scorecard *scorecard, const Customer *customer, int32 day)
 {
-	return ((v->version == past->live->version || v->version == 0) && day == Min(past->today, customer->last_day)) ||
-		day - chs_scorecard_reach(scorecard) + 1 >= past->kept_from;
+	return day - chs_scorecard_reach(scorecard) + 1 >= past->kept_from ||
+		(day == Min(past->today, customer->last_day) &&
+		 (v->version == UNPUBLISHED || chs_scorecard_serves(past->live->published, v->published)));
 }
 
 /* Scores the days of a version; none is scored past the last day of the customer, who keeps that one's score. */

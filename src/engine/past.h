@@ -14,7 +14,7 @@
 #include "store/customer.h"
 #include "store/live.h"
 
-/* The version that is live is used for days before any was; a document is scored by for every day. */
+/* Instead of the number of a version: each day is scored by the one that was live when it ended. */
 #define PAST_VERSION_OF_DAY 0
 
 /* The days that a version scores. */

@@ -37,9 +37,6 @@
 #include "store/missing.h"
 #include "store/queue.h"
 
-/* The version number of a document that is not published. */
-#define UNPUBLISHED 0
-
 /* Everything that a score of one customer needs. */
 typedef struct CustomerScore
 {

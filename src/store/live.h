@@ -16,6 +16,9 @@
 #define VERSIONS_VERSION 1
 #define VERSIONS_LIVE_AT 3
 
+/* The version number of a document that is not published. */
+#define UNPUBLISHED 0
+
 /* What an event type requires of event_data. */
 typedef struct EventRule
 {
