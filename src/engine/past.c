@@ -131,11 +131,11 @@ chs_past_begin(const Live *live, int version, Jsonb *document, const int32 *days
 }
 
 /*
- * chs_past_first_event returns the first day whose events are needed to score customers
- * of whom last_day is the last one that is scored, or a later one.
+ * Returns the first day whose events are needed to score customers of whom last_day is
+ * the last one that is scored, or a later one.
  */
-int32
-chs_past_first_event(const Past *past, int32 last_day)
+static int32
+first_event(const Past *past, int32 last_day)
 {
 	int32		first = PG_INT32_MAX;
 
@@ -154,7 +154,7 @@ chs_past_activity(const Past *past, const Customer *customer)
 {
 	RawRequest	request = {
 		.live = past->counting,.n = 1,.customer_ids = &customer->customer_id,
-		.first_day = chs_past_first_event(past, customer->last_day),
+		.first_day = first_event(past, customer->last_day),
 		.last_day = Min(past->days[past->ndays - 1], customer->last_day)
 	};
 
@@ -172,6 +172,16 @@ has_events(const Past *past, const PastVersion *v, const Scorecard *scorecard, c
 	return day - chs_scorecard_reach(scorecard) + 1 >= past->kept_from ||
 		(day == Min(past->today, customer->last_day) &&
 		 (v->version == UNPUBLISHED || chs_scorecard_serves(past->live->published, v->published)));
+}
+
+/* chs_past_check raises an error if the score of a day by a version would need events that have been deleted. */
+void
+chs_past_check(const Past *past, const PastVersion *v, const Customer *customer, int32 day)
+{
+	const Scorecard *scorecard = chs_scorecard_of_segment(v->published, customer->segment);
+
+	if (!has_events(past, v, scorecard, customer, day))
+		chs_retention_check_past(v->version, scorecard, day);
 }
 
 /* Scores the days of a version; none is scored past the last day of the customer, who keeps that one's score. */
@@ -215,7 +225,7 @@ score_by(const Past *past, const PastVersion *v, const Customer *customer, const
 
 /*
  * chs_past_score scores a customer as of each of the days: the result has an element for
- * each.  The activity must count what past->counting does, from chs_past_first_event on,
+ * each.  The activity must count what past->counting does, from the first day that is needed on,
  * and must never have been pruned.
  */
 PastScore *

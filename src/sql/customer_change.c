@@ -13,6 +13,9 @@
 #include "utils/timestamp.h"
 
 #include "activity/activity.h"
+#include "activity/activity_merge.h"
+#include "activity/activity_read.h"
+#include "engine/past.h"
 #include "engine/plugin.h"
 #include "score/change.h"
 #include "score/count.h"
@@ -30,29 +33,49 @@
 typedef struct Comparison
 {
 	Customer	customer;
-	const Live *live;
-	int32		since;			/* days, as asked for */
-	int32		until;
-	int			version_since;
-	int			version_until;
+	int32		days[2];		/* as asked for */
+	const Past *past;			/* of these days */
+	const PastVersion *since;	/* the versions that they are scored by */
+	const PastVersion *until;
+	ActivityData *activity;		/* of all events up to the later day */
 } Comparison;
 
-/* Scores the customer as of a day. */
+/* A day as the customer is scored for it. */
+static int32
+scored_day(const Comparison *c, int i)
+{
+	return Min(c->days[i], c->customer.last_day);
+}
+
+/* Reads the events that both days need, by one pass. */
+static void
+read_past(Comparison *c)
+{
+	c->past = chs_past_begin(chs_live_at(GetActiveSnapshot()), PAST_VERSION_OF_DAY, NULL,
+							 c->days, c->days[0] == c->days[1] ? 1 : 2);
+	c->since = &c->past->versions[0];
+	c->until = &c->past->versions[c->past->nversions - 1];
+	chs_past_check(c->past, c->since, &c->customer, scored_day(c, 0));
+	chs_past_check(c->past, c->since, &c->customer, scored_day(c, 1));
+	chs_past_check(c->past, c->until, &c->customer, scored_day(c, 1));
+	c->activity = chs_past_activity(c->past, &c->customer);
+}
+
+/* Scores the customer as of a day from an activity. */
 static Score *
-score_on(const Comparison *c, const Live *version, const Scorecard *scorecard, const ActivityView *activity,
+score_on(const Comparison *c, const PastVersion *version, const Scorecard *scorecard, const ActivityData *activity,
 		 int32 as_of_day, bool with_plugins)
 {
-	ScoreInput *input = chs_score_prepare(version->published, activity);
+	ScoreInput *input = chs_score_prepare(version->published, chs_activity_view_of(activity));
 	ScoreSubject subject = {
-		.segment = c->customer.segment,.created_day = c->customer.created_day,
-		.as_of_day = Min(as_of_day, c->customer.last_day)
+		.segment = c->customer.segment,.created_day = c->customer.created_day,.as_of_day = as_of_day
 	};
 
 	if (scorecard->has_functions && with_plugins)
 	{
 		PluginCalls *calls = chs_plugin_begin(CurrentMemoryContext);
 
-		(void) chs_plugin_add_values(calls, input, scorecard, c->customer.customer_id, subject.as_of_day, PLUGIN_ONE_DAY);
+		(void) chs_plugin_add_values(calls, input, scorecard, c->customer.customer_id, as_of_day, PLUGIN_ONE_DAY);
 		chs_plugin_end(calls);
 	}
 	return chs_score_of_day(input, scorecard, &subject);
@@ -60,36 +83,27 @@ score_on(const Comparison *c, const Live *version, const Scorecard *scorecard, c
 
 /* Separates the causes under the version of the earlier day. */
 static Change *
-change_under_earlier(Comparison *c)
+change_under_earlier(const Comparison *c)
 {
-	const Live *version = chs_customer_version(c->live, c->since);
-	const Scorecard *scorecard = chs_scorecard_of_segment(version->published, c->customer.segment);
-	int32		since = Min(c->since, c->customer.last_day);
-	int32		until = Min(c->until, c->customer.last_day);
-	const ActivityView *earlier = chs_customer_from_past(&c->customer, c->live, version, scorecard, since);
-	const ActivityView *later = chs_customer_activity(&c->customer, c->live, version, scorecard, until);
+	const Scorecard *scorecard = chs_scorecard_of_segment(c->since->published, c->customer.segment);
+	int32		since = scored_day(c, 0);
+	int32		until = scored_day(c, 1);
+	ActivityData *earlier = chs_activity_until(c->activity, since);
 
-	c->version_since = version->version;
 	return chs_change_under(scorecard,
-							score_on(c, version, scorecard, earlier, since, true),
-							score_on(c, version, scorecard, earlier, until, false),
-							score_on(c, version, scorecard, later, until, true));
+							score_on(c, c->since, scorecard, earlier, since, true),
+							score_on(c, c->since, scorecard, earlier, until, false),
+							score_on(c, c->since, scorecard, c->activity, until, true));
 }
 
 /* Moves on to the version of the later day. */
 static void
-change_version(Comparison *c, Change *change)
+change_version(const Comparison *c, Change *change)
 {
-	const Live *version = chs_customer_version(c->live, c->until);
-	const Scorecard *scorecard;
-	const ActivityView *later;
+	const Scorecard *scorecard = chs_scorecard_of_segment(c->until->published, c->customer.segment);
 
-	c->version_until = version->version;
-	if (c->version_until == c->version_since)
-		return;
-	scorecard = chs_scorecard_of_segment(version->published, c->customer.segment);
-	later = chs_customer_activity(&c->customer, c->live, version, scorecard, Min(c->until, c->customer.last_day));
-	chs_change_to(change, scorecard, score_on(c, version, scorecard, later, c->until, true));
+	if (c->until != c->since)
+		chs_change_to(change, scorecard, score_on(c, c->until, scorecard, c->activity, scored_day(c, 1), true));
 }
 
 static Datum
@@ -97,8 +111,8 @@ details(const Comparison *c)
 {
 	return DirectFunctionCall1(jsonb_in,
 							   CStringGetDatum(psprintf("{\"since\": \"%s\", \"until\": \"%s\", \"version_since\": %d, \"version_until\": %d}",
-														chs_explain_day(c->since), chs_explain_day(c->until),
-														c->version_since, c->version_until)));
+														chs_explain_day(c->days[0]), chs_explain_day(c->days[1]),
+														c->since->version, c->until->version)));
 }
 
 /* Fills the result set: a row per factor of either scorecard. */
@@ -146,15 +160,15 @@ chs_explain_change(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		return (Datum) 0;
-	c.since = chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
-	c.until = PG_ARGISNULL(2) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(2));
-	if (c.since > c.until)
+	c.days[0] = chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
+	c.days[1] = PG_ARGISNULL(2) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(2));
+	if (c.days[0] > c.days[1])
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"since\" (%s) must not be after \"until\" (%s)",
-						chs_explain_day(c.since), chs_explain_day(c.until))));
+						chs_explain_day(c.days[0]), chs_explain_day(c.days[1]))));
 	chs_customer_find_as_caller(PG_GETARG_INT64(0), &c.customer);
-	c.live = chs_live_at(GetActiveSnapshot());
+	read_past(&c);
 	change = change_under_earlier(&c);
 	change_version(&c, change);
 	chs_change_settle(change);

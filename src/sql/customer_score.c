@@ -127,13 +127,13 @@ chs_customer_find_as_caller(int64 customer_id, Customer *customer)
 }
 
 /*
- * chs_customer_from_past makes an activity for the score of a day from the raw
- * events, or raises an error if some of the required events have been deleted;
- * those of the current score are always kept.
+ * Makes an activity for the score of a day from the raw events, or raises an error if
+ * some of the required events have been deleted; those of the current score are always
+ * kept.
  */
-ActivityView *
-chs_customer_from_past(const Customer *customer, const Live *live, const Live *version,
-					   const Scorecard *scorecard, int32 as_of_day)
+static ActivityView *
+activity_from_past(const Customer *customer, const Live *live, const Live *version,
+				   const Scorecard *scorecard, int32 as_of_day)
 {
 	/* what is published today, or simulated, counts the events that still exist */
 	if ((version != live && version->version != UNPUBLISHED) ||
@@ -159,7 +159,7 @@ chs_customer_activity(const Customer *customer, const Live *live, const Live *ve
 	/* the snapshot may see events that are neither folded nor queued */
 	if (chs_capture_is_pending() || !chs_scorecard_serves(live->published, version->published) ||
 		chs_missing_has(live, customer->customer_id, snapshot))
-		return chs_customer_from_past(customer, live, version, scorecard, as_of_day);
+		return activity_from_past(customer, live, version, scorecard, as_of_day);
 	stored = chs_customer_stored(customer->customer_id, snapshot);
 	queued = chs_queue_of_customer(customer->customer_id, stored.folded_to, live->series_version, snapshot);
 	view = stored.view;
@@ -171,15 +171,12 @@ chs_customer_activity(const Customer *customer, const Live *live, const Live *ve
 		if (view->day <= as_of_day)
 			return view;
 	}
-	return chs_customer_from_past(customer, live, version, scorecard, as_of_day);
+	return activity_from_past(customer, live, version, scorecard, as_of_day);
 }
 
-/*
- * chs_customer_version returns the version that a day is scored by if none is
- * named.  Valid until another one is requested.
- */
-const Live *
-chs_customer_version(const Live *live, int32 as_of_day)
+/* The version that a day is scored by if none is named, valid until another one is requested. */
+static const Live *
+version_of_day(const Live *live, int32 as_of_day)
 {
 	if (as_of_day >= chs_customer_today())
 		return live;
@@ -214,7 +211,7 @@ customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 	as_of_day = PG_ARGISNULL(1) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
 	chs_customer_find_as_caller(PG_GETARG_INT64(0), &customer);
 	live = chs_live_at(GetActiveSnapshot());
-	cs->version = PG_ARGISNULL(2) ? chs_customer_version(live, as_of_day) : chs_live_of_version(live, PG_GETARG_INT32(2));
+	cs->version = PG_ARGISNULL(2) ? version_of_day(live, as_of_day) : chs_live_of_version(live, PG_GETARG_INT32(2));
 	read_activity(cs, &customer, as_of_day, live);
 	return true;
 }

@@ -13,9 +13,6 @@
 #include "store/live.h"
 
 extern void chs_customer_find_as_caller(int64 customer_id, Customer *customer);
-extern const Live *chs_customer_version(const Live *live, int32 as_of_day);
-extern ActivityView *chs_customer_from_past(const Customer *customer, const Live *live, const Live *version,
-											const Scorecard *scorecard, int32 as_of_day);
 extern const ActivityView *chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
 										   const Scorecard *scorecard, int32 as_of_day);
 

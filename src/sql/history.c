@@ -14,7 +14,6 @@
 #include "activity/activity_read.h"
 #include "engine/past.h"
 #include "engine/plugin.h"
-#include "engine/retention.h"
 #include "score/explain.h"
 #include "sql/customer_score.h"
 #include "store/customer.h"
@@ -84,7 +83,7 @@ chs_history(PG_FUNCTION_ARGS)
 		bool		nulls[1 + SCORE_COLUMNS + 2] = {0};
 
 		if (s->score == NULL)
-			chs_retention_check_past(s->version->version, s->scorecard, Min(days[i], customer.last_day));
+			chs_past_check(past, s->version, &customer, Min(days[i], customer.last_day));
 		values[0] = DateADTGetDatum(days[i]);
 		chs_explain_score(s->scorecard, s->score, values + 1, nulls + 1);
 		values[1 + SCORE_COLUMNS] = CStringGetTextDatum(s->scorecard->name);

@@ -130,6 +130,8 @@ INSERT INTO functions VALUES
     ('chs_recommendations(bigint)', 'SETOF record', 's', 'r'),
     ('chs_status_changes(pg_snapshot)', 'SETOF record', 's', 's'),
     ('chs_explain_change(bigint, timestamptz, timestamptz)', 'SETOF record', 's', 'r'),
+    ('chs_history(bigint, date, date, integer)', 'SETOF record', 's', 'r'),
+    ('chs_activity_history(chs_activity, jsonb, text, timestamptz, date[], jsonb)', 'SETOF record', 'i', 's'),
     ('chs_activity_agg(jsonb, text, jsonb, timestamptz)', 'chs_activity', 'i', 's'),
     ('chs_activity_merge(chs_activity, chs_activity)', 'chs_activity', 'i', 's'),
     ('chs_activity_score(chs_activity, jsonb, text, timestamptz, timestamptz, jsonb)', 'record', 'i', 's');
@@ -241,6 +243,7 @@ FROM unnest(ARRAY[
     'SELECT chs_health(1)',
     'SELECT * FROM chs_recommendations(1)',
     'SELECT * FROM chs_explain_change(1, now())',
+    'SELECT * FROM chs_history(1)',
     'SELECT chs.plugin_value(''x'', 1)',
     'SELECT * FROM chs.recommendations_current',
     'SELECT chs_record_event(1, ''support_ticket'')',
