@@ -131,11 +131,11 @@ chs_past_begin(const Live *live, int version, Jsonb *document, const int32 *days
 }
 
 /*
- * Returns the first day whose events are needed to score customers of whom last_day is
- * the last one that is scored, or a later one.
+ * chs_past_first_event returns the first day whose events are needed to score customers
+ * of whom last_day is the last one that is scored, or a later one.
  */
-static int32
-first_event(const Past *past, int32 last_day)
+int32
+chs_past_first_event(const Past *past, int32 last_day)
 {
 	int32		first = PG_INT32_MAX;
 
@@ -154,7 +154,7 @@ chs_past_activity(const Past *past, const Customer *customer)
 {
 	RawRequest	request = {
 		.live = past->counting,.n = 1,.customer_ids = &customer->customer_id,
-		.first_day = first_event(past, customer->last_day),
+		.first_day = chs_past_first_event(past, customer->last_day),
 		.last_day = Min(past->days[past->ndays - 1], customer->last_day)
 	};
 
@@ -225,7 +225,7 @@ score_by(const Past *past, const PastVersion *v, const Customer *customer, const
 
 /*
  * chs_past_score scores a customer as of each of the days: the result has an element for
- * each.  The activity must count what past->counting does, from the first day that is needed on,
+ * each.  The activity must count what past->counting does, from chs_past_first_event on,
  * and must never have been pruned.
  */
 PastScore *

@@ -103,11 +103,11 @@ chs_days_score(const ScoreInput *input, const Scorecard *scorecard, const ScoreS
 }
 
 /*
- * Returns the days of an array of dates, ascending and without repetitions.  Raises an
- * error for a NULL or infinite one.
+ * chs_days_of_array returns the days of an array of dates, ascending and without
+ * repetitions.  Raises an error for a NULL or infinite one.
  */
-static int32 *
-days_of_array(ArrayType *array, int *ndays)
+int32 *
+chs_days_of_array(ArrayType *array, int *ndays)
 {
 	Datum	   *elements;
 	bool	   *nulls;
@@ -147,7 +147,7 @@ chs_activity_history(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(4))
 		return (Datum) 0;
-	days = days_of_array(PG_GETARG_ARRAYTYPE_P(4), &ndays);
+	days = chs_days_of_array(PG_GETARG_ARRAYTYPE_P(4), &ndays);
 	input = ndays == 0 ? NULL : chs_explain_arguments(fcinfo, &subject, days[0]);
 	if (input == NULL)
 		return (Datum) 0;

@@ -7,11 +7,14 @@
 
 #include "base/compat.h"
 
+#include "utils/array.h"
+
 #include "score/score.h"
 #include "score/scorecard.h"
 
 extern int32 *chs_days_needed(const Scorecard *scorecard, const int32 *days, int ndays, int *nneeded);
 extern Score **chs_days_score(const ScoreInput *input, const Scorecard *scorecard,
 							  const ScoreSubject *subject, const int32 *days, int ndays);
+extern int32 *chs_days_of_array(ArrayType *array, int *ndays);
 
 #endif							/* CHS_DAYS_H */
