@@ -57,8 +57,8 @@ SELECT count(*) FROM chs_activity_history(NULL, (SELECT document FROM chs.scorec
 SELECT count(*) FROM chs_activity_history(NULL, (SELECT document FROM chs.scorecard_versions WHERE version = 1), NULL, now(), '{}');
 SELECT chs_activity_history(NULL, (SELECT document FROM chs.scorecard_versions WHERE version = 1), NULL, now(), '{2026-01-01,NULL}');
 SELECT count(*) FROM (SELECT document, chs_activity_agg(document, 'login', '{}', '2026-01-02 00:00+00') AS a FROM chs.scorecard_versions WHERE version = 1 GROUP BY document) v,
-    chs_activity_history(chs_activity_prune(a, document, '2026-01-05 00:00+00'), document, NULL, now(), '{2026-01-05,2026-01-06}');
-SELECT chs_activity_history(chs_activity_prune(a, document, '2026-01-05 00:00+00'), document, NULL, now(), '{2026-01-06,2026-01-04}') FROM
+    chs_activity_history(chs.activity_prune(a, document, '2026-01-05 00:00+00'), document, NULL, now(), '{2026-01-05,2026-01-06}');
+SELECT chs_activity_history(chs.activity_prune(a, document, '2026-01-05 00:00+00'), document, NULL, now(), '{2026-01-06,2026-01-04}') FROM
     (SELECT document, chs_activity_agg(document, 'login', '{}', '2026-01-02 00:00+00') AS a FROM chs.scorecard_versions WHERE version = 1 GROUP BY document) v;
 -- The wrong way round, too much, no such version, nobody, and who may not see the customer.
 SELECT chs_history(1, '2024-01-02', '2024-01-01');
