@@ -91,6 +91,84 @@ GROUP BY c, h.error ORDER BY c, h.error;
 SELECT c, d.* FROM unnest('{1,4}'::integer[]) c, regress_chs_differ(c, 3, 0) d;
 RESET chs.event_retention;
 
+-- Everyone: what chs_history says, from the first event or creation to the end.
+CREATE FUNCTION regress_chs_everyone(days date[], by_version integer DEFAULT NULL, OUT rows bigint, OUT customers bigint, OUT differ bigint, OUT missing bigint) LANGUAGE sql AS $$
+    WITH everyone AS MATERIALIZED (SELECT * FROM chs.score_history(days, by_version => regress_chs_everyone.by_version)),
+    each AS MATERIALIZED (
+        SELECT c.customer_id, c.segment, h.* FROM chs.customers c, unnest(days) d, chs_history(c.customer_id, d, d, regress_chs_everyone.by_version) h
+        WHERE d >= (SELECT min(t AT TIME ZONE 'UTC')::date FROM (SELECT c.created_at AS t UNION ALL SELECT e.occurred_at FROM chs.customer_events e WHERE e.customer_id = c.customer_id) b)
+          AND (c.churned_at IS NULL OR d <= (c.churned_at AT TIME ZONE 'UTC')::date))
+    SELECT (SELECT count(*) FROM everyone), (SELECT count(DISTINCT customer_id) FROM everyone),
+           (SELECT count(*) FROM (TABLE everyone EXCEPT ALL TABLE each) d), (SELECT count(*) FROM (TABLE each EXCEPT ALL TABLE everyone) d)
+$$;
+UPDATE chs.customers SET created_at = regress_chs_ago(6) WHERE customer_id = 4;
+SELECT * FROM regress_chs_everyone(ARRAY[regress_chs_day(0), regress_chs_day(3), regress_chs_day(10)]);
+SELECT * FROM regress_chs_everyone(ARRAY[regress_chs_day(0), regress_chs_day(7)], 1);
+SELECT count(*) FROM chs.score_history(NULL);
+SELECT customer_id, count(*), count(version) FROM chs.score_history(ARRAY[regress_chs_day(0), regress_chs_day(1)], (SELECT document FROM chs.scorecard_versions WHERE version = 1), after => 1, upto => 3) GROUP BY 1;
+
+-- The past is stored for the days that have no row, marked, and what was recorded at the time stays as it is.
+SELECT chs_process_queue() > 0 AS folded;
+UPDATE chs.health_scores SET as_of = regress_chs_day(4), score = 1 WHERE customer_id = 3;
+CREATE TABLE regress_chs_recorded AS SELECT * FROM chs.health_scores;
+CREATE FUNCTION regress_chs_past(OUT customer_id bigint, OUT days bigint, OUT first_ago integer, OUT last_ago integer, OUT twice bigint, OUT differ bigint) RETURNS SETOF record LANGUAGE sql AS $$
+    SELECT s.customer_id, count(DISTINCT s.as_of), regress_chs_day(0) - min(s.as_of), regress_chs_day(0) - max(s.as_of), count(*) - count(DISTINCT s.as_of),
+           count(*) FILTER (WHERE (s.score, s.status, s.coverage, s.trend, s.factor_scores, s.scorecard, s.version, s.segment)
+               IS DISTINCT FROM (h.score, h.status, h.coverage, h.trend, h.factor_scores, h.scorecard, h.version, c.segment))
+    FROM chs.health_scores s JOIN chs.customers c USING (customer_id), chs_history(c.customer_id, s.as_of, s.as_of) h WHERE s.backfilled GROUP BY s.customer_id ORDER BY s.customer_id
+$$;
+CALL chs_backfill_history(regress_chs_day(8));
+SELECT * FROM regress_chs_past();
+SELECT count(*) FROM (TABLE regress_chs_recorded EXCEPT SELECT * FROM chs.health_scores) gone;
+SELECT customer_id, day = regress_chs_day(4) AS recorded, count(*) FROM chs.daily_scores WHERE NOT backfilled AND customer_id = 3 GROUP BY 1, 2;
+SELECT job, state, done, total, percent FROM chs.progress WHERE job = 'history';
+SELECT * FROM chs_verify();
+-- Again: nothing is written that is right already; what has become wrong is replaced.
+CREATE TABLE regress_chs_before AS SELECT * FROM chs.health_scores;
+CALL chs_backfill_history(regress_chs_day(8));
+SELECT count(*) FROM (TABLE chs.health_scores EXCEPT TABLE regress_chs_before) n;
+INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at) VALUES (1, 'support_ticket', '{"priority": "urgent"}', regress_chs_ago(3));
+CALL chs_backfill_history(regress_chs_day(8));
+SELECT customer_id, regress_chs_day(0) - min(as_of) AS first_ago, regress_chs_day(0) - max(as_of) AS last_ago, count(*) FROM (TABLE chs.health_scores EXCEPT TABLE regress_chs_before) n GROUP BY 1;
+SELECT * FROM regress_chs_past();
+SELECT count(*) FROM (TABLE regress_chs_recorded EXCEPT SELECT * FROM chs.health_scores) gone;
+-- Within a transaction all is that transaction's; and after what was interrupted, with the customers that are left.
+BEGIN;
+DELETE FROM chs.health_scores WHERE backfilled;
+CALL chs_backfill_history(regress_chs_day(2));
+SELECT count(*) FROM chs.health_scores WHERE backfilled;
+ROLLBACK;
+DELETE FROM chs.health_scores WHERE backfilled;
+UPDATE chs.jobs SET finished_at = NULL, last_customer_id = 2, done = 2 WHERE job = 'history';
+CALL chs_backfill_history(regress_chs_day(8));
+SELECT customer_id, days FROM regress_chs_past();
+SELECT state, done, total FROM chs.progress WHERE job = 'history';
+-- What the history need not keep is not computed, nor what can no longer be.
+SET chs.history_retention = '6d';
+CALL chs_backfill_history(regress_chs_day(8));
+SELECT * FROM regress_chs_past();
+RESET chs.history_retention;
+SELECT regexp_replace(regress_chs_error(format('CALL chs_backfill_history(%L)', d)), '"from_day"', 'from_day') FROM (VALUES (regress_chs_day(0)), (NULL), ('-infinity')) v(d);
+CALL chs_backfill_history(regress_chs_day(40));
+SELECT customer_id, days, first_ago, last_ago FROM regress_chs_past();
+-- A plug-in that fails for a customer, and knows nothing of some days, leaves out that customer only.
+CREATE FUNCTION regress_chs_plugin(customer_id bigint, as_of timestamptz) RETURNS double precision LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN customer_id = 3 THEN 1 / (customer_id - 3) WHEN d.ago % 2 = 0 THEN d.ago END
+    FROM (SELECT (now() AT TIME ZONE 'UTC')::date - (as_of AT TIME ZONE 'UTC')::date AS ago) d
+$$;
+SELECT chs_add_factor('opinion', 0.3, 'regress_chs_plugin', missing => 'missing', curve => '0:0 31:100');
+SELECT chs_publish('with an opinion') > 0;
+CALL chs_recalculate_all();
+ALTER TABLE chs.scorecard_versions DISABLE TRIGGER scorecard_versions_guard;
+UPDATE chs.scorecard_versions SET live_at = regress_chs_ago(6) WHERE version = (SELECT max(version) FROM chs.scorecard_versions);
+ALTER TABLE chs.scorecard_versions ENABLE TRIGGER scorecard_versions_guard;
+SELECT c, d.* FROM unnest('{1,4}'::integer[]) c, regress_chs_differ(c, 9, 0) d;
+SELECT * FROM chs_history(3, regress_chs_day(1));
+DELETE FROM chs.health_scores WHERE backfilled AND customer_id = 1;
+CALL chs_backfill_history(regress_chs_day(8));
+SELECT customer_id, count(*) FROM chs.health_scores WHERE backfilled GROUP BY 1 ORDER BY 1;
+DROP TABLE regress_chs_recorded, regress_chs_before;
+DROP FUNCTION regress_chs_everyone, regress_chs_past, regress_chs_plugin;
 DROP FUNCTION regress_chs_differ, regress_chs_day, regress_chs_ago, regress_chs_error;
 DROP EXTENSION chs;
 CREATE EXTENSION chs;

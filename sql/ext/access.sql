@@ -75,7 +75,7 @@ BEGIN ATOMIC
             'chs.scorecard_versions', 'chs.scorecard_version_factors', 'chs.draft_changes',
             'chs.retention', 'chs.sources', 'chs.source_status', 'chs.rejected_events']),
         ('administer', '{EXECUTE}', ARRAY[
-            'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
+            'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)', 'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint)',
             'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
             'ROUTINE @extschema@.chs_scorecard_import(jsonb)',
             'ROUTINE @extschema@.chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',
@@ -95,7 +95,7 @@ BEGIN ATOMIC
         ('operate', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_process_queue(bigint)', 'ROUTINE @extschema@.chs_recalculate(bigint)',
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',
-            'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_verify()',
+            'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_backfill_history(date)', 'ROUTINE @extschema@.chs_verify()',
             'ROUTINE @extschema@.chs_purge_customer(bigint)',
             'ROUTINE @extschema@.chs_retry_rejected(regclass)', 'ROUTINE @extschema@.chs_refresh(bigint)',
             'ROUTINE @extschema@.chs_pause(text)', 'ROUTINE @extschema@.chs_resume()',

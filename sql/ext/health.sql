@@ -102,6 +102,7 @@ CREATE TABLE chs.health_scores (
     factor_scores   double precision[] NOT NULL,
     calculated_at   timestamptz NOT NULL,
     score           double precision,
+    backfilled      boolean NOT NULL DEFAULT false,
     -- folding fills it in; generated, so that dumps leave it out: transaction IDs mean nothing in another cluster
     changed_by    xid8 GENERATED ALWAYS AS (NULL::xid8) STORED,
     -- in chronological order, even though rows for past days may be added later
@@ -127,5 +128,6 @@ COMMENT ON COLUMN chs.health_scores.factor_scores IS 'score of each factor, in t
 COMMENT ON COLUMN chs.health_scores.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.health_scores.as_of IS 'the UTC day that the score is for; the last row of a day shows how it ended';
 COMMENT ON COLUMN chs.health_scores.calculated_at IS 'when it was calculated; the same for a whole batch';
+COMMENT ON COLUMN chs.health_scores.backfilled IS 'true: computed afterwards by chs_backfill_history(), from the events as they were known then; false: recorded at the time';
 COMMENT ON COLUMN chs.health_scores.version IS 'the published version that gave the score, and can reproduce it';
 COMMENT ON COLUMN chs.health_scores.changed_by IS 'the transaction that changed the status by this row; NULL if it did not change, is the first one or of a churned customer, or after a restore';

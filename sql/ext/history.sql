@@ -2,7 +2,7 @@
 
 CREATE VIEW chs.daily_scores WITH (security_invoker) AS
 SELECT DISTINCT ON (s.customer_id, s.as_of)
-       s.customer_id, s.as_of AS day, s.score, s.status, s.coverage, s.trend, s.scorecard, s.version, s.health_score_id
+       s.customer_id, s.as_of AS day, s.score, s.status, s.coverage, s.trend, s.scorecard, s.version, s.health_score_id, s.backfilled
 FROM chs.health_scores s
 ORDER BY s.customer_id, s.as_of, s.health_score_id DESC;
 COMMENT ON VIEW chs.daily_scores IS 'the last score of every customer on every UTC day, within chs.history_threshold';
@@ -15,6 +15,7 @@ COMMENT ON COLUMN chs.daily_scores.trend IS 'improving, stable or declining; NUL
 COMMENT ON COLUMN chs.daily_scores.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.daily_scores.version IS 'its published version';
 COMMENT ON COLUMN chs.daily_scores.health_score_id IS 'the row of chs.health_scores; chs.factor_scores has its factors';
+COMMENT ON COLUMN chs.daily_scores.backfilled IS 'whether it was computed afterwards, by chs_backfill_history()';
 
 -- A row that was added later is for the end of its day.
 CREATE VIEW chs.status_changes WITH (security_invoker) AS

@@ -17,7 +17,7 @@ CREATE TABLE chs.jobs (
     finished_at      timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE chs.jobs IS 'internal: the latest run of each long job, and where the next call resumes if it was interrupted; delete its row to make it start over';
-COMMENT ON COLUMN chs.jobs.job IS 'rebuild, recalculate or backfill';
+COMMENT ON COLUMN chs.jobs.job IS 'rebuild, recalculate, history or backfill';
 COMMENT ON COLUMN chs.jobs.phase IS 'what it is doing';
 COMMENT ON COLUMN chs.jobs.done IS 'customers done so far';
 COMMENT ON COLUMN chs.jobs.total IS 'customers to be done in total';
@@ -54,7 +54,7 @@ CROSS JOIN LATERAL (
           AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
           AND l.objsubid = j.lock_number AND l.pid = j.pid)) AS running) r;
 COMMENT ON VIEW chs.progress IS 'the progress of long jobs; a job that commits as it goes can be watched from other sessions';
-COMMENT ON COLUMN chs.progress.job IS 'rebuild (CALL chs_rebuild()), recalculate (CALL chs_recalculate_all()), or backfill (by workers, for a published version that needs more than activities count)';
+COMMENT ON COLUMN chs.progress.job IS 'rebuild (CALL chs_rebuild()), recalculate (CALL chs_recalculate_all()), history (CALL chs_backfill_history()), or backfill (by workers, for a published version that needs more than activities count)';
 COMMENT ON COLUMN chs.progress.state IS 'running, finished, interrupted (the next call resumes where it stopped), or, for a backfill, waiting for a worker';
 COMMENT ON COLUMN chs.progress.phase IS 'what it is doing';
 COMMENT ON COLUMN chs.progress.done IS 'customers done so far';

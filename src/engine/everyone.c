@@ -38,6 +38,7 @@
 #include "store/customer.h"
 #include "store/gone.h"
 #include "store/health.h"
+#include "store/history.h"
 #include "store/live.h"
 #include "store/progress.h"
 
@@ -450,6 +451,7 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 	} while (true);
 	/* what is left in the queue is for customers that no longer exist or were skipped */
 	chs_gone_forget_all();
+	chs_history_remove_invalid();
 	if (!fold_queue(&job))
 		nskipped = 0;
 	chs_health_correct_counts();

@@ -187,7 +187,7 @@ chs_past_check(const Past *past, const PastVersion *v, const Customer *customer,
 /* Scores the days of a version; none is scored past the last day of the customer, who keeps that one's score. */
 static void
 score_by(const Past *past, const PastVersion *v, const Customer *customer, const ActivityView *activity,
-		 PluginCalls *calls, PastScore *results)
+		 int32 first_day, PluginCalls *calls, PastScore *results)
 {
 	const Scorecard *scorecard = chs_scorecard_of_segment(v->published, customer->segment);
 	ScoreSubject subject = {.segment = customer->segment,.created_day = customer->created_day};
@@ -200,7 +200,7 @@ score_by(const Past *past, const PastVersion *v, const Customer *customer, const
 	{
 		int32		day = Min(past->days[v->first + i], customer->last_day);
 
-		if ((ndays == 0 || days[ndays - 1] != day) && has_events(past, v, scorecard, customer, day))
+		if (past->days[v->first + i] >= first_day && (ndays == 0 || days[ndays - 1] != day) && has_events(past, v, scorecard, customer, day))
 			days[ndays++] = day;
 	}
 	if (scorecard->has_functions)
@@ -224,16 +224,17 @@ score_by(const Past *past, const PastVersion *v, const Customer *customer, const
 }
 
 /*
- * chs_past_score scores a customer as of each of the days: the result has an element for
- * each.  The activity must count what past->counting does, from chs_past_first_event on,
+ * chs_past_score scores a customer as of each of the days from first_day on: the result
+ * has an element for each of all days.  The activity must count what past->counting does, from chs_past_first_event on,
  * and must never have been pruned.
  */
 PastScore *
-chs_past_score(const Past *past, const Customer *customer, const ActivityView *activity, PluginCalls *calls)
+chs_past_score(const Past *past, const Customer *customer, const ActivityView *activity, int32 first_day,
+			   PluginCalls *calls)
 {
 	PastScore  *results = palloc(Max(past->ndays, 1) * sizeof(PastScore));
 
 	for (int i = 0; i < past->nversions; i++)
-		score_by(past, &past->versions[i], customer, activity, calls, results);
+		score_by(past, &past->versions[i], customer, activity, first_day, calls, results);
 	return results;
 }

@@ -45,7 +45,7 @@ typedef struct PastScore
 {
 	const PastVersion *version;
 	const Scorecard *scorecard;
-	const Score *score;			/* NULL: it needs events that have been deleted */
+	const Score *score;			/* NULL: not asked for, or it needs events that have been deleted */
 } PastScore;
 
 extern Past *chs_past_begin(const Live *live, int version, Jsonb *document, const int32 *days, int ndays);
@@ -53,6 +53,6 @@ extern int32 chs_past_first_event(const Past *past, int32 last_day);
 extern ActivityData *chs_past_activity(const Past *past, const Customer *customer);
 extern void chs_past_check(const Past *past, const PastVersion *v, const Customer *customer, int32 day);
 extern PastScore *chs_past_score(const Past *past, const Customer *customer, const ActivityView *activity,
-								 PluginCalls *calls);
+								 int32 first_day, PluginCalls *calls);
 
 #endif							/* CHS_PAST_H */

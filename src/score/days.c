@@ -102,9 +102,19 @@ chs_days_score(const ScoreInput *input, const Scorecard *scorecard, const ScoreS
 	return scores;
 }
 
+/* chs_days_check raises an error for a date that is not the day of any time. */
+void
+chs_days_check(int32 day)
+{
+	if (DATE_NOT_FINITE(day) || day < DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE || day >= TIMESTAMP_END_JULIAN - POSTGRES_EPOCH_JDATE)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("day is out of range: %s", DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(day))))));
+}
+
 /*
  * chs_days_of_array returns the days of an array of dates, ascending and without
- * repetitions.  Raises an error for a NULL or infinite one.
+ * repetitions.  Raises an error for NULL or one that is out of range.
  */
 int32 *
 chs_days_of_array(ArrayType *array, int *ndays)
@@ -118,11 +128,12 @@ chs_days_of_array(ArrayType *array, int *ndays)
 	days = palloc(Max(n, 1) * sizeof(int32));
 	for (int i = 0; i < n; i++)
 	{
-		if (nulls[i] || DATE_NOT_FINITE(DatumGetDateADT(elements[i])))
+		if (nulls[i])
 			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("\"%s\" must not contain NULL or infinity", "days")));
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("\"%s\" must not contain NULL", "days")));
 		days[i] = DatumGetDateADT(elements[i]);
+		chs_days_check(days[i]);
 	}
 	qsort(days, n, sizeof(int32), compare_days);
 	*ndays = drop_repeated(days, n);

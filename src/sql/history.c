@@ -32,21 +32,17 @@
 /* Days that are shown if no first one is named. */
 #define DEFAULT_DAYS 90
 
-/* The most days that are scored at once: a century. */
-#define MAX_DAYS 36525
-
 /* Reads the arguments (from_day, to_day) as a list of days. */
 static int32 *
 days_arguments(FunctionCallInfo fcinfo, int *ndays)
 {
 	int32		to = PG_ARGISNULL(2) ? chs_customer_today() : PG_GETARG_DATEADT(2);
-	int32		from = PG_ARGISNULL(1) ? to - DEFAULT_DAYS + 1 : PG_GETARG_DATEADT(1);
+	int32		from;
 	int32	   *days;
 
-	if (DATE_NOT_FINITE(to) || DATE_NOT_FINITE(from))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("days must be finite")));
+	chs_days_check(to);
+	from = PG_ARGISNULL(1) ? to - DEFAULT_DAYS + 1 : PG_GETARG_DATEADT(1);
+	chs_days_check(from);
 	if (from > to)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -99,7 +95,7 @@ chs_history(PG_FUNCTION_ARGS)
 	past = chs_past_begin(chs_live_at(GetActiveSnapshot()), PG_ARGISNULL(3) ? PAST_VERSION_OF_DAY : PG_GETARG_INT32(3),
 						  NULL, days, ndays);
 	calls = chs_plugin_begin(CurrentMemoryContext);
-	scores = chs_past_score(past, &customer, chs_activity_view_of(chs_past_activity(past, &customer)), calls);
+	scores = chs_past_score(past, &customer, chs_activity_view_of(chs_past_activity(past, &customer)), days[0], calls);
 	chs_plugin_end(calls);
 	for (int i = 0; i < ndays; i++)
 	{
@@ -184,7 +180,7 @@ score_customer(void *arg)
 	const Customer *customer = e->customer;
 	ActivityData *activity = chs_slice_activity(e->slice, customer->customer_id);
 	int32		first = first_day(customer, activity);
-	PastScore  *scores = chs_past_score(e->past, customer, chs_activity_view_of(activity), e->calls);
+	PastScore  *scores = chs_past_score(e->past, customer, chs_activity_view_of(activity), first, e->calls);
 
 	for (int i = 0; i < e->past->ndays; i++)
 	{

@@ -36,6 +36,7 @@
 #include "sql/customer_score.h"
 #include "store/customer.h"
 #include "store/health.h"
+#include "store/history.h"
 #include "store/live.h"
 #include "store/missing.h"
 #include "store/queue.h"
@@ -443,6 +444,23 @@ verify_counts(FunctionCallInfo fcinfo)
 	}
 }
 
+/* Checks what was computed afterwards of the history, as far as that does not depend on which events were known then. */
+static void
+verify_history(FunctionCallInfo fcinfo)
+{
+	if (SPI_execute(HISTORY_INVALID, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read chs.health_scores");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		int64		customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+		report(fcinfo, &customer_id, "health_scores",
+			   psprintf("row %s, backfilled for %s", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3),
+						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2)), NULL);
+	}
+}
+
 /* Checks the references that a restore does not, because rows may arrive before those they refer to. */
 static void
 verify_references(FunctionCallInfo fcinfo)
@@ -547,6 +565,7 @@ chs_verify(PG_FUNCTION_ARGS)
 	}
 	SPI_cursor_close(portal);
 	verify_counts(fcinfo);
+	verify_history(fcinfo);
 	verify_references(fcinfo);
 	chs_spi_end(&saved);
 	PopActiveSnapshot();

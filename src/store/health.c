@@ -59,8 +59,9 @@ enum
 	HEALTH_FACTOR_SCORES,
 	HEALTH_CALCULATED_AT,
 	HEALTH_SCORE,
-	HISTORY_CHANGED_BY = HEALTH_SCORE + 1,	/* chs.health_scores has an identifier before */
-	HISTORY_COLUMNS = HISTORY_CHANGED_BY + 1,
+	HISTORY_BACKFILLED = HEALTH_SCORE + 1,	/* chs.health_scores has an identifier before */
+	HISTORY_CHANGED_BY,
+	HISTORY_COLUMNS,
 	HEALTH_RECORDED_SCORE = HEALTH_SCORE + 1,
 	HEALTH_RISK_SCORE,
 	HEALTH_ACTIVE,
@@ -640,6 +641,8 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Live *liv
 	changed = stored.has_history && active && stored.known.status != score->status;
 	tables->any_changed |= changed;
 	values[0] = Int64GetDatum(nextval_internal(tables->history_sequence, false));
+	values[HISTORY_BACKFILLED] = BoolGetDatum(false);
+	nulls[HISTORY_BACKFILLED] = false;
 	values[HISTORY_CHANGED_BY] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	nulls[HISTORY_CHANGED_BY] = !changed;
 	record_history(tables, values, nulls);

@@ -32,7 +32,8 @@
 
 static const char *const job_names[] = {
 	[JOB_REBUILD] = "rebuild",
-	[JOB_RECALCULATE] = "recalculate"
+	[JOB_RECALCULATE] = "recalculate",
+	[JOB_HISTORY] = "history"
 };
 
 static LOCKTAG

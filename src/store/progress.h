@@ -13,7 +13,8 @@
 typedef enum JobKind
 {
 	JOB_REBUILD = 1,
-	JOB_RECALCULATE
+	JOB_RECALCULATE,
+	JOB_HISTORY
 } JobKind;
 
 typedef struct Job

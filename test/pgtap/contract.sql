@@ -130,6 +130,7 @@ INSERT INTO functions VALUES
     ('chs_recommendations(bigint)', 'SETOF record', 's', 'r'),
     ('chs_status_changes(pg_snapshot)', 'SETOF record', 's', 's'),
     ('chs_explain_change(bigint, timestamptz, timestamptz)', 'SETOF record', 's', 'r'),
+    ('chs_backfill_history(date)', 'void', 'v', 'u'),
     ('chs_history(bigint, date, date, integer)', 'SETOF record', 's', 'r'),
     ('chs_activity_history(chs_activity, jsonb, text, timestamptz, date[], jsonb)', 'SETOF record', 'i', 's'),
     ('chs_activity_agg(jsonb, text, jsonb, timestamptz)', 'chs_activity', 'i', 's'),
@@ -221,7 +222,7 @@ SELECT is_empty($$
 $$, 'PUBLIC has no right on any table or view');
 SELECT ok(NOT has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may not execute ' || f)
 FROM unnest(ARRAY['public.chs_process_queue(bigint)', 'public.chs_recalculate(bigint)', 'public.chs_recalculate_all()',
-                  'public.chs_rebuild()', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text)', 'chs.wake_worker()']) f;
+                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint)', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text)', 'chs.wake_worker()']) f;
 SELECT ok(has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may execute ' || f)
 FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'chs.curve(text, double precision)']) f;
 SELECT ok(NOT has_schema_privilege('chs_tap_stranger', 'chs', 'CREATE'), 'PUBLIC creates nothing in schema chs');

@@ -47,6 +47,10 @@ INSERT INTO damages (what, found, statement) VALUES
     ('a health of nobody', 'customer', 'INSERT INTO chs.customer_health SELECT (jsonb_populate_record(h, ''{"customer_id": 99}'')).* FROM chs.customer_health h WHERE customer_id = 1'),
     ('a history of nobody', 'customer', 'INSERT INTO chs.health_scores (customer_id, scorecard, version, as_of, status, coverage, factor_scores, calculated_at)
       SELECT 99, scorecard, version, as_of, status, coverage, factor_scores, calculated_at FROM chs.health_scores WHERE customer_id = 1'),
+    ('a past day twice', 'health_scores', 'INSERT INTO chs.health_scores (customer_id, segment, scorecard, version, as_of, status, coverage, factor_scores, calculated_at, backfilled)
+      SELECT 1, segment, scorecard, version, as_of - 1, status, coverage, factor_scores, calculated_at, true FROM chs.customer_health, generate_series(1, 2) WHERE customer_id = 1'),
+    ('a past that is not over', 'health_scores', 'UPDATE chs.health_scores SET backfilled = true WHERE customer_id = 1'),
+    ('a past by no version', 'health_scores', 'UPDATE chs.health_scores SET backfilled = true, as_of = as_of - 1, version = 999 WHERE customer_id = 1'),
     ('a failure of nobody', 'customer', 'INSERT INTO chs.failures VALUES (99, ''XX000'', ''message'', NULL, 1, now(), now(), 1)');
 
 CREATE FUNCTION pg_temp.try_all() RETURNS SETOF text LANGUAGE plpgsql AS $$
