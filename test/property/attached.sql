@@ -157,6 +157,7 @@ SELECT setseed((:seed % 1000) / 1000.0) \g /dev/null
 CALL attached.run(greatest(10, :customers / 3));
 SELECT 'ok 1 - attached tables: scores are those of the rows after every change';
 RESET default_transaction_isolation;
+SELECT * FROM tap.none('SELECT rnd.past_differs(45, 0.5)', 'with attached tables the past from one pass is that of each day, too');
 DROP SCHEMA attached CASCADE;
 SELECT rnd.nobody(), chs_process_queue() \g /dev/null
 \echo 1..1

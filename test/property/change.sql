@@ -78,6 +78,10 @@ SELECT * FROM tap.none($$SELECT * FROM moved.change c WHERE details -> 'version_
                     AND o.score_since IS DISTINCT FROM o.score_until)$$,
     'without new events and with the plug-in as it was, nothing is put down to behaviour');
 
+\echo # every day by itself, and from one pass
+SELECT * FROM tap.none('SELECT rnd.past_differs(60, 0.5)', 'the past from one pass is that of each day, by the versions of their days');
+SELECT * FROM tap.none('SELECT rnd.past_differs(30, 0.2, v.version) FROM chs.scorecard_versions v', 'and by each version');
+
 \echo # the split by itself, from what chs.activity_explain says of the days
 CREATE FUNCTION moved.explain(customer_id bigint, version integer, events_until timestamptz, as_of timestamptz)
     RETURNS TABLE (factor text, factor_weight double precision, metric text, weight double precision, score double precision, penalty double precision, plugin boolean)

@@ -143,3 +143,28 @@ CREATE FUNCTION rnd.scorecard(name text) RETURNS void LANGUAGE sql VOLATILE AS $
     FROM chs.metrics, unnest('{enterprise,smb,startup,NULL}'::text[]) segment
     WHERE scorecard = name AND penalty IS NULL AND random() < 0.25;
 $$;
+
+-- Where the past from one pass, of one customer or of everyone, is not that of each day by itself.  Of all days up to
+-- so many ago, a part, also of the days to come; by the versions that were live, or by one.
+CREATE FUNCTION rnd.past_differs(first integer, part double precision, version integer DEFAULT NULL) RETURNS SETOF text LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    today date := (now() AT TIME ZONE 'UTC')::date;
+    days date[] := ARRAY(SELECT today - ago FROM generate_series(-2, first) ago WHERE random() < part);
+BEGIN
+    CREATE TEMP TABLE apart ON COMMIT DROP AS
+        SELECT c.customer_id, c.segment, d.day, n.score, n.status, n.coverage, n.trend, n.factor_scores, n.scorecard, n.version,
+               d.day BETWEEN (c.created_at AT TIME ZONE 'UTC')::date AND COALESCE((c.churned_at AT TIME ZONE 'UTC')::date, 'infinity') AS there,
+               chs_score(c.customer_id, d.day::timestamp AT TIME ZONE 'UTC', past_differs.version) AS by_itself
+        FROM chs.customers c, unnest(days) d(day), chs.health_now(c.customer_id, d.day::timestamp AT TIME ZONE 'UTC', past_differs.version) n;
+    CREATE TEMP TABLE one ON COMMIT DROP AS
+        SELECT c.customer_id, c.segment, h.* FROM chs.customers c, chs_history(c.customer_id, today - first, today + 2, past_differs.version) h WHERE h.day = ANY (days);
+    CREATE TEMP TABLE everyone ON COMMIT DROP AS SELECT * FROM chs.score_history(days, by_version => past_differs.version);
+    RETURN QUERY
+        SELECT 'chs_score: ' || a::text FROM apart a WHERE a.score IS DISTINCT FROM a.by_itself
+        UNION ALL (SELECT 'chs_history: ' || o::text FROM (TABLE one EXCEPT SELECT customer_id, segment, day, score, status, coverage, trend, factor_scores, scorecard, apart.version FROM apart) o)
+        UNION ALL SELECT format('chs_history: %s rows, not %s', (SELECT count(*) FROM one), count(*)) FROM apart HAVING count(*) <> (SELECT count(*) FROM one) OR count(*) = 0
+        UNION ALL (SELECT 'everyone: ' || e::text FROM (TABLE everyone EXCEPT TABLE one) e)
+        UNION ALL (SELECT 'not everyone: ' || a::text FROM (SELECT customer_id, day FROM apart WHERE there EXCEPT SELECT customer_id, day FROM everyone) a);
+    DROP TABLE apart, one, everyone;
+END
+$$;
