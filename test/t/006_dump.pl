@@ -82,6 +82,8 @@ sub dump_of
 my $scores = 'SELECT customer_id, chs_score(customer_id), chs_status(customer_id) FROM chs.customers ORDER BY 1';
 my $policies = $node->safe_psql('company', 'SELECT count(*) FROM pg_policy');
 my $scores_before = $node->safe_psql('company', $scores);
+$node->safe_psql('company', q(CALL chs_backfill_history((now() AT TIME ZONE 'UTC')::date - 9)));
+isnt($node->safe_psql('company', 'SELECT count(*) FROM chs.health_scores WHERE backfilled'), '0', 'there is a past that was computed afterwards');
 my $dump_before = dump_of('company');
 like($dump_before, qr/fewer logins will do/, 'there is something of the users\' own');
 like($dump_before, qr/chs\.health_scores: /, 'and a history');

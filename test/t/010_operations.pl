@@ -132,6 +132,35 @@ for my $test (['chs_recalculate_all', 'recalculate', 'scoring', 35], ['chs_rebui
 	wait_settled('all is right');
 }
 
+# The past, which is computed in slices of 2500 customers.
+{
+	my $blocker = $node->background_psql('postgres');
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	my $backfill = q(CALL chs_backfill_history((now() AT TIME ZONE 'UTC')::date - 40));
+	my $recorded = q(SELECT md5(string_agg(h::text || h.xmin::text, '' ORDER BY health_score_id)) FROM chs.health_scores h WHERE NOT backfilled);
+	my $before = value($recorded);
+
+	value('CREATE INDEX stop ON chs.health_scores (stop_at(customer_id, 2550), health_score_id)');
+	$blocker->query_safe('SELECT pg_advisory_lock(4711)');
+	$session->query_until(qr/begins/, "\\echo begins\n$backfill;\n");
+	wait_for(q(EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'CALL%' AND wait_event = 'advisory')), 'chs_backfill_history is at work');
+	is(value(q(SELECT state, phase, done, total, pid IS NOT NULL FROM chs.progress WHERE job = 'history')), 'running|computing the past|2500|2600|t', 'another session sees it');
+	like(($node->psql('postgres', $backfill))[2], qr/another session is running the job "history"/, 'it runs once at a time');
+	value(q(SELECT pg_cancel_backend(pid) FROM chs.progress WHERE job = 'history'));
+	wait_for(q(state = 'interrupted' AND done = 2500 FROM chs.progress WHERE job = 'history'), 'cancelled, it is interrupted');
+	$blocker->query_safe('SELECT pg_advisory_unlock(4711)');
+	$blocker->quit;
+	$session->quit;
+	value('DROP INDEX chs.stop');
+	is(value('SELECT count(*), max(customer_id) FROM chs.health_scores WHERE backfilled'), '100000|2500', 'what was computed is there');
+	like(($node->psql('postgres', $backfill))[2], qr/NOTICE:  resuming the job "history" .* after customer 2500/, 'it goes on where it stopped');
+	is(value('SELECT count(*), count(DISTINCT (customer_id, as_of)) FROM chs.health_scores WHERE backfilled'), '104000|104000', 'and finishes');
+	is(value(q(SELECT state, done, total FROM chs.progress WHERE job = 'history')), 'finished|2600|2600', 'as chs.progress says');
+	is(value($recorded), $before, 'what was recorded at the time is as it was');
+	wait_settled('all is right with a past');
+	value('DELETE FROM chs.health_scores WHERE backfilled');
+}
+
 # The same when the session is ended, and when the server crashes.
 for my $how ('terminate', 'crash')
 {
@@ -203,6 +232,8 @@ value(q(ALTER SYSTEM SET chs.event_retention = '10d'));
 $node->reload;
 ok($node->wait_for_log(qr/WARNING: .*events are kept longer than "chs.event_retention" says/, $offset), 'the log says what scores need');
 is(value(q(SELECT count(*) FROM chs.customer_events)), $kept, 'which is kept');
+like(($node->psql('postgres', q(BEGIN; CALL chs_backfill_history((now() AT TIME ZONE 'UTC')::date - 90); ROLLBACK)))[2],
+	qr/NOTICE:  days whose scores need events from before [-0-9]+ get none/, 'there is no past without events');
 value('ALTER SYSTEM RESET chs.event_retention');
 value('ALTER SYSTEM RESET chs.history_retention');
 value('ALTER SYSTEM RESET chs.naptime');
@@ -231,8 +262,8 @@ is(value(q(SELECT setting FROM chs.retention_status WHERE kind = 'events')), '30
 # Who monitors sees how it goes, but no customer; everyone else sees nothing.
 value(q(CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; CREATE ROLE stranger LOGIN));
 is(value(q(SET ROLE watcher; SELECT depth, failing FROM chs.queue_status; SELECT count(*) FROM chs.progress; SELECT count(*) > 0 FROM chs.worker_status)),
-	"0|0\n2\nt", 'pg_monitor sees the queue, the workers and the jobs');
-for my $query ('TABLE chs.queue', 'TABLE chs.failures', 'TABLE chs.customer_health', 'TABLE chs.retention_status', 'SELECT chs_pause()', 'SELECT chs_resume()', 'CALL chs_rebuild()')
+	"0|0\n3\nt", 'pg_monitor sees the queue, the workers and the jobs');
+for my $query ('TABLE chs.queue', 'TABLE chs.failures', 'TABLE chs.customer_health', 'TABLE chs.retention_status', 'SELECT chs_pause()', 'SELECT chs_resume()', 'CALL chs_rebuild()', q(CALL chs_backfill_history('2024-01-01')))
 {
 	my ($status, $out, $err) = $node->psql('postgres', "SET ROLE watcher; $query");
 	like($err, qr/permission denied/, "but not: $query");
@@ -244,10 +275,10 @@ for my $query ('TABLE chs.queue_status', 'TABLE chs.progress', 'TABLE chs.worker
 }
 # Rights to call are enough to do.
 value(q(GRANT EXECUTE ON FUNCTION chs_pause(text), chs_resume() TO stranger;
-	GRANT EXECUTE ON PROCEDURE chs_rebuild() TO stranger;
+	GRANT EXECUTE ON PROCEDURE chs_rebuild(), chs_backfill_history(date) TO stranger;
 	GRANT EXECUTE ON FUNCTION chs_apply_retention(bigint) TO stranger));
 is(value(q(SET chs.history_retention = '90d'; SET SESSION AUTHORIZATION stranger; SELECT * FROM chs_apply_retention())), '0|0|0', 'whoever has the right to call deletes what is old');
-is(value(q(SET SESSION AUTHORIZATION stranger; CALL chs_rebuild(); SELECT chs_pause('mine'))), '', 'whoever has the right to call pauses and rebuilds');
+is(value(q(SET SESSION AUTHORIZATION stranger; CALL chs_rebuild(); CALL chs_backfill_history((now() AT TIME ZONE 'UTC')::date - 1); SELECT chs_pause('mine'))), '', 'whoever has the right to call pauses, rebuilds and computes the past');
 is(value(q(SELECT paused_by FROM chs.pause)), 'stranger', 'and is named');
 is(value(q(SET SESSION AUTHORIZATION stranger; SELECT chs_resume())), 't', 'and resumes');
 wait_settled('in the end all is right');
