@@ -122,17 +122,48 @@ COMMENT ON FUNCTION chs.follow_alter()
 CREATE FUNCTION chs.source_altered() RETURNS event_trigger
     LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands() c JOIN pg_catalog.pg_trigger t ON t.tgrelid OPERATOR(pg_catalog.=) c.objid
-               WHERE c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
-                 AND pg_catalog.starts_with(t.tgname::pg_catalog.text, '00_chs_')) THEN
+    -- a table, also one that inherits from what the command names, or is of that type
+    IF EXISTS (WITH RECURSIVE altered(oid) AS (
+                   SELECT c.objid FROM pg_catalog.pg_event_trigger_ddl_commands() c
+                   WHERE c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
+                   UNION SELECT r.oid FROM pg_catalog.pg_event_trigger_ddl_commands() c
+                   JOIN pg_catalog.pg_type y ON y.typrelid OPERATOR(pg_catalog.=) c.objid
+                   JOIN pg_catalog.pg_class r ON r.reloftype OPERATOR(pg_catalog.=) y.oid
+                   WHERE tg_tag OPERATOR(pg_catalog.=) 'ALTER TYPE'
+                   UNION SELECT i.inhrelid FROM altered a JOIN pg_catalog.pg_inherits i ON i.inhparent OPERATOR(pg_catalog.=) a.oid)
+               SELECT FROM altered a JOIN pg_catalog.pg_trigger t ON t.tgrelid OPERATOR(pg_catalog.=) a.oid
+               WHERE pg_catalog.starts_with(t.tgname::pg_catalog.text, '00_chs_')) THEN
         PERFORM chs.follow_alter();
     END IF;
 END
 $$;
 COMMENT ON FUNCTION chs.source_altered() IS 'event trigger: calls chs.follow_alter() for tables with triggers of chs';
-CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION chs.source_altered();
+CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'ALTER TYPE')
+    EXECUTE FUNCTION chs.source_altered();
 ALTER EVENT TRIGGER chs_source_altered ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities rebuilt if ALTER TABLE added, removed or changed rows of attached tables';
+
+CREATE FUNCTION chs.note_rewrite(relation regclass) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_note_rewrite';
+COMMENT ON FUNCTION chs.note_rewrite(regclass) IS 'called in an event trigger: has chs.follow_alter() know that a table was rewritten';
+CREATE FUNCTION chs.source_rewritten() RETURNS event_trigger
+    LANGUAGE plpgsql AS $$
+DECLARE
+    -- values of a column, or of a generated one, in contrast to where and how rows are stored
+    changes_values CONSTANT pg_catalog.int4 := 6;
+BEGIN
+    IF pg_catalog.pg_event_trigger_table_rewrite_reason() OPERATOR(pg_catalog.&) changes_values OPERATOR(pg_catalog.<>) 0
+       AND EXISTS (SELECT FROM pg_catalog.pg_trigger t
+                   WHERE t.tgrelid OPERATOR(pg_catalog.=) pg_catalog.pg_event_trigger_table_rewrite_oid()
+                     AND pg_catalog.starts_with(t.tgname::pg_catalog.text, '00_chs_')) THEN
+        PERFORM chs.note_rewrite(pg_catalog.pg_event_trigger_table_rewrite_oid());
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.source_rewritten() IS 'event trigger: calls chs.note_rewrite() for tables with triggers of chs whose values change';
+CREATE EVENT TRIGGER chs_source_rewritten ON table_rewrite EXECUTE FUNCTION chs.source_rewritten();
+ALTER EVENT TRIGGER chs_source_rewritten ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER chs_source_rewritten IS 'notes tables that are rewritten with other values, for chs_source_altered';
 
 CREATE FUNCTION chs.sync_customer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_sync_customer';

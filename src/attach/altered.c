@@ -25,9 +25,11 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "attach/attach.h"
+#include "attach/columns.h"
 #include "attach/partition.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
@@ -46,64 +48,22 @@ typedef struct AttachedTable
 	Oid			relation;
 	bool		of_customers;
 	bool		whole_row;		/* event_data is the whole row */
-	bool		is_new;			/* attached in this transaction */
+	bool		is_new;			/* attached in this transaction, */
+	CommandId	attached_by;	/* by this command of it */
 	bool		is_own;			/* one of chs */
 } AttachedTable;
 
 /* Our own command is running, which is not to be followed. */
 static bool enabling = false;
 
-/* What a command on an attached table, or a partition of it, does. */
+/* What a command on an attached table, or a partition of it, does besides changing columns. */
 typedef struct Effect
 {
-	bool		changes_events; /* the rows may become different events */
-	bool		changes_rows;	/* there may be rows that no trigger has seen */
 	bool		came;			/* a partition did */
 	bool		went;			/* likewise */
+	bool		missed_rows;	/* there may be rows that no trigger has seen */
 	bool		enables_triggers;	/* all of them, as if they were ordinary ones */
 } Effect;
-
-static void
-add_effect_of_subcommand(const CollectedATSubcmd *collected, const AttachedTable *table, Effect *effect)
-{
-	const AlterTableCmd *command = (const AlterTableCmd *) collected->parsetree;
-	const char *column = NULL;
-
-	if (!IsA(command, AlterTableCmd))
-		return;
-	if (chs_adds_column(command->subtype))
-		column = ((ColumnDef *) command->def)->colname;
-	else if (chs_drops_column(command->subtype))
-		column = command->name;
-	if (column != NULL)
-	{
-		effect->changes_events |= table->whole_row && chs_source_reads_field(column);
-		return;
-	}
-	if (chs_alters_values(command->subtype))
-		effect->changes_rows = true;
-	switch (command->subtype)
-	{
-		case AT_AttachPartition:
-			effect->came = true;
-			break;
-		case AT_DetachPartition:
-		case AT_DetachPartitionFinalize:
-			effect->went = true;
-			break;
-		case AT_EnableTrigAll:
-		case AT_EnableTrigUser:
-			effect->changes_rows = effect->enables_triggers = true;
-			break;
-		case AT_EnableTrig:
-		case AT_EnableAlwaysTrig:
-			effect->changes_rows |= !table->is_new &&
-				(strcmp(command->name, "00_chs_capture") == 0 || strcmp(command->name, "00_chs_customers") == 0);
-			break;
-		default:
-			break;
-	}
-}
 
 static Effect
 effect_of_command(const CollectedCommand *command, const AttachedTable *table)
@@ -111,17 +71,37 @@ effect_of_command(const CollectedCommand *command, const AttachedTable *table)
 	Effect		effect = {0};
 	ListCell   *lc;
 
-	if (command->type == SCT_Simple && IsA(command->parsetree, RenameStmt))
+	if (command->type != SCT_AlterTable)
+		return effect;
+	foreach(lc, command->d.alterTable.subcmds)
 	{
-		const RenameStmt *rename = (const RenameStmt *) command->parsetree;
+		const AlterTableCmd *subcommand = (const AlterTableCmd *) ((CollectedATSubcmd *) lfirst(lc))->parsetree;
 
-		effect.changes_events = rename->renameType == OBJECT_COLUMN && table->whole_row &&
-			(chs_source_reads_field(rename->subname) || chs_source_reads_field(rename->newname));
+		if (!IsA(subcommand, AlterTableCmd))
+			continue;
+		switch (subcommand->subtype)
+		{
+			case AT_AttachPartition:
+				effect.came = true;
+				break;
+			case AT_DetachPartition:
+			case AT_DetachPartitionFinalize:
+				effect.went = true;
+				break;
+			case AT_EnableTrigAll:
+			case AT_EnableTrigUser:
+				effect.missed_rows = effect.enables_triggers = true;
+				break;
+			case AT_EnableTrig:
+			case AT_EnableAlwaysTrig:
+				effect.missed_rows |= !table->is_new &&
+					(strcmp(subcommand->name, "00_chs_capture") == 0 ||
+					 strcmp(subcommand->name, "00_chs_customers") == 0);
+				break;
+			default:
+				break;
+		}
 	}
-	if (command->type == SCT_AlterTable)
-		foreach(lc, command->d.alterTable.subcmds)
-			add_effect_of_subcommand(lfirst(lc), table, &effect);
-	effect.changes_events |= effect.changes_rows;
 	return effect;
 }
 
@@ -209,6 +189,39 @@ brings_partition(const CollectedCommand *command)
 	return false;
 }
 
+/* Tables that the transaction's present command has rewritten. */
+static List *rewritten_tables = NIL;
+static FullTransactionId rewritten_by;
+
+/*
+ * chs_note_rewrite is called in an event trigger, before a table is rewritten with other
+ * values; what that means is seen afterwards, by chs_follow_alter.
+ */
+PG_FUNCTION_INFO_V1(chs_note_rewrite);
+Datum
+chs_note_rewrite(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+
+	/* what an earlier transaction left went with it */
+	if (!FullTransactionIdEquals(rewritten_by, GetTopFullTransactionId()))
+		rewritten_tables = NIL;
+	rewritten_by = GetTopFullTransactionId();
+	rewritten_tables = lappend_oid(rewritten_tables, PG_GETARG_OID(0));
+	MemoryContextSwitchTo(caller);
+	PG_RETURN_VOID();
+}
+
+static List *
+take_rewritten(void)
+{
+	List	   *tables = FullTransactionIdEquals(rewritten_by, GetTopFullTransactionIdIfAny()) ?
+		rewritten_tables : NIL;
+
+	rewritten_tables = NIL;
+	return tables;
+}
+
 /*
  * Whether the rows can be read after the command.  If not, stored scores stay, and
  * attaching the table again causes them to be recalculated.
@@ -220,6 +233,24 @@ can_be_read(const AttachedTable *table)
 	const Source *source = chs_source_find(live, table->source_id);
 
 	return source != NULL && chs_source_error(live, source) == NULL;
+}
+
+/* Whether a table that can be read reads any of the columns that were changed. */
+static bool
+reads_any(const AttachedTable *table, const ColumnChanges *changes)
+{
+	const Live *live = chs_live_version();
+	const Source *source = chs_source_find(live, table->source_id);
+	const Bitmapset *read = chs_source_compile(live, source, table->relation)->mapping->columns;
+	ListCell   *lc;
+
+	/* of the whole row only some columns are read, which may have had another name */
+	if (table->whole_row)
+		foreach(lc, changes->names)
+			if (chs_source_needs_field(live, lfirst(lc)))
+				return true;
+	return bms_overlap(read, changes->columns) ||
+		(!table->whole_row && bms_is_member(0, read));
 }
 
 /* Whether no window reaches the rows of a partition that came or went. */
@@ -263,8 +294,8 @@ enable_always(const AttachedTable *table)
 }
 
 /*
- * Does what is necessary after a command on an attached table, and tells whether
- * activities must be rebuilt.
+ * Does what is necessary after a command on an attached table, or a partition of it, and
+ * tells whether activities must be rebuilt.
  */
 static bool
 follow_command(const CollectedCommand *command, const AttachedTable *table)
@@ -277,10 +308,10 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 	if (effect.enables_triggers)
 		enable_always(table);
 	if (table->is_own)
-		return effect.changes_events;
+		return effect.missed_rows;
 	if (table->of_customers)
 	{
-		if ((effect.changes_rows || came) && can_be_read(table))
+		if ((effect.missed_rows || came) && can_be_read(table))
 			chs_synced_take_all(table->source_id);
 		return false;
 	}
@@ -288,9 +319,76 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 		chs_altered_watch_partitions(table->relation, table->source_id);
 	if (!can_be_read(table))
 		return false;
-	return effect.changes_events ||
+	return effect.missed_rows ||
 		(came && !is_past(table, newest, relation, PARTITION_ATTACHED)) ||
-		(effect.went && !is_past(table, chs_partition_detached(relation), relation, PARTITION_DETACHED));
+		(effect.went &&
+		 !is_past(table, chs_partition_detached(relation), relation, PARTITION_DETACHED));
+}
+
+/* Whether a table, or a partition of it, is one of those that were rewritten. */
+static bool
+is_rewritten(Oid relation, List *rewritten)
+{
+	ListCell   *lc;
+
+	foreach(lc, rewritten)
+		if (lfirst_oid(lc) == relation ||
+			list_member_oid(get_partition_ancestors(lfirst_oid(lc)), relation))
+			return true;
+	return false;
+}
+
+/*
+ * Does what is necessary if rows of an attached table have other values than before, or
+ * columns that it reads are others, and tells whether activities must be rebuilt.
+ */
+static bool
+follow_values(const AttachedTable *table, List *rewritten)
+{
+	bool		is_other = is_rewritten(table->relation, rewritten);
+	ColumnChanges changes;
+
+	if (table->is_own)
+		return is_other;
+	changes = chs_columns_changed(table->relation, table->attached_by);
+	if (!is_other && changes.columns == NULL)
+		return false;
+	if (!can_be_read(table) || !(is_other || reads_any(table, &changes)))
+		return false;
+	if (table->of_customers)
+		chs_synced_take_all(table->source_id);
+	return !table->of_customers;
+}
+
+/* The attached tables, and those of chs.  Within SPI. */
+static List *
+attached_tables(void)
+{
+	List	   *tables = NIL;
+
+	run_query("SELECT relation, event_data IS NULL, source_id, attached_at = now(), kind = 'customers',"
+			  " source_id = 1, cmin FROM chs.sources"
+			  " UNION ALL SELECT 'chs.customers', false, 0, false, true, true, '0'");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		AttachedTable *table = palloc(sizeof(AttachedTable));
+		Datum		values[7];
+		bool		isnull;
+
+		for (int j = 0; j < 7; j++)
+			values[j] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, j + 1, &isnull);
+		*table = (AttachedTable) {
+			.relation = DatumGetObjectId(values[0]),
+			.whole_row = DatumGetBool(values[1]),
+			.source_id = DatumGetInt32(values[2]),
+			.is_new = DatumGetBool(values[3]),
+			.of_customers = DatumGetBool(values[4]),
+			.is_own = DatumGetBool(values[5]),
+			.attached_by = DatumGetBool(values[3]) ? DatumGetCommandId(values[6]) : FirstCommandId
+		};
+		tables = lappend(tables, table);
+	}
+	return tables;
 }
 
 /*
@@ -300,37 +398,27 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 static bool
 follow_commands(void)
 {
-	AttachedTable *tables;
+	List	   *tables = attached_tables();
+	List	   *rewritten = take_rewritten();
 	SPITupleTable *commands;
-	uint64		ntables;
 	bool		matters = false;
-	bool		isnull;
+	ListCell   *lc;
 
-	run_query("SELECT relation, event_data IS NULL, source_id, attached_at = now(), kind = 'customers', source_id = 1 FROM chs.sources"
-			  " UNION ALL SELECT 'chs.customers', false, 0, false, true, true");
-	ntables = SPI_processed;
-	tables = palloc(Max(ntables, 1) * sizeof(AttachedTable));
-	for (uint64 i = 0; i < ntables; i++)
-		tables[i] = (AttachedTable) {
-			.relation = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)),
-			.whole_row = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)),
-			.source_id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull)),
-			.is_new = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4, &isnull)),
-			.of_customers = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &isnull)),
-			.is_own = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 6, &isnull))
-		};
 	run_query("SELECT command FROM pg_event_trigger_ddl_commands()");
 	commands = SPI_tuptable;
 	for (uint64 i = 0; i < commands->numvals; i++)
 	{
+		bool		isnull;
 		const CollectedCommand *command = (const CollectedCommand *)
 			DatumGetPointer(SPI_getbinval(commands->vals[i], commands->tupdesc, 1, &isnull));
 
 		/* a table can be one of events and one of customers */
-		for (uint64 j = 0; j < ntables; j++)
-			if (is_about(command, &tables[j]))
-				matters |= follow_command(command, &tables[j]);
+		foreach(lc, tables)
+			if (is_about(command, lfirst(lc)))
+				matters |= follow_command(command, lfirst(lc));
 	}
+	foreach(lc, tables)
+		matters |= follow_values(lfirst(lc), rewritten);
 	return matters;
 }
 

@@ -33,37 +33,6 @@
 	ereport(ERROR, rest)
 #endif
 
-/* Subcommands of ALTER TABLE by what they do. */
-static inline bool
-chs_alters_values(int subcommand)
-{
-#if PG_VERSION_NUM >= 170000
-	if (subcommand == AT_SetExpression)
-		return true;
-#endif
-	return subcommand == AT_AlterColumnType;
-}
-
-static inline bool
-chs_adds_column(int subcommand)
-{
-#if PG_VERSION_NUM < 160000
-	if (subcommand == AT_AddColumnRecurse)
-		return true;
-#endif
-	return subcommand == AT_AddColumn;
-}
-
-static inline bool
-chs_drops_column(int subcommand)
-{
-#if PG_VERSION_NUM < 160000
-	if (subcommand == AT_DropColumnRecurse)
-		return true;
-#endif
-	return subcommand == AT_DropColumn;
-}
-
 /* Which indexes an update needs new entries in; from 16 on, possibly only summarizing ones. */
 #if PG_VERSION_NUM >= 160000
 #define ChsUpdateIndexes TU_UpdateIndexes

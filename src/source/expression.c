@@ -436,6 +436,47 @@ chs_expression_check_functions(Node *node, List **called, List *const *allowed)
 	*called = functions.called;
 }
 
+/* The columns of the row, at a level of subqueries. */
+typedef struct ColumnSearch
+{
+	Index		level;
+	Bitmapset  *columns;
+} ColumnSearch;
+
+static bool
+find_columns(Node *node, void *context)
+{
+	ColumnSearch *search = context;
+	bool		result;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		if (var->varlevelsup == search->level && var->varno == 1 && var->varattno >= 0)
+			search->columns = bms_add_member(search->columns, var->varattno);
+		return false;
+	}
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, find_columns, context);
+	search->level++;
+	result = query_tree_walker((Query *) node, find_columns, context, 0);
+	search->level--;
+	return result;
+}
+
+/* chs_expression_columns returns the numbers of the columns that an expression reads; 0: the row. */
+Bitmapset *
+chs_expression_columns(Node *node)
+{
+	ColumnSearch search = {0};
+
+	(void) find_columns(node, &search);
+	return search.columns;
+}
+
 /* chs_expression_is_harmful tells whether a planned expression may fail or requires its owner's rights. */
 bool
 chs_expression_is_harmful(Node *node, Relation rel)

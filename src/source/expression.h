@@ -7,6 +7,7 @@
 
 #include "base/compat.h"
 
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
@@ -36,6 +37,7 @@ extern char *chs_expression_converted(MappedAs as, const char *sql, Oid type);
 extern Node *chs_expression_analyze(Relation rel, const char *sql);
 extern void chs_expression_check_functions(Node *node, List **called, List *const *allowed);
 extern bool chs_expression_is_harmful(Node *node, Relation rel);
+extern Bitmapset *chs_expression_columns(Node *node);
 extern bool chs_expression_is_slow(Node *node);
 
 #endif							/* CHS_EXPRESSION_H */

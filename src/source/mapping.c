@@ -44,6 +44,7 @@ compile_sql(Mapping *m, Relation rel, MappedAs as, const char *sql)
 	/* before anything is evaluated */
 	chs_expression_check_functions(node, &m->functions, m->allowed);
 	m->may_be_slow |= chs_expression_is_slow(node);
+	m->columns = bms_add_members(m->columns, chs_expression_columns(node));
 	if (checkExprHasSubLink(node))
 	{
 		m->by_query = true;

@@ -49,6 +49,7 @@ typedef struct Mapping
 	Oid			given_type[MAX_MAPPED_COLUMNS];	/* before it was converted */
 	char	   *given_sql[MAX_MAPPED_COLUMNS];
 	ExprState  *states[MAX_MAPPED_COLUMNS]; /* NULL where a query is needed */
+	Bitmapset  *columns;		/* that are read, by number; 0: all */
 	List	   *functions;		/* that are called, by name, but for PostgreSQL's own */
 	List	  *const *allowed;	/* while it is compiled, those that may be; or NULL: any */
 	int			nfields;
@@ -75,11 +76,5 @@ extern void chs_mapping_free(Mapping *mapping);
 extern bool chs_mapping_is_to_be_tried_again(const Mapping *mapping);
 extern void chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows);
 extern Datum chs_mapping_copy_value(const Mapping *mapping, int column, Datum value, bool isnull);
-
-/* mapping_direct.c */
-
-/* mapping_rows.c */
-
-/* mapping_try.c */
 
 #endif							/* CHS_MAPPING_H */

@@ -76,24 +76,15 @@ chs_source_has_table(const Source *source, Oid relation)
 
 /* --------------------------------------------------------------- whole rows */
 
-/* Adds a column of the table to those that are needed, if it has one of that name. */
-static void
-need_column(Bitmapset **columns, Oid relation, const char *field)
-{
-	AttrNumber	column = get_attnum(relation, field);
-
-	if (column > 0)
-		*columns = bms_add_member(*columns, column);
-}
-
 /*
- * Finds the columns that rules and series read from events of a type, or of any
- * type if it is NULL; false if that is unknown.
+ * Collects the fields of event_data that rules and series read from events of a type, or of
+ * any type if it is NULL; false if there may be others.
  */
 static bool
-find_needed_columns(const Live *live, Oid relation, const char *event_type, Bitmapset **columns)
+find_needed_fields(const Live *live, const char *event_type, List **fields)
 {
 	const Published *published = live->counting->published;
+	bool		is_known = true;
 
 	for (int i = 0; i < live->nrules; i++)
 	{
@@ -102,9 +93,9 @@ find_needed_columns(const Live *live, Oid relation, const char *event_type, Bitm
 		if (event_type != NULL && strcmp(rule->event_type, event_type) != 0)
 			continue;
 		for (int j = 0; j < rule->nrequired; j++)
-			need_column(columns, relation, rule->required[j]);
+			*fields = lappend(*fields, rule->required[j]);
 		for (int j = 0; j < rule->npositive; j++)
-			need_column(columns, relation, rule->positive[j]);
+			*fields = lappend(*fields, rule->positive[j]);
 	}
 	for (int i = 0; i < published->ntypes; i++)
 	{
@@ -114,71 +105,44 @@ find_needed_columns(const Live *live, Oid relation, const char *event_type, Bitm
 			continue;
 		for (int j = 0; j < type->nseries; j++)
 			if (published->series[type->series[j]].field != NULL)
-				need_column(columns, relation, published->series[type->series[j]].field);
+				*fields = lappend(*fields, published->series[type->series[j]].field);
 		for (int j = 0; j < type->nfilters; j++)
-		{
-			List	   *fields = NIL;
-			ListCell   *lc;
-
-			if (!chs_filter_fields(&type->filters[j], &fields))
-				return false;
-			foreach(lc, fields)
-				need_column(columns, relation, lfirst(lc));
-		}
+			is_known &= chs_filter_fields(&type->filters[j], fields);
 	}
-	return true;
+	return is_known;
 }
 
-/* Whether a filter may read a key of event_data. */
+/*
+ * Whether the text of a filter, in which all keys are quoted, may name a field.  One with
+ * more than letters may be written otherwise.
+ */
 static bool
-filter_may_read(const Filter *filter, const char *name)
+filter_may_name(const Filter *filter, const char *field)
 {
+	char	   *text = DatumGetCString(DirectFunctionCall1(jsonpath_out,
+														   PointerGetDatum(filter->path)));
+
+	return strstr(text, psprintf("\"%s\"", field)) != NULL || strchr(text, '*') != NULL ||
+		strstr(text, "keyvalue") != NULL ||
+		strspn(field, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != strlen(field);
+}
+
+/* chs_source_needs_field tells whether rules or series may read a field of event_data. */
+bool
+chs_source_needs_field(const Live *live, const char *field)
+{
+	const Published *published = live->counting->published;
 	List	   *fields = NIL;
 	ListCell   *lc;
-	char	   *text;
+	bool		is_known = find_needed_fields(live, NULL, &fields);
 
-	if (!chs_filter_fields(filter, &fields))
-	{
-		/* by its text, in which all keys are quoted; a name with more than letters may be written otherwise */
-		text = DatumGetCString(DirectFunctionCall1(jsonpath_out, PointerGetDatum(filter->path)));
-		return strstr(text, psprintf("\"%s\"", name)) != NULL || strchr(text, '*') != NULL || strstr(text, "keyvalue") != NULL ||
-			strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != strlen(name);
-	}
 	foreach(lc, fields)
-		if (strcmp(lfirst(lc), name) == 0)
+		if (strcmp(lfirst(lc), field) == 0)
 			return true;
-	return false;
-}
-
-/* chs_source_reads_field tells whether rules or series may read a key of event_data. */
-bool
-chs_source_reads_field(const char *name)
-{
-	const Live *live = chs_live_version();
-	const Published *published = live->counting->published;
-
-	for (int i = 0; i < live->nrules; i++)
-	{
-		const EventRule *rule = &live->rules[i];
-
-		for (int j = 0; j < rule->nrequired; j++)
-			if (strcmp(rule->required[j], name) == 0)
+	for (int i = 0; !is_known && i < published->ntypes; i++)
+		for (int j = 0; j < published->types[i].nfilters; j++)
+			if (filter_may_name(&published->types[i].filters[j], field))
 				return true;
-		for (int j = 0; j < rule->npositive; j++)
-			if (strcmp(rule->positive[j], name) == 0)
-				return true;
-	}
-	for (int i = 0; i < published->nseries; i++)
-		if (published->series[i].field != NULL && strcmp(published->series[i].field, name) == 0)
-			return true;
-	for (int i = 0; i < published->ntypes; i++)
-	{
-		const EventCounting *type = &published->types[i];
-
-		for (int j = 0; j < type->nfilters; j++)
-			if (filter_may_read(&type->filters[j], name))
-				return true;
-	}
 	return false;
 }
 
@@ -189,11 +153,21 @@ chs_source_reads_field(const char *name)
 static char *
 whole_row_sql(const Live *live, Oid relation, const char *event_type)
 {
+	List	   *fields = NIL;
+	ListCell   *lc;
 	Bitmapset  *columns = NULL;
 	StringInfoData sql;
 	int			column = -1;
+	bool		is_known = find_needed_fields(live, event_type, &fields);
 
-	if (!find_needed_columns(live, relation, event_type, &columns) || bms_num_members(columns) > MAX_NAMED_COLUMNS)
+	foreach(lc, fields)
+	{
+		AttrNumber	named = get_attnum(relation, lfirst(lc));
+
+		if (named > 0)
+			columns = bms_add_member(columns, named);
+	}
+	if (!is_known || bms_num_members(columns) > MAX_NAMED_COLUMNS)
 		return pstrdup("pg_catalog.to_jsonb(event_row)");
 	initStringInfo(&sql);
 	while ((column = bms_next_member(columns, column)) >= 0)

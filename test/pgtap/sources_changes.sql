@@ -47,6 +47,12 @@ SELECT * FROM metrics('c1', 2, 2, 'a column of another type');
 ALTER TABLE chg.logins DROP user_id;
 CALL chs_recalculate_all();
 SELECT * FROM metrics('c1', 2, NULL, 'a column went');
+-- ALTER TABLE that changes no value that is read has nobody rebuilt.
+SELECT max(version) AS version FROM chs.scorecard_versions \gset
+ALTER TABLE chg.logins ADD note text, ALTER ip_address SET STATISTICS 10, ALTER at SET DEFAULT now();
+ALTER TABLE chg.logins SET UNLOGGED;
+ALTER TABLE chg.logins SET LOGGED, DROP note;
+SELECT is((SELECT max(version) FROM chs.scorecard_versions), :version, 'what changes no value that is read');
 -- An event that lies ahead.
 INSERT INTO chg.logins VALUES ('c1', 'x', now() + interval '40 days');
 SELECT * FROM metrics('c1', 2, NULL, 'an event that lies ahead');
@@ -127,6 +133,36 @@ INSERT INTO chg.parent VALUES ('c1', 'x', now());
 SELECT is(metric('c1', 'logins'), 1::float8, 'children of inheritance');
 CALL chs_recalculate_all();
 SELECT * FROM metrics('c1', 1, NULL, 'children of inheritance');
+
+-- Values that change by way of a parent, by a conversion that rewrites nothing, and under the name of a column that was dropped.
+SELECT chs_detach('chg.parent') \g /dev/null
+CREATE TYPE chg.login AS (account text, ip_address text, at timestamptz, user_id text);
+CREATE TABLE chg.typed OF chg.login;
+CREATE TABLE chg.by_id (LIKE chg.typed) PARTITION BY LIST (account);
+CREATE TABLE chg.of_c1 PARTITION OF chg.by_id FOR VALUES IN ('c1');
+CREATE TABLE chg.above (LIKE chg.typed);
+CREATE TABLE chg.below () INHERITS (chg.above);
+SELECT chs_attach(t, 'account', 'login', 'at', customer_key => 'external_id') > 1 FROM unnest('{chg.typed,chg.of_c1,chg.below}'::regclass[]) t \g /dev/null
+INSERT INTO chg.typed SELECT 'c1', 'x', now(), '10.0.0.' || i FROM generate_series(1, 3) i;
+INSERT INTO chg.of_c1 TABLE chg.typed;
+INSERT INTO chg.below TABLE chg.typed;
+CALL chs_recalculate_all();
+SELECT * FROM metrics('c1', 9, 3, 'three tables');
+ALTER TABLE chg.by_id ALTER user_id TYPE text USING account;
+SELECT * FROM metrics('c1', 9, 4, 'a partition whose partitioned table is altered');
+ALTER TABLE chg.above ALTER user_id TYPE cidr USING NULLIF(user_id, '10.0.0.3')::cidr;
+SELECT * FROM metrics('c1', 9, 6, 'a child whose parent is altered');
+ALTER TABLE chg.above ALTER user_id TYPE inet;
+SELECT * FROM metrics('c1', 9, 4, 'values that look different without having been rewritten');
+ALTER TYPE chg.login ALTER ATTRIBUTE user_id TYPE character(9) CASCADE;
+SELECT * FROM metrics('c1', 9, 6, 'a table of a type that is altered');
+SELECT chs_attach('chg.below', 'account', 'login', 'at', 'jsonb_build_object(''ip_address'', 1, ''user_id'', user_id)', customer_key => 'external_id') > 1 \g /dev/null
+CALL chs_recalculate_all();
+ALTER TABLE chg.above DROP user_id;
+ALTER TABLE chg.above ADD user_id text DEFAULT 'somebody';
+SELECT * FROM metrics('c1', 9, 5, 'another column under the name of one that was dropped');
+SELECT chs_detach(t) FROM unnest('{chg.typed,chg.of_c1,chg.below}'::regclass[]) t \g /dev/null
+SELECT chs_attach('chg.parent', 'account', 'login', 'at', customer_key => 'external_id') > 1 \g /dev/null
 
 -- Another owner attaches it again.
 CREATE ROLE chs_tap_new_owner;
