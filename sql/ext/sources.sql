@@ -202,11 +202,6 @@ CREATE FUNCTION chs.source_problem(source_id integer) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_problem';
 COMMENT ON FUNCTION chs.source_problem(integer) IS 'what keeps a source from working; NULL: nothing';
 
--- Called with the rights of the table's owner, in queries that chs makes; for others it does nothing.
-CREATE FUNCTION chs.reads_on(tableoid oid, token bigint) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 0.0001 AS 'MODULE_PATHNAME', 'chs_reads_on';
-COMMENT ON FUNCTION chs.reads_on(oid, bigint) IS 'true; restarts chs.plugin_timeout for each row that is read';
-
 CREATE VIEW chs.source_status WITH (security_invoker) AS
 SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.source_id) AS problem,
        chs.source_rejected(s.source_id) AS rejected,

@@ -76,9 +76,13 @@ compile_columns(void *arg)
 	m->direct = true;
 	m->by_query = false;
 	m->may_be_slow = false;
+	m->search_may_be_slow = false;
 	for (int i = 0; i < m->ncolumns; i++)
 	{
-		m->given_type[i] = exprType(chs_expression_analyze(rel, m->given_sql[i]));
+		Node	   *given = chs_expression_analyze(rel, m->given_sql[i]);
+
+		m->search_may_be_slow |= i != EVENT_DATA && chs_expression_is_slow(given);
+		m->given_type[i] = exprType(given);
 		m->sql[i] = chs_expression_converted(m->as[i], m->given_sql[i], m->given_type[i]);
 		m->states[i] = compile_sql(m, rel, m->as[i], m->sql[i]);
 	}
@@ -276,12 +280,8 @@ evaluate_batch(void *arg)
 	chs_catalog_become_caller(&saved);
 }
 
-/*
- * chs_mapping_evaluate evaluates a mapping for rows.  For rows that fail, error
- * says why.  Allocates in the current memory context.
- */
-void
-chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows)
+static void
+evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows, bool is_read)
 {
 	int			done = 0;
 	int			at_once = n;
@@ -291,7 +291,7 @@ chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows
 	while (done < n && !mapping->broken)
 	{
 		Batch		batch = {mapping, &tuples[done], Min(at_once, n - done), &rows[done], CurrentMemoryContext, -1};
-		ErrorData  *error = chs_mapping_try_timed(mapping, evaluate_batch, &batch, true);
+		ErrorData  *error = chs_mapping_try_timed(mapping, evaluate_batch, &batch, !is_read);
 
 		if (error == NULL)
 			done += batch.n;
@@ -300,8 +300,32 @@ chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows
 			/* those before it are evaluated */
 			done += Max(batch.at, 0);
 			rows[done++].error = error;
+			/* whoever reads has no use for the others then */
+			while (is_read && error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT && done < n)
+				rows[done++].error = error;
 		}
 		else
 			at_once = 1;		/* which row it was is not known */
 	}
+}
+
+/*
+ * chs_mapping_evaluate evaluates a mapping for rows.  For rows that fail, error says why.
+ * After some that took too long it is not tried for a while.  Allocates in the current
+ * memory context.
+ */
+void
+chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows)
+{
+	evaluate(mapping, tuples, n, rows, false);
+}
+
+/*
+ * chs_mapping_evaluate_read does the same for rows that are read again, however slow earlier
+ * ones were; from the first on that takes too long they have its error.
+ */
+void
+chs_mapping_evaluate_read(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows)
+{
+	evaluate(mapping, tuples, n, rows, true);
 }

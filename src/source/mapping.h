@@ -57,6 +57,7 @@ typedef struct Mapping
 	bool		direct;			/* cannot fail, and needs nobody's rights */
 	bool		by_query;		/* has a subquery */
 	bool		may_be_slow;	/* that, or functions that are not PostgreSQL's own */
+	bool		search_may_be_slow; /* so are those by which events of customers are searched */
 	ExprContext *econtext;
 	TupleTableSlot *slot;
 	struct _SPI_plan *plan;		/* of the query */
@@ -75,6 +76,7 @@ extern Mapping *chs_mapping_compile(Oid relation, Oid owner, const MappedColumn 
 extern void chs_mapping_free(Mapping *mapping);
 extern bool chs_mapping_is_to_be_tried_again(const Mapping *mapping);
 extern void chs_mapping_evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows);
+extern void chs_mapping_evaluate_read(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows);
 extern Datum chs_mapping_copy_value(const Mapping *mapping, int column, Datum value, bool isnull);
 
 #endif							/* CHS_MAPPING_H */

@@ -17,12 +17,16 @@
 #include "base/try.h"
 #include "source/mapping.h"
 
+/* A query may take this many times the time limit of a row. */
+#define QUERY_FACTOR 10
+
 /* What is to be done in limited time. */
 typedef struct TimedWork
 {
 	Mapping    *mapping;
 	void		(*work) (void *arg);
 	void	   *arg;
+	int			timeout;		/* in milliseconds */
 	bool		by_row;			/* the table rests if row after row takes too long */
 } TimedWork;
 
@@ -43,9 +47,8 @@ work_in_time(void *arg)
 	static int64 nslow = 0;
 	TimedWork  *timed = arg;
 	Oid			relation = timed->mapping->relation;
-	int			timeout = time_for_row();
 
-	if (chs_budget_call(timeout, timed->work, timed->arg))
+	if (chs_budget_call(timed->timeout, timed->work, timed->arg))
 	{
 		if (timed->by_row)
 			chs_rest_end(RelationRelationId, relation);
@@ -53,13 +56,16 @@ work_in_time(void *arg)
 	}
 	/* each row counts */
 	if (timed->by_row && !chs_budget_was_exceeded())
-		chs_rest_note_slow(RelationRelationId, relation, ++nslow, timeout);
+		chs_rest_note_slow(RelationRelationId, relation, ++nslow, timed->timeout);
 	ereport(ERROR,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_TIMEOUT),
 			 errmsg("expressions of table %s took too long",
 					quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
 											   get_rel_name(relation))),
 			 chs_budget_was_exceeded() ? errdetail("They will be evaluated apart from others.") :
+			 timed->timeout > chs_plugin_timeout ?
+			 errdetail("A query with them took longer than %d times \"%s\".", QUERY_FACTOR,
+					   "chs.plugin_timeout") :
 			 errdetail("They took longer than \"%s\" for a row.", "chs.plugin_timeout")));
 }
 
@@ -72,7 +78,7 @@ work_in_time(void *arg)
 ErrorData *
 chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row)
 {
-	TimedWork	timed = {mapping, work, arg, by_row};
+	TimedWork	timed = {mapping, work, arg, time_for_row(), by_row};
 	TimestampTz until;
 
 	if (!mapping->may_be_slow)
@@ -84,4 +90,16 @@ chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, boo
 									   " since they took too long", timestamptz_to_str(until)),
 							  NULL, NULL);
 	return chs_try(work_in_time, &timed);
+}
+
+/*
+ * chs_mapping_try_query does the same for a query that evaluates the expressions for any
+ * number of rows, which has more time, but all of them together.
+ */
+ErrorData *
+chs_mapping_try_query(Mapping *mapping, void (*work) (void *arg), void *arg)
+{
+	TimedWork	timed = {mapping, work, arg, QUERY_FACTOR * chs_plugin_timeout, false};
+
+	return mapping->may_be_slow ? chs_try(work_in_time, &timed) : chs_try(work, arg);
 }

@@ -4,29 +4,20 @@
  *
  * The rows of an attached table are read, and its expressions evaluated, with the
  * rights of its owner.  A customer's rows are searched by the customer expression,
- * for which the table may have an index.  If that query fails, because an
- * expression fails for some row, the whole table is read, and each row is evaluated
- * separately: the rows that fail are those that capture rejected.
+ * for which the table may have an index.
  */
 #include "source/raw.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "parser/parse_param.h"
-#include "parser/parse_relation.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -97,6 +88,7 @@ typedef struct RawReader
 	MemoryContext row_context;
 	HeapTuple  *rows;			/* to be evaluated, if the whole table is read */
 	int			nrows;
+	const ErrorData *too_slow;	/* why no more of them are evaluated; or NULL */
 } RawReader;
 
 /* ------------------------------------------------------------- counting */
@@ -161,22 +153,27 @@ fail_to_read(const Source *source, const ErrorData *error)
 			 error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT ? 0 : errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
 }
 
-/* Evaluates the collected rows, one by one if necessary. */
+/* Evaluates the collected rows, one by one if necessary, unless one takes too long. */
 static void
 evaluate_rows(RawReader *reader)
 {
 	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
 	MappedRow  *mapped = palloc(Max(reader->nrows, 1) * sizeof(MappedRow));
 
-	chs_mapping_evaluate(reader->compiled->mapping, reader->rows, reader->nrows, mapped);
+	chs_mapping_evaluate_read(reader->compiled->mapping, reader->rows, reader->nrows, mapped);
 	for (int i = 0; i < reader->nrows; i++)
 	{
 		Event		event;
 		ExternalId	key;
 		ExternalId *found;
 
-		if (mapped[i].error != NULL && mapped[i].error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT)
-			fail_to_read(reader->source, mapped[i].error);
+		if (mapped[i].error != NULL &&
+			mapped[i].error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT)
+		{
+			MemoryContextSwitchTo(caller);
+			reader->too_slow = chs_error_copy(mapped[i].error);
+			return;
+		}
 		if (mapped[i].error != NULL || mapped[i].nulls[EVENT_CUSTOMER] ||
 			!chs_source_event(mapped[i].values, mapped[i].nulls, &event))
 			continue;
@@ -211,7 +208,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	MemoryContextSwitchTo(caller);
 	if (reader->nrows == ROWS_AT_ONCE)
 		evaluate_rows(reader);
-	return true;
+	return reader->too_slow == NULL;
 }
 
 static void
@@ -272,23 +269,14 @@ time_sql(const Mapping *m)
 	return psprintf("%s >= %s AND %s < %s", time, psprintf(as, "$2"), time, psprintf(as, "$3"));
 }
 
-/* The column that calls chs_reads_on, if expressions may take long. */
-#define READS_ON "chs reads on"
-
-static const char *
-reads_on_sql(const Mapping *m)
-{
-	return m->may_be_slow ? "\"" READS_ON "\" AND " : "";
-}
-
 /* The query of the events of the customer whose key is $1, and who has the number $4. */
 static char *
 query_of_one(const Source *source, const Mapping *m)
 {
 	return psprintf("SELECT $4, %s, %s, %s FROM %s AS event_row"
-					" WHERE %s%s OPERATOR(pg_catalog.=) $1 AND %s",
-					m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT], m->sql[EVENT_DATA], from_sql(source),
-					reads_on_sql(m), key_sql(m), time_sql(m));
+					" WHERE %s OPERATOR(pg_catalog.=) $1 AND %s",
+					m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT], m->sql[EVENT_DATA],
+					from_sql(source), key_sql(m), time_sql(m));
 }
 
 /* The query of those of the customers whose keys are $1 and numbers $4. */
@@ -298,9 +286,9 @@ query_of_many(const Source *source, const Mapping *m)
 	return psprintf("SELECT k.customer_id, e.event_type, e.occurred_at, e.event_data"
 					" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4)) k(key, customer_id)"
 					" JOIN (SELECT %s AS key, %s AS event_type, %s AS occurred_at, %s AS event_data"
-					"       FROM %s AS event_row WHERE %s%s) e ON e.key OPERATOR(pg_catalog.=) k.key",
+					"       FROM %s AS event_row WHERE %s) e ON e.key OPERATOR(pg_catalog.=) k.key",
 					key_sql(m), m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT],
-					m->sql[EVENT_DATA], from_sql(source), reads_on_sql(m), time_sql(m));
+					m->sql[EVENT_DATA], from_sql(source), time_sql(m));
 }
 
 /* Reads an external_id as a key of the expression's type; false if that is impossible. */
@@ -376,59 +364,6 @@ query_arguments(RawReader *reader, const Mapping *m, bool many, Datum *args)
 	return n;
 }
 
-/* A secret number, without which chs.reads_on does nothing. */
-static int64
-token(void)
-{
-	static int64 random = 0;
-
-	while (random == 0)
-		if (!pg_strong_random(&random, sizeof(random)))
-			elog(ERROR, "could not generate a random number");
-	return random;
-}
-
-/*
- * chs_reads_on is called for each row that a query reads, to signal progress, so
- * that the time limit applies to expressions and not to reading a large table.
- */
-PG_FUNCTION_INFO_V1(chs_reads_on);
-Datum
-chs_reads_on(PG_FUNCTION_ARGS)
-{
-	if (PG_GETARG_INT64(1) == token())
-		chs_budget_step();
-	PG_RETURN_BOOL(true);
-}
-
-/*
- * Replaces the column of that name by a call of it, because not every owner of an
- * attached table may look up functions in schema chs.
- */
-static Node *
-call_reads_on(ParseState *pstate, ColumnRef *column, Node *found)
-{
-	Oid			types[] = {OIDOID, INT8OID};
-	Oid			function;
-
-	if (found != NULL || strcmp(strVal(linitial(column->fields)), READS_ON) != 0)
-		return NULL;
-	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("reads_on"),
-							   PointerGetDatum(buildoidvector(types, lengthof(types))),
-							   ObjectIdGetDatum(get_namespace_oid("chs", false)));
-	return (Node *) makeFuncExpr(function, BOOLOID,
-								 list_make2(colNameToVar(pstate, "tableoid", false, -1),
-											makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(token()), false, FLOAT8PASSBYVAL)),
-								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
-}
-
-static void
-set_up_parser(ParseState *pstate, void *parameters)
-{
-	setup_parse_fixed_parameters(pstate, parameters, 4);
-	pstate->p_post_columnref_hook = call_reads_on;
-}
-
 static SPIPlanPtr
 query_plan(RawReader *reader, bool many)
 {
@@ -444,8 +379,8 @@ query_plan(RawReader *reader, bool many)
 		types[0] = many ? get_array_type(key) : key;
 		types[1] = types[2] = TIMESTAMPTZOID;
 		types[3] = many ? INT8ARRAYOID : INT8OID;
-		fresh = SPI_prepare_params(many ? query_of_many(reader->source, compiled->mapping) :
-								   query_of_one(reader->source, compiled->mapping), set_up_parser, types, 0);
+		fresh = SPI_prepare(many ? query_of_many(reader->source, compiled->mapping) :
+							query_of_one(reader->source, compiled->mapping), 4, types);
 		if (fresh == NULL || SPI_keepplan(fresh) != 0)
 			elog(ERROR, "could not prepare the query of raw events");
 		*plan = fresh;
@@ -453,39 +388,87 @@ query_plan(RawReader *reader, bool many)
 	return *plan;
 }
 
-static void
-run_plan(RawReader *reader, SPIPlanPtr plan, const Oid *types, Datum *args, int nargs)
+/* Options of a query without or with arguments, whose rows the reader takes by receive. */
+static SPIExecuteOptions
+query_options(RawReader *reader, bool (*receive) (TupleTableSlot *slot, DestReceiver *self),
+			  const Oid *types, const Datum *args, int nargs)
 {
 	SPIExecuteOptions options = {.read_only = true,.dest = &reader->receiver};
 
+	reader->receiver.receiveSlot = receive;
 	if (nargs > 0)
-	{
 		options.params = makeParamList(nargs);
-		for (int i = 0; i < nargs; i++)
-			options.params->params[i] = (ParamExternData) {
-			.value = args[i],.pflags = PARAM_FLAG_CONST,.ptype = types[i]
-		};
-	}
-	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
-		elog(ERROR, "could not read raw events");
+	for (int i = 0; i < nargs; i++)
+		options.params->params[i] = (ParamExternData) {
+		.value = args[i],.pflags = PARAM_FLAG_CONST,.ptype = types[i]
+	};
+	return options;
 }
 
-/* Reads the requested events by the query. */
+/* Reads the requested events by a query that evaluates the expressions. */
 static void
-read_by_query(void *arg)
+read_events(void *arg)
 {
 	RawReader  *reader = arg;
+	CompiledSource *compiled = reader->compiled;
 	bool		many = reader->request->n > 1;
 	Datum		args[4];
 	OwnerRights saved;
 
-	reader->receiver.receiveSlot = receive_event;
-	chs_catalog_become_role(reader->compiled->mapping->owner, &saved);
+	chs_catalog_become_role(compiled->mapping->owner, &saved);
 	SPI_connect();
-	if (query_arguments(reader, reader->compiled->mapping, many, args) > 0)
-		run_plan(reader, query_plan(reader, many), reader->compiled->parameters[many], args, lengthof(args));
+	if (query_arguments(reader, compiled->mapping, many, args) > 0)
+	{
+		SPIPlanPtr	plan = query_plan(reader, many);
+		SPIExecuteOptions options = query_options(reader, receive_event, compiled->parameters[many],
+												  args, lengthof(args));
+
+		if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
+			elog(ERROR, "could not read raw events");
+	}
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
+}
+
+/*
+ * Reads rows by a query, which are evaluated afterwards, many at a time: those with events
+ * of the customers or, without a condition, all.
+ */
+static void
+read_rows(RawReader *reader, bool all)
+{
+	const Mapping *m = reader->compiled->mapping;
+	Oid			types[] = {get_array_type(key_type(m)), TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		args[4];
+	OwnerRights saved;
+
+	reader->rows = palloc(ROWS_AT_ONCE * sizeof(HeapTuple));
+	reader->nrows = 0;
+	reader->too_slow = NULL;
+	chs_catalog_become_role(m->owner, &saved);
+	SPI_connect();
+	if (query_arguments(reader, m, true, args) > 0)
+	{
+		char	   *sql = psprintf("SELECT * FROM %s AS event_row", from_sql(reader->source));
+		SPIExecuteOptions options = query_options(reader, receive_row, types, args,
+												  all ? 0 : lengthof(types));
+
+		if (!all)
+			sql = psprintf("%s WHERE %s OPERATOR(pg_catalog.=) ANY ($1) AND %s", sql, key_sql(m),
+						   time_sql(m));
+		if (SPI_execute_extended(sql, &options) != SPI_OK_SELECT)
+			elog(ERROR, "could not read raw events");
+		if (reader->too_slow == NULL)
+			evaluate_rows(reader);
+	}
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+}
+
+static void
+read_customers_rows(void *arg)
+{
+	read_rows(arg, false);
 }
 
 /* Looking for rows of the customers in a table of which only the customer expression can be evaluated. */
@@ -528,30 +511,10 @@ may_have_rows(RawReader *reader)
 	Mapping    *key = chs_source_compile_key(reader->source);
 	Probe		probe = {reader, key, true};
 
-	if (!key->broken && chs_mapping_try_timed(key, probe_table, &probe, false) != NULL)
+	if (!key->broken && chs_mapping_try_query(key, probe_table, &probe) != NULL)
 		probe.found = true;
 	chs_mapping_free(key);
 	return probe.found;
-}
-
-/* Reads the whole table. */
-static void
-read_whole(RawReader *reader)
-{
-	OwnerRights saved;
-	SPIPlanPtr	plan;
-
-	reader->receiver.receiveSlot = receive_row;
-	reader->rows = palloc(ROWS_AT_ONCE * sizeof(HeapTuple));
-	chs_catalog_become_role(reader->compiled->mapping->owner, &saved);
-	SPI_connect();
-	plan = SPI_prepare(psprintf("SELECT * FROM %s", from_sql(reader->source)), 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare the query of raw events");
-	run_plan(reader, plan, NULL, NULL, 0);
-	evaluate_rows(reader);
-	SPI_finish();
-	chs_catalog_become_caller(&saved);
 }
 
 /* Resets the counts. */
@@ -568,56 +531,87 @@ no_activities(MemoryContext context, const RawRequest *request)
 	return activities;
 }
 
-/* Adds what the events of a source give, which leaves no traces if reading it fails halfway. */
+/* Adds activities to others of the same customers. */
 static void
-read_source(RawReader *reader)
+add_activities(RawActivities *total, RawActivities *activities)
 {
-	Mapping    *m = reader->compiled->mapping;
-	RawActivities *total = reader->activities;
+	MemoryContext caller = MemoryContextSwitchTo(total->context);
 	RawCustomer *customer;
 	raw_iterator it;
-	ErrorData  *error;
 
-	/* a table that was dropped has no rows */
-	if (get_rel_name(reader->source->relation) == NULL)
-		return;
-	if (m->broken)
-	{
-		if (!may_have_rows(reader))
-			return;
-		fail_to_read(reader->source, m->broken);
-	}
-	if (m->direct)
-	{
-		read_by_query(reader);
-		return;
-	}
-	reader->activities = no_activities(total->context, reader->request);
-	error = chs_mapping_try_timed(m, read_by_query, reader, false);
-	if (error != NULL && error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT)
-		fail_to_read(reader->source, error);
-	if (error != NULL)
-	{
-		reader->activities = no_activities(total->context, reader->request);
-		read_whole(reader);
-	}
-	raw_start_iterate(reader->activities->customers, &it);
-	while ((customer = raw_iterate(reader->activities->customers, &it)) != NULL)
+	raw_start_iterate(activities->customers, &it);
+	while ((customer = raw_iterate(activities->customers, &it)) != NULL)
 	{
 		RawCustomer *sum = raw_lookup(total->customers, customer->customer_id);
 
 		if (sum->state == NULL)
 			sum->state = customer->state;
 		else if (customer->state != NULL)
-		{
-			MemoryContext caller = MemoryContextSwitchTo(total->context);
-
 			sum->state = chs_activity_encode(chs_activity_merge_two(chs_activity_decode(sum->state),
 																	chs_activity_decode(customer->state)));
-			MemoryContextSwitchTo(caller);
-		}
 	}
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * Reads events whose expressions may fail or take long.  Nothing is left of a way of
+ * reading that failed halfway.
+ *
+ * A query that evaluates them fails if they fail for any row; then each row is evaluated by
+ * itself, of the customers or, if the condition fails, of the table: rows that fail are
+ * those that capture rejected.  Functions of the owner's are not called by a query if it can
+ * find the rows without them, so that each row has its time, however many there are.
+ */
+static void
+read_carefully(RawReader *reader)
+{
+	const Mapping *m = reader->compiled->mapping;
+	RawActivities *total = reader->activities;
+	ErrorData  *error = NULL;
+	bool		by_rows = m->may_be_slow && !m->search_may_be_slow && !m->by_query;
+
+	reader->activities = no_activities(total->context, reader->request);
+	if (!by_rows)
+	{
+		error = chs_mapping_try_query(reader->compiled->mapping, read_events, reader);
+		if (error != NULL && error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT)
+			fail_to_read(reader->source, error);
+	}
+	if (by_rows || (error != NULL && !m->search_may_be_slow))
+	{
+		reader->activities = no_activities(total->context, reader->request);
+		error = chs_try(read_customers_rows, reader);
+	}
+	if (error != NULL)
+	{
+		reader->activities = no_activities(total->context, reader->request);
+		read_rows(reader, true);
+	}
+	if (reader->too_slow != NULL)
+		fail_to_read(reader->source, reader->too_slow);
+	add_activities(total, reader->activities);
 	reader->activities = total;
+}
+
+/* Adds what the events of a source give. */
+static void
+read_source(RawReader *reader)
+{
+	const Mapping *m = reader->compiled->mapping;
+
+	/* a table that was dropped has no rows */
+	if (get_rel_name(reader->source->relation) == NULL)
+		return;
+	reader->too_slow = NULL;
+	if (m->broken)
+	{
+		if (may_have_rows(reader))
+			fail_to_read(reader->source, m->broken);
+	}
+	else if (m->direct)
+		read_events(reader);
+	else
+		read_carefully(reader);
 }
 
 /* Looks up the external_ids of the customers, as the active snapshot sees them. */
