@@ -93,7 +93,8 @@ check_relation(Relation rel)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s cannot be attached because its owner does not see all rows", qualified_name(rel)),
 				 errdetail("Row-level security is forced for the owner as well."),
-				 errhint("ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+				 errhint("Let the owner see them: ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;",
+						 qualified_name(rel))));
 	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
 	{
 		if (kind == RELKIND_PARTITIONED_TABLE && get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
@@ -148,7 +149,7 @@ check_index(Relation rel, const char *customer)
 			 errdetail("The whole table is read whenever events of customers must be read again: after an update or delete, and for past days."),
 			 strstr(customer, "SELECT") != NULL ?
 			 errhint("An expression with a subquery cannot be indexed; a column that holds the customer could be.") :
-			 errhint("CREATE INDEX ON %s ((%s));", qualified_name(rel), customer)));
+			 errhint("Create one: CREATE INDEX ON %s ((%s));", qualified_name(rel), customer)));
 }
 
 /* ---------------------------------------------------------------- attaching */

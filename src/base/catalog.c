@@ -456,7 +456,7 @@ chs_catalog_check_path(Oid function)
 				 errmsg("search_path of function %s does not end with pg_temp",
 						format_procedure(function)),
 				 errdetail("Temporary tables of the calling session would be found first."),
-				 errhint("ALTER FUNCTION %s SET search_path = %s%spg_temp;",
+				 errhint("Add pg_temp to it: ALTER FUNCTION %s SET search_path = %s%spg_temp;",
 						 format_procedure_qualified(function),
 						 strcmp(path, "\"\"") == 0 ? "" : path,
 						 strcmp(path, "\"\"") == 0 ? "" : ", ")));

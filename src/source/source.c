@@ -341,7 +341,7 @@ check_rights(const Source *source, Oid owner)
 						  psprintf("the table's owner, %s, lacks privileges on %s: %s", role, table, lacking.data),
 						  psprintf("Its rows are %s, which are written with the privileges of its owner.",
 								   source->of_customers ? "customers" : "events"),
-						  psprintf("GRANT %s ON %s TO %s;", lacking.data, table, role));
+						  psprintf("Grant them: GRANT %s ON %s TO %s;", lacking.data, table, role));
 }
 
 /* The mapping of a table of customers. */

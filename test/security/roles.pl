@@ -148,7 +148,7 @@ my $before = customers();
 $node->safe_psql('postgres', 'CREATE SCHEMA mine AUTHORIZATION administer');
 succeeds('administer', 'CREATE TABLE mine.accounts (k text PRIMARY KEY, n text)', 'an administrator has a table of customers');
 refused('administer', "SELECT chs_attach_customers('mine.accounts', external_id => 'k', name => 'n')",
-	qr/ERROR:  the table's owner, administer, lacks privileges on chs.customers: SELECT, INSERT, UPDATE, DELETE\n.*\nHINT:  GRANT SELECT, INSERT, UPDATE, DELETE ON chs.customers TO administer;/s,
+	qr/ERROR:  the table's owner, administer, lacks privileges on chs.customers: SELECT, INSERT, UPDATE, DELETE\n.*\nHINT:  Grant them: GRANT SELECT, INSERT, UPDATE, DELETE ON chs.customers TO administer;/s,
 	'and may not attach it without rights on chs.customers');
 succeeds('postgres', 'GRANT SELECT, INSERT, UPDATE, DELETE ON chs.customers TO administer', 'he is granted them');
 succeeds('administer', "SELECT chs_attach_customers('mine.accounts', external_id => 'k', name => 'n')", 'and attaches it');
@@ -191,7 +191,7 @@ is(sum("SELECT count(*) FROM chs.rejected_events WHERE relation = 'mine.accounts
 
 succeeds('administer', 'CREATE TABLE mine.tickets (c bigint, at timestamptz); CREATE INDEX ON mine.tickets (c)', 'he has a table of events');
 refused('administer', "SELECT chs_attach('mine.tickets', 'c', 'support_ticket', 'at')",
-	qr/ERROR:  the table's owner, administer, lacks privileges on chs.customer_events: INSERT\n.*\nHINT:  GRANT INSERT ON chs.customer_events TO administer;/s,
+	qr/ERROR:  the table's owner, administer, lacks privileges on chs.customer_events: INSERT\n.*\nHINT:  Grant them: GRANT INSERT ON chs.customer_events TO administer;/s,
 	'and may not attach it without the right to insert events');
 $node->safe_psql('postgres', "SELECT chs_grant('administer', 'record')");
 succeeds('administer', "SELECT chs_attach('mine.tickets', 'c', 'support_ticket', 'at'); INSERT INTO mine.tickets VALUES (2, now())", 'with it he attaches it');
