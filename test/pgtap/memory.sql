@@ -125,7 +125,7 @@ CREATE FUNCTION tap.open_attached(n integer) RETURNS bigint LANGUAGE plpgsql AS 
 BEGIN
     INSERT INTO public.part VALUES (1 + n % 100, 'x');
     IF n = 0 THEN
-        RETURN (SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts WHERE name ~ '^chs (rows to be captured|kept rows|bad rows|external ids)');
+        RETURN (SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts WHERE name ~ '^chs (deferred rows|rejected rows|external ids)');
     END IF;
     RETURN open_attached(n - 1);
 EXCEPTION WHEN unique_violation THEN
