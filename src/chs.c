@@ -9,6 +9,7 @@
 #include "attach/attached.h"
 #include "base/catalog.h"
 #include "base/settings.h"
+#include "base/wake.h"
 #include "base/worker_shared.h"
 #include "engine/capture.h"
 #include "engine/fold.h"
@@ -36,6 +37,7 @@ _PG_init(void)
 	chs_source_init();
 	chs_fold_init();
 	chs_worker_shared_init();
+	chs_wake_init();
 	chs_launcher_init();
 	chs_utility_init();
 }

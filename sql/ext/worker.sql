@@ -40,7 +40,7 @@ FROM chs.worker_status_now() w;
 COMMENT ON VIEW chs.worker_status IS 'the background workers of this database; no rows if chs is not preloaded, since there are none then';
 COMMENT ON COLUMN chs.worker_status.worker IS '1 is the first; others help it with a backlog, except for 9, which folds slow customers, of which it keeps no count';
 COMMENT ON COLUMN chs.worker_status.pid IS 'its process, as in pg_stat_activity; NULL while there is nothing to do';
-COMMENT ON COLUMN chs.worker_status.state IS 'starting, folding, folding slow customers, rescoring, housekeeping, waiting (for more work), held up (by the restore of a dump), away (it comes when there is work), failed (it will be restarted in a while), disabled (chs.enabled is off), paused (by chs_pause()) or passed over (the database is not in chs.databases, is a template, or does not allow connections)';
+COMMENT ON COLUMN chs.worker_status.state IS 'starting, folding, folding slow customers, rescoring, housekeeping, waiting (for more work), held up (by the restore of a dump), away (it comes when there is work), failed (it will be restarted in a while), disabled (chs.enabled is off), paused (by chs_pause()) or excluded (the database is not in chs.databases, is a template, or does not allow connections)';
 COMMENT ON COLUMN chs.worker_status.started_at IS 'when it was last started';
 COMMENT ON COLUMN chs.worker_status.last_batch_at IS 'when it last committed a batch, since the server was started';
 COMMENT ON COLUMN chs.worker_status.last_batch_deltas IS 'queued deltas in that batch';

@@ -16,14 +16,13 @@
 
 #include "base/chore.h"
 
-/* So many databases can have workers, and so many each. */
-#define MAX_DATABASES 1024
-#define MAX_WORKERS 8
+#define MAX_DATABASES 1024		/* that can have workers */
+#define MAX_WORKERS 8			/* of a database, which fold its queue */
 
-/* One more is for slow customers alone, see slow.c, of which so many are listed. */
+/* The index of one more worker, for slow customers; see slow.c. */
 #define SLOW_WORKER MAX_WORKERS
 #define WORKER_SLOTS (MAX_WORKERS + 1)
-#define MAX_SET_APART 64
+#define MAX_SET_APART 64		/* slow customers that are listed for it */
 
 typedef enum DatabaseState
 {
@@ -31,7 +30,7 @@ typedef enum DatabaseState
 	DATABASE_UNKNOWN,			/* may be worked for, if it has the extension */
 	DATABASE_INSTALLED,
 	DATABASE_NOT_INSTALLED,
-	DATABASE_PASSED_OVER,		/* not to be connected to */
+	DATABASE_EXCLUDED,			/* no worker may connect to it */
 	DATABASE_PAUSED				/* by chs_pause() */
 } DatabaseState;
 
@@ -41,7 +40,7 @@ typedef enum WorkerState
 	WORKER_FOLDING,
 	WORKER_FOLDING_SLOW,
 	WORKER_RESCORING,
-	WORKER_KEEPING_HOUSE,
+	WORKER_HOUSEKEEPING,
 	WORKER_WAITING,
 	WORKER_HELD_UP				/* by the restore of a dump */
 } WorkerState;
@@ -60,7 +59,7 @@ typedef struct WorkerSlot
 	int			pid;			/* 0: not there */
 	Latch	   *latch;			/* NULL: not there */
 	bool		ended_well;		/* set by a worker that ends properly */
-	bool		sent_away;		/* ended to make place for a statement */
+	bool		terminated;		/* by a statement that needs the database without sessions */
 	WorkerState state;
 	TimestampTz started_at;		/* 0: never */
 	TimestampTz last_batch_at;	/* 0: never */
@@ -73,33 +72,47 @@ typedef struct WorkerSlot
 
 #define MAX_ERROR_LENGTH 512
 
-/* Protected by the lock, but for what is atomic. */
+/*
+ * A database.  Protected by the lock, but for what is atomic; what says so may be
+ * read without it, where a value that is out of date does no harm because whoever
+ * changes it wakes the reader afterwards.
+ */
 typedef struct DatabaseSlot
 {
-	Oid			database;		/* InvalidOid: free */
-	DatabaseState state;
+	Oid			database;		/* InvalidOid: free; only the launcher frees a slot */
+	DatabaseState state;		/* may be read without the lock */
 	pg_atomic_uint32 dirty;		/* something may be there to do */
-	pg_atomic_uint64 waiting_since; /* a TimestampTz: nobody has looked since then; 0: all is looked at */
-	pg_atomic_uint32 releases;	/* of customers by sessions whose transactions had folded them, counted */
-	pg_atomic_uint32 backing_off;	/* a worker failed, and nothing has happened since that may have mended it */
-	TimestampTz come_at;		/* customers that were left are to be tried again then; 0: there are none */
-	int			come_delay;		/* how long that was put off, in milliseconds */
-	TimestampTz working_since;	/* what is being worked at waited since then; 0: nothing is */
-	int			wanted;			/* so many workers are, if there is work at all */
-	uint32		comings;		/* and goings of workers */
+	/* a TimestampTz: nobody has looked since then; 0: all is looked at */
+	pg_atomic_uint64 waiting_since;
+	/* of customers by sessions whose transactions had folded them, counted */
+	pg_atomic_uint32 releases;
+	/* a worker failed, and nothing has happened since that may have mended it */
+	pg_atomic_uint32 backing_off;
+	/* when to start a worker for customers that were left; 0: there are none */
+	TimestampTz retry_at;
+	int			retry_delay;	/* the last time, in milliseconds */
+	/* what the first worker is doing has waited since then; 0: it is not at work */
+	TimestampTz working_since;
+	/* the number of workers that the backlog calls for; set by the first worker */
+	int			wanted;
+	/* changes when a worker starts or ends; may be read without the lock */
+	uint32		generation;
 	FullTransactionId folded_before;	/* queue rows of earlier transactions are all folded */
-	Oid			rescored_extension; /* of which everyone's health is of ... */
+	/* every customer of this one has health of this day and version */
+	Oid			rescored_extension;
 	int32		rescored_day;
 	int			rescored_version;
-	int			kept_out_by;	/* the process whose statement wants nobody there, or 0; see utility.c */
-	TimestampTz kept_house_at;	/* when housekeeping was done last */
+	/* the process whose statement needs the database without sessions, or 0; see utility.c */
+	int			kept_out_by;
+	TimestampTz housekeeping_at; /* when it was done last */
 	TimestampTz last_error_at;	/* 0: never */
 	char		last_error[MAX_ERROR_LENGTH];
 	uint32		chore_errors[CHORES];	/* which error of each the log has; 0: none */
 	int			nslow;			/* customers are set apart: */
 	int64		slow[MAX_SET_APART];
 	bool		folding_slow;	/* the first of them is being folded */
-	bool		no_place_for_slow;	/* their worker could not be started, so the first one has to do its work */
+	/* their worker could not be started, so the first one has to do its work */
+	bool		no_place_for_slow;
 	char		slow_because[MAX_ERROR_LENGTH]; /* the latest reason */
 	WorkerSlot	workers[WORKER_SLOTS];
 } DatabaseSlot;
@@ -108,7 +121,8 @@ typedef struct WorkerShared
 {
 	LWLock	   *lock;
 	Latch	   *launcher_latch;
-	bool		look_again;		/* the launcher is to look through the databases */
+	/* the launcher is to look through pg_database before it starts a worker */
+	bool		list_databases;
 	DatabaseSlot databases[MAX_DATABASES];
 } WorkerShared;
 
@@ -123,16 +137,8 @@ extern NameData chs_worker_database_name;
 extern DatabaseSlot *chs_worker_slot(Oid database);
 extern DatabaseSlot *chs_worker_find_slot(Oid database);
 extern bool chs_worker_is_there(const DatabaseSlot *slot);
-extern void chs_worker_mark_dirty(DatabaseSlot *slot);
-extern void chs_worker_try_anew(DatabaseSlot *slot);
 extern void chs_worker_unpause(DatabaseSlot *slot);
-extern void chs_worker_wake_launcher(void);
-extern void chs_worker_look_again(void);
-extern bool chs_worker_wake_if_installed(void);
 extern void chs_worker_shared_init(void);
-extern void chs_worker_wake_at_commit(void);
-extern void chs_worker_retry(void);
-extern void chs_worker_resume_at_commit(void);
 extern FullTransactionId chs_worker_folded_before(void);
 
 #endif							/* CHS_WORKER_SHARED_H */

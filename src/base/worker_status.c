@@ -1,6 +1,7 @@
 /*
  * worker_status.c
- *	  The status that workers keep in shared memory, and chs.worker_status, which shows it for the current database.
+ *	  The status that workers keep in shared memory, and chs.worker_status, which
+ *	  shows it for the current database.
  */
 #include "base/worker_status.h"
 
@@ -50,7 +51,10 @@ chs_worker_status_batch(WorkerSlot *worker, int64 deltas, int64 customers, int64
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* chs_worker_status_left records how many customers are left, and which transaction has one of them, if known. */
+/*
+ * chs_worker_status_left records how many customers are left, and which
+ * transaction has one of them, if known.
+ */
 void
 chs_worker_status_left(WorkerSlot *worker, int customers, TransactionId in_way)
 {
@@ -81,7 +85,10 @@ chs_worker_status_end_work(DatabaseSlot *slot)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
-/* chs_worker_status_error records the error that is being handled, and returns a hash of its text, never 0. */
+/*
+ * chs_worker_status_error records the error that is being handled, and returns
+ * a hash of its text, never 0.
+ */
 uint32
 chs_worker_status_error(DatabaseSlot *slot)
 {
@@ -133,7 +140,7 @@ state_name(const DatabaseSlot *slot, const WorkerSlot *worker)
 		[WORKER_FOLDING] = "folding",
 		[WORKER_FOLDING_SLOW] = "folding slow customers",
 		[WORKER_RESCORING] = "rescoring",
-		[WORKER_KEEPING_HOUSE] = "housekeeping",
+		[WORKER_HOUSEKEEPING] = "housekeeping",
 		[WORKER_WAITING] = "waiting",
 		[WORKER_HELD_UP] = "held up"
 	};
@@ -142,8 +149,8 @@ state_name(const DatabaseSlot *slot, const WorkerSlot *worker)
 		return names[worker->state];
 	if (!chs_enabled)
 		return "disabled";
-	if (slot->state == DATABASE_PASSED_OVER)
-		return "passed over";
+	if (slot->state == DATABASE_EXCLUDED)
+		return "excluded";
 	if (slot->state == DATABASE_PAUSED)
 		return "paused";
 	if (worker->started_at != 0 && !worker->ended_well)
@@ -155,7 +162,8 @@ state_name(const DatabaseSlot *slot, const WorkerSlot *worker)
 static TimestampTz
 waiting_since(DatabaseSlot *slot)
 {
-	return slot->working_since != 0 ? slot->working_since : (TimestampTz) pg_atomic_read_u64(&slot->waiting_since);
+	return slot->working_since != 0 ?
+		slot->working_since : (TimestampTz) pg_atomic_read_u64(&slot->waiting_since);
 }
 
 static void
@@ -186,11 +194,13 @@ put_worker(ReturnSetInfo *rsinfo, DatabaseSlot *slot, int number)
 	nulls[STATUS_LAST_DELTAS] = nulls[STATUS_LAST_CUSTOMERS] = worker->last_batch_at == 0;
 	nulls[STATUS_DELTAS_PER_SECOND] = nulls[STATUS_CUSTOMERS_PER_SECOND] = worker->pace.busy == 0;
 	values[STATUS_DELTAS_PER_SECOND] = Float8GetDatum(worker->pace.deltas / Max(seconds, 1e-6));
-	values[STATUS_CUSTOMERS_PER_SECOND] = Float8GetDatum(worker->pace.customers / Max(seconds, 1e-6));
+	values[STATUS_CUSTOMERS_PER_SECOND] =
+		Float8GetDatum(worker->pace.customers / Max(seconds, 1e-6));
 	nulls[STATUS_LAST_ERROR] = slot->last_error_at == 0;
 	values[STATUS_LAST_ERROR] = CStringGetTextDatum(slot->last_error);
 	set_timestamp(values, nulls, STATUS_LAST_ERROR_AT, slot->last_error_at);
-	values[STATUS_LAG] = Float8GetDatum(since == 0 ? 0 : Max(now - since, 0) / (double) USECS_PER_SEC);
+	values[STATUS_LAG] =
+		Float8GetDatum(since == 0 ? 0 : Max(now - since, 0) / (double) USECS_PER_SEC);
 	values[STATUS_LEFT_CUSTOMERS] = Int64GetDatum(worker->left_customers);
 	values[STATUS_IN_WAY] = TransactionIdGetDatum(worker->in_way);
 	nulls[STATUS_IN_WAY] = !TransactionIdIsValid(worker->in_way);

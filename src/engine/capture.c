@@ -34,7 +34,7 @@
 #include "base/error.h"
 #include "base/id.h"
 #include "base/spi.h"
-#include "base/worker_shared.h"
+#include "base/wake.h"
 #include "score/count.h"
 #include "score/scorecard.h"
 #include "store/customer.h"
@@ -274,7 +274,7 @@ append_gathering(Gathering *g)
 	MemoryContextDelete(scratch);
 	g->nrecords = 0;
 	g->npending = 0;
-	chs_worker_wake_at_commit();
+	chs_wake_at_commit();
 }
 
 /* Drops the innermost gathering. */

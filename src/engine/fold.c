@@ -38,7 +38,7 @@
 #include "base/spi.h"
 #include "base/tables.h"
 #include "base/try.h"
-#include "base/worker_shared.h"
+#include "base/wake.h"
 #include "base/xid.h"
 #include "engine/capture.h"
 #include "engine/plugin.h"
@@ -77,7 +77,7 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		chs_budget_end();
 		/* a worker may have left customers to this session */
 		if (has_folded)
-			chs_worker_retry();
+			chs_wake_to_retry();
 		has_folded = false;
 	}
 }
@@ -392,7 +392,7 @@ queue_customer(const Fold *fold, int64 customer_id, bool rebuild)
 	chs_queue_begin_append(&appender);
 	chs_queue_append(&appender, customer_id, NULL, rebuild, fold->live->series_version);
 	chs_queue_end_append(&appender);
-	chs_worker_wake_at_commit();
+	chs_wake_at_commit();
 }
 
 /* Skips a customer for now, so that it is processed later, from the queue. */

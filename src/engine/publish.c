@@ -28,7 +28,7 @@
 
 #include "base/catalog.h"
 #include "base/spi.h"
-#include "base/worker_shared.h"
+#include "base/wake.h"
 #include "source/source.h"
 #include "store/live.h"
 #include "store/progress.h"
@@ -117,7 +117,7 @@ chs_publish_make_live(int version, bool wait)
 	store_live(version);
 	PopActiveSnapshot();
 	chs_progress_end_backfill();
-	chs_worker_wake_at_commit();
+	chs_wake_at_commit();
 	return true;
 }
 

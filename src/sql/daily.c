@@ -27,7 +27,8 @@ count_types(const Live *live, int days)
 	Published  *published = chs_scorecard_begin();
 
 	for (int i = 0; i < live->nrules; i++)
-		(void) chs_series_need(published, live->rules[i].event_type, SERIES_COUNT, NULL, NULL, days);
+		(void) chs_series_need(published, live->rules[i].event_type, SERIES_COUNT, NULL, NULL,
+							   days);
 	chs_series_identify(published, NULL);
 	chs_series_group(published);
 	return published;
@@ -78,7 +79,8 @@ chs_daily_activity(PG_FUNCTION_ARGS)
 		for (int j = 0; type != NULL && j < series->ncells; j++)
 		{
 			Datum		values[] = {
-				DateADTGetDatum(series->cells[j].day), CStringGetTextDatum(type), Int64GetDatum(series->cells[j].n)
+				DateADTGetDatum(series->cells[j].day), CStringGetTextDatum(type),
+					Int64GetDatum(series->cells[j].n)
 			};
 			bool		nulls[] = {false, false, false};
 

@@ -16,7 +16,7 @@
 #include "utils/varlena.h"
 
 #include "base/spi.h"
-#include "base/worker_shared.h"
+#include "base/wake.h"
 #include "engine/plugin.h"
 #include "score/count.h"
 #include "score/function_value.h"
@@ -176,6 +176,6 @@ chs_refresh(PG_FUNCTION_ARGS)
 	chs_queue_begin_append(&appender);
 	chs_queue_append(&appender, customer_id, NULL, false, chs_live_version()->series_version);
 	chs_queue_end_append(&appender);
-	chs_worker_wake_at_commit();
+	chs_wake_at_commit();
 	PG_RETURN_BOOL(true);
 }

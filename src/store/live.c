@@ -23,7 +23,7 @@
 
 #include "base/catalog.h"
 #include "base/spi.h"
-#include "base/worker_shared.h"
+#include "base/wake.h"
 #include "base/xid.h"
 #include "score/scorecard.h"
 #include "store/sources.h"
@@ -62,7 +62,7 @@ chs_invalidate(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be fired AFTER, FOR EACH STATEMENT", "chs.invalidate")));
 	CacheInvalidateRelcache(trigdata->tg_relation);
-	chs_worker_wake_at_commit();
+	chs_wake_at_commit();
 	PG_RETURN_POINTER(NULL);
 }
 

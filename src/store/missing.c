@@ -28,7 +28,7 @@
 
 #include "base/catalog.h"
 #include "base/tables.h"
-#include "base/worker_shared.h"
+#include "base/wake.h"
 #include "store/customer.h"
 #include "store/live.h"
 #include "store/queue.h"
@@ -74,7 +74,7 @@ chs_missing_add(char *const *external_ids, int n)
 		(void) chs_table_store(&table, NULL, values, nulls, MISSING_COLUMNS);
 	}
 	chs_table_close(&table);
-	chs_worker_wake_at_commit();
+	chs_wake_at_commit();
 }
 
 /*
@@ -172,6 +172,6 @@ chs_missing_resolve(const Live *live, Snapshot snapshot)
 	queue_rebuilds(live, found, nfound);
 	pfree(found);
 	/* customers are to be rebuilt, and there may be more keys */
-	chs_worker_wake_at_commit();
+	chs_wake_at_commit();
 	return false;
 }

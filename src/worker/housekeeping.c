@@ -1,6 +1,7 @@
 /*
  * housekeeping.c
- *	  What workers do besides scoring: in small slices while no fresh events are waiting, or together with a batch.
+ *	  What workers do besides scoring: in small slices while no fresh events are
+ *	  waiting, or together with a batch.
  */
 #include "worker/housekeeping.h"
 

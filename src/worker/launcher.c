@@ -10,10 +10,10 @@
  *		new ──look──► unknown ──first worker──► installed ◄──► dirty, worker running
  *		 │               │                        │
  *		 │               └──► not installed ◄─────┘    (a commit with chs in it: dirty again)
- *		 └──► passed over: a template, closed to connections, or not in chs.databases
+ *		 └──► excluded: a template, closed to connections, or not in chs.databases
  *
- * When the launcher starts, every database that is not passed over is unknown, and
- * a worker checks it once.
+ * When the launcher starts, every database that is not excluded is unknown, and a
+ * worker checks it once.
  *
  * Exit code 0 of a worker is a proper end; after any other one the launcher starts
  * another worker, waiting longer each time.
@@ -37,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "base/settings.h"
+#include "base/wake.h"
 #include "base/worker_shared.h"
 #include "worker/worker_life.h"
 
@@ -82,14 +83,15 @@ complain_of_too_many(Form_pg_database database)
 
 	if (!complained)
 		ereport(LOG,
-				(errmsg("chs cannot serve database \"%s\", and possibly others", NameStr(database->datname)),
+				(errmsg("chs cannot serve database \"%s\", and possibly others",
+						NameStr(database->datname)),
 				 errdetail("It serves at most %d databases.", MAX_DATABASES),
 				 errhint("Name those that need it in \"chs.databases\".")));
 	complained = true;
 }
 
 /*
- * Records what the row of a database says; for one that is passed over, only if it
+ * Records what the row of a database says; for one that is excluded, only if it
  * has a slot already.
  */
 static void
@@ -110,19 +112,29 @@ note_database(Form_pg_database database, bool *there)
 	{
 		there[slot - chs_worker_shared->databases] = true;
 		if (!wanted)
-			slot->state = DATABASE_PASSED_OVER;
-		else if (slot->state == DATABASE_NEW || slot->state == DATABASE_PASSED_OVER)
+			slot->state = DATABASE_EXCLUDED;
+		else if (slot->state == DATABASE_NEW || slot->state == DATABASE_EXCLUDED)
 			slot->state = DATABASE_UNKNOWN;
 	}
 	LWLockRelease(chs_worker_shared->lock);
 }
 
+/* Forgets the workers of a database that has been dropped. */
+static void
+forget_workers(LaunchedWorker *workers)
+{
+	for (int number = 0; number < WORKER_SLOTS; number++)
+		if (workers[number].handle != NULL)
+			pfree(workers[number].handle);
+	memset(workers, 0, WORKER_SLOTS * sizeof(LaunchedWorker));
+}
+
 /*
- * Looks through the databases: creates a slot for each, and frees the slots of
- * dropped ones.
+ * Looks through pg_database: creates a slot for each database, and frees the
+ * slots of dropped ones.
  */
 static void
-look_through_databases(void)
+list_databases_now(void)
 {
 	bool		there[MAX_DATABASES];
 	Relation	rel;
@@ -151,8 +163,7 @@ look_through_databases(void)
 		if (!there[i] && !chs_worker_is_there(&chs_worker_shared->databases[i]))
 		{
 			chs_worker_shared->databases[i].database = InvalidOid;
-			for (int number = 0; number < WORKER_SLOTS; number++)
-				launched[i][number].failures = launched[i][number].not_before = 0;
+			forget_workers(launched[i]);
 		}
 	LWLockRelease(chs_worker_shared->lock);
 }
@@ -172,9 +183,9 @@ has_ended(LaunchedWorker *worker, DatabaseSlot *slot, int number)
 	worker->handle = NULL;
 	if (slot->workers[number].ended_well)
 		worker->failures = 0;
-	else if (slot->workers[number].sent_away)
+	else if (slot->workers[number].terminated)
 		pg_atomic_write_u32(&slot->dirty, 1);
-	else if (OidIsValid(slot->database))
+	else
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		int			delay;
@@ -189,7 +200,7 @@ has_ended(LaunchedWorker *worker, DatabaseSlot *slot, int number)
 		worker->not_before = TimestampTzPlusMilliseconds(now, delay * 1000);
 		/* its work is still to be done, if the database still exists */
 		pg_atomic_write_u32(&slot->dirty, 1);
-		chs_worker_look_again();
+		chs_wake_to_list_databases();
 	}
 	return slot->workers[number].pid == 0;
 }
@@ -200,10 +211,11 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 	BackgroundWorker worker;
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
-	slot->workers[number].ended_well = slot->workers[number].sent_away = false;
+	slot->workers[number].ended_well = slot->workers[number].terminated = false;
 	launch->started_at = GetCurrentTimestamp();
 	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION | BGWORKER_INTERRUPTIBLE;
+	worker.bgw_flags =
+		BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION | BGWORKER_INTERRUPTIBLE;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker.bgw_library_name, "chs", BGW_MAXLEN);
@@ -233,17 +245,17 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 static bool
 is_due(const DatabaseSlot *slot)
 {
-	return slot->come_at != 0 && slot->come_at <= GetCurrentTimestamp();
+	return slot->retry_at != 0 && slot->retry_at <= GetCurrentTimestamp();
 }
 
 /* Whether a worker of a database is needed; further ones only beside the first. */
 static bool
 is_needed(DatabaseSlot *slot, int number)
 {
-	if (!OidIsValid(slot->database) || !chs_enabled || slot->kept_out_by != 0)
+	if (!chs_enabled || slot->kept_out_by != 0)
 		return false;
-	/* it may be gone */
-	if (chs_worker_shared->look_again)
+	/* it may have been dropped */
+	if (chs_worker_shared->list_databases)
 		return false;
 	if (number == SLOW_WORKER)
 		return slot->state == DATABASE_INSTALLED && slot->nslow > 0;
@@ -262,34 +274,48 @@ is_needed(DatabaseSlot *slot, int number)
 }
 
 /*
+ * Starts a worker of a database, if it is needed.  Returns the milliseconds until that
+ * is to be looked at again, at most the given number.
+ */
+static long
+start_if_needed(DatabaseSlot *slot, LaunchedWorker *launch, int number, long timeout)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!has_ended(launch, slot, number))
+		return timeout;
+	if (!is_needed(slot, number))
+	{
+		if (number == 0 && slot->retry_at != 0 && !is_due(slot))
+			return Min(timeout, TimestampDifferenceMilliseconds(now, slot->retry_at));
+		return timeout;
+	}
+	if (launch->failed_at != 0 && pg_atomic_read_u32(&slot->backing_off) == 0)
+		launch->not_before =
+			Min(launch->not_before, TimestampTzPlusMilliseconds(launch->failed_at, MIN_BACKOFF_MS));
+	if (launch->not_before > now)
+		return Min(timeout, TimestampDifferenceMilliseconds(now, launch->not_before));
+	start_worker(launch, slot, number);
+	return timeout;
+}
+
+/*
  * Starts workers for the databases that need some.  Returns the milliseconds until
  * one that failed may be started again, at most the given number.
+ *
+ * What is shared is read without the lock.  Whoever changes it so that a worker is
+ * needed wakes the launcher afterwards, and one that is started though it is not
+ * needed any more finds that out with the lock (see attach), or has nothing to do.
  */
 static long
 start_workers(long timeout)
 {
-	for (int i = 0; i < MAX_DATABASES * WORKER_SLOTS; i++)
+	for (int i = 0; i < MAX_DATABASES; i++)
 	{
-		DatabaseSlot *slot = &chs_worker_shared->databases[i / WORKER_SLOTS];
-		int			number = i % WORKER_SLOTS;
-		LaunchedWorker *launch = &launched[i / WORKER_SLOTS][number];
-		TimestampTz now;
+		DatabaseSlot *slot = &chs_worker_shared->databases[i];
 
-		if (!has_ended(launch, slot, number))
-			continue;
-		if (!is_needed(slot, number))
-		{
-			if (number == 0 && OidIsValid(slot->database) && slot->come_at != 0 && !is_due(slot))
-				timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), slot->come_at));
-			continue;
-		}
-		now = GetCurrentTimestamp();
-		if (launch->failed_at != 0 && pg_atomic_read_u32(&slot->backing_off) == 0)
-			launch->not_before = Min(launch->not_before, TimestampTzPlusMilliseconds(launch->failed_at, MIN_BACKOFF_MS));
-		if (launch->not_before > now)
-			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, launch->not_before));
-		else
-			start_worker(launch, slot, number);
+		for (int number = 0; OidIsValid(slot->database) && number < WORKER_SLOTS; number++)
+			timeout = start_if_needed(slot, &launched[i][number], number, timeout);
 	}
 	return Max(timeout, 1);
 }
@@ -313,11 +339,11 @@ mark_installed_dirty(bool day_began, bool reloaded)
 		{
 			chs_worker_unpause(slot);
 			if (reloaded)
-				chs_worker_try_anew(slot);
+				chs_wake_failed(slot);
 		}
 		if (OidIsValid(slot->database) && slot->state == DATABASE_INSTALLED &&
 			(day_began || slot->workers[0].pid == 0))
-			chs_worker_mark_dirty(slot);
+			chs_wake_worker_of(slot);
 	}
 }
 
@@ -326,13 +352,13 @@ mark_installed_dirty(bool day_began, bool reloaded)
  * No worker is started before the next one.
  */
 static bool
-is_look_wanted(void)
+is_listing_wanted(void)
 {
 	bool		wanted;
 
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
-	wanted = chs_worker_shared->look_again;
-	chs_worker_shared->look_again = false;
+	wanted = chs_worker_shared->list_databases;
+	chs_worker_shared->list_databases = false;
 	/* one that a commit told of */
 	for (int i = 0; i < MAX_DATABASES; i++)
 		wanted |= OidIsValid(chs_worker_shared->databases[i].database) &&
@@ -386,19 +412,19 @@ chs_launcher_main(Datum arg pg_attribute_unused())
 		/* exit code 1: started again, unless the server stops */
 		if (ShutdownRequestPending)
 			proc_exit(1);
-		look = is_look_wanted();
+		look = is_listing_wanted();
 		/* the nap time may be shorter now */
 		reloaded = chs_settings_reload();
 		if (reloaded || now >= next_look)
 		{
-			look_through_databases();
+			list_databases_now();
 			mark_installed_dirty(now >= midnight, reloaded);
 			/* also as soon as a UTC day begins */
 			midnight = (now / USECS_PER_DAY + 1) * USECS_PER_DAY;
 			next_look = Min(TimestampTzPlusMilliseconds(now, (int64) chs_naptime * 1000), midnight);
 		}
 		else if (look)
-			look_through_databases();
+			list_databases_now();
 		timeout = start_workers(Max(TimestampDifferenceMilliseconds(now, next_look), 1));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 timeout, chs_wait_event(wait_event, "ChsLauncherMain"));

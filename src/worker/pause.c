@@ -1,6 +1,7 @@
 /*
  * pause.c
- *	  Pausing the workers of a database: the table chs.pause, which holds a row while they are paused.
+ *	  Pausing the workers of a database: the table chs.pause, which holds a row while
+ *	  they are paused.
  */
 #include "worker/pause.h"
 
@@ -17,7 +18,7 @@
 #include "utils/builtins.h"
 
 #include "base/catalog.h"
-#include "base/worker_shared.h"
+#include "base/wake.h"
 
 /* chs_pause_is_on tells whether workers are paused, according to what is committed now. */
 bool
@@ -46,12 +47,14 @@ chs_pause(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("chs_pause()");
 	/* workers hold this in share mode during each batch */
-	LockDatabaseObject(ExtensionRelationId, get_extension_oid("chs", false), 0, AccessExclusiveLock);
+	LockDatabaseObject(ExtensionRelationId, get_extension_oid("chs", false), 0,
+					   AccessExclusiveLock);
 	args[0] = PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0);
 	args[1] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
 	SPI_connect();
-	chs_catalog_execute("INSERT INTO chs.pause (reason, paused_by) VALUES ($1, $2) ON CONFLICT (one) DO UPDATE"
-						" SET (reason, paused_by, paused_at) = ROW(excluded.reason, excluded.paused_by, excluded.paused_at)",
+	chs_catalog_execute("INSERT INTO chs.pause (reason, paused_by) VALUES ($1, $2)"
+						" ON CONFLICT (one) DO UPDATE SET (reason, paused_by, paused_at) ="
+						" ROW(excluded.reason, excluded.paused_by, excluded.paused_at)",
 						lengthof(types), types, args, PG_ARGISNULL(0) ? "n " : NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -69,6 +72,6 @@ chs_resume(PG_FUNCTION_ARGS)
 	chs_catalog_execute("DELETE FROM chs.pause", 0, NULL, NULL, NULL);
 	n = SPI_processed;
 	SPI_finish();
-	chs_worker_resume_at_commit();
+	chs_wake_resumed_at_commit();
 	PG_RETURN_BOOL(n > 0);
 }

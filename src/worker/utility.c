@@ -26,6 +26,7 @@
 #include "tcop/utility.h"
 #include "utils/acl.h"
 
+#include "base/wake.h"
 #include "base/worker_shared.h"
 
 /* How long to wait for a terminated worker, and how often to check, in milliseconds. */
@@ -57,7 +58,8 @@ database_to_leave(const Node *statement)
 	{
 		case T_CreatedbStmt:
 			{
-				const char *template = find_option(((const CreatedbStmt *) statement)->options, "template");
+				const char *template =
+					find_option(((const CreatedbStmt *) statement)->options, "template");
 
 				return template != NULL ? template : "template1";
 			}
@@ -103,7 +105,8 @@ wait_until_gone(const WorkerSlot *worker, int pid)
 	for (int waited = 0; waited < MAX_WAIT_MS && !is_gone(worker, pid); waited += POLL_MS)
 	{
 		CHECK_FOR_INTERRUPTS();
-		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, chs_wait_event(wait_event, "ChsWorkerExit"));
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS,
+						 chs_wait_event(wait_event, "ChsWorkerExit"));
 	}
 }
 
@@ -129,7 +132,7 @@ keep_out(const char *name)
 		{
 			if (slot->workers[i].pid == 0)
 				continue;
-			slot->workers[i].sent_away = true;
+			slot->workers[i].terminated = true;
 			ended[i] = slot->workers[i].pid;
 			kill(ended[i], SIGTERM);
 		}
@@ -147,11 +150,12 @@ keep_out(const char *name)
 static void
 let_in(XactEvent event, void *arg pg_attribute_unused())
 {
-	if (!admit_at_end || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+	if (!admit_at_end ||
+		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
 		return;
 	admit_at_end = false;
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
-	chs_worker_shared->look_again = true;
+	chs_worker_shared->list_databases = true;
 	for (int i = 0; i < MAX_DATABASES; i++)
 		if (chs_worker_shared->databases[i].kept_out_by == MyProcPid)
 			chs_worker_shared->databases[i].kept_out_by = 0;
@@ -164,13 +168,14 @@ let_in(XactEvent event, void *arg pg_attribute_unused())
 static void
 wake_after_commit_prepared(void)
 {
-	if (!chs_worker_wake_if_installed() && OidIsValid(get_extension_oid("chs", true)))
-		chs_worker_wake_at_commit();
+	if (!chs_wake_if_installed() && OidIsValid(get_extension_oid("chs", true)))
+		chs_wake_at_commit();
 }
 
 static void
-process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
-				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
 	const Node *statement = pstmt->utilityStmt;
 	const char *name = database_to_leave(statement);

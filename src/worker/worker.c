@@ -19,6 +19,7 @@
 
 #include "base/chore.h"
 #include "base/settings.h"
+#include "base/wake.h"
 #include "base/worker_shared.h"
 #include "base/worker_status.h"
 #include "engine/everyone.h"
@@ -36,7 +37,10 @@
 #define LINGER_MS 1000
 #define MAX_LINGER_MS 30000		/* while a version waits to become live, or the like */
 
-/* If all customers that were left have been waiting for so many milliseconds between two attempts, it leaves as well. */
+/*
+ * If all customers that were left have been waiting for so many milliseconds
+ * between two attempts, it leaves as well.
+ */
 #define STAY_FOR_LEFT_MS 1000
 
 /*
@@ -59,7 +63,10 @@
 /* The maximum number of batches that are folded between two slices of rescoring. */
 #define FOLD_BETWEEN_SLICES 8
 
-/* After this many full batches, or more if that has not helped before, another worker is called to help. */
+/*
+ * After this many full batches, or more if that has not helped before, another
+ * worker is called to help.
+ */
 #define CALL_AFTER 4
 #define MAX_CALL_AFTER 4096
 
@@ -68,7 +75,7 @@ PGDLLEXPORT void chs_worker_main(Datum arg);
 /* Rescoring of everyone, when a day begins or a version is published. */
 typedef struct Rescoring
 {
-	bool		done;
+	bool		done;			/* everyone's health is of this day and version: */
 	Oid			extension;
 	int32		day;
 	int			version;
@@ -83,7 +90,7 @@ typedef struct Rescoring
 /* What a worker is doing. */
 typedef struct Work
 {
-	uint32		comings;		/* of workers, as last seen */
+	uint32		generation;		/* of the workers, as last seen */
 	FoldProgress folding;
 	int			full_batches;	/* one after the other */
 	int			call_after;		/* after which another worker is called */
@@ -93,11 +100,10 @@ typedef struct Work
 } Work;
 
 /*
- * The customers are divided among the present workers.  Whenever one arrives or
- * leaves, all of them start over, each with its new part, from what was known to be
- * folded when there was only one worker, so that nothing left behind is missed.
- * Until they agree, a customer that two of them want goes to one of them, see
- * claim.c.
+ * Divides the customers among the present workers.  Whenever one starts or ends, all of
+ * them begin anew, each with its new part, from what was known to be folded when there
+ * was only one worker, so that nothing is missed.  Until they agree, a customer that
+ * two of them want goes to one of them, see claim.c.
  */
 static void
 take_part(Work *work)
@@ -106,18 +112,18 @@ take_part(Work *work)
 	int			parts = part->count;
 	FullTransactionId from;
 
-	if (work->comings == chs_worker_database->comings)
+	if (work->generation == chs_worker_database->generation)
 		return;
 	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
-	work->comings = chs_worker_database->comings;
+	work->generation = chs_worker_database->generation;
 	from = chs_worker_database->folded_before;
 	*part = (Part) {0};
-	for (WorkerSlot *worker = chs_worker_database->workers; worker < chs_worker_database->workers + MAX_WORKERS; worker++)
+	for (int i = 0; i < MAX_WORKERS; i++)
 	{
-		if (worker->pid == 0)
+		if (chs_worker_database->workers[i].pid == 0)
 			continue;
 		part->count++;
-		if (worker < chs_worker_self)
+		if (&chs_worker_database->workers[i] < chs_worker_self)
 			part->number++;
 	}
 	LWLockRelease(chs_worker_shared->lock);
@@ -126,18 +132,23 @@ take_part(Work *work)
 	work->folding.nleft = work->folding.nrunning = 0;
 	/* the first worker does not rely on anything that another one has left */
 	work->folding.next_from = parts == 0 && chs_worker_is_first() ? InvalidFullTransactionId : from;
-	/* if there is nothing for others to do, as with few customers, they are called less and less */
+	/* one that has ended had nothing to do, as with few customers: the next is called later */
 	if (part->count < parts && work->call_after < MAX_CALL_AFTER)
 		work->call_after *= 2;
 	work->full_batches = 0;
 	work->rescoring = (Rescoring) {0};
 }
 
-/* Records how far the queue is folded, and how many workers that justifies. */
+/*
+ * Records how far the queue is folded, and has the launcher start another worker
+ * after so many full batches that more are worth it.
+ */
 static void
-note_progress(Work *work, bool complete)
+record_progress(Work *work, bool complete)
 {
-	int			wanted;
+	DatabaseSlot *slot = chs_worker_database;
+	int			wanted = 1;
+	bool		more;
 
 	work->full_batches++;
 	if (complete)
@@ -145,16 +156,53 @@ note_progress(Work *work, bool complete)
 		work->full_batches = 0;
 		work->call_after = CALL_AFTER;
 	}
-	wanted = Min(work->folding.part.count + work->full_batches / work->call_after, chs_max_workers);
+	else
+		wanted = Min(work->folding.part.count + work->full_batches / work->call_after,
+					 chs_max_workers);
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
 	if (work->folding.part.count == 1)
-		chs_worker_database->folded_before = chs_fold_folded_before(&work->folding);
-	if (chs_worker_is_first() && wanted > chs_worker_database->wanted)
-	{
-		chs_worker_database->wanted = wanted;
-		chs_worker_wake_launcher();
-	}
-	else if (chs_worker_is_first() && complete)
-		chs_worker_database->wanted = 1;
+		slot->folded_before = chs_fold_folded_before(&work->folding);
+	more = chs_worker_is_first() && wanted > slot->wanted;
+	if (more || (chs_worker_is_first() && complete))
+		slot->wanted = wanted;
+	LWLockRelease(chs_worker_shared->lock);
+	if (more)
+		chs_wake_launcher();
+}
+
+/* Whether everyone's health is known to be of the day and version already, and no version waits. */
+static bool
+is_rescored(const Rescoring *rescoring)
+{
+	bool		same;
+
+	LWLockAcquire(chs_worker_shared->lock, LW_SHARED);
+	same = chs_worker_database->rescored_extension == rescoring->extension &&
+		chs_worker_database->rescored_day == rescoring->day &&
+		chs_worker_database->rescored_version == rescoring->version;
+	LWLockRelease(chs_worker_shared->lock);
+	return same && rescoring->waiting == 0;
+}
+
+/*
+ * Looks, within a batch, whether the day or the version is another one than that of
+ * which everyone's health is, or is made to be.
+ */
+static void
+check_day_and_version(Rescoring *rescoring, Oid extension)
+{
+	Rescoring	now = {.pass.last_customer_id = PG_INT64_MIN,.slice = RESCORE_SLICE};
+
+	now.extension = extension;
+	now.started_at = GetCurrentTimestamp();
+	now.day = chs_customer_today();
+	now.waiting = chs_publish_waiting();
+	now.version = chs_live_version()->version;
+	if (now.extension == rescoring->extension && now.day == rescoring->day &&
+		now.version == rescoring->version && now.waiting == rescoring->waiting)
+		return;
+	*rescoring = now;
+	rescoring->done = is_rescored(rescoring);
 }
 
 /*
@@ -169,18 +217,21 @@ fold_queue(Work *work)
 	for (int i = 0; !complete && (work->rescoring.done || i < FOLD_BETWEEN_SLICES); i++)
 	{
 		TimestampTz start = GetCurrentTimestamp();
+		Oid			extension;
 		int64		deltas;
 
-		if (ConfigReloadPending || chs_worker_is_passed_over())
+		if (ConfigReloadPending || chs_worker_is_excluded())
 			break;
 		take_part(work);
-		(void) chs_worker_begin_batch(WORKER_FOLDING);
+		extension = chs_worker_begin_batch(WORKER_FOLDING);
 		deltas = chs_fold_batch(&work->folding, chs_batch_size, &complete);
+		check_day_and_version(&work->rescoring, extension);
 		chs_worker_end_batch();
 		if (deltas > 0)
-			chs_worker_status_batch(chs_worker_self, deltas, work->folding.ncustomers, GetCurrentTimestamp() - start);
+			chs_worker_status_batch(chs_worker_self, deltas, work->folding.ncustomers,
+									GetCurrentTimestamp() - start);
 		chs_worker_status_left(chs_worker_self, work->folding.nleft, work->folding.in_way);
-		note_progress(work, complete);
+		record_progress(work, complete);
 	}
 	return complete;
 }
@@ -211,31 +262,26 @@ left_due_in(const Work *work)
 {
 	if (!chs_fold_any_left(&work->folding))
 		return -1;
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), chs_fold_left_due_at(&work->folding));
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   chs_fold_left_due_at(&work->folding));
 }
 
 /* Records that everyone's health is of a day and version, so that no other worker checks. */
 static void
-note_rescored(const Rescoring *rescoring)
+record_rescored(const Rescoring *rescoring)
 {
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
 	chs_worker_database->rescored_extension = rescoring->extension;
 	chs_worker_database->rescored_day = rescoring->day;
 	chs_worker_database->rescored_version = rescoring->version;
+	LWLockRelease(chs_worker_shared->lock);
 	if (rescoring->ncustomers >= RESCORE_SLICE)
 		ereport(LOG,
-				(errmsg("chs scored %lld customers of database \"%s\" for a new day or scorecard version in %.1f s",
+				(errmsg("chs scored %lld customers of database \"%s\""
+						" for a new day or scorecard version in %.1f s",
 						(long long) rescoring->ncustomers, NameStr(chs_worker_database_name),
 						(GetCurrentTimestamp() - rescoring->started_at) / (double) USECS_PER_SEC),
 				 errhidecontext(true)));
-}
-
-/* Whether everyone's health is known to be of the day and version already, and no version waits. */
-static bool
-is_rescored(const Rescoring *rescoring)
-{
-	return rescoring->waiting == 0 && chs_worker_database->rescored_extension == rescoring->extension &&
-		chs_worker_database->rescored_day == rescoring->day &&
-		chs_worker_database->rescored_version == rescoring->version;
 }
 
 /*
@@ -270,46 +316,41 @@ end_pass(const Work *work, Rescoring *rescoring)
 	return true;
 }
 
-/* Rescores the next slice of the customers whose health is stale. */
+/* Rescores the next slice of the customers whose health is stale, if there may be any. */
 static void
 rescore_slice(Work *work)
 {
 	Rescoring  *rescoring = &work->rescoring;
-	Rescoring	now = {.pass.last_customer_id = PG_INT64_MIN,.slice = RESCORE_SLICE};
+	TimestampTz start;
+	long		took;
 	bool		is_everyone;
 	int			limit;
 	int			nscored;
 	int			n;
 
 	take_part(work);
-	now.extension = chs_worker_begin_batch(WORKER_RESCORING);
-	now.started_at = GetCurrentTimestamp();
-	now.day = chs_customer_today();
-	now.waiting = chs_publish_waiting();
-	now.version = chs_live_version()->version;
-	if (now.extension != rescoring->extension || now.day != rescoring->day || now.version != rescoring->version ||
-		now.waiting != rescoring->waiting)
-	{
-		*rescoring = now;
-		rescoring->done = is_rescored(rescoring);
-	}
+	if (rescoring->done)
+		return;
+	check_day_and_version(rescoring, chs_worker_begin_batch(WORKER_RESCORING));
 	if (rescoring->done)
 	{
 		chs_worker_end_batch();
 		return;
 	}
+	start = GetCurrentTimestamp();
 	limit = Min(rescoring->slice, chs_batch_size);
 	n = chs_everyone_rescore_stale(&work->folding.part, &rescoring->pass, limit, &nscored);
 	rescoring->done = n < limit;
 	is_everyone = rescoring->done && end_pass(work, rescoring);
 	chs_worker_end_batch();
+	took = TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
 	rescoring->ncustomers += nscored;
 	if (rescoring->pass.nput_off > 0)
 		rescoring->slice = Max(nscored - rescoring->pass.nput_off, MIN_RESCORE_SLICE);
 	else
-		rescoring->slice = next_slice(limit, nscored, TimestampDifferenceMilliseconds(now.started_at, GetCurrentTimestamp()));
+		rescoring->slice = next_slice(limit, nscored, took);
 	if (is_everyone)
-		note_rescored(rescoring);
+		record_rescored(rescoring);
 }
 
 /*
@@ -318,14 +359,14 @@ rescore_slice(Work *work)
  * time.
  */
 static bool
-keep_house_slice(const HousekeepingStep *step)
+do_housekeeping_slice(const HousekeepingStep *step)
 {
 	volatile bool more = false;
 
 	chs_chore_begin(step->chore);
 	PG_TRY();
 	{
-		(void) chs_worker_begin_batch(WORKER_KEEPING_HOUSE);
+		(void) chs_worker_begin_batch(WORKER_HOUSEKEEPING);
 		chs_chore_limit_waits();
 		more = step->slice();
 		chs_worker_end_batch();
@@ -344,19 +385,20 @@ keep_house_slice(const HousekeepingStep *step)
 
 /* Does the next slice of housekeeping, if it is due; returns whether there is more. */
 static bool
-keep_house(Work *work)
+do_housekeeping(Work *work)
 {
 	const HousekeepingStep *step = &chs_housekeeping_steps[work->housekeeping];
 
-	if (!chs_worker_is_first() || GetCurrentTimestamp() - chs_worker_database->kept_house_at < chs_naptime * USECS_PER_SEC)
+	if (!chs_worker_is_first() ||
+		GetCurrentTimestamp() - chs_worker_database->housekeeping_at < chs_naptime * USECS_PER_SEC)
 		return false;
 	if (step->slice == NULL)
 	{
 		work->housekeeping = 0;
-		chs_worker_database->kept_house_at = GetCurrentTimestamp();
+		chs_worker_database->housekeeping_at = GetCurrentTimestamp();
 		return false;
 	}
-	if (!keep_house_slice(step))
+	if (!do_housekeeping_slice(step))
 		work->housekeeping++;
 	return true;
 }
@@ -416,10 +458,11 @@ work_on(void)
 		if (!chs_worker_is_first())
 			return;
 		chs_worker_status_end_work(chs_worker_database);
-		if (keep_house(&work))
+		if (do_housekeeping(&work))
 			continue;
-		/* others wait for this one, then, but not for several */
-		if (chs_worker_database->no_place_for_slow && pg_atomic_read_u32(&chs_worker_database->dirty) == 0 && chs_slow_worker_fold_next())
+		/* if there is no place for the worker that does it, one slow customer at a time */
+		if (chs_worker_database->no_place_for_slow &&
+			pg_atomic_read_u32(&chs_worker_database->dirty) == 0 && chs_slow_worker_fold_next())
 			continue;
 		chs_worker_status_state(chs_worker_self, WORKER_WAITING);
 		due_in = left_due_in(&work);
@@ -431,13 +474,14 @@ work_on(void)
 			continue;
 		}
 		/* it has not been idle for long enough, or they are tried often enough to stay */
-		if (due_in >= 0 && (due_in < linger || chs_fold_left_delay(&work.folding) < STAY_FOR_LEFT_MS))
+		if (due_in >= 0 &&
+			(due_in < linger || chs_fold_left_delay(&work.folding) < STAY_FOR_LEFT_MS))
 			continue;
 		/* other workers leave what is left to the first */
 		if (!work.folding.again && !work.rescoring.again && work.folding.part.count == 1)
 		{
-			chs_worker_come_again(due_in >= 0);
-			return;				/* from now on, marking it dirty wakes the launcher */
+			chs_worker_schedule_retry(due_in >= 0);
+			return;				/* from now on a commit wakes the launcher */
 		}
 		if (work.rescoring.again)
 			work.rescoring = (Rescoring) {0};

@@ -26,6 +26,7 @@
 #include "base/chore.h"
 #include "base/settings.h"
 #include "base/slow.h"
+#include "base/wake.h"
 #include "base/worker_shared.h"
 #include "base/worker_status.h"
 #include "store/restore.h"
@@ -93,22 +94,24 @@ detach(int code, Datum arg pg_attribute_unused())
 	chs_worker_self->latch = NULL;
 	chs_worker_self->ended_well = code == 0;
 	if (!chs_worker_is_for_slow())
-		chs_worker_database->comings++;
+		chs_worker_database->generation++;
 	else
 		chs_slow_end(chs_worker_database);
 	/* one that leaves is not wanted again until the first worker asks for it */
-	chs_worker_database->wanted = Max(Min(chs_worker_database->wanted, chs_worker_self - chs_worker_database->workers), 1);
+	chs_worker_database->wanted =
+		Max(Min(chs_worker_database->wanted, chs_worker_self - chs_worker_database->workers), 1);
 	if (chs_worker_is_first())
 	{
 		/* what it leaves behind continues to wait */
 		if (chs_worker_database->working_since != 0)
-			pg_atomic_write_u64(&chs_worker_database->waiting_since, chs_worker_database->working_since);
+			pg_atomic_write_u64(&chs_worker_database->waiting_since,
+								chs_worker_database->working_since);
 		chs_worker_database->working_since = 0;
 	}
 	else if (chs_worker_database->workers[0].latch)
 		SetLatch(chs_worker_database->workers[0].latch);	/* its part is larger now */
 	LWLockRelease(chs_worker_shared->lock);
-	chs_worker_wake_launcher();
+	chs_wake_launcher();
 }
 
 /*
@@ -133,9 +136,9 @@ attach(Oid database, int number)
 		chs_worker_self->state = WORKER_STARTING;
 		chs_worker_self->started_at = GetCurrentTimestamp();
 		if (number == 0)
-			chs_worker_database->come_at = 0;
+			chs_worker_database->retry_at = 0;
 		if (!chs_worker_is_for_slow())
-			chs_worker_database->comings++;
+			chs_worker_database->generation++;
 	}
 	LWLockRelease(chs_worker_shared->lock);
 	if (is_free)
@@ -151,7 +154,7 @@ void
 chs_worker_set_state(DatabaseState state)
 {
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
-	if (chs_worker_database->state != DATABASE_PASSED_OVER)
+	if (chs_worker_database->state != DATABASE_EXCLUDED)
 		chs_worker_database->state = state;
 	LWLockRelease(chs_worker_shared->lock);
 }
@@ -176,7 +179,8 @@ chs_worker_error_context(void *arg pg_attribute_unused())
 	if (chs_chore_name() == NULL)
 		errcontext("chs worker in database \"%s\"", NameStr(chs_worker_database_name));
 	else
-		errcontext("chs worker in database \"%s\", %s", NameStr(chs_worker_database_name), chs_chore_name());
+		errcontext("chs worker in database \"%s\", %s", NameStr(chs_worker_database_name),
+				   chs_chore_name());
 }
 
 /* Leaves, because there is nothing left to do in a database in this state. */
@@ -204,7 +208,8 @@ database_is_for_workers(void)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
 		chs_worker_database_name = database->datname;
-		result = !database->datistemplate && chs_settings_lists_database(NameStr(database->datname));
+		result = !database->datistemplate &&
+			chs_settings_lists_database(NameStr(database->datname));
 		ReleaseSysCache(tuple);
 	}
 	CommitTransactionCommand();
@@ -212,16 +217,19 @@ database_is_for_workers(void)
 }
 
 /*
- * chs_worker_is_passed_over tells whether the launcher has found that the database
+ * chs_worker_is_excluded tells whether the launcher has found that the database
  * must no longer be connected to.
  */
 bool
-chs_worker_is_passed_over(void)
+chs_worker_is_excluded(void)
 {
-	return chs_worker_database->state == DATABASE_PASSED_OVER;
+	return chs_worker_database->state == DATABASE_EXCLUDED;
 }
 
-/* chs_worker_leave_if_unwanted leaves if workers are switched off, or this one is no longer needed. */
+/*
+ * chs_worker_leave_if_unwanted leaves if workers are switched off, or this one
+ * is no longer needed.
+ */
 void
 chs_worker_leave_if_unwanted(bool settings_changed)
 {
@@ -231,11 +239,12 @@ chs_worker_leave_if_unwanted(bool settings_changed)
 		pg_atomic_write_u32(&chs_worker_database->dirty, 1);
 		proc_exit(0);
 	}
-	if (chs_worker_is_passed_over())
+	if (chs_worker_is_excluded())
 		proc_exit(0);
 	if (settings_changed && !database_is_for_workers())
-		leave(DATABASE_PASSED_OVER);
-	if (!chs_worker_is_for_slow() && chs_worker_self - chs_worker_database->workers >= chs_max_workers)
+		leave(DATABASE_EXCLUDED);
+	if (!chs_worker_is_for_slow() &&
+		chs_worker_self - chs_worker_database->workers >= chs_max_workers)
 		proc_exit(0);
 }
 
@@ -250,7 +259,7 @@ begin_installed(WorkerState state)
 		[WORKER_FOLDING] = "chs: folding the queue",
 		[WORKER_FOLDING_SLOW] = "chs: folding slow customers",
 		[WORKER_RESCORING] = "chs: scoring customers for a new day or scorecard version",
-		[WORKER_KEEPING_HOUSE] = "chs: housekeeping"
+		[WORKER_HOUSEKEEPING] = "chs: housekeeping"
 	};
 	Oid			extension;
 
@@ -312,7 +321,10 @@ chs_worker_begin_batch(WorkerState state)
 		if (chs_restore_lock_out())
 			return extension;
 		CommitTransactionCommand();
-		/* without queueing for the lock, which would make other sessions of the restore wait behind this one */
+		/*
+		 * without queueing for the lock, which would make other sessions of the
+		 * restore wait behind this one
+		 */
 		chs_worker_status_state(chs_worker_self, WORKER_HELD_UP);
 		pgstat_report_activity(STATE_IDLE, "chs: waiting for the end of a restore");
 		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RESTORE_POLL_MS,
@@ -332,22 +344,25 @@ chs_worker_end_batch(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* A worker that leaves, though some customers are left, comes again after so long, or up to so long. */
-#define MIN_COME_DELAY_MS 5000
-#define MAX_COME_DELAY_MS 60000
+/*
+ * A worker that leaves, though some customers are left, comes again after so
+ * long, or up to so long.
+ */
+#define MIN_RETRY_DELAY_MS 5000
+#define MAX_RETRY_DELAY_MS 60000
 
 /*
- * chs_worker_come_again tells the launcher when to start a worker even if nothing is
+ * chs_worker_schedule_retry tells the launcher when to start a worker even if nothing is
  * committed: later, and less and less often, or not at all.
  */
 void
-chs_worker_come_again(bool later)
+chs_worker_schedule_retry(bool later)
 {
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
-	chs_worker_database->come_delay = !later ? 0 :
-		Min(Max(chs_worker_database->come_delay * 2, MIN_COME_DELAY_MS), MAX_COME_DELAY_MS);
-	chs_worker_database->come_at = !later ? 0 :
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), chs_worker_database->come_delay);
+	chs_worker_database->retry_delay = !later ? 0 :
+		Min(Max(chs_worker_database->retry_delay * 2, MIN_RETRY_DELAY_MS), MAX_RETRY_DELAY_MS);
+	chs_worker_database->retry_at = !later ? 0 :
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), chs_worker_database->retry_delay);
 	LWLockRelease(chs_worker_shared->lock);
 }
 
@@ -372,5 +387,5 @@ chs_worker_begin(Datum arg)
 	set_own_settings();
 	pgstat_report_appname(number == 0 ? "chs worker" : psprintf("chs worker %d", number + 1));
 	if (!database_is_for_workers())
-		leave(DATABASE_PASSED_OVER);
+		leave(DATABASE_EXCLUDED);
 }

@@ -165,7 +165,7 @@ $node->safe_psql('template1', 'CREATE EXTENSION chs; INSERT INTO chs.customers (
 $node->safe_psql('postgres', 'CREATE DATABASE born');
 wait_right($node, 'born', 'a database born with customers is folded, although nobody committed in it');
 is($node->safe_psql('template1', 'SELECT count(*) FROM chs.customer_health'), '0', 'the template is left alone');
-is($node->safe_psql('template1', 'SELECT state FROM chs.worker_status'), 'passed over', 'as it says itself');
+is($node->safe_psql('template1', 'SELECT state FROM chs.worker_status'), 'excluded', 'as it says itself');
 $node->safe_psql('postgres', "ALTER DATABASE born IS_TEMPLATE true");
 log_in($node, 'born', 1, 1);
 is_right($node, 'born', 'one that became a template has right scores');
@@ -180,7 +180,7 @@ add_chs($node, 'Odd, name');
 wait_right($node, 'Odd, name', 'with chs.databases empty every database is served');
 $node->append_conf('postgresql.conf', q(chs.databases = 'two_phase, "Odd, name"'));
 $node->reload;
-ok($node->poll_query_until('born', "SELECT state = 'passed over' AND pid IS NULL FROM chs.worker_status"), 'one that is not named says so');
+ok($node->poll_query_until('born', "SELECT state = 'excluded' AND pid IS NULL FROM chs.worker_status"), 'one that is not named says so');
 log_in($node, 'born', 1, 1);
 log_in($node, 'Odd, name', 1, 1);
 wait_right($node, 'Odd, name', 'one that is named goes on');
