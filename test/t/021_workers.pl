@@ -171,20 +171,6 @@ set('test.seconds', 0);
 wait_right($node, 'postgres', 'all is right');
 $node->safe_psql('postgres', 'DROP INDEX chs.last_gate; DELETE FROM chs.customers WHERE customer_id > 1500');
 
-# A transaction that has recalculated a customer, and stays open, holds up that customer
-# and those of its share alone; it waits for nobody afterwards.
-{
-	my $open = $node->background_psql('postgres');
-	$open->query_safe('BEGIN; SELECT chs_recalculate(5)');
-	backlog(1200);
-	ok($node->poll_query_until('postgres', 'SELECT count(*) < 60 FROM chs.queue'), 'all but a few are folded beside it');
-	is($node->safe_psql('postgres', 'SELECT count(*) > 0 FROM chs.queue WHERE customer_id = 5'), 't', 'its customer is not');
-	is_right($node, 'postgres', 'scores are right');
-	$open->query_safe('COMMIT');
-	$open->quit;
-	wait_right($node, 'postgres', 'after its end everything is');
-}
-
 # By hand, beside the workers: it waits for them, and then everything is folded.
 backlog(800);
 $node->safe_psql('postgres', 'SELECT chs_process_queue()');
@@ -212,39 +198,13 @@ COMMIT;
 	wait_right($node, 'postgres', 'in the end they are folded');
 }
 
-# Customers that cannot be scored, with several workers: each is written down, nobody else is kept from a score.
-my $offset = -s $node->logfile;
-$node->safe_psql('postgres', 'CREATE INDEX poison ON chs.customer_health ((1 / (customer_id NOT IN (99, 199, 299, 399))::integer))
-	WHERE calculated_at > $$' . $node->safe_psql('postgres', 'SELECT now()') . '$$');
-backlog(1200);
-ok($node->poll_query_until('postgres', 'SELECT count(*) = 4 AND (SELECT count(DISTINCT customer_id) = 4 FROM chs.queue) FROM chs.failures'), 'four customers fail, the others are folded');
-is($node->safe_psql('postgres', "SELECT string_agg(customer_id || ' ' || sqlstate, ',' ORDER BY customer_id) FROM chs.failures"),
-	'99 22012,199 22012,299 22012,399 22012', 'chs.failures says which and why');
-is_right($node, 'postgres', 'scores are right');
-$node->safe_psql('postgres', 'DROP INDEX chs.poison');
-$node->safe_psql('postgres', 'UPDATE chs.failures SET next_attempt = now()');
-log_in($node, 'postgres', 1, 1);
-wait_right($node, 'postgres', 'when the reason is gone they are folded');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.failures'), '0', 'and cleared');
-
-# An error that is nobody's in particular ends a worker; it is seen, and another one comes.
-close_gate();
-log_in($node, 'postgres', 1, 1);
-$node->poll_query_until('postgres', at_gate(1));
-$node->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM chs.worker_status WHERE pid IS NOT NULL');
-ok($node->poll_query_until('postgres', "SELECT last_error = 'canceling statement due to user request' AND last_error_at IS NOT NULL FROM chs.worker_status WHERE worker = 1"),
-	'chs.worker_status has the last error');
-like(slurp_file($node->logfile, $offset), qr/CONTEXT:.*chs worker in database "postgres"/s, 'the log tells the database');
-open_gate();
-wait_right($node, 'postgres', 'another worker does the work');
-
 # Who may see that.
 $node->safe_psql('postgres', 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor; CREATE ROLE somebody LOGIN');
 is($node->safe_psql('postgres', 'SELECT count(*) >= 1 FROM chs.worker_status', extra_params => [ '-U', 'monitor' ]), 't', 'members of pg_monitor may look');
 isnt($node->psql('postgres', 'SELECT count(*) FROM chs.worker_status', extra_params => [ '-U', 'somebody' ], stderr => \my $denied), 0, 'others may not');
 like($denied, qr/permission denied/, 'as they are told');
 
-$offset = -s $node->logfile;
+my $offset = -s $node->logfile;
 backlog(1200);
 $node->stop('fast');
 unlike(slurp_file($node->logfile, $offset), qr/FATAL:.*chs|ERROR/, 'a fast shutdown with workers at work leaves no errors in the log');

@@ -100,7 +100,59 @@ for my $force ('', ' WITH (FORCE)')
 }
 wait_right($node, 'postgres', 'and all is right');
 
-# What it says that it is at.  (waiting and held up: 026_waits; paused: 010_operations; passed over: 020_statements.)
+# What the launcher and the workers wait for has its own names in pg_stat_activity, from PostgreSQL 17 on.
+my $has_names = $node->pg_version >= 17;
+
+# seen(TYPE, NAME, WHAT): a process of a type is seen waiting for something, by its name where it has one.
+sub seen
+{
+	my ($type, $name, $what) = @_;
+
+	$name = 'Extension' unless $has_names;
+	ok($node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity
+		WHERE backend_type = '$type' AND wait_event_type = 'Extension' AND wait_event = '$name')"), "$what: $name")
+	  or diag($node->safe_psql('postgres', 'SELECT backend_type, wait_event_type, wait_event FROM pg_stat_activity'));
+}
+
+seen('chs launcher', 'ChsLauncherMain', 'the launcher waits to be woken');
+
+# A worker stays while it cannot fold a customer, and waits for that or for more work.
+my $claimer = $node->background_psql('postgres');
+$claimer->query_safe('BEGIN; SELECT chs_recalculate(1)');
+log_in($node, 'postgres', 1, 1);
+seen('chs worker', 'ChsWorkerMain', 'a worker waits for work');
+is(value('SELECT state FROM chs.worker_status WHERE worker = 1'), 'waiting', 'as chs.worker_status says, too');
+$claimer->query_safe('COMMIT');
+$claimer->quit;
+wait_right($node, 'postgres', 'it goes on');
+
+# ... and while somebody restores.
+my $restore = $node->background_psql('postgres');
+$restore->query_safe(q(SET check_function_bodies = off; SELECT pg_catalog.set_config('search_path', '', false)));
+$restore->query_safe(q(INSERT INTO chs.customers (customer_id, created_at) VALUES (77, '2020-01-01')));
+seen('chs worker', 'ChsWorkerRestore', 'a worker waits for the end of a restore');
+is(value('SELECT state FROM chs.worker_status WHERE worker = 1'), 'held up', 'as chs.worker_status says, too');
+value('ALTER SYSTEM SET chs.enabled = off');
+$node->reload;
+ok($node->poll_query_until('postgres', q(SELECT state = 'disabled' FROM chs.worker_status WHERE worker = 1)), 'switched off it does not wait');
+value('ALTER SYSTEM RESET chs.enabled');
+$node->reload;
+seen('chs worker', 'ChsWorkerRestore', 'switched on it does again');
+$restore->quit;
+wait_right($node, 'postgres', 'it goes on');
+
+# Ten milliseconds of waiting for more commits are hard to observe, but have a name, too, once they have happened.
+SKIP:
+{
+	skip 'no names before PostgreSQL 17', 1 unless $has_names;
+	my $load = start_load($node, 'postgres');
+	ok($node->poll_query_until('postgres', q(
+		SELECT string_agg(name, ' ' ORDER BY name COLLATE "C") = 'ChsLauncherMain ChsWorkerMain ChsWorkerPace ChsWorkerRestore'
+		FROM pg_wait_events WHERE type = 'Extension' AND name LIKE 'Chs%')), 'pg_wait_events has these names and no others');
+	stop_load($load);
+}
+
+# What it says that it is at.  (waiting and held up: above; paused: 010_operations; excluded: 020_statements.)
 sub state_is { my ($state) = @_; wait_for("state = '$state' FROM chs.worker_status WHERE worker = 1", "chs.worker_status: $state"); }
 value('ALTER SYSTEM SET chs.naptime = 3600');
 $node->reload;
@@ -165,11 +217,7 @@ wait_right($node, 'postgres', 'and when the reason is gone it is done');
 }
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'chs%' AND state LIKE 'idle in transaction%')), '0', 'nobody is idle in a transaction');
 
-# Off, and on a server that waits for a synchronous standby that is not there.
-value('ALTER SYSTEM SET chs.enabled = off');
-$node->reload;
-state_is('disabled');
-value('ALTER SYSTEM SET chs.enabled = on');
+# On a server that waits for a synchronous standby that is not there.
 value(q(ALTER SYSTEM SET synchronous_standby_names = 'nobody'));
 $node->reload;
 my $waiting = $node->background_psql('postgres', on_error_stop => 0, on_error_die => 0);

@@ -130,10 +130,11 @@ settled('at the beginning');
 # Without a place for one more process the first worker does its work, when it has no other.
 {
 	$node->append_conf('postgresql.conf', 'max_worker_processes = 3');
-	$node->safe_psql('postgres', q(CREATE OR REPLACE FUNCTION wait_if_slow(customer_id bigint, as_of timestamptz) RETURNS double precision LANGUAGE sql VOLATILE AS
-		'SELECT CASE WHEN $1 = 1 THEN 60 + length(pg_sleep(0.3)::text) ELSE 50 END'));
 	$node->restart;
+	my $closed = closed(1);
 	log_in($node, 'postgres', 1, 3);
+	ok($node->poll_query_until('postgres', q(SELECT state = 'folding slow customers' FROM chs.worker_status WHERE worker = 1)), 'the first worker serves slow customers');
+	release($closed);
 	settled('without a process of their own slow customers are served, too');
 }
 
