@@ -13,6 +13,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_proc.h"
@@ -217,6 +218,44 @@ find_index(ChsRelation role)
 }
 
 /*
+ * The tables that are read and written by the numbers of their columns have so many
+ * that this library knows.
+ */
+static const int known_columns[lengthof(relation_names)] = {
+	[CHS_ACTIVITY] = 4,
+	[CHS_CUSTOMER_HEALTH] = 14,
+	[CHS_CUSTOMERS] = 8,
+	[CHS_FAILURES] = 8,
+	[CHS_HEALTH_COUNTS] = 7,
+	[CHS_HEALTH_SCORES] = 13,
+	[CHS_QUEUE] = 6
+};
+
+/*
+ * Raises an error if a table lacks columns: the library is newer than the schema, and
+ * would take one column for another.  Further ones may have been added.
+ */
+static void
+check_columns(ChsRelation relation, Oid oid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
+	int			ncolumns;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", oid);
+	ncolumns = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+	ReleaseSysCache(tuple);
+	if (ncolumns < known_columns[relation])
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"chs.%s\" is of an earlier version of the extension",
+						relation_names[relation]),
+				 errdetail("It has %d columns, and the library uses %d.",
+						   ncolumns, known_columns[relation]),
+				 errhint("Run ALTER EXTENSION chs UPDATE in this database.")));
+}
+
+/*
  * chs_catalog_relation returns a table or index of schema chs.  The table of an index
  * must be open: whoever replaces an index waits for that.
  */
@@ -236,6 +275,8 @@ chs_catalog_relation(ChsRelation relation)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"chs.%s\" does not exist", relation_names[relation]),
 				 errhint("Run CREATE EXTENSION chs in this database.")));
+	if (known_columns[relation] > 0)
+		check_columns(relation, oid);
 	relation_oids[relation] = oid;
 	return oid;
 }
