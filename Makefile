@@ -50,7 +50,9 @@ fuzz:
 	CHS_FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
 
 # Tests with a server that is built to notice what goes wrong in memory.
-.PHONY: check-asan check-valgrind
+.PHONY: check-cassert check-asan check-valgrind
+check-cassert:
+	test/instrumented cassert
 check-asan:
 	test/instrumented asan
 check-valgrind:

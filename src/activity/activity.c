@@ -80,37 +80,44 @@ chs_activity_add(Activity *state, const Increment *increments, int n)
 /* ------------------------------------------------------ input and output */
 
 /*
- * Checks bytes from outside by decoding them; only canonical ones pass, so
- * that equal activities have equal bytes.
+ * Returns the activity that bytes from outside are.  Only canonical ones pass, so
+ * that equal activities have equal bytes; else NULL, and damage says what is wrong.
  */
 static Activity *
-activity_from_bytes(const char *bytes, Size size, int sqlerrcode)
+activity_from_bytes(const char *bytes, Size size, const char **damage)
 {
 	Activity   *activity;
 	Activity   *canonical;
+	ActivityView *view;
 	ActivityData *data;
+	bool		is_canonical = true;
 
-	chs_activity_invalid_errcode = sqlerrcode;
-	if (size < HEADER_SIZE - VARHDRSZ || !AllocSizeIsValid(size + VARHDRSZ))
-		chs_activity_invalid("it ends too early");
+	*damage = ENDS_TOO_EARLY;
+	if (size < HEADER_SIZE - VARHDRSZ)
+		return NULL;
 	activity = palloc(size + VARHDRSZ);
 	SET_VARSIZE(activity, size + VARHDRSZ);
 	memcpy((char *) activity + VARHDRSZ, bytes, size);
 	swap_header(activity);
-	if (activity->format == ACTIVITY_FORMAT && activity->flags != 0)
-		chs_activity_invalid("a flag is unknown");
-	data = chs_activity_decode_any(activity);
+	*damage = "It is the state of an aggregate.";
+	if (activity->format == ACTIVITY_FORMAT && activity->flags == FLAG_OPEN)
+		return NULL;
+	view = chs_activity_try_view(activity, damage);
+	if (view == NULL)
+		return NULL;
+	data = chs_activity_cells_of(view);
 	/* anything that it could not have kept makes a difference below */
 	for (int i = 0; i < data->nseries; i++)
 	{
 		chs_activity_prune_series(&data->series[i], data->day);
-		chs_activity_cap_distinct(&data->series[i]);
+		is_canonical &= chs_activity_cap_distinct(&data->series[i]);
 	}
 	canonical = chs_activity_encode(data);
-	if (VARSIZE(canonical) != VARSIZE(activity) ||
-		memcmp(canonical, activity, VARSIZE(activity)) != 0)
-		chs_activity_invalid("it is not in the form that chs writes");
-	return canonical;
+	if (is_canonical && VARSIZE(canonical) == VARSIZE(activity) &&
+		memcmp(canonical, activity, VARSIZE(activity)) == 0)
+		return canonical;
+	*damage = "It is not in the form that chs writes.";
+	return NULL;
 }
 
 /* The external form: all but the length word, in canonical form. */
@@ -133,17 +140,26 @@ chs_activity_in(PG_FUNCTION_ARGS)
 	Size		length = strlen(text);
 	char	   *bytes;
 	const char *digits = "0123456789abcdef";
+	const char *damage;
+	Activity   *activity;
 
 	if (length % 2 != 0 || strspn(text, digits) != length)
 		chs_input_error(fcinfo,
 						(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-						 errmsg("invalid input syntax for type %s: \"%s\"", "chs_activity", chs_message_value(text, length)),
+						 errmsg("invalid input syntax for type %s: \"%s\"", "chs_activity",
+								chs_message_value(text, length)),
 						 errdetail("An activity is written as an even number of hexadecimal digits in lower case.")));
 	bytes = palloc(length / 2 + 1);
 	for (Size i = 0; i < length / 2; i++)
 		bytes[i] = (char) ((strchr(digits, text[2 * i]) - digits) << 4 |
 						   (strchr(digits, text[2 * i + 1]) - digits));
-	PG_RETURN_POINTER(activity_from_bytes(bytes, length / 2, ERRCODE_INVALID_TEXT_REPRESENTATION));
+	activity = activity_from_bytes(bytes, length / 2, &damage);
+	if (activity == NULL)
+		chs_input_error(fcinfo,
+						(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+						 errmsg("invalid value of type %s", "chs_activity"),
+						 errdetail_internal("%s", _(damage))));
+	PG_RETURN_POINTER(activity);
 }
 
 /* chs_activity_out writes the text form. */
@@ -167,9 +183,15 @@ chs_activity_recv(PG_FUNCTION_ARGS)
 {
 	StringInfo	buf = (StringInfo) PG_GETARG_POINTER(0);
 	int			size = buf->len - buf->cursor;
+	const char *damage;
+	Activity   *activity = activity_from_bytes(pq_getmsgbytes(buf, size), size, &damage);
 
-	PG_RETURN_POINTER(activity_from_bytes(pq_getmsgbytes(buf, size), size,
-										  ERRCODE_INVALID_BINARY_REPRESENTATION));
+	if (activity == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid value of type %s", "chs_activity"),
+				 errdetail_internal("%s", _(damage))));
+	PG_RETURN_POINTER(activity);
 }
 
 /* chs_activity_send writes the binary form. */

@@ -57,7 +57,6 @@
 #include "utils/memutils.h"
 
 #include "activity/activity.h"
-#include "activity/activity_read.h"
 
 #define ACTIVITY_FORMAT 1
 #define FLAG_OPEN 0xff			/* all bits, lest flipping a few make one without a checksum */
@@ -97,6 +96,9 @@ typedef struct OpenHeader
 #define MAX_KEEP 4000
 #define MAX_SPAN (MAX_DAY - MIN_DAY)
 #define MAX_CELLS ((int) (MaxAllocSize / sizeof(Cell)))
+
+#define ENDS_TOO_EARLY "It ends too early."
+#define DAY_OUT_OF_RANGE "A day is out of range."
 
 /* Makes the header's numbers little-endian, or back. */
 static inline void
@@ -142,17 +144,33 @@ has_checksum(const Activity *activity)
 	return memcmp(BODY(activity) + BODY_SIZE(activity), &crc, CHECKSUM_SIZE) == 0;
 }
 
+/*
+ * Where reading stands.  The first thing that is wrong ends it: everything that is
+ * read from then on is zero, or the least that it may be.
+ */
 typedef struct Reader
 {
 	const char *next;
 	const char *end;
+	const char *damage;			/* what is wrong, as a sentence; or NULL */
 } Reader;
+
+static inline void
+reader_fail(Reader *r, const char *damage)
+{
+	if (r->damage == NULL)
+		r->damage = damage;
+	r->next = r->end;
+}
 
 static inline uint8
 get_byte(Reader *r)
 {
 	if (unlikely(r->next >= r->end))
-		chs_activity_invalid("it ends too early");
+	{
+		reader_fail(r, ENDS_TOO_EARLY);
+		return 0;
+	}
 	return (uint8) *r->next++;
 }
 
@@ -167,7 +185,10 @@ get_varint(Reader *r)
 	{
 		b = get_byte(r);
 		if (unlikely(shift > 63 || (shift == 63 && b > 1) || b == 0))
-			chs_activity_invalid("a number is malformed");
+		{
+			reader_fail(r, "A number is malformed.");
+			return 0;
+		}
 		v |= (uint64) (b & 0x7f) << shift;
 		shift += 7;
 	}
@@ -176,12 +197,15 @@ get_varint(Reader *r)
 
 /* Reads a number that must be in the given range. */
 static inline int64
-get_number(Reader *r, int64 low, int64 high, const char *what)
+get_number(Reader *r, int64 low, int64 high, const char *damage)
 {
 	uint64		v = get_varint(r);
 
 	if (unlikely(v > (uint64) high || (int64) v < low))
-		chs_activity_invalid(what);
+	{
+		reader_fail(r, damage);
+		return low;
+	}
 	return (int64) v;
 }
 
@@ -191,7 +215,10 @@ get_uint64(Reader *r)
 	uint64		v;
 
 	if (unlikely(r->end - r->next < (ptrdiff_t) sizeof(v)))
-		chs_activity_invalid("it ends too early");
+	{
+		reader_fail(r, ENDS_TOO_EARLY);
+		return 0;
+	}
 	memcpy(&v, r->next, sizeof(v));
 	r->next += sizeof(v);
 #ifdef WORDS_BIGENDIAN
@@ -257,7 +284,8 @@ static inline int128
 get_long_total(const SeriesView *s, int i)
 {
 	const char *from = s->totals + (Size) i * s->total_width;
-	uint128		z = (uint128) get_fixed(from + 8, s->end, s->total_width - 8) << 64 | get_fixed(from, s->end, 8);
+	uint128		high = get_fixed(from + 8, s->end, s->total_width - 8);
+	uint128		z = high << 64 | get_fixed(from, s->end, 8);
 
 	return (int128) (z >> 1) ^ -(int128) (z & 1);
 }
@@ -283,17 +311,18 @@ get_value(Reader *r, const SeriesView *s, DistinctValue *v)
 	int64		first;
 
 	v->key = get_uint64(r);
-	first = s->first + get_number(r, 0, MAX_SPAN, "a day is out of range");
-	v->nbytes = get_number(r, 0, MAX_SPAN / 8, "a day is out of range");
+	first = s->first + get_number(r, 0, MAX_SPAN, DAY_OUT_OF_RANGE);
+	v->nbytes = get_number(r, 0, MAX_SPAN / 8, DAY_OUT_OF_RANGE);
 	v->days = r->next;
-	if (v->nbytes > r->end - r->next)
-		chs_activity_invalid("it ends too early");
-	if (v->nbytes > 0 && v->days[v->nbytes - 1] == 0)
-		chs_activity_invalid("days are malformed");
-	if (first + (int64) v->nbytes * 8 > MAX_DAY)
-		chs_activity_invalid("a day is out of range");
+	if (unlikely(v->nbytes > r->end - r->next))
+		reader_fail(r, ENDS_TOO_EARLY);
+	else if (unlikely(v->nbytes > 0 && v->days[v->nbytes - 1] == 0))
+		reader_fail(r, "The days of a distinct value are malformed.");
+	else if (unlikely(first + (int64) v->nbytes * 8 > MAX_DAY))
+		reader_fail(r, DAY_OUT_OF_RANGE);
+	else
+		r->next += v->nbytes;
 	v->first = (int32) first;
-	r->next += v->nbytes;
 }
 
 #endif							/* CHS_ACTIVITY_BYTES_H */

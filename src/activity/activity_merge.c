@@ -54,9 +54,9 @@ add_cell(Cell *to, const Cell *from, SeriesKind kind)
 
 /*
  * chs_activity_cap_distinct keeps the values with the smallest hashes of each day, see
- * MAX_DISTINCT_PER_DAY.
+ * MAX_DISTINCT_PER_DAY.  False if there are too many days to tell.
  */
-void
+bool
 chs_activity_cap_distinct(Series *s)
 {
 	int32		first;
@@ -65,14 +65,12 @@ chs_activity_cap_distinct(Series *s)
 	int			kept = 0;
 
 	if (s->kind != SERIES_DISTINCT || s->ncells <= MAX_DISTINCT_PER_DAY + 1)
-		return;
+		return true;
 	first = chs_activity_first_day(s);
 	for (int i = 0; i < s->ncells; i++)
 		last = Max(last, s->cells[i].day + DISTINCT_BLOCK - 1);
 	if ((int64) last - first > MAX_DISTINCT_SPAN)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("an activity cannot hold distinct values of more than %d days", MAX_DISTINCT_SPAN)));
+		return false;
 	seen = palloc0(((Size) last - first + 1) * sizeof(int));
 	/* cells ascend by hash, so the first ones of a day are the ones to keep */
 	for (int i = 0; i < s->ncells; i++)
@@ -94,6 +92,17 @@ chs_activity_cap_distinct(Series *s)
 	}
 	s->ncells = kept;
 	pfree(seen);
+	return true;
+}
+
+static void
+cap_distinct(Series *s)
+{
+	if (!chs_activity_cap_distinct(s))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("an activity cannot hold distinct values of more than %d days",
+						MAX_DISTINCT_SPAN)));
 }
 
 /* chs_activity_prune_series drops the days that are too old to be kept as of the given one. */
@@ -182,7 +191,7 @@ merge_series(Series *to, const Series *a, const Series *b)
 	if (a->kind != b->kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid chs_activity: %s", "a series is of two kinds")));
+				 errmsg("activities with the same series, of two kinds, cannot be merged")));
 	*to = *a;
 	to->keep = Max(a->keep, b->keep);
 	to->cells = palloc_extended(((Size) a->ncells + b->ncells) * sizeof(Cell), MCXT_ALLOC_HUGE);
@@ -201,7 +210,7 @@ merge_series(Series *to, const Series *a, const Series *b)
 		n++;
 	}
 	to->ncells = n;
-	chs_activity_cap_distinct(to);
+	cap_distinct(to);
 }
 
 /*
@@ -326,7 +335,7 @@ chs_activity_from_increments(Increment *increments, int n, int32 day)
 	for (int i = 0; i < data->nseries; i++)
 	{
 		chs_activity_prune_series(&data->series[i], day);
-		chs_activity_cap_distinct(&data->series[i]);
+		cap_distinct(&data->series[i]);
 	}
 	return data;
 }

@@ -17,7 +17,7 @@ extern ActivityData *chs_activity_merge_many(ActivityData **inputs, int n);
 extern ActivityData *chs_activity_until(const ActivityData *data, int32 day);
 extern void chs_activity_prune_to(ActivityData *data, int32 day);
 extern void chs_activity_prune_series(Series *s, int32 day);
-extern void chs_activity_cap_distinct(Series *s);
+extern bool chs_activity_cap_distinct(Series *s);
 extern int32 chs_activity_first_day(const Series *s);
 
 #endif							/* CHS_ACTIVITY_MERGE_H */

@@ -9,14 +9,6 @@
 
 #include "activity/activity.h"
 
-/*
- * The SQLSTATE of errors about invalid bytes, which point to a damaged table or
- * to a client's mistake: whoever begins to read sets it.
- */
-extern int	chs_activity_invalid_errcode;
-
-pg_noreturn extern void chs_activity_invalid(const char *what) pg_attribute_cold;
-extern ActivityData *chs_activity_decode_any(const Activity *activity);
 extern ActivityView *chs_activity_view(const Activity *activity);
 extern ActivityView *chs_activity_try_view(const Activity *activity, const char **damage);
 extern ActivityView *chs_activity_view_of(const ActivityData *data);

@@ -113,7 +113,7 @@ value_in_window(const SeriesView *s, const DistinctValue *v, int word, int32 fro
 static bool
 find_theta(const SeriesView *s, int32 from, int32 to, uint64 *theta)
 {
-	Reader		r = {s->values, s->end};
+	Reader		r = {s->values, s->end, NULL};
 	DistinctValue v;
 	int		   *per_day;
 
@@ -148,7 +148,7 @@ find_theta(const SeriesView *s, int32 from, int32 to, uint64 *theta)
 static void
 count_distinct(const SeriesView *s, int32 from, int32 to, WindowTotal *w)
 {
-	Reader		r = {s->values, s->end};
+	Reader		r = {s->values, s->end, NULL};
 	DistinctValue v;
 	uint64		theta = 0;
 	int64		values = 0;

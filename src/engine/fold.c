@@ -252,13 +252,15 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 	if (stored.damage != NULL)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the activity of customer %lld was damaged: %s", (long long) customer_id, stored.damage),
-				 errdetail("It will be rebuilt from the raw events.")));
+				 errmsg("the activity of customer %lld is damaged and will be rebuilt from the raw events",
+						(long long) customer_id),
+				 errdetail_internal("%s", _(stored.damage))));
 	if (queued.damage != NULL)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("a queued delta of customer %lld was damaged: %s", (long long) customer_id, queued.damage),
-				 errdetail("The activity will be rebuilt from the raw events.")));
+				 errmsg("a queued delta of customer %lld is damaged, and the activity will be rebuilt from the raw events",
+						(long long) customer_id),
+				 errdetail_internal("%s", _(queued.damage))));
 	data = chs_activity_cells_of(stored.view);
 	if (!rebuild && queued.ndeltas > 0)
 		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));

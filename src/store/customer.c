@@ -344,7 +344,7 @@ chs_customer_read_activity(HeapTuple row, TupleDesc desc)
 		stored.series_version = DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION, desc, &isnull));
 		stored.folded_to = DatumGetFullTransactionId(heap_getattr(row, ACTIVITY_FOLDED_TO, desc, &isnull));
 		if (stored.damage == NULL && chs_xid_is_to_come(stored.folded_to))
-			stored.damage = "it was folded up to a transaction that is still to come";
+			stored.damage = "It was folded up to a transaction that is still to come.";
 	}
 	/* whoever needs it makes it again from the raw events, as one of an earlier version */
 	if (stored.damage != NULL)

@@ -63,7 +63,19 @@ SELECT is((SELECT count(*) FROM generate_series(1, 500) n WHERE is_taken(flip(by
 
 -- From outside the same is an invalid value.
 SELECT throws_ok(format('SELECT %L::chs_activity', encode(flip(bytes, 8 * length(bytes) - 1), 'hex')), '22P02',
-                 'invalid chs_activity: its checksum is wrong', what || ': the input refuses a wrong checksum') FROM shapes;
+                 'invalid value of type chs_activity', what || ': the input refuses a wrong checksum') FROM shapes;
+SELECT current_setting('server_version_num')::integer >= 160000 AS soft \gset
+\if :soft
+SELECT is((SELECT string_agg(DISTINCT sql_error_code || ' ' || message || ': ' || detail, ', ')
+           FROM generate_series(0, 8 * length(bytes) - 1) n, pg_input_error_info(encode(flip(bytes, n), 'hex'), 'chs_activity')
+           WHERE detail ~ 'checksum'),
+          '22P02 invalid value of type chs_activity: Its checksum is wrong.', what || ': a wrong checksum is a soft error') FROM shapes;
+SELECT is((SELECT count(*) FROM generate_series(0, 8 * length(bytes) - 1) n WHERE pg_input_is_valid(encode(flip(bytes, n), 'hex'), 'chs_activity')),
+          0::bigint, what || ': as are all flipped bits') FROM shapes;
+SELECT ok(pg_input_is_valid(encode(bytes, 'hex'), 'chs_activity'), what || ': is valid as it is') FROM shapes;
+SELECT is((SELECT string_agg(text, ', ') FROM (VALUES (''), ('0'), ('00'), ('x'), (repeat('01', 1000)), (repeat('f', 1000))) v (text)
+           WHERE pg_input_is_valid(text, 'chs_activity')), NULL, 'whatever is no activity is a soft error');
+\endif
 
 -- In all rows at once.
 INSERT INTO chs.customers (customer_id, segment, created_at)
