@@ -11,6 +11,7 @@
 #include "catalog/pg_proc.h"
 #include "nodes/parsenodes.h"
 #include "nodes/tidbitmap.h"
+#include "utils/guc_tables.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -32,6 +33,20 @@
 #define chs_input_error(fcinfo, rest) \
 	ereport(ERROR, rest)
 #endif
+
+/* A setting of PostgreSQL's own. */
+static inline struct config_generic *
+chs_find_setting(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, false, ERROR);
+#else
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(get_guc_variables()[i]->name, name) == 0)
+			return get_guc_variables()[i];
+	elog(ERROR, "unrecognized configuration parameter \"%s\"", name);
+#endif
+}
 
 /* Which indexes an update needs new entries in; from 16 on, possibly only summarizing ones. */
 #if PG_VERSION_NUM >= 160000

@@ -14,9 +14,11 @@
  * - the worker waits until the restoring sessions have ended, so that no score of
  *	 a customer whose events are still to come gets into the history.
  *
- * A restore is recognized by the settings that pg_dump gives every restoring
- * session, and by rights: it is believed only of roles that may delete all rows of
- * the table.
+ * PostgreSQL does not tell that a session restores a dump.  It is recognized by what
+ * every dump and pg_restore begin with: some ten settings, all of which the session
+ * itself must have set, whatever they are by default; two must have the values that
+ * nobody works with.  It is believed only of roles that may delete all rows of the
+ * table anyway, and written to the server's log.
  */
 #include "store/restore.h"
 
@@ -28,7 +30,7 @@
 #include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
+#include "utils/guc_tables.h"
 
 #include "base/catalog.h"
 #include "base/spi.h"
@@ -55,11 +57,29 @@ has_right(Relation rel, AclMode right)
 	return pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), right) == ACLCHECK_OK;
 }
 
+/* What all versions of pg_dump and pg_restore set first, in every session. */
+static const char *const dump_settings[] = {
+	"check_function_bodies", "client_encoding", "client_min_messages",
+	"idle_in_transaction_session_timeout", "lock_timeout", "row_security", "search_path",
+	"standard_conforming_strings", "statement_timeout", "xmloption"
+};
+
 /* chs_restore_is_running tells whether this session has the settings of a restore. */
 bool
 chs_restore_is_running(void)
 {
-	return !check_function_bodies && namespace_search_path[0] == '\0';
+	static struct config_generic *settings[lengthof(dump_settings)];
+
+	if (check_function_bodies || namespace_search_path[0] != '\0')
+		return false;
+	for (size_t i = 0; i < lengthof(dump_settings); i++)
+	{
+		if (settings[i] == NULL)
+			settings[i] = chs_find_setting(dump_settings[i]);
+		if (settings[i]->source != PGC_S_SESSION)
+			return false;
+	}
+	return true;
 }
 
 /* chs_restore_is_on tells whether rows of a table that are being inserted come from a dump. */
@@ -69,13 +89,22 @@ chs_restore_is_on(Relation rel)
 	return chs_restore_is_running() && has_right(rel, ACL_DELETE) && has_right(rel, ACL_TRUNCATE);
 }
 
-/* chs_restore_hold_worker makes the worker wait until this session ends. */
+/*
+ * chs_restore_hold_worker makes the worker wait until this session ends, or releases
+ * its advisory locks, as DISCARD ALL does; says so in the log, once.
+ */
 void
 chs_restore_hold_worker(void)
 {
+	static bool logged = false;
 	LOCKTAG		tag = restore_lock();
 
 	(void) LockAcquire(&tag, ShareLock, true, false);
+	if (!logged)
+		ereport(LOG,
+				(errmsg("this session restores a dump of chs"),
+				 errdetail("Its rows are accepted without checks. The chs workers of the database wait until it ends.")));
+	logged = true;
 }
 
 /*
@@ -131,8 +160,10 @@ delete_shipped(Relation rel)
 	Datum		arg = CStringGetTextDatum(RelationGetRelationName(rel));
 
 	chs_spi_begin(&saved);
-	if (SPI_execute_with_args(psprintf("WITH gone AS (DELETE FROM chs.shipped WHERE table_name = $1 RETURNING written_by)"
-									   " DELETE FROM chs.%s t USING gone WHERE t.xmin = gone.written_by",
+	if (SPI_execute_with_args(psprintf("WITH gone AS (DELETE FROM chs.shipped"
+									   " WHERE table_name = $1 RETURNING written_by)"
+									   " DELETE FROM chs.%s t USING gone"
+									   " WHERE t.xmin = gone.written_by",
 									   quote_identifier(RelationGetRelationName(rel))),
 							  1, &type, &arg, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete the shipped rows of \"%s\"", RelationGetRelationName(rel));

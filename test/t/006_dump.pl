@@ -151,7 +151,8 @@ is($node->safe_psql('from_operator', 'SELECT * FROM chs_verify()'), '', 'restore
 is(dump_of('from_operator') =~ s/^(ALTER DEFAULT|GRANT|REVOKE).*\n//mgr, $dump_before, 'restore by no superuser: the second dump equals the first');
 
 # Nobody else gets around the rules by looking like a restore.
-my $restoring = q(SET check_function_bodies = off; SELECT pg_catalog.set_config('search_path', '', false););
+my $restoring = dump_settings($node);
+like($restoring, qr/row_security/, 'a dump begins with settings');
 $node->safe_psql('from_stranger', 'REVOKE ALL ON ALL TABLES IN SCHEMA chs FROM operator; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA chs TO operator');
 my ($status, $out, $error) = $node->psql('from_stranger', "SET SESSION AUTHORIZATION operator; $restoring"
 	  . q(INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1, 'nonsense')));
@@ -186,6 +187,18 @@ is($node->safe_psql('from_inserts', 'SELECT customer_id, difference, stored FROM
 	"50|event_type|nonsense\n50|parent_id|51\n50|segment|nobody's\n52|customer|events, activity or health of a customer that does not exist",
 	'chs_verify names references to nothing');
 
+# Nor does the owner who has only some of its settings, which is not a restore: his events are checked, and nobody waits.
+my $log = $node->logfile;
+my $before = -s $log;
+for my $setting ($restoring =~ /(?:SET |set_config\(')(\w+)/g)
+{
+	my $unchecked = qq(INSERT INTO chs.customer_events (customer_id, event_type) VALUES (1, 'nonsense'));
+
+	($status, $out, $error) = $node->psql('from_schema', "$restoring; RESET $setting; $unchecked");
+	like($error, qr/unknown event_type/, "a session that has not set $setting does not restore");
+}
+unlike(slurp_file($log, $before), qr/restores a dump/, 'as the log does not say');
+
 # The worker leaves customers alone until the restoring session has ended.
 my $session = $node->background_psql('from_schema');
 $session->query_safe($restoring);
@@ -193,8 +206,11 @@ $session->query_safe(q(INSERT INTO chs.customers (customer_id, name) VALUES (77,
 ok($node->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM pg_stat_activity
 	WHERE datname = 'from_schema' AND backend_type = 'chs worker' AND query LIKE '%waiting for the end of a restore'))), 'the worker waits');
 is($node->safe_psql('from_schema', 'SELECT count(*) FROM chs.customer_health WHERE customer_id = 77'), '0', 'and scores nobody');
+$session->query_safe(q(INSERT INTO chs.customers (customer_id, name) VALUES (78, 'z')));
+is(scalar(() = slurp_file($log, $before) =~ /this session restores a dump of chs/g), 1, 'the log says once why');
+$session->query_safe('DISCARD ALL');
+ok($node->poll_query_until('from_schema', 'SELECT EXISTS (SELECT FROM chs.customer_health WHERE customer_id = 77)'), 'a pooler that discards all lets it go on');
 $session->quit;
-ok($node->poll_query_until('from_schema', 'SELECT EXISTS (SELECT FROM chs.customer_health WHERE customer_id = 77)'), 'then it goes on');
 
 # What is dumped is replaced by a restore, and everything else is rebuilt: no table may be forgotten.
 is($node->safe_psql('company', q(

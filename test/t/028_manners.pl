@@ -128,7 +128,7 @@ wait_right($node, 'postgres', 'it goes on');
 
 # ... and while somebody restores.
 my $restore = $node->background_psql('postgres');
-$restore->query_safe(q(SET check_function_bodies = off; SELECT pg_catalog.set_config('search_path', '', false)));
+$restore->query_safe(dump_settings($node));
 $restore->query_safe(q(INSERT INTO chs.customers (customer_id, created_at) VALUES (77, '2020-01-01')));
 seen('chs worker', 'ChsWorkerRestore', 'a worker waits for the end of a restore');
 is(value('SELECT state FROM chs.worker_status WHERE worker = 1'), 'held up', 'as chs.worker_status says, too');

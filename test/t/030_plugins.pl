@@ -11,7 +11,7 @@ use Test::More;
 my $node = new_node('plugins', 'chs.plugin_timeout = 500ms');
 $node->start;
 my $directory = PostgreSQL::Test::Utils::tempdir;
-my $restoring = q(SET check_function_bodies = off; SELECT pg_catalog.set_config('search_path', '', false););
+my $restoring = dump_settings($node);
 my ($status, $out, $error);
 
 # For one customer the plug-in never ends, whatever is done about it; the worker continues with the others.

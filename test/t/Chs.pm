@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 use base 'Exporter';
-our @EXPORT = qw(ask new_node add_chs log_in is_right wait_right worker_pid hold release start_load stop_load end_load is_quiet);
+our @EXPORT = qw(ask new_node add_chs dump_settings log_in is_right wait_right worker_pid hold release start_load stop_load end_load is_quiet);
 
 # ask(SESSION, QUERY): the answer of a background session, without the newline that some minor releases leave.
 sub ask
@@ -48,6 +48,15 @@ sub add_chs
 		CREATE EXTENSION chs;
 		INSERT INTO chs.customers (customer_id, name, created_at)
 		SELECT i, 'Customer ' || i, '2020-01-01' FROM generate_series(1, 10) i));
+}
+
+# dump_settings(NODE): what a session that restores a dump begins with.
+sub dump_settings
+{
+	my ($node) = @_;
+	my ($dump) = run_command([ 'pg_dump', '-s', '-d', $node->connstr('template1') ]);
+
+	return join ' ', $dump =~ /^(SET (?!default_).*;|SELECT pg_catalog\.set_config.*;)$/mg;
 }
 
 # log_in(NODE, DATABASE, CUSTOMER, TIMES): some events.
