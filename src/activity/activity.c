@@ -61,6 +61,7 @@ chs_activity_add(Activity *state, const Increment *increments, int n)
 {
 	OpenHeader	open = {0};
 
+	Assert(n >= 0);
 	if (state->flags == FLAG_OPEN)
 		memcpy(&open, (char *) state + HEADER_SIZE, sizeof(open));
 	if (state->flags != FLAG_OPEN || open.captail - open.ntail < (uint32) n)
@@ -73,6 +74,7 @@ chs_activity_add(Activity *state, const Increment *increments, int n)
 	memcpy(OPEN_BODY(state) + open.body + (Size) open.ntail * sizeof(Increment),
 		   increments, n * sizeof(Increment));
 	open.ntail += n;
+	Assert(open.ntail <= open.captail);
 	memcpy((char *) state + HEADER_SIZE, &open, sizeof(open));
 	return state;
 }

@@ -9,6 +9,7 @@
 #include "utils/memutils.h"
 
 #include "activity/activity.h"
+#include "activity/activity_check.h"
 
 #define MAX_DISTINCT_SPAN 1000000	/* days on which there are many values */
 
@@ -18,6 +19,7 @@ chs_activity_first_day(const Series *s)
 {
 	int32		first = PG_INT32_MAX;
 
+	Assert(s->ncells > 0);
 	if (s->kind != SERIES_DISTINCT)
 		return s->cells[0].day;
 	for (int i = 0; i < s->ncells; i++)
@@ -145,6 +147,7 @@ chs_activity_prune_to(ActivityData *data, int32 day)
 	data->day = day;
 	for (int i = 0; i < data->nseries; i++)
 		chs_activity_prune_series(&data->series[i], day);
+	chs_activity_check(data);
 }
 
 /*
@@ -225,6 +228,8 @@ chs_activity_merge_two(const ActivityData *a, const ActivityData *b)
 	int			i = 0;
 	int			j = 0;
 
+	chs_activity_check(a);
+	chs_activity_check(b);
 	to->day = Max(a->day, b->day);
 	to->series = palloc(Max(a->nseries + b->nseries, 1) * sizeof(Series));
 	to->nseries = 0;
@@ -249,6 +254,7 @@ chs_activity_merge_two(const ActivityData *a, const ActivityData *b)
 			chs_activity_prune_series(s, to->day);
 		}
 	}
+	chs_activity_check(to);
 	return to;
 }
 
@@ -259,6 +265,7 @@ chs_activity_merge_two(const ActivityData *a, const ActivityData *b)
 ActivityData *
 chs_activity_merge_many(ActivityData **inputs, int n)
 {
+	Assert(n > 0);
 	while (n > 1)
 	{
 		int			half = 0;
@@ -337,5 +344,6 @@ chs_activity_from_increments(Increment *increments, int n, int32 day)
 		chs_activity_prune_series(&data->series[i], day);
 		cap_distinct(&data->series[i]);
 	}
+	chs_activity_check(data);
 	return data;
 }

@@ -6,6 +6,7 @@
 
 #include "activity/activity.h"
 #include "activity/activity_bytes.h"
+#include "activity/activity_check.h"
 #include "activity/activity_merge.h"
 #include "activity/activity_write.h"
 
@@ -262,6 +263,7 @@ chs_activity_cells_of(const ActivityView *view)
 		else
 			cells_of_run(v, s);
 	}
+	chs_activity_check(data);
 	return data;
 }
 

@@ -178,6 +178,8 @@ chs_activity_window(const SeriesView *series, int32 from, int32 to)
 {
 	WindowTotal w = {.last = DAY_NEVER};
 
+	Assert(from <= to && from >= 2 * MIN_DAY && to <= MAX_DAY);
+	Assert(series->n > 0);
 	if (series->kind == SERIES_DISTINCT)
 		count_distinct(series, from, to, &w);
 	else

@@ -8,6 +8,7 @@
 
 #include "activity/activity.h"
 #include "activity/activity_bytes.h"
+#include "activity/activity_check.h"
 #include "activity/activity_merge.h"
 
 typedef struct Writer
@@ -48,6 +49,7 @@ put_uint64(Writer *w, uint64 v)
 #ifdef WORDS_BIGENDIAN
 	v = pg_bswap64(v);
 #endif
+	Assert(w->end - w->next >= (ptrdiff_t) sizeof(v));
 	memcpy(w->next, &v, sizeof(v));
 	w->next += sizeof(v);
 }
@@ -82,6 +84,7 @@ put_value(Writer *w, const Cell *cells, int ncells, int32 first)
 
 			if (bit < 0)
 				continue;		/* the first day itself */
+			Assert(bit / 8 < most);
 			bytes[bit / 8] |= 1 << (bit % 8);
 			nbytes = bit / 8 + 1;
 		}
@@ -192,7 +195,8 @@ put_run(Writer *w, const Series *s)
 	gap_width = width_of(gaps);
 	count_width = Max(width_of(counts), 1);
 	total_width = width_of_total(totals);
-	writer_reserve(w, 3 + (Size) s->ncells * (gap_width + count_width + total_width) + sizeof(uint64));
+	writer_reserve(w, 3 + (Size) s->ncells * (gap_width + count_width + total_width) +
+				   sizeof(uint64));
 	*w->next++ = (char) (gap_width << 4 | count_width);
 	if (s->kind == SERIES_SUM)
 		*w->next++ = (char) (total_width | (whole ? WHOLE_UNITS : 0));
@@ -232,6 +236,7 @@ chs_activity_encode(const ActivityData *data)
 	Activity   *result;
 	int			nseries = 0;
 
+	chs_activity_check(data);
 	w.start = palloc(512);
 	w.end = w.start + 512;
 	w.next = w.start + HEADER_SIZE;

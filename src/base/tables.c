@@ -228,6 +228,8 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 	ChsUpdateIndexes which = CHS_ALL_INDEXES;
 	CommandId	cid = GetCurrentCommandId(true);
 
+	Assert(ActiveSnapshotSet());
+	Assert(n <= RelationGetDescr(table->rel)->natts);
 	end_index_entries(table, true);
 	chs_table_fill(table, table->slot, old, values, nulls, n);
 	if (old == NULL)
@@ -264,8 +266,10 @@ chs_table_delete(Relation rel, ItemPointer place)
 {
 	TM_FailureData failure;
 	CommandId	cid = GetCurrentCommandId(true);
-	TM_Result	result = table_tuple_delete(rel, place, cid, GetActiveSnapshot(), InvalidSnapshot, false, &failure, false);
+	TM_Result	result;
 
+	Assert(CheckRelationLockedByMe(rel, RowExclusiveLock, true));
+	result = table_tuple_delete(rel, place, cid, GetActiveSnapshot(), InvalidSnapshot, false, &failure, false);
 	if (result == TM_BeingModified && lock_at_once(rel, place, LockTupleExclusive))
 		result = table_tuple_delete(rel, place, cid, GetActiveSnapshot(), InvalidSnapshot, true, &failure, false);
 	return result == TM_Ok;
@@ -275,6 +279,7 @@ chs_table_delete(Relation rel, ItemPointer place)
 void
 chs_table_insert_many(OwnTable *table, TupleTableSlot **slots, int n)
 {
+	Assert(n > 0);
 	end_index_entries(table, true);
 	table_multi_insert(table->rel, slots, n, GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < n; i++)

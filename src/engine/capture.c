@@ -170,6 +170,7 @@ make_delta(const Gathering *g, const Touched *customer)
 	Record	   *records;
 	int			n = 0;
 
+	Assert(customer->last <= g->nrecords);
 	for (uint32 i = customer->last; i != 0; i = g->records[i - 1].next)
 		n++;
 	records = palloc_extended(Max(n, 1) * sizeof(Record), MCXT_ALLOC_HUGE);
@@ -246,6 +247,8 @@ append_gathering(Gathering *g)
 		ids[n++] = customer->customer_id;
 		any_must_exist |= must_be_checked(customer);
 	}
+	Assert(n == g->npending);
+	Assert(ActiveSnapshotSet());
 	qsort(ids, n, sizeof(int64), chs_id_compare);
 
 	/* not for attached tables, whose rows have been looked up */
@@ -259,6 +262,7 @@ append_gathering(Gathering *g)
 
 		CHECK_FOR_INTERRUPTS();
 		customer = touched_lookup(g->customers, ids[i]);
+		Assert(customer != NULL);
 		check_exists(&customers, customer);
 		if (customer->counted && !customer->rebuild)
 			delta = make_delta(g, customer);
@@ -283,6 +287,7 @@ drop_innermost(void)
 {
 	Gathering  *g = innermost;
 
+	Assert(g != NULL);
 	innermost = g->outer;
 	MemoryContextDelete(g->context);
 }
@@ -444,6 +449,9 @@ touch_customer(Gathering *g, int64 customer_id, bool must_exist)
 static void
 add_record(Gathering *g, Touched *customer, int series, int32 day, int64 value)
 {
+	Assert(g->nrecords < g->capacity);
+	Assert(series >= 0 && series <= PG_UINT16_MAX);
+	Assert(g->today - day == (int16) (g->today - day));
 	g->records[g->nrecords] = (Record) {
 		.next = customer->last,.days_ago = (int16) (g->today - day),
 		.series = (uint16) series,.value = value

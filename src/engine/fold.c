@@ -242,6 +242,7 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 		return NULL;
 	}
 
+	Assert(*lock == CUSTOMER_LOCKED);
 	scorecard = chs_scorecard_of_segment(live->published, customer.segment);
 	subject.segment = customer.segment;
 	subject.created_day = customer.created_day;
@@ -624,6 +625,7 @@ chs_fold_list(Fold *fold, FoldList *list)
 	list->skipped = palloc(Max(list->n, 1) * sizeof(SkippedCustomer));
 	if (list->n == 0)
 		return;
+	Assert(fold->snapshot == GetActiveSnapshot());
 	if (in_hurry)
 		chs_budget_begin();
 	if (list->n > 1 && list->from_events == NULL && fold->live->nsources > 1)

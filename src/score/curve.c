@@ -102,6 +102,7 @@ chs_curve_score(const Curve *curve, double x)
 {
 	int			last = curve->npoints - 1;
 
+	Assert(curve->npoints > 0 && !isnan(x));
 	if (x <= curve->points[0].x)
 		return curve->points[0].y;
 	for (int i = 1; i <= last; i++)

@@ -28,6 +28,7 @@ chs_score_prepare(const Published *published, const ActivityView *activity)
 	int			j = 0;
 
 	input->published = published;
+	input->pruned_as_of = activity->day;
 	input->series = palloc0(Max(published->nseries, 1) * sizeof(SeriesView *));
 	/* both ascend by identifier */
 	for (int i = 0; i < published->nseries; i++)
@@ -43,7 +44,9 @@ chs_score_prepare(const Published *published, const ActivityView *activity)
 static WindowTotal
 window_total(const SeriesView *series, int32 from, int32 to)
 {
-	return series == NULL ? (WindowTotal) {.last = DAY_NEVER} : chs_activity_window(series, from, to);
+	if (series == NULL)
+		return (WindowTotal) {.last = DAY_NEVER};
+	return chs_activity_window(series, from, to);
 }
 
 /* The quantity that ratio and growth compare. */
@@ -75,6 +78,7 @@ metric_value(const ScoreInput *input,
 	WindowTotal base;
 	double		divisor;
 
+	Assert(window >= 1);
 	result->events = w.n;
 	result->estimated = w.estimated;
 	result->has_value = w.n > 0;
@@ -293,6 +297,7 @@ settle_contributions(const Scorecard *scorecard, Score *score)
 			nmetrics = scorecard->factors[i].nmetrics;
 		}
 	}
+	Assert(factor != NULL);
 	factor->contribution += rest;
 	for (int i = 0; i < nmetrics; i++)
 		if (factor->metrics[i].has_score &&
@@ -339,6 +344,7 @@ chs_score_combine(const Scorecard *scorecard, Score *score)
 
 	score->exact = points / with_data;
 	score->score = round_score(score->exact);
+	Assert(score->score >= 0 && score->score <= 100 && score->coverage <= 1 + 1e-9);
 	score->status = score->score >= scorecard->healthy_from ? STATUS_HEALTHY :
 		score->score >= scorecard->at_risk_from ? STATUS_AT_RISK : STATUS_CRITICAL;
 	settle_contributions(scorecard, score);
@@ -377,7 +383,8 @@ compare(const Scorecard *scorecard, bool known, double now, double before)
 void
 chs_score_set_trends(const Scorecard *scorecard, Score *score, const Score *before)
 {
-	score->trend = compare(scorecard, score->status != STATUS_UNKNOWN && before->status != STATUS_UNKNOWN,
+	score->trend = compare(scorecard,
+						   score->status != STATUS_UNKNOWN && before->status != STATUS_UNKNOWN,
 						   score->exact, before->exact);
 	for (int i = 0; i < scorecard->nfactors; i++)
 	{
@@ -386,18 +393,21 @@ chs_score_set_trends(const Scorecard *scorecard, Score *score, const Score *befo
 
 		f->trend = compare(scorecard, f->has_score && g->has_score, f->score, g->score);
 		for (int j = 0; j < scorecard->factors[i].nmetrics; j++)
-			f->metrics[j].trend = compare(scorecard, f->metrics[j].has_score && g->metrics[j].has_score,
+			f->metrics[j].trend = compare(scorecard,
+										  f->metrics[j].has_score && g->metrics[j].has_score,
 										  f->metrics[j].score, g->metrics[j].score);
 	}
 }
 
 /* chs_score_calculate scores an activity like chs_score_of_day, with the trends. */
 Score *
-chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
+chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard,
+					const ScoreSubject *subject)
 {
 	ScoreSubject earlier = *subject;
 	Score	   *score = chs_score_of_day(input, scorecard, subject);
 
+	Assert(input->pruned_as_of <= subject->as_of_day);
 	earlier.as_of_day -= scorecard->trend_days;
 	chs_score_set_trends(scorecard, score, chs_score_of_day(input, scorecard, &earlier));
 	return score;
@@ -427,6 +437,7 @@ chs_score_status_name(HealthStatus status)
 {
 	static const char *const names[] = {"unknown", "critical", "at_risk", "healthy"};
 
+	Assert((size_t) status < lengthof(names));
 	return names[status];
 }
 
@@ -436,5 +447,6 @@ chs_score_trend_name(Trend trend)
 {
 	static const char *const names[] = {NULL, "declining", "stable", "improving"};
 
+	Assert((size_t) trend < lengthof(names));
 	return names[trend];
 }

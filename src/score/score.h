@@ -86,6 +86,7 @@ typedef struct FunctionValue
 typedef struct ScoreInput
 {
 	const Published *published;
+	int32		pruned_as_of;	/* day, or DAY_NEVER: none before it can be scored */
 	const SeriesView **series;
 	int			nvalues;
 	const FunctionValue *values;
@@ -101,6 +102,7 @@ extern void chs_score_combine_factor(const Factor *factor, FactorScore *result);
 extern void chs_score_combine(const Scorecard *scorecard, Score *score);
 extern const char *chs_score_status_name(HealthStatus status);
 extern const char *chs_score_trend_name(Trend trend);
-extern bool chs_score_metric_on_day(const ScoreInput *input, const Metric *metric, int32 day, double *value);
+extern bool chs_score_metric_on_day(const ScoreInput *input, const Metric *metric, int32 day,
+									double *value);
 
 #endif							/* CHS_SCORE_H */

@@ -77,7 +77,9 @@ chs_claim_new_end(int64 customer_id)
 {
 	LOCKTAG		tag = lock_tag(LOCK_NEW_CUSTOMER, hash_of(customer_id));
 
-	(void) LockRelease(&tag, ExclusiveLock, false);
+	bool		released PG_USED_FOR_ASSERTS_ONLY = LockRelease(&tag, ExclusiveLock, false);
+
+	Assert(released);
 }
 
 /* chs_claim_counts_wait lets only one session at a time correct chs.health_counts. */

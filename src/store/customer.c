@@ -64,6 +64,8 @@ void
 chs_customer_set(Customer *customer, int64 customer_id,
 				 NullableDatum segment, NullableDatum created_at, NullableDatum churned_at)
 {
+	/* by constraints of the table */
+	Assert(!created_at.isnull);
 	customer->customer_id = customer_id;
 	customer->segment = segment.isnull ? NULL : TextDatumGetCString(segment.value);
 	customer->created_day = chs_count_day(DatumGetTimestampTz(created_at.value));
@@ -300,6 +302,7 @@ chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot s
 	TupleTableSlot *slot = table->locked;
 	bool		isnull;
 
+	Assert((snapshot == NULL) == (customer == NULL));
 	/* updated meanwhile: look again for the version that is there now */
 	while ((result = lock_row(table, customer_id, wait)) == TM_Updated)
 		CHECK_FOR_INTERRUPTS();

@@ -90,6 +90,7 @@ chs_gone_forget(int64 customer_id, const int64 *renumbered)
 	Oid			types[] = {INT8OID, INT8OID};
 	Datum		args[] = {Int64GetDatum(customer_id), renumbered == NULL ? (Datum) 0 : Int64GetDatum(*renumbered)};
 
+	Assert(renumbered == NULL || *renumbered != customer_id);
 	wait_for_fold(customer_id);
 	for (size_t i = 0; i < lengthof(derived); i++)
 	{

@@ -54,6 +54,8 @@ enum
 /* To a multiple of this many transactions the index by transaction is rounded; a power of two. */
 #define XIDS_ROUNDED UINT64CONST(256)
 
+StaticAssertDecl((XIDS_ROUNDED & (XIDS_ROUNDED - 1)) == 0, "rounding needs a power of two");
+
 /* So many deltas of a customer are merged as they are read, to bound memory. */
 #define MERGE_AT 256
 
@@ -115,6 +117,7 @@ chs_queue_append(QueueAppender *appender, int64 customer_id, Activity *delta,
 	Datum		values[QUEUE_COLUMNS];
 	bool		nulls[QUEUE_COLUMNS] = {0};
 
+	Assert(appender->nrows < QUEUE_APPEND_ROWS);
 	if (appender->rows[appender->nrows] == NULL)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(appender->context);
@@ -180,6 +183,7 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(caller, "chs queued deltas", ALLOCSET_SMALL_SIZES);
 
+	Assert(snapshot != NULL);
 	ScanKeyInit(&keys[0], QUEUE_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
 	ScanKeyInit(&keys[1], QUEUE_XID, BTGreaterEqualStrategyNumber, F_XID8GE, FullTransactionIdGetDatum(from));
 	scan = systable_beginscan(rel, chs_catalog_relation(CHS_QUEUE_CUSTOMER_ID_IDX), true, snapshot, 2, keys);
@@ -220,6 +224,7 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 			result.rebuild = true;
 			continue;
 		}
+		Assert(result.ndeltas < MERGE_AT);
 		result.deltas[result.ndeltas++] = chs_activity_cells_of(view);
 		if (result.ndeltas == MERGE_AT)
 		{
@@ -336,6 +341,7 @@ chs_queue_begin_pass(QueuePass *pass, FullTransactionId from, Snapshot snapshot)
 	Relation	rel = table_open(chs_catalog_relation(CHS_QUEUE), AccessShareLock);
 	Relation	index = index_open(chs_catalog_relation(CHS_QUEUE_XID_IDX), AccessShareLock);
 
+	Assert(pass->context != NULL && ActiveSnapshotSet());
 	if (pass->runs != NULL)
 		pfree(pass->runs);
 	*pass = (QueuePass) {
@@ -368,6 +374,7 @@ read_run(QueuePass *pass, Relation rel, TupleTableSlot *slot, Snapshot snapshot,
 		first = pass->position;
 		ItemPointerInc(&first);
 	}
+	Assert(run->first <= run->last);
 	scan = table_beginscan_tidrange(rel, snapshot, &first, &last);
 	while (n < limit && table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
