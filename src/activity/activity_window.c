@@ -68,9 +68,11 @@ total_run(const SeriesView *s, int32 from, int32 to, WindowTotal *w)
 		}
 	}
 	w->days = end - start;
-	w->n = w->days + sum_fixed(s->counts + (Size) start * s->count_width, s->end, s->count_width, w->days, false);
+	w->n = w->days + sum_fixed(s->counts + (Size) start * s->count_width, s->end,
+							   s->count_width, w->days, false);
 	if (s->total_width <= SHORT_TOTAL)
-		w->total = sum_fixed(s->totals + (Size) start * s->total_width, s->end, s->total_width, w->days, true);
+		w->total = sum_fixed(s->totals + (Size) start * s->total_width, s->end,
+							 s->total_width, w->days, true);
 	else
 		w->total = sum_totals(s, start, end);
 	w->total *= s->unit;
@@ -94,15 +96,23 @@ days_in_window(uint64 days, int64 first, int32 from, int32 to)
 
 /* The days of a word that lie in a window, and the day of its lowest bit. */
 static inline uint64
-value_in_window(const SeriesView *s, const DistinctValue *v, int word, int32 from, int32 to, int64 *first)
+value_in_window(const SeriesView *s, const DistinctValue *v, int word, int32 from, int32 to,
+				int64 *first)
 {
 	int			byte = word * 8 - 1;
+	uint64		days;
 
-	*first = (int64) v->first + 1 + byte * 8;
 	if (word > 0)
-		return days_in_window(get_fixed(v->days + byte, s->end, Min(v->nbytes - byte, 8)), *first, from, to);
-	*first = v->first;
-	return days_in_window(get_fixed(v->days, s->end, Min(v->nbytes, 7)) << 1 | 1, *first, from, to);
+	{
+		*first = (int64) v->first + 1 + byte * 8;
+		days = get_fixed(v->days + byte, s->end, Min(v->nbytes - byte, 8));
+	}
+	else
+	{
+		*first = v->first;
+		days = get_fixed(v->days, s->end, Min(v->nbytes, 7)) << 1 | 1;
+	}
+	return days_in_window(days, *first, from, to);
 }
 
 /*
@@ -128,8 +138,9 @@ find_theta(const SeriesView *s, int32 from, int32 to, uint64 *theta)
 		for (int word = 0; word < VALUE_WORDS(&v); word++)
 		{
 			int64		first;
+			uint64		days = value_in_window(s, &v, word, from, to, &first);
 
-			for (uint64 days = value_in_window(s, &v, word, from, to, &first); days != 0; days &= days - 1)
+			for (; days != 0; days &= days - 1)
 				if (++per_day[first + pg_rightmost_one_pos64(days) - from] > MAX_DISTINCT_PER_DAY)
 				{
 					pfree(per_day);

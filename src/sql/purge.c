@@ -18,6 +18,64 @@
 #include "base/tables.h"
 #include "store/customer.h"
 
+/*
+ * The foreign keys of other people's tables, by name, table and the table's owner; how
+ * to find what they refer to of customer $1; and a row of them that refers to it.
+ */
+#define FOREIGN_KEYS \
+	"SELECT k.conname, k.conrelid::pg_catalog.regclass, t.relowner," \
+	" pg_catalog.format('SELECT %s FROM %s r WHERE r.customer_id = $1'," \
+	"  pg_catalog.string_agg(pg_catalog.format('r.%I::pg_catalog.text', p.attname), ', '" \
+	"   ORDER BY u.i), k.confrelid::pg_catalog.regclass)," \
+	" pg_catalog.format('SELECT FROM %s%s f WHERE %s LIMIT 1'," \
+	"  CASE t.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, k.conrelid::pg_catalog.regclass," \
+	"  pg_catalog.string_agg(pg_catalog.format('f.%I = $%s::%s', f.attname, u.i," \
+	"   pg_catalog.format_type(p.atttypid, NULL)), ' AND ' ORDER BY u.i))" \
+	" FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class t ON t.oid = k.conrelid" \
+	" CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey))" \
+	"  WITH ORDINALITY u(f, p, i)" \
+	" JOIN pg_catalog.pg_attribute f ON f.attrelid = k.conrelid AND f.attnum = u.f" \
+	" JOIN pg_catalog.pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = u.p" \
+	" WHERE k.contype = 'f' AND k.conparentid = 0" \
+	" AND k.confrelid IN ('chs.customers'::pg_catalog.regclass," \
+	"  'chs.customer_events'::pg_catalog.regclass)" \
+	" AND t.relnamespace <> 'chs'::pg_catalog.regnamespace AND $1 IS NOT NULL" \
+	" GROUP BY k.oid, k.conname, k.conrelid, k.confrelid, t.relowner, t.relkind" \
+	" ORDER BY k.conrelid, k.conname"
+
+enum
+{
+	KEY_NAME = 1,
+	KEY_TABLE,
+	KEY_OWNER,
+	KEY_REFERRED,
+	KEY_FIND
+};
+
+/* A statement for each table of the extension that has a customer_id. */
+#define DELETES \
+	"SELECT pg_catalog.format('DELETE FROM %s WHERE customer_id = $1'," \
+	"  c.oid::pg_catalog.regclass)" \
+	" FROM pg_catalog.pg_depend d" \
+	" JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'chs'" \
+	" JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'p')" \
+	" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = 'customer_id'" \
+	"  AND NOT a.attisdropped" \
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass" \
+	" AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'" \
+	" AND $1 IS NOT NULL"
+
+/* Copies of rejected rows. */
+#define DELETE_REJECTED \
+	"DELETE FROM chs.rejected_events r USING chs.sources s, chs.customers c" \
+	" WHERE c.customer_id = $1 AND r.source_id = s.source_id AND r.customer_key =" \
+	"  CASE s.customer_key WHEN 'external_id' THEN c.external_id" \
+	"   ELSE c.customer_id::pg_catalog.text END"
+
+#define DELETE_MISSING \
+	"DELETE FROM chs.missing_customers m USING chs.customers c" \
+	" WHERE c.customer_id = $1 AND m.external_id = c.external_id"
+
 /* Runs a statement with the customer as $1, and returns the number of rows it affected. */
 static uint64
 execute(const char *sql, int64 customer_id, int expected)
@@ -35,9 +93,9 @@ static void
 check_reference(HeapTuple key, TupleDesc desc, int64 customer_id)
 {
 	bool		isnull;
-	Oid			owner = DatumGetObjectId(SPI_getbinval(key, desc, 3, &isnull));
-	const char *find = SPI_getvalue(key, desc, 5);
-	uint64		n = execute(SPI_getvalue(key, desc, 4), customer_id, SPI_OK_SELECT);
+	Oid			owner = DatumGetObjectId(SPI_getbinval(key, desc, KEY_OWNER, &isnull));
+	const char *find = SPI_getvalue(key, desc, KEY_FIND);
+	uint64		n = execute(SPI_getvalue(key, desc, KEY_REFERRED), customer_id, SPI_OK_SELECT);
 	SPITupleTable *rows = SPI_tuptable;
 	int			natts = rows->tupdesc->natts;
 	Oid			types[INDEX_MAX_KEYS];
@@ -61,8 +119,9 @@ check_reference(HeapTuple key, TupleDesc desc, int64 customer_id)
 			ereport(ERROR,
 					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 					 errmsg("customer %lld cannot be purged because rows of table %s refer to it",
-							(long long) customer_id, SPI_getvalue(key, desc, 2)),
-					 errdetail("Foreign key \"%s\" is of a table that does not belong to chs.", SPI_getvalue(key, desc, 1)),
+							(long long) customer_id, SPI_getvalue(key, desc, KEY_TABLE)),
+					 errdetail("Foreign key \"%s\" is of a table that does not belong to chs.",
+							   SPI_getvalue(key, desc, KEY_NAME)),
 					 errhint("Delete these rows before, or set their references to NULL.")));
 	}
 }
@@ -75,20 +134,7 @@ check_reference(HeapTuple key, TupleDesc desc, int64 customer_id)
 static void
 check_references(int64 customer_id)
 {
-	uint64		n = execute("SELECT k.conname, k.conrelid::pg_catalog.regclass, t.relowner,"
-							" pg_catalog.format('SELECT %s FROM %s r WHERE r.customer_id = $1',"
-							"  pg_catalog.string_agg(pg_catalog.format('r.%I::pg_catalog.text', p.attname), ', ' ORDER BY u.i), k.confrelid::pg_catalog.regclass),"
-							" pg_catalog.format('SELECT FROM %s%s f WHERE %s LIMIT 1', CASE t.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, k.conrelid::pg_catalog.regclass,"
-							"  pg_catalog.string_agg(pg_catalog.format('f.%I = $%s::%s', f.attname, u.i, pg_catalog.format_type(p.atttypid, NULL)), ' AND ' ORDER BY u.i))"
-							" FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class t ON t.oid = k.conrelid"
-							" CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) WITH ORDINALITY u(f, p, i)"
-							" JOIN pg_catalog.pg_attribute f ON f.attrelid = k.conrelid AND f.attnum = u.f"
-							" JOIN pg_catalog.pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = u.p"
-							" WHERE k.contype = 'f' AND k.conparentid = 0"
-							" AND k.confrelid IN ('chs.customers'::pg_catalog.regclass, 'chs.customer_events'::pg_catalog.regclass)"
-							" AND t.relnamespace <> 'chs'::pg_catalog.regnamespace AND $1 IS NOT NULL"
-							" GROUP BY k.oid, k.conname, k.conrelid, k.confrelid, t.relowner, t.relkind ORDER BY k.conrelid, k.conname",
-							customer_id, SPI_OK_SELECT);
+	uint64		n = execute(FOREIGN_KEYS, customer_id, SPI_OK_SELECT);
 	SPITupleTable *keys = SPI_tuptable;
 
 	for (uint64 i = 0; i < n; i++)
@@ -100,18 +146,12 @@ static uint64
 delete_everywhere(int64 customer_id)
 {
 	uint64		deleted = 0;
-	uint64		n = execute("SELECT pg_catalog.format('DELETE FROM %s WHERE customer_id = $1', c.oid::pg_catalog.regclass)"
-							" FROM pg_catalog.pg_depend d"
-							" JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'chs'"
-							" JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'p')"
-							" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = 'customer_id' AND NOT a.attisdropped"
-							" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-							" AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'"
-							" AND $1 IS NOT NULL", customer_id, SPI_OK_SELECT);
+	uint64		n = execute(DELETES, customer_id, SPI_OK_SELECT);
 	SPITupleTable *statements = SPI_tuptable;
 
 	for (uint64 i = 0; i < n; i++)
-		deleted += execute(SPI_getvalue(statements->vals[i], statements->tupdesc, 1), customer_id, SPI_OK_DELETE);
+		deleted += execute(SPI_getvalue(statements->vals[i], statements->tupdesc, 1),
+						   customer_id, SPI_OK_DELETE);
 	return deleted;
 }
 
@@ -146,18 +186,17 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 		check_enable_rls(chs_catalog_relation(CHS_CUSTOMERS), InvalidOid, true) == RLS_ENABLED)
 		chs_customer_not_found(customer_id);
 	chs_catalog_become_owner(&saved);
-	exists = execute("SELECT FROM chs.customers WHERE customer_id = $1 FOR UPDATE", customer_id, SPI_OK_SELECT) > 0;
+	exists = execute("SELECT FROM chs.customers WHERE customer_id = $1 FOR UPDATE",
+					 customer_id, SPI_OK_SELECT) > 0;
 	check_references(customer_id);
-	/* copies of rejected rows */
-	(void) execute("DELETE FROM chs.rejected_events r USING chs.sources s, chs.customers c"
-				   " WHERE c.customer_id = $1 AND r.source_id = s.source_id AND r.customer_key ="
-				   " CASE s.customer_key WHEN 'external_id' THEN c.external_id ELSE c.customer_id::pg_catalog.text END",
+	(void) execute(DELETE_REJECTED, customer_id, SPI_OK_DELETE);
+	(void) execute(DELETE_MISSING, customer_id, SPI_OK_DELETE);
+	(void) execute("UPDATE chs.customers SET parent_id = NULL WHERE parent_id = $1",
+				   customer_id, SPI_OK_UPDATE);
+	events = execute("DELETE FROM chs.customer_events WHERE customer_id = $1",
+					 customer_id, SPI_OK_DELETE);
+	(void) execute("DELETE FROM chs.customers WHERE customer_id = $1",
 				   customer_id, SPI_OK_DELETE);
-	(void) execute("DELETE FROM chs.missing_customers m USING chs.customers c"
-				   " WHERE c.customer_id = $1 AND m.external_id = c.external_id", customer_id, SPI_OK_DELETE);
-	(void) execute("UPDATE chs.customers SET parent_id = NULL WHERE parent_id = $1", customer_id, SPI_OK_UPDATE);
-	events = execute("DELETE FROM chs.customer_events WHERE customer_id = $1", customer_id, SPI_OK_DELETE);
-	(void) execute("DELETE FROM chs.customers WHERE customer_id = $1", customer_id, SPI_OK_DELETE);
 	/* what foreign keys do not do for the owner, and what the deletion queued */
 	left = delete_everywhere(customer_id);
 	if (!exists && events + left == 0)

@@ -4,9 +4,6 @@
  */
 #include "base/compat.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -62,11 +59,30 @@ typedef struct StoredHealth
 	char	   *right_risk_score;	/* that follows from the others */
 } StoredHealth;
 
+/* The raw events of some customers, read at once. */
+typedef struct Reading
+{
+	bool		possible;		/* the events of all sources can be read */
+	int32		first_day;
+	SPITupleTable *own;			/* activities of chs.customer_events, ascending by customer */
+	uint64		next;			/* of these */
+	RawActivities *attached;	/* what attached tables give; NULL: there are no such tables */
+} Reading;
+
+/* What the functions below share. */
+typedef struct Verification
+{
+	ReturnSetInfo *result;
+	Snapshot	snapshot;		/* one for all that is compared; the active one */
+	const Live *live;
+	int32		today;
+	Reading		reading;
+} Verification;
+
 static void
-report(FunctionCallInfo fcinfo, const int64 *customer_id, const char *difference,
+report(Verification *v, const int64 *customer_id, const char *difference,
 	   const char *stored, const char *expected)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		values[4];
 	bool		nulls[4] = {0};
 
@@ -77,7 +93,30 @@ report(FunctionCallInfo fcinfo, const int64 *customer_id, const char *difference
 	values[2] = stored == NULL ? (Datum) 0 : CStringGetTextDatum(stored);
 	nulls[3] = expected == NULL;
 	values[3] = expected == NULL ? (Datum) 0 : CStringGetTextDatum(expected);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	tuplestore_putvalues(v->result->setResult, v->result->setDesc, values, nulls);
+}
+
+/* Reports a difference between two texts, each of which may be NULL. */
+static void
+compare(Verification *v, int64 customer_id, const char *what, const char *stored,
+		const char *expected)
+{
+	if ((stored == NULL) != (expected == NULL) ||
+		(stored != NULL && strcmp(stored, expected) != 0))
+		report(v, &customer_id, what, stored, expected);
+}
+
+/* A number as text, from which it could be read exactly; NULL if there is none. */
+static const char *
+number_text(bool known, double number)
+{
+	return known ? psprintf("%.17g", number) : NULL;
+}
+
+static const char *
+score_text(const Score *score)
+{
+	return number_text(score->status != STATUS_UNKNOWN, score->score);
 }
 
 static char *
@@ -90,16 +129,6 @@ activity_text(const ActivityData *data)
 	getTypeOutputInfo(type, &output, &is_varlena);
 	return OidOutputFunctionCall(output, PointerGetDatum(chs_activity_encode(data)));
 }
-
-/* The raw events of some customers, read at once. */
-typedef struct Reading
-{
-	bool		possible;		/* the events of all sources can be read */
-	int32		first_day;
-	SPITupleTable *own;			/* activities that chs.customer_events gives, ascending by customer */
-	uint64		next;			/* of these */
-	RawActivities *attached;	/* those that attached tables give; NULL: there are no such tables */
-} Reading;
 
 /*
  * What the raw events of a customer give, who must come after the one requested
@@ -129,11 +158,12 @@ read_events(Reading *reading, int64 customer_id)
 
 /* The same as of a day, limited to what an activity counts. */
 static ActivityData *
-events_as_of(const Live *counted, const Reading *reading, const Activity *events, int64 customer_id, int32 day)
+events_as_of(Verification *v, const Live *counted, const Activity *events, int64 customer_id,
+			 int32 day)
 {
 	ActivityData *data;
 
-	if (day - counted->published->max_keep + 1 < reading->first_day)
+	if (day - counted->published->max_keep + 1 < v->reading.first_day)
 		return chs_raw_customer_activity(customer_id, counted, day, DAY_NO_END);
 	data = chs_activity_decode(events);
 	chs_scorecard_project(data, counted->published);
@@ -148,34 +178,41 @@ events_as_of(const Live *counted, const Reading *reading, const Activity *events
  * are read at once.
  */
 static void
-read_many(const Live *live, const SPITupleTable *rows, Reading *reading)
+read_many(Verification *v, const SPITupleTable *rows)
 {
+	const Live *counting = v->live->counting;
+	Reading    *reading = &v->reading;
 	RawRequest	request = {
-		.live = live->counting,.n = (int) rows->numvals,.last_day = DAY_NO_END,.attached_only = true,
-		.first_day = chs_customer_today() - 2 * live->counting->published->max_keep
+		.live = counting,.n = (int) rows->numvals,.last_day = DAY_NO_END,
+		.attached_only = true,.first_day = v->today - 2 * counting->published->max_keep
 	};
 	int64	   *customer_ids = palloc(rows->numvals * sizeof(int64));
 	Oid			types[] = {JSONBOID, INT8OID, INT8OID, TIMESTAMPTZOID};
 	Datum		args[4];
+	char	   *schema;
 	bool		isnull;
 
 	for (uint64 i = 0; i < rows->numvals; i++)
 		customer_ids[i] = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
 	request.customer_ids = customer_ids;
-	args[0] = JsonbPGetDatum(live->counting->document);
+	args[0] = JsonbPGetDatum(counting->document);
 	args[1] = Int64GetDatum(customer_ids[0]);
 	args[2] = Int64GetDatum(customer_ids[rows->numvals - 1]);
 	args[3] = TimestampTzGetDatum(Max((int64) request.first_day * USECS_PER_DAY, MIN_TIMESTAMP));
-	if (SPI_execute_with_args(psprintf("SELECT customer_id, %s.chs_activity_agg($1, event_type, event_data, occurred_at)"
-									   " FROM chs.customer_events WHERE customer_id >= $2 AND customer_id <= $3 AND occurred_at >= $4"
+	schema = get_namespace_name(chs_catalog_extension_schema());
+	if (SPI_execute_with_args(psprintf("SELECT customer_id, %s.chs_activity_agg("
+									   "  $1, event_type, event_data, occurred_at)"
+									   " FROM chs.customer_events"
+									   " WHERE customer_id >= $2 AND customer_id <= $3"
+									   " AND occurred_at >= $4"
 									   " GROUP BY customer_id ORDER BY customer_id",
-									   quote_identifier(get_namespace_name(chs_catalog_extension_schema()))),
+									   quote_identifier(schema)),
 							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.customer_events");
 	reading->own = SPI_tuptable;
 	reading->next = 0;
 	reading->first_day = request.first_day;
-	reading->attached = live->nsources > 1 ? chs_raw_read(&request) : NULL;
+	reading->attached = v->live->nsources > 1 ? chs_raw_read(&request) : NULL;
 }
 
 /*
@@ -183,36 +220,28 @@ read_many(const Live *live, const SPITupleTable *rows, Reading *reading)
  * events.  Where a rebuild is queued, or will be, the raw events count anyway.
  */
 static void
-verify_activity(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const Reading *reading,
-				const Activity *events, const StoredActivity *stored, QueuedDeltas *queued)
+verify_activity(Verification *v, const Customer *customer, const Activity *events,
+				const StoredActivity *stored, QueuedDeltas *queued)
 {
-	/* an activity that has been brought up to date also counts what the waiting version needs */
-	const Live *counted = chs_customer_is_current(stored, live->counting) &&
-		queued->series_version >= live->counting->series_version ? live->counting : live;
+	const Live *counted = v->live;
 	ActivityData *data = chs_activity_cells_of(stored->view);
 	ActivityData *expected;
-	char	   *found_text;
-	char	   *expected_text;
 
-	if (queued->rebuild || !chs_customer_is_current(stored, live) ||
-		chs_missing_has(live, customer->customer_id, GetActiveSnapshot()))
+	if (queued->rebuild || !chs_customer_is_current(stored, v->live) ||
+		chs_missing_has(v->live, customer->customer_id, v->snapshot))
 		return;
+	/* one that has been brought up to date also counts what the waiting version needs */
+	if (chs_customer_is_current(stored, v->live->counting) &&
+		queued->series_version >= v->live->counting->series_version)
+		counted = v->live->counting;
 	if (queued->ndeltas > 0)
-		data = chs_activity_merge_two(data, chs_activity_merge_many(queued->deltas, queued->ndeltas));
+		data = chs_activity_merge_two(data, chs_activity_merge_many(queued->deltas,
+																	queued->ndeltas));
 	/* events that no window reaches any more may have been deleted, see chs.event_retention */
-	chs_activity_prune_to(data, Max(data->day, Min(chs_customer_today(), customer->last_day)));
+	chs_activity_prune_to(data, Max(data->day, Min(v->today, customer->last_day)));
 	chs_scorecard_project(data, counted->published);
-	expected = events_as_of(counted, reading, events, customer->customer_id, data->day);
-	found_text = activity_text(data);
-	expected_text = activity_text(expected);
-	if (strcmp(found_text, expected_text) != 0)
-		report(fcinfo, &customer->customer_id, "activity", found_text, expected_text);
-}
-
-static char *
-score_text(const Score *score)
-{
-	return score->status == STATUS_UNKNOWN ? NULL : psprintf("%.17g", score->score);
+	expected = events_as_of(v, counted, events, customer->customer_id, data->day);
+	compare(v, customer->customer_id, "activity", activity_text(data), activity_text(expected));
 }
 
 /*
@@ -221,20 +250,25 @@ score_text(const Score *score)
  * without an event.
  */
 static void
-verify_live(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const Reading *reading, const Activity *events)
+verify_live(Verification *v, const Customer *customer, const Activity *events)
 {
+	const Live *live = v->live;
 	const Scorecard *scorecard = chs_scorecard_of_segment(live->published, customer->segment);
 	ScoreSubject subject = {
 		.segment = customer->segment,.created_day = customer->created_day,
-		.as_of_day = Min(chs_customer_today(), customer->last_day)
+		.as_of_day = Min(v->today, customer->last_day)
 	};
-	const ActivityView *found = chs_customer_activity(customer, live, live, scorecard, subject.as_of_day);
-	const ActivityView *expected = chs_activity_view_of(events_as_of(live, reading, events, customer->customer_id, subject.as_of_day));
-	Score		given = *chs_score_of_day(chs_score_prepare(live->published, found), scorecard, &subject);
-	Score		right = *chs_score_of_day(chs_score_prepare(live->published, expected), scorecard, &subject);
+	const ActivityView *found = chs_customer_activity(customer, live, live, scorecard,
+													  subject.as_of_day);
+	ActivityData *expected = events_as_of(v, live, events, customer->customer_id,
+										  subject.as_of_day);
+	const Score *given = chs_score_of_day(chs_score_prepare(live->published, found),
+										  scorecard, &subject);
+	const Score *right = chs_score_of_day(chs_score_prepare(live->published,
+															chs_activity_view_of(expected)),
+										  scorecard, &subject);
 
-	if (given.status != right.status || (given.status != STATUS_UNKNOWN && given.score != right.score))
-		report(fcinfo, &customer->customer_id, "live score", score_text(&given), score_text(&right));
+	compare(v, customer->customer_id, "live score", score_text(given), score_text(right));
 }
 
 /*
@@ -250,8 +284,8 @@ take_plugin_factors(const Scorecard *scorecard, const StoredHealth *health, Scor
 	bool	   *nulls;
 	int			n;
 
-	deconstruct_array(health->factor_array, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &scores, &nulls, &n);
+	deconstruct_array(health->factor_array, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &scores, &nulls, &n);
 	for (int i = 0; i < Min(n, scorecard->nfactors); i++)
 	{
 		if (!scorecard->factors[i].has_functions)
@@ -269,114 +303,97 @@ take_plugin_factors(const Scorecard *scorecard, const StoredHealth *health, Scor
 
 /* Compares a stored score with the one that the stored activity gives. */
 static void
-verify_health(FunctionCallInfo fcinfo, const Customer *customer, const Live *live,
-			  const StoredActivity *stored, const StoredHealth *health)
+verify_health(Verification *v, const Customer *customer, const StoredActivity *stored,
+			  const StoredHealth *health)
 {
-	const Scorecard *scorecard = chs_scorecard_of_segment(live->published, customer->segment);
+	const Published *published = v->live->published;
+	const Scorecard *scorecard = chs_scorecard_of_segment(published, customer->segment);
+	int64		customer_id = customer->customer_id;
 	ScoreSubject subject = {
-		.segment = customer->segment,.created_day = customer->created_day,.as_of_day = health->as_of
+		.segment = customer->segment,.created_day = customer->created_day,
+		.as_of_day = health->as_of
 	};
 	Score	   *score;
-	const char *status;
-	const char *trend;
-	char	   *factor_scores;
 
 	if (stored->view->day > health->as_of)
 	{
-		report(fcinfo, &customer->customer_id, "as_of",
-			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(health->as_of))),
-			   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(stored->view->day))));
+		report(v, &customer_id, "as_of", chs_explain_day(health->as_of),
+			   chs_explain_day(stored->view->day));
 		return;
 	}
-	score = chs_score_calculate(chs_score_prepare(live->published, stored->view), scorecard, &subject);
+	score = chs_score_calculate(chs_score_prepare(published, stored->view), scorecard, &subject);
 	if (scorecard->has_functions)
 		take_plugin_factors(scorecard, health, score);
-	status = chs_score_status_name(score->status);
-	trend = chs_score_trend_name(score->trend);
-	factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, chs_explain_factor_scores(scorecard, score));
-	if (health->known != (score->status != STATUS_UNKNOWN) ||
-		(health->known && health->score != score->score))
-		report(fcinfo, &customer->customer_id, "score",
-			   health->known ? psprintf("%.17g", health->score) : NULL,
-			   score->status != STATUS_UNKNOWN ? psprintf("%.17g", score->score) : NULL);
-	if (strcmp(health->status, status) != 0)
-		report(fcinfo, &customer->customer_id, "status", health->status, status);
-	if (health->coverage != score->coverage)
-		report(fcinfo, &customer->customer_id, "coverage",
-			   psprintf("%.17g", health->coverage), psprintf("%.17g", score->coverage));
-	if ((health->trend == NULL) != (trend == NULL) ||
-		(trend != NULL && strcmp(health->trend, trend) != 0))
-		report(fcinfo, &customer->customer_id, "trend", health->trend, trend);
-	if (strcmp(health->factor_scores, factor_scores) != 0)
-		report(fcinfo, &customer->customer_id, "factor_scores", health->factor_scores, factor_scores);
-}
-
-static void
-compare_text(FunctionCallInfo fcinfo, const Customer *customer, const char *column, const char *stored, const char *expected)
-{
-	if ((stored == NULL) != (expected == NULL) || (stored != NULL && strcmp(stored, expected) != 0))
-		report(fcinfo, &customer->customer_id, column, stored, expected);
+	compare(v, customer_id, "score", number_text(health->known, health->score), score_text(score));
+	compare(v, customer_id, "status", health->status, chs_score_status_name(score->status));
+	compare(v, customer_id, "coverage", number_text(true, health->coverage),
+			number_text(true, score->coverage));
+	compare(v, customer_id, "trend", health->trend, chs_score_trend_name(score->trend));
+	compare(v, customer_id, "factor_scores", health->factor_scores,
+			OidOutputFunctionCall(F_ARRAY_OUT, chs_explain_factor_scores(scorecard, score)));
 }
 
 /* The columns by which lists and counts find a customer. */
 static void
-verify_lists(FunctionCallInfo fcinfo, const Customer *customer, const Live *live, const StoredHealth *health)
+verify_lists(Verification *v, const Customer *customer, const StoredHealth *health)
 {
-	bool		active = customer->last_day > chs_customer_today();
+	int64		customer_id = customer->customer_id;
+	bool		active = customer->last_day > v->today;
 
-	compare_text(fcinfo, customer, "segment", health->segment, customer->segment);
-	compare_text(fcinfo, customer, "scorecard", health->scorecard,
-				 chs_scorecard_of_segment(live->published, customer->segment)->name);
-	compare_text(fcinfo, customer, "risk_score", health->risk_score, health->right_risk_score);
+	compare(v, customer_id, "segment", health->segment, customer->segment);
+	compare(v, customer_id, "scorecard", health->scorecard,
+			chs_scorecard_of_segment(v->live->published, customer->segment)->name);
+	compare(v, customer_id, "risk_score", health->risk_score, health->right_risk_score);
 	/* of an earlier day it is what it was then */
-	if (health->as_of == chs_customer_today() && health->active != active)
-		report(fcinfo, &customer->customer_id, "active", health->active ? "true" : "false", active ? "true" : "false");
+	if (health->as_of == v->today)
+		compare(v, customer_id, "active", health->active ? "true" : "false",
+				active ? "true" : "false");
 }
 
 static void
-verify_customer(FunctionCallInfo fcinfo, int64 customer_id, const Live *live, Reading *reading,
-				const StoredHealth *health)
+verify_customer(Verification *v, int64 customer_id, const StoredHealth *health)
 {
-	Snapshot	snapshot = GetActiveSnapshot();
-	StoredActivity stored = chs_customer_stored(customer_id, snapshot);
-	FullTransactionId any = InvalidFullTransactionId;
-	QueuedDeltas queued = chs_queue_of_customer(customer_id, any, live->series_version, snapshot);
+	const Live *live = v->live;
+	StoredActivity stored = chs_customer_stored(customer_id, v->snapshot);
+	QueuedDeltas queued = chs_queue_of_customer(customer_id, InvalidFullTransactionId,
+												live->series_version, v->snapshot);
 	Customer	customer;
 
-	if (!chs_customer_find(customer_id, snapshot, &customer))
+	if (!chs_customer_find(customer_id, v->snapshot, &customer))
 	{
-		report(fcinfo, &customer_id, "customer", "events, activity or health of a customer that does not exist", NULL);
+		report(v, &customer_id, "customer",
+			   "events, activity or health of a customer that does not exist", NULL);
 		return;
 	}
 	if (stored.damage != NULL)
-		report(fcinfo, &customer_id, "activity", stored.damage, "one that can be read");
+		report(v, &customer_id, "activity", stored.damage, "one that can be read");
 	if (queued.damage != NULL)
-		report(fcinfo, &customer_id, "queue", queued.damage, "a delta that can be read");
-	if (reading->possible)
+		report(v, &customer_id, "queue", queued.damage, "a delta that can be read");
+	if (v->reading.possible)
 	{
-		Activity   *events = read_events(reading, customer_id);
+		Activity   *events = read_events(&v->reading, customer_id);
 
-		verify_activity(fcinfo, &customer, live, reading, events, &stored, &queued);
-		verify_live(fcinfo, &customer, live, reading, events);
-	}
-	/* folding, and scores, look at those from there on only */
-	if (queued.any)
-	{
-		int			nstranded = queued.nrows -
-			chs_queue_of_customer(customer_id, stored.folded_to, live->series_version, snapshot).nrows;
-
-		if (nstranded > 0)
-			report(fcinfo, &customer_id, "queue", psprintf("%d rows that nobody folds", nstranded), NULL);
+		verify_activity(v, &customer, events, &stored, &queued);
+		verify_live(v, &customer, events);
 	}
 	if (queued.any)
+	{
+		/* folding, and scores, look at those from there on only */
+		QueuedDeltas found = chs_queue_of_customer(customer_id, stored.folded_to,
+												   live->series_version, v->snapshot);
+
+		if (found.nrows < queued.nrows)
+			report(v, &customer_id, "queue",
+				   psprintf("%d rows that nobody folds", queued.nrows - found.nrows), NULL);
 		return;					/* the health is about to be calculated again */
+	}
 	if (!health->found)
-		report(fcinfo, &customer_id, "health", NULL, "a row in chs.customer_health");
+		report(v, &customer_id, "health", NULL, "a row in chs.customer_health");
 	else if (health->version == live->version && stored.row != NULL &&
 			 stored.series_version >= live->series_version)
 	{
-		verify_health(fcinfo, &customer, live, &stored, health);
-		verify_lists(fcinfo, &customer, live, health);
+		verify_health(v, &customer, &stored, health);
+		verify_lists(v, &customer, health);
 	}
 }
 
@@ -396,8 +413,9 @@ read_health(HeapTuple tuple, TupleDesc desc)
 		return health;
 	health.coverage = DatumGetFloat8(SPI_getbinval(tuple, desc, 4, &isnull));
 	health.trend = SPI_getvalue(tuple, desc, 5);
-	health.factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, SPI_getbinval(tuple, desc, 6, &isnull));
-	health.factor_array = DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 6, &isnull));
+	datum = SPI_getbinval(tuple, desc, 6, &isnull);
+	health.factor_scores = OidOutputFunctionCall(F_ARRAY_OUT, datum);
+	health.factor_array = DatumGetArrayTypeP(datum);
 	health.version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &isnull));
 	health.as_of = DatumGetDateADT(SPI_getbinval(tuple, desc, 8, &isnull));
 	health.segment = SPI_getvalue(tuple, desc, 9);
@@ -410,11 +428,12 @@ read_health(HeapTuple tuple, TupleDesc desc)
 
 /* All customers, and all others about whom something is stored. */
 #define EVERYONE \
-	"SELECT i.customer_id, h.score, h.status, h.coverage, h.trend, h.factor_scores, h.version, h.as_of," \
-	" h.segment, h.scorecard, h.active, h.risk_score," \
+	"SELECT i.customer_id, h.score, h.status, h.coverage, h.trend, h.factor_scores," \
+	" h.version, h.as_of, h.segment, h.scorecard, h.active, h.risk_score," \
 	" CASE WHEN h.active AND h.status IN ('at_risk', 'critical') THEN h.score END" \
 	" FROM (SELECT customer_id FROM chs.customers UNION SELECT customer_id FROM chs.activity" \
-	"       UNION SELECT customer_id FROM chs.customer_health UNION SELECT customer_id FROM chs.failures" \
+	"       UNION SELECT customer_id FROM chs.customer_health" \
+	"       UNION SELECT customer_id FROM chs.failures" \
 	"       UNION SELECT s.customer_id FROM chs.health_scores s" \
 	"       WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = s.customer_id)" \
 	"       UNION SELECT customer_id FROM chs.customer_events) i" \
@@ -422,64 +441,86 @@ read_health(HeapTuple tuple, TupleDesc desc)
 
 /* Compares the counters of dashboards with actual counts. */
 static void
-verify_counts(FunctionCallInfo fcinfo)
+verify_counts(Verification *v)
 {
-	if (SPI_execute("SELECT COALESCE(s.segment, e.segment), s.counts::text, e.counts::text FROM"
-					" (SELECT segment, ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
+	if (SPI_execute("SELECT CASE WHEN COALESCE(s.segment, e.segment) IS NULL"
+					"  THEN 'health_counts of customers without a segment'"
+					"  ELSE format('health_counts of %L', COALESCE(s.segment, e.segment)) END,"
+					" s.counts::text, e.counts::text FROM"
+					" (SELECT segment,"
+					"   ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
 					"  FROM (" HEALTH_COUNTS_STORED ") c) s"
 					" FULL JOIN"
-					" (SELECT segment, ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
+					" (SELECT segment,"
+					"   ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
 					"  FROM (" HEALTH_COUNTS_ACTUAL ") c) e"
 					" ON COALESCE(s.segment, '') = COALESCE(e.segment, '')"
-					" WHERE COALESCE(s.counts::text, '(0,0,0,0,0)') <> COALESCE(e.counts::text, '(0,0,0,0,0)') ORDER BY 1",
+					" WHERE COALESCE(s.counts::text, '(0,0,0,0,0)')"
+					"  <> COALESCE(e.counts::text, '(0,0,0,0,0)')"
+					" ORDER BY COALESCE(s.segment, e.segment)",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.health_counts");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
-		const char *segment = SPI_getvalue(row, SPI_tuptable->tupdesc, 1);
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 
-		report(fcinfo, NULL, psprintf("health_counts of %s", segment == NULL ? "customers without a segment" : quote_literal_cstr(segment)),
-			   SPI_getvalue(row, SPI_tuptable->tupdesc, 2), SPI_getvalue(row, SPI_tuptable->tupdesc, 3));
+		report(v, NULL, SPI_getvalue(row, desc, 1), SPI_getvalue(row, desc, 2),
+			   SPI_getvalue(row, desc, 3));
 	}
 }
 
-/* Checks what was computed afterwards of the history, as far as that does not depend on which events were known then. */
+/*
+ * Checks what was computed afterwards of the history, as far as that does not depend on
+ * which events were known then.
+ */
 static void
-verify_history(FunctionCallInfo fcinfo)
+verify_history(Verification *v)
 {
 	if (SPI_execute(HISTORY_INVALID, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.health_scores");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
-		int64		customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		int64		customer_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 
-		report(fcinfo, &customer_id, "health_scores",
-			   psprintf("row %s, backfilled for %s", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3),
-						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2)), NULL);
+		report(v, &customer_id, "health_scores",
+			   psprintf("row %s, backfilled for %s", SPI_getvalue(row, desc, 3),
+						SPI_getvalue(row, desc, 2)), NULL);
 	}
 }
 
-/* Checks the references that a restore does not, because rows may arrive before those they refer to. */
+/*
+ * Checks the references that a restore does not, because rows may arrive before those they
+ * refer to.
+ */
 static void
-verify_references(FunctionCallInfo fcinfo)
+verify_references(Verification *v)
 {
 	if (SPI_execute("SELECT c.customer_id, 'segment', c.segment FROM chs.customers c"
-					" WHERE c.segment IS NOT NULL AND NOT EXISTS (SELECT FROM chs.segments s WHERE s.segment = c.segment)"
-					" UNION ALL SELECT c.customer_id, 'parent_id', c.parent_id::text FROM chs.customers c"
-					" WHERE c.parent_id IS NOT NULL AND NOT EXISTS (SELECT FROM chs.customers p WHERE p.customer_id = c.parent_id)"
-					" UNION SELECT e.customer_id, 'event_type', e.event_type FROM chs.customer_events e"
-					" WHERE NOT EXISTS (SELECT FROM chs.event_types t WHERE t.event_type = e.event_type) ORDER BY 1, 2, 3",
+					" WHERE c.segment IS NOT NULL AND NOT EXISTS"
+					"  (SELECT FROM chs.segments s WHERE s.segment = c.segment)"
+					" UNION ALL"
+					" SELECT c.customer_id, 'parent_id', c.parent_id::text FROM chs.customers c"
+					" WHERE c.parent_id IS NOT NULL AND NOT EXISTS"
+					"  (SELECT FROM chs.customers p WHERE p.customer_id = c.parent_id)"
+					" UNION"
+					" SELECT e.customer_id, 'event_type', e.event_type FROM chs.customer_events e"
+					" WHERE NOT EXISTS"
+					"  (SELECT FROM chs.event_types t WHERE t.event_type = e.event_type)"
+					" ORDER BY 1, 2, 3",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read what customers and events refer to");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
-		int64		customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		int64		customer_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 
-		report(fcinfo, &customer_id, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2),
-			   SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3), NULL);
+		report(v, &customer_id, SPI_getvalue(row, desc, 2), SPI_getvalue(row, desc, 3), NULL);
 	}
 }
 
@@ -488,24 +529,64 @@ verify_references(FunctionCallInfo fcinfo)
  * be read, so that activities cannot be compared.
  */
 static bool
-verify_sources(FunctionCallInfo fcinfo, const Live *live)
+verify_sources(Verification *v)
 {
+	const Live *live = v->live;
 	bool		readable = true;
-	char	   *of_customers = chs_attach_customers_problem_text();
+	char	   *problem = chs_attach_customers_problem_text();
 
-	if (of_customers != NULL)
-		report(fcinfo, NULL, "table chs.customers", of_customers, NULL);
+	if (problem != NULL)
+		report(v, NULL, "table chs.customers", problem, NULL);
 	for (int i = 0; i < live->nsources + live->ncustomer_sources; i++)
 	{
-		const Source *source = i < live->nsources ? &live->sources[i] : &live->customer_sources[i - live->nsources];
-		char	   *problem = chs_attach_problem_text(live, source);
+		bool		is_events = i < live->nsources;
+		const Source *source = is_events ? &live->sources[i] :
+			&live->customer_sources[i - live->nsources];
 
+		problem = chs_attach_problem_text(live, source);
 		if (problem != NULL)
-			report(fcinfo, NULL, psprintf("source %s", chs_source_name(source)), problem, NULL);
-		if (i < live->nsources && chs_source_error(live, source) != NULL)
+			report(v, NULL, psprintf("source %s", chs_source_name(source)), problem, NULL);
+		if (is_events && chs_source_error(live, source) != NULL)
 			readable = false;
 	}
 	return readable;
+}
+
+/* Compares all that is stored by customer. */
+static void
+verify_customers(Verification *v)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext one = AllocSetContextCreate(caller, "chs verify", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext many = AllocSetContextCreate(caller, "chs verified events",
+											   ALLOCSET_DEFAULT_SIZES);
+	Portal		portal = SPI_cursor_open_with_args(NULL, EVERYONE, 0, NULL, NULL, NULL, true, 0);
+
+	for (SPI_cursor_fetch(portal, true, 1000); SPI_processed > 0;
+		 SPI_cursor_fetch(portal, true, 1000))
+	{
+		SPITupleTable *rows = SPI_tuptable;
+
+		MemoryContextReset(many);
+		MemoryContextSwitchTo(many);
+		if (v->reading.possible)
+			read_many(v, rows);
+		MemoryContextSwitchTo(one);
+		for (uint64 i = 0; i < rows->numvals; i++)
+		{
+			StoredHealth health = read_health(rows->vals[i], rows->tupdesc);
+			bool		isnull;
+			Datum		customer_id = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull);
+
+			CHECK_FOR_INTERRUPTS();
+			verify_customer(v, DatumGetInt64(customer_id), &health);
+			MemoryContextReset(one);
+		}
+		MemoryContextSwitchTo(caller);
+		SPI_freetuptable(rows);
+		SPI_freetuptable(v->reading.own);
+	}
+	SPI_cursor_close(portal);
 }
 
 /* chs_verify compares everything, and returns a row for each difference. */
@@ -513,60 +594,23 @@ PG_FUNCTION_INFO_V1(chs_verify);
 Datum
 chs_verify(PG_FUNCTION_ARGS)
 {
-	const Live *live;
 	OwnerRights saved;
-	Portal		portal;
-	MemoryContext scratch;
-	MemoryContext many;
-	Reading		reading = {0};
+	Verification v = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
 
 	InitMaterializedSRF(fcinfo, 0);
 	chs_capture_flush_pending();
 	CommandCounterIncrement();
-	/* one snapshot for all that is compared */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	UpdateActiveSnapshotCommandId();
-	live = chs_live_at(GetActiveSnapshot());
+	v.snapshot = GetActiveSnapshot();
+	v.live = chs_live_at(v.snapshot);
+	v.today = chs_customer_today();
 	chs_spi_begin(&saved);
-	scratch = AllocSetContextCreate(CurrentMemoryContext, "chs verify", ALLOCSET_DEFAULT_SIZES);
-	many = AllocSetContextCreate(CurrentMemoryContext, "chs verified events", ALLOCSET_DEFAULT_SIZES);
-	reading.possible = verify_sources(fcinfo, live);
-	portal = SPI_cursor_open_with_args(NULL, EVERYONE, 0, NULL, NULL, NULL, true, 0);
-	for (;;)
-	{
-		SPITupleTable *rows;
-
-		SPI_cursor_fetch(portal, true, 1000);
-		if (SPI_processed == 0)
-			break;
-		rows = SPI_tuptable;
-		if (reading.possible)
-		{
-			MemoryContext caller = MemoryContextSwitchTo(many);
-
-			MemoryContextReset(many);
-			read_many(live, rows, &reading);
-			MemoryContextSwitchTo(caller);
-		}
-		for (uint64 i = 0; i < rows->numvals; i++)
-		{
-			MemoryContext caller = MemoryContextSwitchTo(scratch);
-			StoredHealth health = read_health(rows->vals[i], rows->tupdesc);
-			bool		isnull;
-
-			CHECK_FOR_INTERRUPTS();
-			verify_customer(fcinfo, DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)),
-							live, &reading, &health);
-			MemoryContextSwitchTo(caller);
-			MemoryContextReset(scratch);
-		}
-		SPI_freetuptable(rows);
-		SPI_freetuptable(reading.own);
-	}
-	SPI_cursor_close(portal);
-	verify_counts(fcinfo);
-	verify_history(fcinfo);
-	verify_references(fcinfo);
+	v.reading.possible = verify_sources(&v);
+	verify_customers(&v);
+	verify_counts(&v);
+	verify_history(&v);
+	verify_references(&v);
 	chs_spi_end(&saved);
 	PopActiveSnapshot();
 	return (Datum) 0;

@@ -24,6 +24,11 @@
 #include "store/health.h"
 #include "store/restore.h"
 
+#define DELETE_OF_CUSTOMER(table) "DELETE FROM chs." table " WHERE customer_id = $1"
+#define DELETE_OF_NOBODY(table) \
+	"DELETE FROM chs." table " d WHERE NOT EXISTS" \
+	" (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"
+
 /* The tables, and how they keep the customer. */
 static const struct
 {
@@ -34,17 +39,26 @@ static const struct
 	const char *remove_all;
 }			derived[] = {
 	/* the health first: from then on nobody folds the customer */
-	{CHS_CUSTOMER_HEALTH, CHS_CUSTOMER_HEALTH_PKEY, 1, "DELETE FROM chs.customer_health WHERE customer_id = $1",
-	"DELETE FROM chs.customer_health d WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"},
-	{CHS_ACTIVITY, CHS_ACTIVITY_PKEY, 1, "DELETE FROM chs.activity WHERE customer_id = $1",
-	"DELETE FROM chs.activity d WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"},
-	{CHS_FAILURES, CHS_FAILURES_PKEY, 1, "DELETE FROM chs.failures WHERE customer_id = $1",
-	"DELETE FROM chs.failures d WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"},
+	{
+		CHS_CUSTOMER_HEALTH, CHS_CUSTOMER_HEALTH_PKEY, 1,
+		DELETE_OF_CUSTOMER("customer_health"), DELETE_OF_NOBODY("customer_health")
+	},
+	{
+		CHS_ACTIVITY, CHS_ACTIVITY_PKEY, 1,
+		DELETE_OF_CUSTOMER("activity"), DELETE_OF_NOBODY("activity")
+	},
+	{
+		CHS_FAILURES, CHS_FAILURES_PKEY, 1,
+		DELETE_OF_CUSTOMER("failures"), DELETE_OF_NOBODY("failures")
+	},
 	/* the history is not derived again: it keeps to the customer */
-	{CHS_HEALTH_SCORES, CHS_HEALTH_SCORES_PKEY, 2,
-		"WITH kept AS (UPDATE chs.health_scores SET customer_id = $2 WHERE customer_id = $1 AND $2 IS NOT NULL)"
+	{
+		CHS_HEALTH_SCORES, CHS_HEALTH_SCORES_PKEY, 2,
+		"WITH kept AS (UPDATE chs.health_scores SET customer_id = $2"
+		"  WHERE customer_id = $1 AND $2 IS NOT NULL)"
 		" DELETE FROM chs.health_scores WHERE customer_id = $1 AND $2 IS NULL",
-	"DELETE FROM chs.health_scores d WHERE NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"}
+		DELETE_OF_NOBODY("health_scores")
+	}
 };
 
 /* Whether a table has a row of a customer now. */
@@ -56,8 +70,10 @@ has_row(int i, int64 customer_id)
 	SysScanDesc scan;
 	bool		found;
 
-	ScanKeyInit(&key, derived[i].column, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
-	scan = systable_beginscan(rel, chs_catalog_relation(derived[i].index), true, SnapshotSelf, 1, &key);
+	ScanKeyInit(&key, derived[i].column, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(customer_id));
+	scan = systable_beginscan(rel, chs_catalog_relation(derived[i].index), true, SnapshotSelf,
+							  1, &key);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -74,7 +90,8 @@ wait_for_fold(int64 customer_id)
 {
 	TransactionId xid;
 
-	while (TransactionIdIsValid(xid = chs_health_taken_by(customer_id)) && !TransactionIdIsCurrentTransactionId(xid))
+	while (TransactionIdIsValid(xid = chs_health_taken_by(customer_id)) &&
+		   !TransactionIdIsCurrentTransactionId(xid))
 		XactLockTableWait(xid, NULL, NULL, XLTW_None);
 }
 
@@ -88,7 +105,9 @@ chs_gone_forget(int64 customer_id, const int64 *renumbered)
 {
 	static SPIPlanPtr plans[lengthof(derived)];
 	Oid			types[] = {INT8OID, INT8OID};
-	Datum		args[] = {Int64GetDatum(customer_id), renumbered == NULL ? (Datum) 0 : Int64GetDatum(*renumbered)};
+	Datum		args[] = {
+		Int64GetDatum(customer_id), renumbered == NULL ? (Datum) 0 : Int64GetDatum(*renumbered)
+	};
 
 	Assert(renumbered == NULL || *renumbered != customer_id);
 	wait_for_fold(customer_id);
@@ -99,7 +118,8 @@ chs_gone_forget(int64 customer_id, const int64 *renumbered)
 		if (!has_row(i, customer_id))
 			continue;
 		chs_spi_begin(&saved);
-		chs_catalog_execute_now(&plans[i], derived[i].remove, lengthof(types), types, args, renumbered == NULL ? " n" : NULL);
+		chs_catalog_execute_now(&plans[i], derived[i].remove, lengthof(types), types, args,
+								renumbered == NULL ? " n" : NULL);
 		chs_spi_end(&saved);
 	}
 }
