@@ -17,6 +17,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
@@ -218,6 +219,30 @@ lock_at_once(Relation rel, ItemPointer place, LockTupleMode mode)
 	return result == TM_Ok;
 }
 
+/* Whether somebody has a row locked or is changing it, maybe a statement of our own. */
+static bool
+is_taken(Relation rel, ItemPointer place, CommandId cid)
+{
+	Buffer		buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(place));
+	Page		page = BufferGetPage(buffer);
+	ItemId		item;
+	bool		taken = false;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	item = PageGetItemId(page, ItemPointerGetOffsetNumber(place));
+	if (ItemIdIsNormal(item))
+	{
+		HeapTupleData row = {
+			.t_len = ItemIdGetLength(item),.t_self = *place,.t_tableOid = RelationGetRelid(rel),
+			.t_data = (HeapTupleHeader) PageGetItem(page, item)
+		};
+
+		taken = HeapTupleSatisfiesUpdate(&row, cid, buffer) == TM_BeingModified;
+	}
+	UnlockReleaseBuffer(buffer);
+	return taken;
+}
+
 /*
  * chs_table_store inserts a row, or updates the old one; false where somebody
  * else is deleting that, or has done so.
@@ -238,14 +263,13 @@ chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool 
 	{
 		TM_FailureData failure;
 		LockTupleMode mode;
-		TM_Result	result = table_tuple_update(table->rel, &old->t_self, table->slot, cid, GetActiveSnapshot(),
-												InvalidSnapshot, false, &failure, &mode, &which);
+		bool		taken = is_taken(table->rel, &old->t_self, cid);
 
-		/* what only looks locked, such as by a statement of our own, needs no waiting, which only that is told */
-		if (result == TM_BeingModified && lock_at_once(table->rel, &old->t_self, LockTupleNoKeyExclusive))
-			result = table_tuple_update(table->rel, &old->t_self, table->slot, cid, GetActiveSnapshot(),
-										InvalidSnapshot, true, &failure, &mode, &which);
-		if (result != TM_Ok)
+		/* an update may not be told to wait for nobody where somebody is to be waited for */
+		if (taken && !lock_at_once(table->rel, &old->t_self, LockTupleNoKeyExclusive))
+			return false;
+		if (table_tuple_update(table->rel, &old->t_self, table->slot, cid, GetActiveSnapshot(),
+							   InvalidSnapshot, taken, &failure, &mode, &which) != TM_Ok)
 			return false;
 	}
 	if (which != CHS_NO_INDEXES && old != NULL && table->by_customer)
