@@ -9,6 +9,7 @@
 #include "activity/activity_check.h"
 #include "activity/activity_merge.h"
 #include "activity/activity_write.h"
+#include "base/try.h"
 
 #define UNKNOWN_KIND "A series is of an unknown kind."
 #define KEEP_OUT_OF_RANGE "The number of days kept is out of range."
@@ -364,6 +365,42 @@ chs_activity_try_view(const Activity *activity, const char **damage)
 	}
 	return view_body(BODY(activity), BODY_SIZE(activity), activity->nseries, activity->day,
 					 damage);
+}
+
+typedef struct Fetch
+{
+	Datum		stored;
+	Activity   *activity;
+} Fetch;
+
+static void
+fetch(void *arg)
+{
+	Fetch	   *f = arg;
+
+	f->activity = DatumGetActivity(f->stored);
+}
+
+/*
+ * chs_activity_try_stored is the same for a value of a table; one that is stored out of
+ * line is damaged as well if it cannot be fetched.
+ */
+ActivityView *
+chs_activity_try_stored(Datum stored, const char **damage)
+{
+	Fetch		f = {.stored = stored};
+	ErrorData  *error = NULL;
+
+	if (VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(stored)))
+		error = chs_try(fetch, &f);
+	else
+		fetch(&f);
+	if (error == NULL)
+		return chs_activity_try_view(f.activity, damage);
+	if (error->sqlerrcode != ERRCODE_DATA_CORRUPTED)
+		ReThrowError(error);
+	*damage = error->message;
+	return NULL;
 }
 
 /* chs_activity_view is the same for an activity that must not be damaged. */

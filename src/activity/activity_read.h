@@ -11,6 +11,7 @@
 
 extern ActivityView *chs_activity_view(const Activity *activity);
 extern ActivityView *chs_activity_try_view(const Activity *activity, const char **damage);
+extern ActivityView *chs_activity_try_stored(Datum stored, const char **damage);
 extern ActivityView *chs_activity_view_of(const ActivityData *data);
 extern ActivityData *chs_activity_cells_of(const ActivityView *view);
 extern ActivityData *chs_activity_decode(const Activity *activity);

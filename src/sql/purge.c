@@ -141,7 +141,7 @@ check_references(int64 customer_id)
 		check_reference(keys->vals[i], keys->tupdesc, customer_id);
 }
 
-/* Deletes from every table of the extension that has a customer_id, and returns the number of rows. */
+/* Deletes from every table that has a customer_id, and returns the number of rows. */
 static uint64
 delete_everywhere(int64 customer_id)
 {

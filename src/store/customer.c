@@ -342,8 +342,8 @@ chs_customer_read_activity(HeapTuple row, TupleDesc desc)
 	{
 		bool		isnull;
 
-		stored.view = chs_activity_try_view(DatumGetActivity(heap_getattr(row, ACTIVITY_ACTIVITY, desc, &isnull)),
-											&stored.damage);
+		stored.view = chs_activity_try_stored(heap_getattr(row, ACTIVITY_ACTIVITY, desc, &isnull),
+											  &stored.damage);
 		stored.series_version = DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION, desc, &isnull));
 		stored.folded_to = DatumGetFullTransactionId(heap_getattr(row, ACTIVITY_FOLDED_TO, desc, &isnull));
 		if (stored.damage == NULL && chs_xid_is_to_come(stored.folded_to))

@@ -216,7 +216,7 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 		if (result.deltas == NULL)
 			result.deltas = palloc(MERGE_AT * sizeof(ActivityData *));
 		MemoryContextSwitchTo(scratch);
-		view = chs_activity_try_view(DatumGetActivity(delta), &result.damage);
+		view = chs_activity_try_stored(delta, &result.damage);
 		/* what a damaged one would add the raw events tell */
 		if (view == NULL)
 		{

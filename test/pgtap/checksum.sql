@@ -116,5 +116,33 @@ SELECT is_empty('SELECT * FROM chs.failures', 'folding fails for nobody');
 SELECT is_empty('SELECT * FROM chs.queue', 'leaves nothing queued');
 SELECT is_empty('SELECT * FROM chs_verify()', 'and mends all of it');
 
+-- What is too large for a row lies in TOAST chunks, which can get lost: it is damage like any other.
+CREATE EXTENSION pg_surgery;
+CREATE FUNCTION tap.tear(relation regclass) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    toast regclass := (SELECT reltoastrelid FROM pg_class WHERE oid = relation);
+    places tid[];
+BEGIN
+    EXECUTE format('SELECT array_agg(ctid) FROM %s WHERE chunk_seq = 1', toast) INTO places;
+    PERFORM heap_force_kill(toast, places);
+    RETURN cardinality(places);
+END
+$$;
+INSERT INTO chs.customers (customer_id, created_at) VALUES (400, now() - interval '300 days');
+INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
+SELECT 400, 'login', jsonb_build_object('user_id', n, 'ip_address', 1), now() - n % 20 * interval '1 day' FROM generate_series(1, 5000) n;
+CREATE TEMP TABLE large AS SELECT chs_score(400) AS score;
+SELECT is(tear('chs.queue'), 1, 'a delta of many values is stored out of line');
+SELECT is(chs_score(400), (SELECT score FROM large), 'without one of its pieces the score is the same');
+SELECT matches((SELECT stored FROM chs_verify() WHERE difference = 'queue'), '^unexpected chunk number 2 .expected 1. for toast value', 'verifying says what is missing');
+SELECT chs_process_queue() \g /dev/null
+SELECT is_empty('SELECT * FROM chs.failures', 'folding does not fail');
+SELECT is_empty('SELECT * FROM chs_verify()', 'and rebuilds');
+SELECT is(tear('chs.activity'), 1, 'an activity of many values is stored out of line');
+SELECT is(chs_score(400), (SELECT score FROM large), 'without one of its pieces the score is the same');
+SELECT matches((SELECT stored FROM chs_verify() WHERE difference = 'activity'), '^unexpected chunk number 2 .expected 1. for toast value', 'verifying says what is missing');
+SELECT chs_recalculate(400) \g /dev/null
+SELECT is_empty('SELECT * FROM chs_verify()', 'folding mends it');
+
 SELECT * FROM finish();
 ROLLBACK;
