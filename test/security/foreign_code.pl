@@ -13,8 +13,13 @@ use Chs;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('foreign_code', "chs.naptime = 1\nchs.event_retention = '400d'\n");
-$node->start;
+my $node = new_node('foreign_code', "chs.naptime = 1\nchs.event_retention = '400d'\nchs.history_retention = '300d'\n");
+my %clock = make_clock($node) or plan skip_all => 'the clock cannot be compiled';
+set_clock($node, 7200);
+{
+	local @ENV{keys %clock} = values %clock;
+	$node->start;
+}
 
 my $code = q(LANGUAGE plpgsql AS $f$BEGIN RAISE LOG 'foreign code as "%"', current_user; RAISE EXCEPTION 'foreign code'; END$f$);
 
@@ -196,6 +201,26 @@ foreach my $a (@attempts)
 {
 	ok(!attempt('busy', 'attacker', $a->[2]), "the attacker gets no $a->[0] on chs.$a->[1]") or diag($a->[2]);
 }
+# Nor do those who may use, administer or operate chs, with the rights that they need for it.
+foreach my $role ('app', 'reader', 'recorder', 'administrator', 'operator')
+{
+	my $statements = join ', ', map { "\$s\$$_->[2]\$s\$" } @attempts;
+
+	is(sql('busy', $role, qq(
+		CREATE FUNCTION pg_temp.successes(statements text[]) RETURNS SETOF text LANGUAGE plpgsql AS \$f\$
+		DECLARE
+			statement text;
+		BEGIN
+			FOREACH statement IN ARRAY statements LOOP
+				BEGIN
+					EXECUTE statement;
+					RETURN NEXT statement;
+				EXCEPTION WHEN OTHERS THEN NULL;
+				END;
+			END LOOP;
+		END\$f\$;
+		SELECT pg_temp.successes(ARRAY[$statements]))), '', "nor does $role get any of these " . scalar(@attempts));
+}
 # Operators and casts of what is built in are not his to make; foreign keys are.
 ok(!attempt('busy', 'attacker', $_), "nor: $_") foreach (
 	'CREATE CAST (bigint AS text) WITH INOUT AS IMPLICIT', 'CREATE CAST (integer AS chs.customers) WITH FUNCTION lair.i(bigint)',
@@ -230,7 +255,8 @@ sub work
 	$round++;
 
 	sql('busy', 'app', qq(
-		INSERT INTO chs.customers (customer_id, external_id, created_at) SELECT $round * 100 + i, 'c' || $round || '_' || i, '2020-01-01' FROM generate_series(1, 9) i;
+		INSERT INTO chs.customers (customer_id, external_id, created_at) SELECT $round * 100 + i, 'c' || $round || '_' || i, '2020-01-01' FROM generate_series(1, 9) i
+		ON CONFLICT (customer_id) DO UPDATE SET external_id = EXCLUDED.external_id, created_at = EXCLUDED.created_at;
 		INSERT INTO chs.customer_events (customer_id, event_type, occurred_at)
 		SELECT $round * 100 + i, 'support_ticket', now() - interval '1 day' * d FROM generate_series(1, 9) i, generate_series(0, 500, 50) d));
 	ok($node->poll_query_until('busy', 'SELECT NOT EXISTS (SELECT FROM chs.queue) AND NOT EXISTS (SELECT FROM ext.chs_verify())'), "$what: the worker folds") or diag(context_of());
@@ -277,9 +303,28 @@ sub work
 	sql('busy', 'app', "SELECT ext.chs_detach('app.tickets$round'::regclass), ext.chs_detach('app.accounts$round'::regclass); DROP TABLE app.tickets$round");
 	ok($node->poll_query_until('busy', 'SELECT NOT EXISTS (SELECT FROM chs.queue)'), "$what: and folds what that queued");
 	caught("$what: no foreign code has run as the owner");
+
+	# a day begins for everyone
+	set_clock($node, 7200 - 86400 * $round);
+	$node->reload;
+	ok($node->poll_query_until('busy', q(
+		SELECT bool_and(as_of = (now() AT TIME ZONE 'UTC')::date) FROM chs.customer_health WHERE active)), "$what: a day begins for everyone")
+		or diag(context_of());
+	caught("$what: and no foreign code has run when it did");
 }
 
+# A history that is due to be deleted, and to one row of which the attacker refers.
+my $old = "as_of < current_date - 300 AND customer_id = 102";
+$node->safe_psql('busy', 'INSERT INTO chs.customers (customer_id, created_at) VALUES (102, now())');
+$node->safe_psql('busy', q(
+	SET session_replication_role = replica;
+	INSERT INTO chs.health_scores (customer_id, scorecard, version, as_of, status, coverage, factor_scores, calculated_at)
+	SELECT 102, 'default', 1, d, 'unknown', 0, '{}', d FROM generate_series(now() - interval '400 days', now() - interval '310 days', interval '10 days') d));
+sql('busy', 'attacker', "INSERT INTO lair.of_scores SELECT customer_id, as_of, health_score_id FROM chs.health_scores WHERE $old LIMIT 1");
+
 work('everything granted');
+is($node->safe_psql('busy', "SELECT count(*) FROM chs.health_scores WHERE $old"), '0', 'history that is due has been deleted');
+is($node->safe_psql('busy', 'SELECT count(*) FROM lair.of_scores'), '1', 'what refers to it has not');
 
 # What he refers to stays as it is.
 sql('busy', 'attacker', 'INSERT INTO lair.of_customers_1 VALUES (108)');

@@ -9,29 +9,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('day', "timezone = 'America/New_York'\nchs.batch_size = 20");
-my $clock = $node->basedir . '/clock';
-my $library = "$clock.so";
-if (system(($ENV{CC} || 'cc'), '-shared', '-fPIC', '-O2', '-o', $library, "$FindBin::RealBin/clock.c") != 0)
+my %clock = make_clock($node) or plan skip_all => 'the clock cannot be compiled';
+set_clock($node, 1800);
 {
-	plan skip_all => 'the clock cannot be compiled';
-}
-
-# set_clock(SECONDS): sets it to this many seconds before the next UTC midnight, from where it runs on.
-my $midnight = (int(time / 86400) + 1) * 86400;
-sub set_clock
-{
-	my ($before) = @_;
-
-	# In place, as the server has it mapped.
-	open(my $file, -e $clock ? '+<' : '>', $clock) or die $!;
-	print $file pack('q', $midnight - $before - time);
-	close($file) or die $!;
-}
-
-set_clock(1800);
-{
-	local $ENV{LD_PRELOAD} = $library;
-	local $ENV{CHS_CLOCK} = $clock;
+	local @ENV{keys %clock} = values %clock;
 	$node->start;
 }
 is($node->safe_psql('postgres', "SELECT to_char(now() AT TIME ZONE 'UTC', 'HH24:MI') BETWEEN '23:29' AND '23:35'"), 't', 'the clock is ours');
@@ -51,7 +32,7 @@ my $score = $node->safe_psql('postgres', 'SELECT score FROM chs.customer_health 
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'the worker has left');
 
 # Three seconds to go.  A reload makes the launcher look at the clock, and see that it is too early.
-set_clock(3);
+set_clock($node, 3);
 $node->reload;
 ok($node->poll_query_until('postgres', "SELECT bool_and(as_of = '$today'::date + 1) FROM chs.customer_health"), 'the day has begun for everyone');
 is($node->safe_psql('postgres', "SELECT (now() AT TIME ZONE 'UTC')::date = '$today'::date + 1"), 't', 'as it has by the clock');
@@ -76,7 +57,7 @@ $node->safe_psql('postgres', q(
 	CREATE INDEX gate ON chs.customer_health (gate(customer_id, calculated_at))));
 my $gate = $node->background_psql('postgres');
 $gate->query_safe('BEGIN; SELECT pg_advisory_xact_lock(4711)');
-set_clock(3 - 86400);
+set_clock($node, 3 - 86400);
 $node->reload;
 worker_pid($node, 'chs worker', "wait_event_type = 'Lock'");
 is($node->safe_psql('postgres', "SELECT as_of - '$today'::date FROM chs.customer_health WHERE customer_id IN (1, 500, 700) ORDER BY customer_id"), "2\n2\n1",
@@ -99,10 +80,10 @@ my ($pid, $replaced) = (0, 0);
 for my $round (1 .. 9)
 {
 	$pid = worker_pid($node, 'chs worker', "pid <> $pid");
-	set_clock(-86400 - 3600 - 600 * $round);
+	set_clock($node, -86400 - 3600 - 600 * $round);
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 60000)");
 	# after a second, or two
-	set_clock(-86400 - 3600 - 600 * $round - 3);
+	set_clock($node, -86400 - 3600 - 600 * $round - 3);
 	$node->reload;
 	$replaced += $node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker' AND pid <> $pid)");
 	last if $replaced < $round;

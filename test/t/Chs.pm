@@ -4,13 +4,14 @@ package Chs;
 use strict;
 use warnings;
 
+use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
 use base 'Exporter';
-our @EXPORT = qw(ask new_node add_chs dump_settings log_in is_right wait_right worker_pid hold release start_load stop_load end_load is_quiet);
+our @EXPORT = qw(ask new_node add_chs dump_settings make_clock set_clock log_in is_right wait_right worker_pid hold release start_load stop_load end_load is_quiet);
 
 # ask(SESSION, QUERY): the answer of a background session, without the newline that some minor releases leave.
 sub ask
@@ -48,6 +49,30 @@ sub add_chs
 		CREATE EXTENSION chs;
 		INSERT INTO chs.customers (customer_id, name, created_at)
 		SELECT i, 'Customer ' || i, '2020-01-01' FROM generate_series(1, 10) i));
+}
+
+# make_clock(NODE): the environment in which the node starts with a clock that set_clock sets; none if that cannot be compiled.
+# set_clock(NODE, SECONDS): sets it to this many seconds before the UTC midnight that follows the real time; it runs on from there.
+my $midnight = (int(time / 86400) + 1) * 86400;
+
+sub make_clock
+{
+	my ($node) = @_;
+	my $clock = $node->basedir . '/clock';
+
+	system(($ENV{CC} || 'cc'), '-shared', '-fPIC', '-O2', '-o', "$clock.so", dirname(__FILE__) . '/clock.c') == 0 or return;
+	return (LD_PRELOAD => "$clock.so", CHS_CLOCK => $clock);
+}
+
+sub set_clock
+{
+	my ($node, $before) = @_;
+	my $clock = $node->basedir . '/clock';
+
+	# In place, as the server has it mapped.
+	open(my $file, -e $clock ? '+<' : '>', $clock) or die $!;
+	print $file pack('q', $midnight - $before - time);
+	close($file) or die $!;
 }
 
 # dump_settings(NODE): what a session that restores a dump begins with.
