@@ -103,7 +103,7 @@ chs_restore_hold_worker(void)
 	if (!logged)
 		ereport(LOG,
 				(errmsg("this session restores a dump of chs"),
-				 errdetail("Its rows are accepted without checks. The chs workers of the database wait until it ends.")));
+				 errdetail("Rows are not checked, and the chs workers wait until it ends.")));
 	logged = true;
 }
 
