@@ -368,6 +368,8 @@ chs_catalog_check_not_called_back(void)
 static void
 become(Oid role, OwnerRights *saved)
 {
+	Assert(IsTransactionState());
+	Assert(OidIsValid(role));
 	GetUserIdAndSecContext(&saved->user, &saved->security_context);
 	saved->read_only = XactReadOnly;
 	saved->lent_at = lent_at;

@@ -38,6 +38,7 @@ chs_scan_begin(CustomerScan *scan, Relation rel, Relation primary_key, int64 fro
 	ScanKeyData key;
 
 	scan->rel = rel;
+	scan->asked_for = from;
 	scan->slot = table_slot_create(rel, NULL);
 	scan->capacity = 8;
 	scan->candidates = palloc(scan->capacity * sizeof(ItemPointerData));
@@ -105,6 +106,8 @@ chs_scan_next(CustomerScan *scan, int64 *customer_id)
 TupleTableSlot *
 chs_scan_to(CustomerScan *scan, int64 customer_id)
 {
+	Assert(customer_id >= scan->asked_for);
+	scan->asked_for = customer_id;
 	while (scan->more && scan->customer_id < customer_id)
 		read_entry(scan);
 	if (!scan->more || scan->customer_id != customer_id)

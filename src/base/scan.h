@@ -16,6 +16,7 @@ typedef struct CustomerScan
 	Relation	rel;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;		/* the row that was read last */
+	int64		asked_for;		/* the customer that was looked up last */
 	bool		more;			/* an entry has been read ahead: */
 	int64		customer_id;	/* its customer */
 	ItemPointerData tid;		/* the row it leads to */

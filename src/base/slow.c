@@ -88,8 +88,10 @@ chs_slow_next(int64 *customer_id)
 void
 chs_slow_end(DatabaseSlot *slot)
 {
+	Assert(LWLockHeldByMeInMode(chs_worker_shared->lock, LW_EXCLUSIVE));
 	if (!slot->folding_slow)
 		return;
+	Assert(slot->nslow > 0);
 	slot->folding_slow = false;
 	memmove(&slot->slow[0], &slot->slow[1], --slot->nslow * sizeof(int64));
 }

@@ -56,6 +56,7 @@ start_shared_memory(void)
 DatabaseSlot *
 chs_worker_find_slot(Oid database)
 {
+	Assert(LWLockHeldByMe(chs_worker_shared->lock));
 	for (int i = 0; i < MAX_DATABASES; i++)
 		if (chs_worker_shared->databases[i].database == database)
 			return &chs_worker_shared->databases[i];
@@ -108,6 +109,7 @@ chs_worker_folded_before(void)
 bool
 chs_worker_is_there(const DatabaseSlot *slot)
 {
+	Assert(LWLockHeldByMe(chs_worker_shared->lock));
 	for (int i = 0; i < WORKER_SLOTS; i++)
 		if (slot->workers[i].pid != 0)
 			return true;
