@@ -207,6 +207,7 @@ name(const char *format, ...) \
 MESSAGE_FUNCTION(errmsg)
 MESSAGE_FUNCTION(errmsg_internal)
 MESSAGE_FUNCTION(errdetail)
+MESSAGE_FUNCTION(errdetail_internal)
 MESSAGE_FUNCTION(errhint)
 
 void
