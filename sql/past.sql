@@ -167,6 +167,9 @@ SELECT * FROM chs_history(3, regress_chs_day(1));
 DELETE FROM chs.health_scores WHERE backfilled AND customer_id = 1;
 CALL chs_backfill_history(regress_chs_day(8));
 SELECT customer_id, count(*) FROM chs.health_scores WHERE backfilled GROUP BY 1 ORDER BY 1;
+-- Also among many, who are scored in several slices.
+INSERT INTO chs.customers (customer_id, name) OVERRIDING SYSTEM VALUE SELECT n, 'c-' || n FROM generate_series(5, 5010) n;
+SELECT count(*) FROM chs.score_history(ARRAY[regress_chs_day(0)]);
 DROP TABLE regress_chs_recorded, regress_chs_before;
 DROP FUNCTION regress_chs_everyone, regress_chs_past, regress_chs_plugin;
 DROP FUNCTION regress_chs_differ, regress_chs_day, regress_chs_ago, regress_chs_error;

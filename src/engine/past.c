@@ -42,12 +42,15 @@ as_next(Jsonb *document)
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	pushJsonbValue(&state, WJB_KEY, &v);
-	v = (JsonbValue) {.type = jbvBinary,.val.binary = {.len = VARSIZE_ANY_EXHDR(document),.data = &document->root}};
+	v = (JsonbValue) {
+		.type = jbvBinary,
+		.val.binary = {.len = VARSIZE_ANY_EXHDR(document),.data = &document->root}
+	};
 	pushJsonbValue(&state, WJB_VALUE, &v);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* Takes a version, live for as long as the transaction needs it, or a copy of its own. */
+/* Sets what a version publishes, which lasts as long as the past, and returns its document. */
 static Jsonb *
 read_version(const Past *past, PastVersion *v)
 {
@@ -74,7 +77,8 @@ read_versions(Past *past, int named)
 	past->versions = palloc(Max(past->ndays, 1) * sizeof(PastVersion));
 	for (int i = 0; i < past->ndays; i++)
 	{
-		int			version = named == PAST_VERSION_OF_DAY ? version_of_day(past, past->days[i]) : named;
+		int			version = named != PAST_VERSION_OF_DAY ? named :
+			version_of_day(past, past->days[i]);
 		PastVersion *v = &past->versions[past->nversions - 1];
 
 		if (past->nversions == 0 || v->version != version)
@@ -89,11 +93,18 @@ read_versions(Past *past, int named)
 		return;
 	past->document = documents[past->nversions - 1];
 	for (int i = past->nversions - 2; i >= 0; i--)
-		past->document = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(documents[i]),
-															JsonbPGetDatum(as_next(past->document))));
-	past->counting = past->document == past->live->document ? past->live :
-		chs_live_variant(past->live, past->versions[0].version,
-						 past->nversions == 1 ? past->versions[0].published : chs_scorecard_compile(past->document));
+	{
+		Datum		next = JsonbPGetDatum(as_next(past->document));
+
+		past->document = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+															JsonbPGetDatum(documents[i]), next));
+	}
+	if (past->document == past->live->document)
+		past->counting = past->live;
+	else
+		past->counting = chs_live_variant(past->live, past->versions[0].version,
+										  past->nversions == 1 ? past->versions[0].published :
+										  chs_scorecard_compile(past->document));
 }
 
 /* Has a document score every day. */
@@ -102,7 +113,9 @@ set_document(Past *past, Jsonb *document)
 {
 	past->nversions = 1;
 	past->versions = palloc(sizeof(PastVersion));
-	past->versions[0] = (PastVersion) {.version = UNPUBLISHED,.published = chs_scorecard_compile(document),.n = past->ndays};
+	past->versions[0] = (PastVersion) {
+		.version = UNPUBLISHED,.published = chs_scorecard_compile(document),.n = past->ndays
+	};
 	past->document = document;
 	past->counting = chs_live_variant(past->live, UNPUBLISHED, past->versions[0].published);
 }
@@ -148,7 +161,10 @@ chs_past_first_event(const Past *past, int32 last_day)
 	return first;
 }
 
-/* chs_past_activity reads the events of a customer, as the active snapshot sees them, by one pass. */
+/*
+ * chs_past_activity reads the events of a customer, as the active snapshot sees them, by
+ * one pass.
+ */
 ActivityData *
 chs_past_activity(const Past *past, const Customer *customer)
 {
@@ -167,14 +183,18 @@ chs_past_activity(const Past *past, const Customer *customer)
  * published counts what there is.
  */
 static bool
-has_events(const Past *past, const PastVersion *v, const Scorecard *scorecard, const Customer *customer, int32 day)
+has_events(const Past *past, const PastVersion *v, const Scorecard *scorecard,
+		   const Customer *customer, int32 day)
 {
 	return day - chs_scorecard_reach(scorecard) + 1 >= past->kept_from ||
 		(day == Min(past->today, customer->last_day) &&
 		 (v->version == UNPUBLISHED || chs_scorecard_serves(past->live->published, v->published)));
 }
 
-/* chs_past_check raises an error if the score of a day by a version would need events that have been deleted. */
+/*
+ * chs_past_check raises an error if the score of a day by a version would need events
+ * that have been deleted.
+ */
 void
 chs_past_check(const Past *past, const PastVersion *v, const Customer *customer, int32 day)
 {
@@ -184,10 +204,13 @@ chs_past_check(const Past *past, const PastVersion *v, const Customer *customer,
 		chs_retention_check_past(v->version, scorecard, day);
 }
 
-/* Scores the days of a version; none is scored past the last day of the customer, who keeps that one's score. */
+/*
+ * Scores the days of a version; none is scored past the last day of the customer, who
+ * keeps that one's score.
+ */
 static void
-score_by(const Past *past, const PastVersion *v, const Customer *customer, const ActivityView *activity,
-		 int32 first_day, PluginCalls *calls, PastScore *results)
+score_by(const Past *past, const PastVersion *v, const Customer *customer,
+		 const ActivityView *activity, int32 first_day, PluginCalls *calls, PastScore *results)
 {
 	const Scorecard *scorecard = chs_scorecard_of_segment(v->published, customer->segment);
 	ScoreSubject subject = {.segment = customer->segment,.created_day = customer->created_day};
@@ -200,7 +223,8 @@ score_by(const Past *past, const PastVersion *v, const Customer *customer, const
 	{
 		int32		day = Min(past->days[v->first + i], customer->last_day);
 
-		if (past->days[v->first + i] >= first_day && (ndays == 0 || days[ndays - 1] != day) && has_events(past, v, scorecard, customer, day))
+		if (past->days[v->first + i] >= first_day && (ndays == 0 || days[ndays - 1] != day) &&
+			has_events(past, v, scorecard, customer, day))
 			days[ndays++] = day;
 	}
 	if (scorecard->has_functions)
@@ -208,7 +232,8 @@ score_by(const Past *past, const PastVersion *v, const Customer *customer, const
 		int			nneeded;
 		int32	   *needed = chs_days_needed(scorecard, days, ndays, &nneeded);
 
-		(void) chs_plugin_add_days(calls, input, scorecard, customer->customer_id, needed, nneeded);
+		(void) chs_plugin_add_days(calls, input, scorecard, customer->customer_id, needed,
+								   nneeded);
 	}
 	scores = chs_days_score(input, scorecard, &subject, days, ndays);
 	for (int i = 0, j = 0; i < v->n; i++)
@@ -218,19 +243,20 @@ score_by(const Past *past, const PastVersion *v, const Customer *customer, const
 		while (j < ndays && days[j] < day)
 			j++;
 		results[v->first + i] = (PastScore) {
-			.version = v,.scorecard = scorecard,.score = j < ndays && days[j] == day ? scores[j] : NULL
+			.version = v,.scorecard = scorecard,
+			.score = j < ndays && days[j] == day ? scores[j] : NULL
 		};
 	}
 }
 
 /*
  * chs_past_score scores a customer as of each of the days from first_day on: the result
- * has an element for each of all days.  The activity must count what past->counting does, from chs_past_first_event on,
- * and must never have been pruned.
+ * has an element for each of all days.  The activity must count what past->counting
+ * does, from chs_past_first_event on, and must never have been pruned.
  */
 PastScore *
-chs_past_score(const Past *past, const Customer *customer, const ActivityView *activity, int32 first_day,
-			   PluginCalls *calls)
+chs_past_score(const Past *past, const Customer *customer, const ActivityView *activity,
+			   int32 first_day, PluginCalls *calls)
 {
 	PastScore  *results = palloc(Max(past->ndays, 1) * sizeof(PastScore));
 

@@ -48,11 +48,14 @@ typedef struct PastScore
 	const Score *score;			/* NULL: not asked for, or it needs events that have been deleted */
 } PastScore;
 
-extern Past *chs_past_begin(const Live *live, int version, Jsonb *document, const int32 *days, int ndays);
+extern Past *chs_past_begin(const Live *live, int version, Jsonb *document,
+							const int32 *days, int ndays);
 extern int32 chs_past_first_event(const Past *past, int32 last_day);
 extern ActivityData *chs_past_activity(const Past *past, const Customer *customer);
-extern void chs_past_check(const Past *past, const PastVersion *v, const Customer *customer, int32 day);
-extern PastScore *chs_past_score(const Past *past, const Customer *customer, const ActivityView *activity,
-								 int32 first_day, PluginCalls *calls);
+extern void chs_past_check(const Past *past, const PastVersion *v, const Customer *customer,
+						   int32 day);
+extern PastScore *chs_past_score(const Past *past, const Customer *customer,
+								 const ActivityView *activity, int32 first_day,
+								 PluginCalls *calls);
 
 #endif							/* CHS_PAST_H */

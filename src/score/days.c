@@ -106,10 +106,12 @@ chs_days_score(const ScoreInput *input, const Scorecard *scorecard, const ScoreS
 void
 chs_days_check(int32 day)
 {
-	if (DATE_NOT_FINITE(day) || day < DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE || day >= TIMESTAMP_END_JULIAN - POSTGRES_EPOCH_JDATE)
+	if (DATE_NOT_FINITE(day) || day < DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE ||
+		day >= TIMESTAMP_END_JULIAN - POSTGRES_EPOCH_JDATE)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("day is out of range: %s", DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(day))))));
+				 errmsg("day is out of range: %s",
+						DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(day))))));
 }
 
 /*

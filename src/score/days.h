@@ -15,7 +15,8 @@
 /* The most consecutive days that are scored at once: a century. */
 #define MAX_DAYS 36525
 
-extern int32 *chs_days_needed(const Scorecard *scorecard, const int32 *days, int ndays, int *nneeded);
+extern int32 *chs_days_needed(const Scorecard *scorecard, const int32 *days, int ndays,
+							  int *nneeded);
 extern Score **chs_days_score(const ScoreInput *input, const Scorecard *scorecard,
 							  const ScoreSubject *subject, const int32 *days, int ndays);
 extern void chs_days_check(int32 day);

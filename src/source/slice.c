@@ -48,6 +48,7 @@ read_own(const RawRequest *request, const Jsonb *document, Tuplestorestate *into
 {
 	SPIExecuteOptions options = {.read_only = true};
 	OwnerRights saved;
+	char	   *query;
 
 	chs_catalog_become_reader(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -60,13 +61,14 @@ read_own(const RawRequest *request, const Jsonb *document, Tuplestorestate *into
 	options.params->params[2] = start_of_day((int64) request->last_day + 1);
 	options.dest = CreateDestReceiver(DestTuplestore);
 	SetTuplestoreDestReceiverParams(options.dest, into, CurrentMemoryContext, true, NULL, NULL);
-	if (SPI_execute_extended(psprintf("SELECT customer_id, %s.chs_activity_agg($1, event_type, event_data, occurred_at)"
-									  " FROM chs.customer_events WHERE occurred_at >= $2 AND occurred_at < $3"
-									  " AND customer_id >= " INT64_FORMAT " AND customer_id <= " INT64_FORMAT
-									  " GROUP BY customer_id ORDER BY customer_id",
-									  quote_identifier(get_namespace_name(chs_catalog_extension_schema())),
-									  request->customer_ids[0], request->customer_ids[request->n - 1]),
-							 &options) != SPI_OK_SELECT)
+	query = psprintf("SELECT customer_id,"
+					 " %s.chs_activity_agg($1, event_type, event_data, occurred_at)"
+					 " FROM chs.customer_events WHERE occurred_at >= $2 AND occurred_at < $3"
+					 " AND customer_id >= " INT64_FORMAT " AND customer_id <= " INT64_FORMAT
+					 " GROUP BY customer_id ORDER BY customer_id",
+					 quote_identifier(get_namespace_name(chs_catalog_extension_schema())),
+					 request->customer_ids[0], request->customer_ids[request->n - 1]);
+	if (SPI_execute_extended(query, &options) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.customer_events");
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
@@ -92,7 +94,8 @@ chs_slice_read(const RawRequest *request, const Jsonb *document)
 	TupleDesc	desc = CreateTemplateTupleDesc(2);
 
 	TupleDescInitEntry(desc, 1, "customer_id", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, 2, "activity", get_atttype(chs_catalog_relation(CHS_ACTIVITY), ACTIVITY_ACTIVITY), -1, 0);
+	TupleDescInitEntry(desc, 2, "activity",
+					   get_atttype(chs_catalog_relation(CHS_ACTIVITY), ACTIVITY_ACTIVITY), -1, 0);
 	slice->own = tuplestore_begin_heap(false, false, work_mem);
 	slice->row = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	read_own(request, document, slice->own);
@@ -117,9 +120,11 @@ chs_slice_activity(EventSlice *slice, int64 customer_id)
 	ActivityData *data = chs_activity_empty(DAY_NEVER);
 	bool		isnull;
 
-	while (!TTS_EMPTY(slice->row) && DatumGetInt64(slot_getattr(slice->row, 1, &isnull)) < customer_id)
+	while (!TTS_EMPTY(slice->row) &&
+		   DatumGetInt64(slot_getattr(slice->row, 1, &isnull)) < customer_id)
 		next_row(slice);
-	if (!TTS_EMPTY(slice->row) && DatumGetInt64(slot_getattr(slice->row, 1, &isnull)) == customer_id)
+	if (!TTS_EMPTY(slice->row) &&
+		DatumGetInt64(slot_getattr(slice->row, 1, &isnull)) == customer_id)
 		data = chs_activity_decode(DatumGetActivity(slot_getattr(slice->row, 2, &isnull)));
 	if (slice->attached != NULL)
 		data = chs_activity_merge_two(data, chs_raw_activity(slice->attached, customer_id));

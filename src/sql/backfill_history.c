@@ -29,7 +29,8 @@ note_deleted_events(int32 from_day)
 
 	if (from_day - chs_live_version()->published->max_keep + 1 < kept_from)
 		ereport(NOTICE,
-				(errmsg("days whose scores need events from before %s get none", chs_explain_day(kept_from)),
+				(errmsg("days whose scores need events from before %s get none",
+						chs_explain_day(kept_from)),
 				 errdetail("These events have been deleted, see chs.event_retention.")));
 }
 
@@ -51,7 +52,8 @@ chs_backfill_history(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" must be one of the %d days before today", "from_day", MAX_DAYS)));
 	chs_progress_begin(&job, JOB_HISTORY, fcinfo,
-					   psprintf("version %d, from %s", chs_live_version()->version, chs_explain_day(from_day)));
+					   psprintf("version %d, from %s", chs_live_version()->version,
+								chs_explain_day(from_day)));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	note_deleted_events(from_day);
 	PopActiveSnapshot();

@@ -63,8 +63,8 @@ read_past(Comparison *c)
 
 /* Scores the customer as of a day from an activity. */
 static Score *
-score_on(const Comparison *c, const PastVersion *version, const Scorecard *scorecard, const ActivityData *activity,
-		 int32 as_of_day, bool with_plugins)
+score_on(const Comparison *c, const PastVersion *version, const Scorecard *scorecard,
+		 const ActivityData *activity, int32 as_of_day, bool with_plugins)
 {
 	ScoreInput *input = chs_score_prepare(version->published, chs_activity_view_of(activity));
 	ScoreSubject subject = {
@@ -75,7 +75,8 @@ score_on(const Comparison *c, const PastVersion *version, const Scorecard *score
 	{
 		PluginCalls *calls = chs_plugin_begin(CurrentMemoryContext);
 
-		(void) chs_plugin_add_values(calls, input, scorecard, c->customer.customer_id, as_of_day, PLUGIN_ONE_DAY);
+		(void) chs_plugin_add_values(calls, input, scorecard, c->customer.customer_id, as_of_day,
+									 PLUGIN_ONE_DAY);
 		chs_plugin_end(calls);
 	}
 	return chs_score_of_day(input, scorecard, &subject);
@@ -103,16 +104,19 @@ change_version(const Comparison *c, Change *change)
 	const Scorecard *scorecard = chs_scorecard_of_segment(c->until->published, c->customer.segment);
 
 	if (c->until != c->since)
-		chs_change_to(change, scorecard, score_on(c, c->until, scorecard, c->activity, scored_day(c, 1), true));
+		chs_change_to(change, scorecard,
+					  score_on(c, c->until, scorecard, c->activity, scored_day(c, 1), true));
 }
 
 static Datum
 details(const Comparison *c)
 {
-	return DirectFunctionCall1(jsonb_in,
-							   CStringGetDatum(psprintf("{\"since\": \"%s\", \"until\": \"%s\", \"version_since\": %d, \"version_until\": %d}",
-														chs_explain_day(c->days[0]), chs_explain_day(c->days[1]),
-														c->since->version, c->until->version)));
+	char	   *json = psprintf("{\"since\": \"%s\", \"until\": \"%s\","
+								" \"version_since\": %d, \"version_until\": %d}",
+								chs_explain_day(c->days[0]), chs_explain_day(c->days[1]),
+								c->since->version, c->until->version);
+
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 }
 
 /* Fills the result set: a row per factor of either scorecard. */

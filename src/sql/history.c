@@ -18,6 +18,7 @@
 #include "activity/activity.h"
 #include "activity/activity_merge.h"
 #include "activity/activity_read.h"
+#include "base/spi.h"
 #include "base/try.h"
 #include "engine/past.h"
 #include "engine/plugin.h"
@@ -51,7 +52,8 @@ days_arguments(FunctionCallInfo fcinfo, int *ndays)
 	if ((int64) to - from >= MAX_DAYS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the history of more than %d days cannot be calculated at once", MAX_DAYS)));
+				 errmsg("the history of more than %d days cannot be calculated at once",
+						MAX_DAYS)));
 	*ndays = to - from + 1;
 	days = palloc(*ndays * sizeof(int32));
 	for (int i = 0; i < *ndays; i++)
@@ -74,7 +76,7 @@ put_score(int32 day, const PastScore *s, Datum *values, bool *nulls)
 	nulls[2 + SCORE_COLUMNS] = s->version->version == UNPUBLISHED;
 }
 
-/* chs_history scores a customer as of each of some days, by one pass over the events: a row for each. */
+/* chs_history returns a customer's score as of each of some days, from one pass over the events. */
 PG_FUNCTION_INFO_V1(chs_history);
 Datum
 chs_history(PG_FUNCTION_ARGS)
@@ -82,6 +84,7 @@ chs_history(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Customer	customer;
 	Past	   *past;
+	ActivityData *activity;
 	PastScore  *scores;
 	PluginCalls *calls;
 	int32	   *days;
@@ -92,10 +95,12 @@ chs_history(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	days = days_arguments(fcinfo, &ndays);
 	chs_customer_find_as_caller(PG_GETARG_INT64(0), &customer);
-	past = chs_past_begin(chs_live_at(GetActiveSnapshot()), PG_ARGISNULL(3) ? PAST_VERSION_OF_DAY : PG_GETARG_INT32(3),
+	past = chs_past_begin(chs_live_at(GetActiveSnapshot()),
+						  PG_ARGISNULL(3) ? PAST_VERSION_OF_DAY : PG_GETARG_INT32(3),
 						  NULL, days, ndays);
 	calls = chs_plugin_begin(CurrentMemoryContext);
-	scores = chs_past_score(past, &customer, chs_activity_view_of(chs_past_activity(past, &customer)), days[0], calls);
+	activity = chs_past_activity(past, &customer);
+	scores = chs_past_score(past, &customer, chs_activity_view_of(activity), days[0], calls);
 	chs_plugin_end(calls);
 	for (int i = 0; i < ndays; i++)
 	{
@@ -124,8 +129,9 @@ typedef struct Everyone
 	EventSlice *slice;
 	PluginCalls *calls;
 	const Customer *customer;	/* the current one */
+	MemoryContext context;		/* lasts as long as this */
 	int			nfailed;
-	ErrorData  *error;			/* the first failure */
+	const char *message;		/* of the first failure */
 } Everyone;
 
 /* Lists the next customers that the caller sees, up to a limit. */
@@ -137,14 +143,12 @@ list_customers(int64 after, int64 upto, int *n)
 	Datum		args[] = {Int64GetDatum(after), Int64GetDatum(upto)};
 	Customer   *customers;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT customer_id, segment, created_at, churned_at FROM chs.customers"
-							  " WHERE customer_id OPERATOR(pg_catalog.>) $1 AND customer_id OPERATOR(pg_catalog.<=) $2"
+	SPI_connect();
+	*n = (int) chs_spi_select("SELECT customer_id, segment, created_at, churned_at"
+							  " FROM chs.customers WHERE customer_id OPERATOR(pg_catalog.>) $1"
+							  " AND customer_id OPERATOR(pg_catalog.<=) $2"
 							  " ORDER BY customer_id LIMIT " CppAsString2(SLICE_CUSTOMERS),
-							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.customers");
-	*n = (int) SPI_processed;
+							  lengthof(types), types, args);
 	caller = MemoryContextSwitchTo(caller);
 	customers = palloc(Max(*n, 1) * sizeof(Customer));
 	for (int i = 0; i < *n; i++)
@@ -152,8 +156,10 @@ list_customers(int64 after, int64 upto, int *n)
 		NullableDatum columns[4];
 
 		for (int j = 0; j < 4; j++)
-			columns[j].value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, j + 1, &columns[j].isnull);
-		chs_customer_set(&customers[i], DatumGetInt64(columns[0].value), columns[1], columns[2], columns[3]);
+			columns[j].value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+											 j + 1, &columns[j].isnull);
+		chs_customer_set(&customers[i], DatumGetInt64(columns[0].value),
+						 columns[1], columns[2], columns[3]);
 	}
 	MemoryContextSwitchTo(caller);
 	SPI_finish();
@@ -180,14 +186,16 @@ score_customer(void *arg)
 	const Customer *customer = e->customer;
 	ActivityData *activity = chs_slice_activity(e->slice, customer->customer_id);
 	int32		first = first_day(customer, activity);
-	PastScore  *scores = chs_past_score(e->past, customer, chs_activity_view_of(activity), first, e->calls);
+	PastScore  *scores = chs_past_score(e->past, customer, chs_activity_view_of(activity), first,
+										e->calls);
 
 	for (int i = 0; i < e->past->ndays; i++)
 	{
 		Datum		values[HISTORY_COLUMNS + 2];
 		bool		nulls[HISTORY_COLUMNS + 2];
 
-		if (scores[i].score == NULL || e->past->days[i] < first || e->past->days[i] > customer->last_day)
+		if (scores[i].score == NULL || e->past->days[i] < first ||
+			e->past->days[i] > customer->last_day)
 			continue;
 		values[0] = Int64GetDatum(customer->customer_id);
 		nulls[0] = false;
@@ -208,9 +216,9 @@ has_functions(const Past *past)
 	return false;
 }
 
-/* Scores a customer; one whose plug-ins fail is left out. */
+/* Scores the current customer; one whose plug-ins fail is left out. */
 static void
-try_customer(Everyone *e, MemoryContext caller)
+try_customer(Everyone *e)
 {
 	ErrorData  *error;
 
@@ -224,15 +232,9 @@ try_customer(Everyone *e, MemoryContext caller)
 		return;
 	/* locks that prepared functions rely on may be gone */
 	chs_plugin_end(e->calls);
-	e->calls = chs_plugin_begin(caller);
+	e->calls = chs_plugin_begin(e->context);
 	if (e->nfailed++ == 0)
-	{
-		MemoryContext scratch = MemoryContextSwitchTo(caller);
-
-		e->error = palloc(sizeof(ErrorData));
-		e->error->message = pstrdup(error->message);
-		MemoryContextSwitchTo(scratch);
-	}
+		e->message = MemoryContextStrdup(e->context, error->message);
 }
 
 /* Scores the next customers, and returns how many there were, and the last one in *last. */
@@ -240,13 +242,15 @@ static int
 score_slice(Everyone *e, int64 upto, int64 *last)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext scratch = AllocSetContextCreate(caller, "chs past of a customer", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext scratch = AllocSetContextCreate(caller, "chs past of a customer",
+												  ALLOCSET_DEFAULT_SIZES);
 	int			n;
 	Customer   *customers = list_customers(*last, upto, &n);
 	int64	   *customer_ids = palloc(Max(n, 1) * sizeof(int64));
 	RawRequest	request = {
 		.live = e->past->counting,.n = n,.customer_ids = customer_ids,
-		.first_day = chs_past_first_event(e->past, DAY_NO_END),.last_day = e->past->days[e->past->ndays - 1]
+		.first_day = chs_past_first_event(e->past, DAY_NO_END),
+		.last_day = e->past->days[e->past->ndays - 1]
 	};
 
 	for (int i = 0; i < n; i++)
@@ -258,7 +262,7 @@ score_slice(Everyone *e, int64 upto, int64 *last)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(scratch);
 		e->customer = &customers[i];
-		try_customer(e, caller);
+		try_customer(e);
 		MemoryContextReset(scratch);
 	}
 	MemoryContextSwitchTo(caller);
@@ -278,11 +282,12 @@ PG_FUNCTION_INFO_V1(chs_score_history);
 Datum
 chs_score_history(PG_FUNCTION_ARGS)
 {
-	Everyone	e = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
+	Everyone	e = {
+		.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo,.context = CurrentMemoryContext
+	};
 	int64		last = PG_ARGISNULL(3) ? PG_INT64_MIN : PG_GETARG_INT64(3);
 	int64		upto = PG_ARGISNULL(4) ? PG_INT64_MAX : PG_GETARG_INT64(4);
 	MemoryContext slice;
-	MemoryContext caller;
 	int32	   *days;
 	int			ndays = 0;
 
@@ -290,20 +295,22 @@ chs_score_history(PG_FUNCTION_ARGS)
 	days = PG_ARGISNULL(0) ? NULL : chs_days_of_array(PG_GETARG_ARRAYTYPE_P(0), &ndays);
 	if (ndays == 0)
 		return (Datum) 0;
-	e.past = chs_past_begin(chs_live_at(GetActiveSnapshot()), PG_ARGISNULL(2) ? PAST_VERSION_OF_DAY : PG_GETARG_INT32(2),
+	e.past = chs_past_begin(chs_live_at(GetActiveSnapshot()),
+							PG_ARGISNULL(2) ? PAST_VERSION_OF_DAY : PG_GETARG_INT32(2),
 							PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), days, ndays);
-	slice = AllocSetContextCreate(CurrentMemoryContext, "chs past of customers", ALLOCSET_DEFAULT_SIZES);
-	caller = MemoryContextSwitchTo(slice);
-	e.calls = chs_plugin_begin(caller);
+	e.calls = chs_plugin_begin(e.context);
+	slice = AllocSetContextCreate(e.context, "chs past of customers", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(slice);
 	while (score_slice(&e, upto, &last) == SLICE_CUSTOMERS)
 		MemoryContextReset(slice);
-	MemoryContextSwitchTo(caller);
+	MemoryContextSwitchTo(e.context);
 	chs_plugin_end(e.calls);
 	MemoryContextDelete(slice);
 	if (e.nfailed > 0)
 		ereport(WARNING,
 				(errmsg_plural("the past of %d customer could not be scored",
-							   "the past of %d customers could not be scored", e.nfailed, e.nfailed),
-				 errdetail("The first error was: %s", e.error->message)));
+							   "the past of %d customers could not be scored",
+							   e.nfailed, e.nfailed),
+				 errdetail("The first error was: %s", e.message)));
 	return (Datum) 0;
 }

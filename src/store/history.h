@@ -15,7 +15,8 @@
 	"SELECT s.customer_id, s.as_of, s.health_score_id FROM chs.health_scores s" \
 	" WHERE s.backfilled AND (s.as_of >= (s.calculated_at AT TIME ZONE 'UTC')::date" \
 	"  OR NOT EXISTS (SELECT FROM chs.scorecard_versions v WHERE v.version = s.version)" \
-	"  OR EXISTS (SELECT FROM chs.health_scores o WHERE o.customer_id = s.customer_id AND o.as_of = s.as_of" \
+	"  OR EXISTS (SELECT FROM chs.health_scores o" \
+	"             WHERE o.customer_id = s.customer_id AND o.as_of = s.as_of" \
 	"             AND o.backfilled AND o.health_score_id < s.health_score_id))"
 
 extern void chs_history_remove_invalid(void);
