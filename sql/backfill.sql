@@ -36,7 +36,6 @@ CALL chs_recalculate_all();
 TABLE exact;
 SELECT count(*) AS rescored FROM chs.customer_health WHERE version = 2;
 SELECT count(*) AS touched FROM (TABLE stored EXCEPT TABLE before) t;
-SELECT job FROM chs.progress WHERE job = 'backfill';
 
 -- A field that was never counted: until all activities count it, the version before goes on, and is exact.
 INSERT INTO chs.metrics (scorecard, factor, metric, event_type, aggregate, field, window_days, curve, weight, missing)
@@ -47,13 +46,11 @@ TABLE versions;
 TABLE exact;
 SELECT live_at FROM chs.scorecard_versions WHERE version = 3;
 SELECT count(*) AS touched FROM (TABLE stored EXCEPT TABLE before) t;
-SELECT job FROM chs.progress WHERE job = 'backfill';
 -- By its number it can be asked already, which reads the raw events; and the draft is what was published.
 SELECT count(*) AS as_simulated FROM said WHERE draft_score = chs_score(customer_id, NULL, 3);
 SELECT count(*) FROM chs.draft_changes;
 -- One customer after the other; folding alone adds to what is there, and makes nothing again.
 SELECT chs_recalculate(2) IS NOT NULL AS scored;
-SELECT job, phase, done, total, percent, finished_at IS NULL AS goes_on FROM chs.progress WHERE job = 'backfill';
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2, 'login', '{"ip_address": 98}'), (4, 'login', '{"ip_address": 99}');
 TABLE exact;
 SELECT chs_process_queue();
@@ -67,7 +64,6 @@ TABLE versions;
 TABLE exact;
 CALL chs_recalculate_all();
 TABLE versions;
-SELECT job, state, phase, done, total, percent FROM chs.progress WHERE job = 'backfill';
 SELECT counted(3), addresses(4), (SELECT count(*) FROM chs.customer_health WHERE version = 4) AS rescored;
 TABLE exact;
 SELECT * FROM chs_verify();
@@ -78,7 +74,6 @@ INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_a
 TABLE exact;
 CALL chs_rebuild();
 TABLE versions;
-SELECT job, state, phase, done, total, percent FROM chs.progress WHERE job = 'backfill';
 SELECT counted(5), addresses(4), (SELECT count(*) FROM chs.customer_health WHERE version = 5) AS rescored;
 TABLE exact;
 SELECT * FROM chs_verify();
@@ -102,7 +97,6 @@ BEGIN;
 UPDATE chs.metrics SET window_days = 90 WHERE metric = 'addresses';
 SELECT chs_publish('undone');
 SELECT chs_recalculate(1) IS NOT NULL AS scored;
-SELECT job, phase, done, total FROM chs.progress WHERE job = 'backfill';
 TABLE exact;
 ROLLBACK;
 TABLE exact;

@@ -17,7 +17,7 @@ CREATE TABLE chs.jobs (
     finished_at      timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE chs.jobs IS 'internal: the latest run of each long job, and where the next call resumes if it was interrupted; delete its row to make it start over';
-COMMENT ON COLUMN chs.jobs.job IS 'rebuild, recalculate, history or backfill';
+COMMENT ON COLUMN chs.jobs.job IS 'rebuild, recalculate or history';
 COMMENT ON COLUMN chs.jobs.phase IS 'what it is doing';
 COMMENT ON COLUMN chs.jobs.done IS 'customers done so far';
 COMMENT ON COLUMN chs.jobs.total IS 'customers to be done in total';
@@ -33,8 +33,7 @@ COMMENT ON COLUMN chs.jobs.finished_at IS 'when it was finished; NULL: it is run
 
 CREATE VIEW chs.progress WITH (security_invoker) AS
 SELECT j.job,
-       CASE WHEN j.finished_at IS NOT NULL THEN 'finished' WHEN r.running THEN 'running'
-            WHEN j.job = 'backfill' THEN 'waiting' ELSE 'interrupted' END AS state,
+       CASE WHEN j.finished_at IS NOT NULL THEN 'finished' WHEN r.running THEN 'running' ELSE 'interrupted' END AS state,
        j.phase, j.done, j.total,
        CASE WHEN j.total > 0 THEN round(100.0 * j.done / j.total, 1) ELSE 100 END::double precision AS percent,
        j.started_at, j.updated_at, j.finished_at,
@@ -47,15 +46,15 @@ FROM chs.jobs j
 CROSS JOIN LATERAL (
     SELECT greatest(extract(epoch FROM j.updated_at - j.run_started_at), 0.001)::double precision AS seconds) s
 CROSS JOIN LATERAL (
-    SELECT j.finished_at IS NULL AND (j.job = 'backfill' AND j.pid IN (SELECT a.pid FROM pg_stat_activity a) OR EXISTS (
+    SELECT j.finished_at IS NULL AND EXISTS (
         SELECT FROM pg_locks l
         WHERE l.locktype = 'object' AND l.classid = 'pg_extension'::regclass
           AND l.objid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'chs')
           AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-          AND l.objsubid = j.lock_number AND l.pid = j.pid)) AS running) r;
+          AND l.objsubid = j.lock_number AND l.pid = j.pid) AS running) r;
 COMMENT ON VIEW chs.progress IS 'the progress of long jobs; a job that commits as it goes can be watched from other sessions';
-COMMENT ON COLUMN chs.progress.job IS 'rebuild (CALL chs_rebuild()), recalculate (CALL chs_recalculate_all()), history (CALL chs_backfill_history()), or backfill (by workers, for a published version that needs more than activities count)';
-COMMENT ON COLUMN chs.progress.state IS 'running, finished, interrupted (the next call resumes where it stopped), or, for a backfill, waiting for a worker';
+COMMENT ON COLUMN chs.progress.job IS 'rebuild (CALL chs_rebuild()), recalculate (CALL chs_recalculate_all()) or history (CALL chs_backfill_history())';
+COMMENT ON COLUMN chs.progress.state IS 'running, finished or interrupted (the next call resumes where it stopped)';
 COMMENT ON COLUMN chs.progress.phase IS 'what it is doing';
 COMMENT ON COLUMN chs.progress.done IS 'customers done so far';
 COMMENT ON COLUMN chs.progress.total IS 'customers to be done in total';

@@ -128,7 +128,7 @@ BEGIN
     IF waits THEN
         RAISE NOTICE 'version % becomes live when the activities of all customers count what it needs', number
             USING DETAIL = format('Until then version %s stays live.', live.version),
-                  HINT = 'Workers count it in the background, see chs.progress; CALL chs_recalculate_all() does it now.';
+                  HINT = 'Workers count it in the background, see chs.worker_status; CALL chs_recalculate_all() does it now.';
     END IF;
     RETURN number;
 EXCEPTION WHEN unique_violation THEN

@@ -5,7 +5,7 @@ CREATE FUNCTION chs.worker_status_now(
         OUT last_batch_at timestamptz, OUT last_batch_deltas bigint, OUT last_batch_customers bigint,
         OUT deltas_per_second double precision, OUT customers_per_second double precision,
         OUT last_error text, OUT last_error_at timestamptz, OUT lag_seconds double precision,
-        OUT left_customers bigint, OUT in_way xid, OUT slow_customers bigint, OUT slow_because text)
+        OUT left_customers bigint, OUT in_way xid, OUT slow_customers bigint, OUT slow_because text, OUT rescored_to bigint)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 2 AS 'MODULE_PATHNAME', 'chs_worker_status';
 COMMENT ON FUNCTION chs.worker_status_now() IS 'what chs.worker_status shows, from shared memory';
@@ -35,7 +35,7 @@ SELECT worker, pid, state, started_at, last_batch_at, last_batch_deltas, last_ba
                          AND h.virtualtransaction IN (SELECT x.virtualtransaction FROM pg_locks x
                                                       WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction
                                                         AND x.mode = 'ExclusiveLock' AND x.granted)))) b) AS in_the_way,
-       slow_customers, slow_because
+       slow_customers, slow_because, rescored_to
 FROM chs.worker_status_now() w;
 COMMENT ON VIEW chs.worker_status IS 'the background workers of this database; no rows if chs is not preloaded, since there are none then';
 COMMENT ON COLUMN chs.worker_status.worker IS '1 is the first; others help it with a backlog, except for 9, which folds slow customers, of which it keeps no count';
@@ -54,6 +54,7 @@ COMMENT ON COLUMN chs.worker_status.left_customers IS 'customers that it has lef
 COMMENT ON COLUMN chs.worker_status.in_the_way IS 'who holds up the worker itself, by a lock on a table, or one of those customers: processes, with their transactions, and prepared transactions; NULL: nobody';
 COMMENT ON COLUMN chs.worker_status.slow_customers IS 'customers that wait, apart from all others, because a plug-in or the expressions of an attached table take long for them; at most 64 are listed at a time';
 COMMENT ON COLUMN chs.worker_status.slow_because IS 'what took long when the latest of them was set apart, since the server was started';
+COMMENT ON COLUMN chs.worker_status.rescored_to IS 'how far it has come in a pass over all customers, by ascending customer_id, for a new day or version, or for a version that waits until activities count what it needs; NULL unless it is rescoring';
 
 -- For those who monitor the server; an error may name a customer.
 REVOKE EXECUTE ON FUNCTION chs.worker_status_now() FROM PUBLIC;

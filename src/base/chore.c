@@ -10,15 +10,13 @@
 
 #include "utils/guc.h"
 
-#include "base/try.h"
 #include "base/worker_shared.h"
 #include "base/worker_status.h"
 
 static const char *const chore_names[CHORES] = {
 	[CHORE_DELETE_EVENTS] = "deleting old events",
 	[CHORE_DELETE_HISTORY] = "deleting old history",
-	[CHORE_DELETE_REJECTED] = "deleting old rejected rows",
-	[CHORE_SHOW_BACKFILL] = "noting the progress of a backfill"
+	[CHORE_DELETE_REJECTED] = "deleting old rejected rows"
 };
 
 #define NO_CHORE CHORES
@@ -49,8 +47,7 @@ chs_chore_begin(Chore chore)
 
 /*
  * chs_chore_limit_waits has the chore fail rather than wait for somebody's transaction
- * for long, as fresh scores would wait with it; until the end of the transaction, or
- * of a level of settings.
+ * for long, as fresh scores would wait with it; until the end of the transaction.
  */
 void
 chs_chore_limit_waits(void)
@@ -81,54 +78,4 @@ const char *
 chs_chore_name(void)
 {
 	return current == NO_CHORE ? NULL : chore_names[current];
-}
-
-typedef struct ChoreWork
-{
-	void		(*work) (const void *);
-	const void *arg;
-} ChoreWork;
-
-static void
-do_chore(void *arg)
-{
-	const ChoreWork *chore = arg;
-	MemoryContext caller = CurrentMemoryContext;
-	int			level;
-
-	PG_TRY();
-	{
-		level = NewGUCNestLevel();
-		chs_chore_limit_waits();
-		chore->work(chore->arg);
-		AtEOXact_GUC(true, level);
-		chs_chore_end();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		if (!chs_try_concerns_everyone(CopyErrorData()))
-			chs_chore_fail();
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-}
-
-/*
- * chs_chore_try does a chore as part of the current transaction, which is not
- * affected if the chore fails.  In a session, as opposed to a worker, errors are
- * simply raised.
- */
-void
-chs_chore_try(Chore chore, void (*work) (const void *), const void *arg)
-{
-	ChoreWork	chore_work = {work, arg};
-
-	if (chs_worker_self == NULL)
-	{
-		work(arg);
-		return;
-	}
-	chs_chore_begin(chore);
-	(void) chs_try(do_chore, &chore_work);
 }

@@ -12,17 +12,15 @@ typedef enum Chore
 {
 	CHORE_DELETE_EVENTS,
 	CHORE_DELETE_HISTORY,
-	CHORE_DELETE_REJECTED,
-	CHORE_SHOW_BACKFILL
+	CHORE_DELETE_REJECTED
 } Chore;
 
-#define CHORES (CHORE_SHOW_BACKFILL + 1)
+#define CHORES (CHORE_DELETE_REJECTED + 1)
 
 extern void chs_chore_begin(Chore chore);
 extern void chs_chore_limit_waits(void);
 extern void chs_chore_end(void);
 extern void chs_chore_fail(void);
 extern const char *chs_chore_name(void);
-extern void chs_chore_try(Chore chore, void (*work) (const void *), const void *arg);
 
 #endif							/* CHS_CHORE_H */

@@ -67,6 +67,7 @@ typedef struct WorkerSlot
 	int64		last_customers;
 	int			left_customers; /* that are busy or fail, at least so many */
 	TransactionId in_way;		/* the transaction that has one of them, if known */
+	int64		rescored_to;	/* the customer that a pass over all has come to */
 	WorkerPace	pace;
 } WorkerSlot;
 

@@ -64,6 +64,15 @@ chs_worker_status_left(WorkerSlot *worker, int customers, TransactionId in_way)
 	LWLockRelease(chs_worker_shared->lock);
 }
 
+/* chs_worker_status_pass records how far a pass over all customers has come. */
+void
+chs_worker_status_pass(WorkerSlot *worker, int64 customer_id)
+{
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	worker->rescored_to = customer_id;
+	LWLockRelease(chs_worker_shared->lock);
+}
+
 /* chs_worker_status_begin_work records that everything committed so far is being processed. */
 void
 chs_worker_status_begin_work(DatabaseSlot *slot)
@@ -129,6 +138,7 @@ enum
 	STATUS_IN_WAY,
 	STATUS_SLOW_CUSTOMERS,
 	STATUS_SLOW_BECAUSE,
+	STATUS_RESCORED_TO,
 	STATUS_COLUMNS
 };
 
@@ -207,6 +217,8 @@ put_worker(ReturnSetInfo *rsinfo, DatabaseSlot *slot, int number)
 	values[STATUS_SLOW_CUSTOMERS] = Int64GetDatum(slot->nslow);
 	nulls[STATUS_SLOW_BECAUSE] = slot->slow_because[0] == '\0';
 	values[STATUS_SLOW_BECAUSE] = CStringGetTextDatum(slot->slow_because);
+	nulls[STATUS_RESCORED_TO] = worker->pid == 0 || worker->state != WORKER_RESCORING;
+	values[STATUS_RESCORED_TO] = Int64GetDatum(worker->rescored_to);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

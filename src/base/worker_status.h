@@ -12,6 +12,7 @@
 extern void chs_worker_status_state(WorkerSlot *worker, WorkerState state);
 extern void chs_worker_status_batch(WorkerSlot *worker, int64 deltas, int64 customers,
 									int64 microseconds);
+extern void chs_worker_status_pass(WorkerSlot *worker, int64 customer_id);
 extern void chs_worker_status_begin_work(DatabaseSlot *slot);
 extern void chs_worker_status_end_work(DatabaseSlot *slot);
 extern void chs_worker_status_left(WorkerSlot *worker, int customers, TransactionId in_way);

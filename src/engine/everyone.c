@@ -373,8 +373,6 @@ score_everyone(Job *job)
 		ereport(NOTICE,
 				(errmsg("customers that other transactions have locked, or that failed, were skipped"),
 				 errhint("See chs.failures, or run it again when those transactions have ended.")));
-	else
-		chs_progress_end_backfill();
 }
 
 /* The version that is live, and the one that waits to be, if any. */
@@ -463,8 +461,6 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 				 errhint("See chs.failures.")));
 	if (waiting > 0)
 		make_live(&job, waiting);
-	else if (nskipped == 0)
-		chs_progress_end_backfill();
 	chs_progress_end(&job);
 	PG_RETURN_VOID();
 }

@@ -31,7 +31,6 @@
 #include "base/wake.h"
 #include "source/source.h"
 #include "store/live.h"
-#include "store/progress.h"
 
 /* How often the lock of publishing is tried, and how many milliseconds apart. */
 #define LOCK_TRIES 10
@@ -116,7 +115,6 @@ chs_publish_make_live(int version, bool wait)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	store_live(version);
 	PopActiveSnapshot();
-	chs_progress_end_backfill();
 	chs_wake_at_commit();
 	return true;
 }

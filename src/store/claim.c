@@ -32,8 +32,7 @@
 typedef enum ClaimLock
 {
 	LOCK_NEW_CUSTOMER,
-	LOCK_COUNTS,
-	LOCK_BACKFILL
+	LOCK_COUNTS
 } ClaimLock;
 
 static uint32
@@ -89,15 +88,6 @@ chs_claim_counts_wait(void)
 	LOCKTAG		tag = lock_tag(LOCK_COUNTS, 0);
 
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-}
-
-/* chs_claim_backfill lets only one transaction at a time note the progress of a backfill; false if another one does. */
-bool
-chs_claim_backfill(void)
-{
-	LOCKTAG		tag = lock_tag(LOCK_BACKFILL, 0);
-
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /*

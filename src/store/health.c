@@ -43,7 +43,6 @@
 #include "store/claim.h"
 #include "store/customer.h"
 #include "store/live.h"
-#include "store/progress.h"
 
 /* Columns of chs.customer_health. */
 enum
@@ -116,7 +115,6 @@ chs_health_open(HealthTables *tables)
 	tables->context = CurrentMemoryContext;
 	tables->calculated_at = GetCurrentTimestamp();
 	tables->ncounts = 0;
-	tables->nbackfilled = 0;
 	tables->any_changed = false;
 	tables->nrecorded = 0;
 	tables->recorded_context = AllocSetContextCreate(CurrentMemoryContext, "chs history", ALLOCSET_DEFAULT_SIZES);
@@ -262,8 +260,6 @@ chs_health_close(HealthTables *tables, const Live *live, Snapshot snapshot)
 		append_counts(tables, snapshot);
 	if (known_counts.nrows >= Max(MAX_COUNT_ROWS, 2 * live->published->nsegments))
 		sum_counts();
-	if (tables->nbackfilled > 0)
-		chs_progress_backfill(live->counting->series_version, tables->nbackfilled);
 	chs_table_close(&tables->history);
 	chs_table_close(&tables->health);
 	chs_table_close(&tables->activity);
@@ -374,7 +370,6 @@ chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredA
 	values[ACTIVITY_FOLDED_TO - 1] = FullTransactionIdGetDatum(folded_to);
 	if (!chs_table_store(&tables->activity, stored->row, values, nulls, lengthof(values)))
 		elog(ERROR, "activity of customer %lld was updated concurrently", (long long) customer_id);
-	tables->nbackfilled += stored->row != NULL && stored->series_version < series_version;
 }
 
 /* The row of chs.customer_health that is to be replaced, and what was recorded last. */

@@ -56,7 +56,6 @@ typedef struct HealthTables
 	CustomerScan health_scan;
 	MemoryContext scan_context;
 	bool		any_changed;	/* statuses, which is to be announced */
-	int			nbackfilled;	/* activities that now count what an earlier version did not need */
 	int			ncounts;
 	HealthCount counts[MAX_COUNTED_SEGMENTS];	/* to be appended to chs.health_counts */
 } HealthTables;

@@ -27,7 +27,6 @@
 #include "utils/timestamp.h"
 
 #include "base/catalog.h"
-#include "base/chore.h"
 #include "store/claim.h"
 
 static const char *const job_names[] = {
@@ -171,87 +170,4 @@ chs_progress_end(Job *job)
 	if (job->commits)
 		(void) LockRelease(&tag, ExclusiveLock, true);
 	SPI_finish();
-}
-
-/* ------------------------------------------------------------- the backfill */
-
-/*
- * If a version needs something that activities do not count, whoever folds or
- * scores a customer next, usually a worker, rebuilds its activity.  So this job
- * belongs to no session, and has no position to resume from: what is left are the
- * customers whose health is of an earlier version.
- */
-
-/* The number of activities that count the series of a version now. */
-typedef struct Backfilled
-{
-	int			series_version;
-	int			ncustomers;
-} Backfilled;
-
-static void
-note_backfilled(const void *arg)
-{
-	const Backfilled *backfilled = arg;
-	Oid			types[] = {INT4OID, INT4OID, INT4OID};
-	Datum		args[3];
-
-	args[0] = Int32GetDatum(backfilled->series_version);
-	args[1] = Int32GetDatum(backfilled->ncustomers);
-	args[2] = Int32GetDatum(MyProcPid);
-	SPI_connect();
-	/* without waiting for whoever has the row */
-	chs_catalog_execute("WITH free AS (SELECT job FROM chs.jobs WHERE job = 'backfill' AND basis = 'version ' || $1 FOR UPDATE SKIP LOCKED)"
-						", noted AS (UPDATE chs.jobs SET done = done + $2, total = greatest(total, done + $2), pid = $3,"
-						"  updated_at = clock_timestamp() FROM free WHERE jobs.job = free.job)"
-						" SELECT FROM chs.jobs WHERE job = 'backfill' AND basis = 'version ' || $1",
-						lengthof(types), types, args, NULL);
-	/* for the first ones, and thus once per version, all customers are counted */
-	if (SPI_processed == 0)
-		chs_catalog_execute("INSERT INTO chs.jobs (job, phase, done, total, basis, pid, lock_number,"
-							"  started_at, run_started_at, run_started_done, updated_at)"
-							" SELECT 'backfill', 'counting for version ' || $1, $2, greatest($2, (SELECT count(*) FROM chs.activity)),"
-							"  'version ' || $1, $3, 0, n, n, $2, n"
-							" FROM clock_timestamp() n"
-							" ON CONFLICT (job) DO UPDATE SET (phase, done, total, basis, pid,"
-							"  started_at, run_started_at, run_started_done, updated_at, finished_at) ="
-							" ROW(excluded.phase, excluded.done + CASE WHEN jobs.basis = excluded.basis THEN jobs.done ELSE 0 END,"
-							"  excluded.total, excluded.basis, excluded.pid,"
-							"  excluded.started_at, excluded.started_at, excluded.done, excluded.updated_at, NULL)",
-							lengthof(types), types, args, NULL);
-	SPI_finish();
-}
-
-/*
- * chs_progress_backfill adds to the number of activities that count the series of a
- * version, unless somebody else is doing so, whose transaction may last.
- */
-void
-chs_progress_backfill(int series_version, int ncustomers)
-{
-	Backfilled	backfilled = {series_version, ncustomers};
-
-	if (chs_claim_backfill())
-		chs_chore_try(CHORE_SHOW_BACKFILL, note_backfilled, &backfilled);
-}
-
-static void
-note_end(const void *arg pg_attribute_unused())
-{
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	chs_catalog_execute("UPDATE chs.jobs SET phase = 'finished', total = done, pid = NULL,"
-						" updated_at = clock_timestamp(), finished_at = clock_timestamp()"
-						" WHERE job IN (SELECT job FROM chs.jobs WHERE job = 'backfill' AND finished_at IS NULL FOR UPDATE SKIP LOCKED)",
-						0, NULL, NULL, NULL);
-	PopActiveSnapshot();
-	SPI_finish();
-}
-
-/* chs_progress_end_backfill marks the backfill finished: everyone's health is of the live version. */
-void
-chs_progress_end_backfill(void)
-{
-	if (chs_claim_backfill())
-		chs_chore_try(CHORE_SHOW_BACKFILL, note_end, NULL);
 }

@@ -28,7 +28,5 @@ typedef struct Job
 extern void chs_progress_begin(Job *job, JobKind kind, FunctionCallInfo fcinfo, const char *basis);
 extern void chs_progress_store(Job *job, const char *phase);
 extern void chs_progress_end(Job *job);
-extern void chs_progress_backfill(int series_version, int ncustomers);
-extern void chs_progress_end_backfill(void);
 
 #endif							/* CHS_PROGRESS_H */

@@ -28,7 +28,6 @@
 #include "store/claim.h"
 #include "store/customer.h"
 #include "store/live.h"
-#include "store/progress.h"
 #include "worker/housekeeping.h"
 #include "worker/slow_worker.h"
 #include "worker/worker_life.h"
@@ -310,10 +309,7 @@ end_pass(const Work *work, Rescoring *rescoring)
 	if (work->folding.part.count > 1)
 		return false;			/* the last remaining worker passes over everyone again */
 	rescoring->again = rescoring->waiting > 0 && !chs_publish_make_live(rescoring->waiting, false);
-	if (rescoring->waiting > 0)
-		return false;
-	chs_progress_end_backfill();
-	return true;
+	return rescoring->waiting == 0;
 }
 
 /* Rescores the next slice of the customers whose health is stale, if there may be any. */
@@ -341,6 +337,7 @@ rescore_slice(Work *work)
 	limit = Min(rescoring->slice, chs_batch_size);
 	n = chs_everyone_rescore_stale(&work->folding.part, &rescoring->pass, limit, &nscored);
 	rescoring->done = n < limit;
+	chs_worker_status_pass(chs_worker_self, rescoring->pass.last_customer_id);
 	is_everyone = rescoring->done && end_pass(work, rescoring);
 	chs_worker_end_batch();
 	took = TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());

@@ -79,24 +79,6 @@ value('ALTER SYSTEM RESET chs.naptime');
 $node->reload;
 wait_right($node, 'postgres', 'and all is right');
 
-# Recording the progress of a backfill fails.
-value(q(
-	CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON chs.jobs FOR EACH ROW EXECUTE FUNCTION refuse();
-	ALTER TABLE chs.jobs ENABLE ALWAYS TRIGGER refuse;
-	INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, field, window_days, curve, weight, missing)
-	VALUES ('default', 'login_frequency', 'places', 9, 'login', 'distinct', 'place', 30, '0:0 10:100', 1, 'missing');
-	SELECT chs_publish('counts something new')));
-wait_for(q(bool_and(version = 2) FROM chs.customer_health), 'everyone is scored for a version that needs a backfill');
-wait_for(q(count(*) = 0 FROM chs.activity WHERE series_version <> 2), 'and counted');
-log_in($node, 'postgres', 2, 1);
-wait_right($node, 'postgres', 'rightly');
-is(value('SELECT count(*) FROM chs.jobs'), '0', 'though that could not be shown');
-is(lines_of(qr/ERROR: .*still nothing/), 2, 'as the log has once');
-like(slurp_file($node->logfile), qr/noting the progress of a backfill/, 'with what it was at');
-is($node->psql('postgres', 'CALL chs_rebuild()', stderr => \my $error), 3, 'who works by hand');
-like($error, qr/still nothing/, 'gets the error');
-value('DROP TRIGGER refuse ON chs.jobs');
-
 # Missing customers cannot be looked for, since somebody has locked the table.
 value(q(
 	CREATE TABLE logins (account text, ip_address text, at timestamptz);

@@ -110,7 +110,6 @@ cmp_ok($versions, '>', 30, 'versions were published all the time');
 cmp_ok($node->safe_psql('postgres', 'SELECT count(DISTINCT series_version) FROM chs.scorecard_versions'), '>', 3, 'some needed other series');
 cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM chs.scorecard_versions WHERE live_at > published_at'), '>', 3, 'and became live later');
 settled('in the end all is folded and right, by the last version');
-is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT state, ',') FROM chs.progress WHERE job = 'backfill')), 'finished', 'no backfill is left');
 is($node->safe_psql('postgres', q(
 	SELECT count(*) FROM chs.scorecard_versions v WHERE v.document <>
 		(SELECT document FROM chs.scorecard_versions w WHERE w.version = v.version - 1) AND v.changes = '[]')),
@@ -120,7 +119,7 @@ is($node->safe_psql('postgres', q(
 $node->append_conf('postgresql.conf', 'chs.enabled = off');
 $node->reload;
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chs worker')"), 'the worker has left');
-my $backfill = "SELECT state, done, total FROM chs.progress WHERE job = 'backfill'";
+my $counting = 'SELECT string_agg(customer_id::text, $$ $$ ORDER BY customer_id) FROM chs.activity WHERE series_version = (SELECT max(series_version) FROM chs.scorecard_versions)';
 my $wrong = 'SELECT count(*) FROM exact WHERE NOT exact';
 my $live = 'SELECT max(version) FROM chs.scorecard_versions WHERE live_at IS NOT NULL';
 my $before = $node->safe_psql('postgres', $live);
@@ -131,26 +130,44 @@ $node->safe_psql('postgres', q(
 is($node->safe_psql('postgres', $live), $before, 'the version before is live');
 is($node->safe_psql('postgres', $wrong), '0', 'and exact');
 $node->safe_psql('postgres', 'SELECT chs_recalculate(3)');
-ok($node->poll_query_until('postgres', $backfill, 'waiting|1|10'), 'one customer after the other is counted again');
+is($node->safe_psql('postgres', $counting), '3', 'one customer after the other is counted again');
 log_in($node, 'postgres', 4, 2);
 log_in($node, 'postgres', 3, 2);
 is($node->safe_psql('postgres', $wrong), '0', 'exact meanwhile');
 $node->safe_psql('postgres', 'SELECT chs_process_queue()');
-is($node->safe_psql('postgres', $backfill), 'waiting|1|10', 'folding adds to what there is');
+is($node->safe_psql('postgres', $counting), '3', 'folding adds to what there is');
 is($node->safe_psql('postgres', $wrong), '0', 'exact still');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM chs_verify()'), '0', 'nothing differs');
 my $held = $node->background_psql('postgres');
 $held->query_safe("BEGIN ISOLATION LEVEL REPEATABLE READ; $live");
 $node->append_conf('postgresql.conf', 'chs.enabled = on');
 $node->reload;
-ok($node->poll_query_until('postgres', "SELECT state = 'finished' AND done = 10 AND percent = 100 AND pid IS NULL FROM chs.progress WHERE job = 'backfill'"),
-	'the worker counts the rest in the background') or diag($node->safe_psql('postgres', $backfill));
-ok($node->poll_query_until('postgres', "SELECT live AND version > $before FROM latest"), 'then the version is live');
+ok($node->poll_query_until('postgres', "SELECT live AND version > $before FROM latest"), 'the worker counts the rest in the background, and then the version is live');
 settled('and everyone is scored by it');
 is($node->safe_psql('postgres', $wrong), '0', 'exact in the end');
 is(ask($held, $live), $before, 'a snapshot from before still has the old version');
 is(ask($held, $wrong), '0', 'and is exact by it');
 $held->quit;
+
+# How far a worker has come is to be seen: it waits at customer 8.
+$node->append_conf('postgresql.conf', 'chs.batch_size = 3');
+$node->reload;
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION gate(bigint, timestamptz) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock_shared(8) WHERE $1 = 8; RETURN $1; END $$;
+	CREATE INDEX gate ON chs.customer_health (gate(customer_id, calculated_at))));
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('BEGIN; SELECT pg_advisory_xact_lock(8)');
+$node->safe_psql('postgres', q(UPDATE chs.factors SET weight = weight + 1; SELECT chs_publish('seen')));
+ok($node->poll_query_until('postgres', "SELECT (state, rescored_to) = ('rescoring', 6) FROM chs.worker_status WHERE worker = 1"), 'a worker shows how far it has come')
+	or diag($node->safe_psql('postgres', 'SELECT state, rescored_to FROM chs.worker_status'));
+$gate->query_safe('COMMIT');
+$gate->quit;
+settled('after which it goes on');
+is($node->safe_psql('postgres', 'SELECT count(rescored_to) FROM chs.worker_status'), '0', 'and has no more to show');
+$node->safe_psql('postgres', 'DROP INDEX chs.gate');
+$node->append_conf('postgresql.conf', 'chs.batch_size = 1000');
+$node->reload;
 
 # Publishing in a transaction that stays open keeps a version waiting, but holds nobody up.
 $held = $node->background_psql('postgres');
