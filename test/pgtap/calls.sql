@@ -39,6 +39,7 @@ UNION ALL SELECT 'double precision', unnest(ARRAY['0', '1', '-1', 'NaN', 'Infini
 UNION ALL SELECT 'boolean', unnest(ARRAY['true', 'false'])
 UNION ALL SELECT 'chs_activity', unnest(ARRAY[(SELECT activity::text FROM chs.activity LIMIT 1), (SELECT chs_activity_agg(document, 'login', '{"ip_address": 1}', now())::text FROM chs.scorecard_versions)])
 UNION ALL SELECT 'oid', unnest(ARRAY['1', '0', '4294967295'])
+UNION ALL SELECT 'pg_snapshot', unnest(ARRAY['1:1:', '3:9:5', '1:9223372036854775806:'])
 UNION ALL SELECT 'regclass', unnest(ARRAY['0', '1', 'pg_class', 'chs.customers', 'chs.customer_events', 'chs.dashboard_stats', 'chs.customers_pkey', 'chs.customers_customer_id_seq'])
 UNION ALL SELECT 'bytea', unnest(ARRAY['', '\x00', '\x7fffffff00000000'])
 UNION ALL SELECT 'bigint[]', unnest(ARRAY['{}', '{NULL}', '{1,1}'])
