@@ -38,6 +38,7 @@
 #include "store/customer.h"
 #include "store/gone.h"
 #include "store/health.h"
+#include "store/health_counts.h"
 #include "store/history.h"
 #include "store/live.h"
 #include "store/progress.h"
@@ -78,14 +79,14 @@ list_customers(Fold *fold, FoldList *list, const Part *part, int64 *last, int li
 
 	chs_scan_begin(&scan, rel, primary_key, from, fold->snapshot);
 	if (only_stale)
-		chs_health_begin_scan(&fold->tables, from, fold->snapshot);
+		chs_health_begin_scan(&fold->tables, from);
 	while (n < limit && *last != PG_INT64_MAX && (row = chs_scan_next(&scan, last)) != NULL)
 	{
 		Customer   *customer = &customers[list->n];
 
 		n++;
 		chs_customer_set_from(customer, *last, row);
-		if (only_stale && (!chs_health_is_stale(&fold->tables, customer, fold->live, fold->today, fold->snapshot) ||
+		if (only_stale && (!chs_health_is_stale(&fold->tables, customer) ||
 						   !chs_part_has(part, *last)))
 			continue;
 		customer_ids[list->n++] = *last;
@@ -452,7 +453,7 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 	chs_history_remove_invalid();
 	if (!fold_queue(&job))
 		nskipped = 0;
-	chs_health_correct_counts();
+	chs_health_counts_correct();
 	if (nskipped > 0)
 		ereport(NOTICE,
 				(errmsg_plural("the rebuild of %d customer, which another transaction had locked or which failed, is queued",

@@ -106,7 +106,7 @@ chs_fold_begin(Fold *fold)
 	fold->any_failures = chs_failure_any(fold->snapshot);
 	/* before what refers to it, as TRUNCATE does */
 	LockRelationOid(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
-	chs_health_open(&fold->tables);
+	chs_health_open(&fold->tables, fold->live, fold->today, fold->snapshot);
 	/* last, so that the queue stays free where one of the others is locked */
 	chs_table_lock(CHS_QUEUE);
 	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
@@ -128,33 +128,38 @@ chs_fold_end(Fold *fold)
 {
 	forget_plugins(fold);
 	MemoryContextDelete(fold->scratch);
-	chs_health_close(&fold->tables, fold->live, fold->snapshot);
+	chs_health_close(&fold->tables);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 }
 
-/* Dashboards count a customer until the day on which it churned. */
-static bool
-is_active(const Customer *customer, int32 today)
+static const Scorecard *
+scorecard_of(const Fold *fold, const Customer *customer)
 {
-	return customer->last_day > today;
+	return chs_scorecard_of_segment(fold->live->published, customer->segment);
 }
 
 /* Scores a customer's activity, with the values of plug-ins; NULL if there is no time for these. */
 static Score *
-calculate(Fold *fold, int64 customer_id, const ActivityView *activity,
-		  const Scorecard *scorecard, const ScoreSubject *subject)
+calculate(Fold *fold, const Customer *customer, const ActivityView *activity)
 {
+	const Scorecard *scorecard = scorecard_of(fold, customer);
 	ScoreInput *input = chs_score_prepare(fold->live->published, activity);
+	ScoreSubject subject = {
+		.segment = customer->segment,
+		.created_day = customer->created_day,
+		.as_of_day = Min(fold->today, customer->last_day)
+	};
 
 	if (scorecard->has_functions)
 	{
 		if (fold->plugins == NULL)
 			fold->plugins = chs_plugin_begin(MemoryContextGetParent(fold->scratch));
-		if (!chs_plugin_add_values(fold->plugins, input, scorecard, customer_id, subject->as_of_day, PLUGIN_TREND))
+		if (!chs_plugin_add_values(fold->plugins, input, scorecard, customer->customer_id,
+								   subject.as_of_day, PLUGIN_TREND))
 			return NULL;
 	}
-	return chs_score_calculate(input, scorecard, subject);
+	return chs_score_calculate(input, scorecard, &subject);
 }
 
 /* How a customer is to be folded. */
@@ -194,124 +199,168 @@ must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *sto
 		(is_counting ? queued->series_version < live->counting->series_version : order->count);
 }
 
-static void queue_customer(const Fold *fold, int64 customer_id, bool rebuild);
+/* Warns of what was found damaged, and is to be made from the raw events. */
+static void
+warn_of_damage(int64 customer_id, const StoredActivity *stored, const QueuedDeltas *queued)
+{
+	if (stored->damage != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the activity of customer %lld is damaged and will be rebuilt from the raw events",
+						(long long) customer_id),
+				 errdetail_internal("%s", _(stored->damage))));
+	if (queued->damage != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a queued delta of customer %lld is damaged, and the activity will be rebuilt from the raw events",
+						(long long) customer_id),
+				 errdetail_internal("%s", _(queued->damage))));
+}
+
+/* The activity that a customer is to have. */
+typedef struct ChosenActivity
+{
+	ActivityData *data;			/* NULL: for lack of time the raw events were not read */
+	const Live *counted;		/* the version whose series it counts */
+	bool		rebuilt;		/* from the raw events, whatever was stored and queued */
+} ChosenActivity;
+
+/*
+ * Chooses where the activity of a customer comes from: what is stored and queued; or,
+ * if that does not do, the raw events, which may have been read before the batch, for
+ * the batch, or not yet.  folded is the snapshot whose events it is to have.
+ */
+static ChosenActivity
+choose_activity(Fold *fold, const FoldOrder *order, const Customer *customer,
+				const StoredActivity *stored, const QueuedDeltas *queued, Snapshot folded)
+{
+	const Live *live = fold->live;
+	int32		as_of_day = Min(fold->today, customer->last_day);
+	ChosenActivity chosen = {
+		.rebuilt = must_rebuild(live, order, stored, queued) ||
+			(order->wait && chs_missing_has(live, customer->customer_id, fold->snapshot))
+	};
+
+	chosen.counted = chosen.rebuilt || chs_customer_is_current(stored, live->counting) ?
+		live->counting : live;
+	if (!chosen.rebuilt)
+	{
+		chosen.data = chs_activity_cells_of(stored->view);
+		if (queued->ndeltas > 0)
+			chosen.data = chs_activity_merge_two(chosen.data,
+												 chs_activity_merge_many(queued->deltas, queued->ndeltas));
+		/* else the last day of a churned customer, which is scored, may have been pruned */
+		if (chosen.data->day <= as_of_day)
+			return chosen;
+	}
+	if (fold->in_capture)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("customer %lld cannot be rebuilt while events are being inserted in the same transaction",
+						(long long) customer->customer_id),
+				 errhint("Rebuild the customer after the statement, or in a separate transaction.")));
+	if (folded != fold->snapshot)
+		chosen.data = chs_activity_decode(order->from_events);
+	else if (chosen.rebuilt && as_of_day == fold->today && chs_raw_has(fold->raw, customer->customer_id))
+	{
+		chosen.data = chs_raw_activity(fold->raw, customer->customer_id);
+		chs_activity_prune_to(chosen.data, fold->today);
+	}
+	else if (live->nsources > 1 && chs_budget_is_spent())
+		chosen.data = NULL;
+	else
+		chosen.data = chs_raw_customer_activity(customer->customer_id, live->counting, as_of_day, DAY_NO_END);
+	return chosen;
+}
+
+/* Queues a customer, to be rebuilt or only scored. */
+static void
+queue_customer(const Fold *fold, int64 customer_id, bool rebuild)
+{
+	QueueAppender appender;
+
+	chs_queue_begin_append(&appender);
+	chs_queue_append(&appender, customer_id, NULL, rebuild, fold->live->series_version);
+	chs_queue_end_append(&appender);
+	chs_wake_at_commit();
+}
+
+/*
+ * Finds or locks a customer.  Whoever deletes it waits for the claim before looking
+ * for what is to go, see gone.c, so a lock, which has to be logged, is only for waiting,
+ * and for who is not as the snapshot sees it.
+ */
+static CustomerLock
+find_or_lock(const Fold *fold, int64 customer_id, bool wait, Customer *customer)
+{
+	if (!wait && chs_customer_find(customer_id, fold->snapshot, customer))
+		return CUSTOMER_LOCKED;
+	return chs_customer_lock_one(customer_id, wait, fold->snapshot, customer);
+}
 
 /*
  * Folds what is queued for a customer, from the raw events if requested or
  * necessary, and stores its health.  Returns the score, or NULL if the customer
  * does not exist (any more), or is busy and must not be waited for, or was taken by
- * somebody else: then everything stays as it is.
+ * somebody else, or there was no time for it: then everything stays as it is.  Allocates
+ * in the current memory context.
  */
 static Score *
-fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, CustomerLock *lock)
+fold_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, CustomerLock *lock)
 {
-	const Live *live = fold->live;
-	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer_id, fold->snapshot);
+	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer_id);
+	Snapshot	folded = fold->snapshot;
 	QueuedDeltas queued;
 	Customer	customer;
-	ScoreSubject subject;
-	const Scorecard *scorecard;
-	ActivityData *data;
+	ChosenActivity chosen;
 	Activity   *activity;
-	Score	   *score;
-	Snapshot	folded = fold->snapshot;
-	const Live *counted;
-	bool		found;
-	bool		rebuild;
+	Score	   *score = NULL;
+	bool		changes;
 
-	/*
-	 * Whoever deletes the customer waits for the claim before looking for what is to
-	 * go, see gone.c, so a lock, which has to be logged, is only for waiting, and for
-	 * who is not as the snapshot sees it.
-	 */
-	if (!order->wait && chs_customer_find(customer_id, fold->snapshot, &customer))
-		*lock = CUSTOMER_LOCKED;
-	else
-		*lock = chs_customer_lock_one(customer_id, order->wait, fold->snapshot, &customer);
+	*lock = find_or_lock(fold, customer_id, order->wait, &customer);
 	if (*lock == CUSTOMER_BUSY)
 		return NULL;
-	found = *lock != CUSTOMER_GONE;
-	if (found && events_are_fresh(fold, order, &stored, &customer))
+	if (*lock != CUSTOMER_GONE && events_are_fresh(fold, order, &stored, &customer))
 		folded = order->events_snapshot;
 	/* a rebuild leaves no row, whatever had been folded */
 	queued = chs_queue_of_customer(customer_id, order->rebuild ? InvalidFullTransactionId : stored.folded_to,
-								   live->series_version, folded);
-	if (!found)
+								   fold->live->series_version, folded);
+	if (*lock == CUSTOMER_GONE)
 	{
 		chs_queue_delete(&queued);
 		return NULL;
 	}
-
 	Assert(*lock == CUSTOMER_LOCKED);
-	scorecard = chs_scorecard_of_segment(live->published, customer.segment);
-	subject.segment = customer.segment;
-	subject.created_day = customer.created_day;
-	subject.as_of_day = Min(fold->today, customer.last_day);
-
-	rebuild = must_rebuild(live, order, &stored, &queued) ||
-		(order->wait && chs_missing_has(live, customer_id, fold->snapshot));
-	if (stored.damage != NULL)
-		ereport(WARNING,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the activity of customer %lld is damaged and will be rebuilt from the raw events",
-						(long long) customer_id),
-				 errdetail_internal("%s", _(stored.damage))));
-	if (queued.damage != NULL)
-		ereport(WARNING,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("a queued delta of customer %lld is damaged, and the activity will be rebuilt from the raw events",
-						(long long) customer_id),
-				 errdetail_internal("%s", _(queued.damage))));
-	data = chs_activity_cells_of(stored.view);
-	if (!rebuild && queued.ndeltas > 0)
-		data = chs_activity_merge_two(data, chs_activity_merge_many(queued.deltas, queued.ndeltas));
-	/* for a churned customer the last day is scored, which may have been deleted */
-	if (fold->in_capture && (rebuild || data->day > subject.as_of_day))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("customer %lld cannot be rebuilt while events are being inserted in the same transaction",
-						(long long) customer_id),
-				 errhint("Rebuild the customer after the statement, or in a separate transaction.")));
-	if (folded != fold->snapshot)
-		data = chs_activity_decode(order->from_events);
-	else if (rebuild && subject.as_of_day == fold->today && chs_raw_has(fold->raw, customer_id))
+	warn_of_damage(customer_id, &stored, &queued);
+	chosen = choose_activity(fold, order, &customer, &stored, &queued, folded);
+	changes = queued.any || chosen.rebuilt || stored.row == NULL;
+	if (chosen.data != NULL)
 	{
-		data = chs_raw_activity(fold->raw, customer_id);
-		chs_activity_prune_to(data, fold->today);
+		if (changes)
+		{
+			chs_scorecard_project(chosen.data, chosen.counted->published);
+			chs_activity_prune_to(chosen.data, Min(fold->today, customer.last_day));
+		}
+		activity = chs_activity_encode(chosen.data);
+		score = calculate(fold, &customer, chs_activity_view(activity));
 	}
-	else if ((rebuild || data->day > subject.as_of_day) && live->nsources > 1 && chs_budget_is_spent())
-	{
-		*lock = CUSTOMER_PUT_OFF;
-		return NULL;
-	}
-	else if (rebuild || data->day > subject.as_of_day)
-		data = chs_raw_customer_activity(customer_id, live->counting, subject.as_of_day, DAY_NO_END);
-	counted = rebuild || chs_customer_is_current(&stored, live->counting) ? live->counting : live;
-	if (queued.any || rebuild || stored.row == NULL)
-	{
-		chs_scorecard_project(data, counted->published);
-		chs_activity_prune_to(data, subject.as_of_day);
-	}
-	activity = chs_activity_encode(data);
-	score = calculate(fold, customer_id, chs_activity_view(activity), scorecard, &subject);
 	if (score == NULL)
 	{
 		*lock = CUSTOMER_PUT_OFF;
 		return NULL;
 	}
 	/* before anything else is written: it claims the customer */
-	if (!chs_health_store(&fold->tables, &customer, live, scorecard, score, subject.as_of_day,
-						  is_active(&customer, fold->today), fold->snapshot))
+	if (!chs_health_store(&fold->tables, &customer, scorecard_of(fold, &customer), score))
 	{
 		*lock = CUSTOMER_TAKEN;
 		return NULL;
 	}
 	chs_queue_delete(&queued);
-	if (queued.any || rebuild || stored.row == NULL)
+	if (changes)
 		chs_health_store_activity(&fold->tables, customer_id, &stored, activity,
-								  counted->series_version, chs_xid_horizon(folded));
+								  chosen.counted->series_version, chs_xid_horizon(folded));
 	/* rows that were written meanwhile by whoever does not see its key yet have not been read */
-	if (rebuild && live->nsources > 1 && chs_customer_is_own(customer_id))
+	if (chosen.rebuilt && fold->live->nsources > 1 && chs_customer_is_own(customer_id))
 		queue_customer(fold, customer_id, true);
 	if (fold->any_failures)
 		chs_failure_clear(customer_id, fold->snapshot);
@@ -326,21 +375,15 @@ fold_customer_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, 
 static bool
 rescore_in_scratch(Fold *fold, const Customer *customer)
 {
-	const Live *live = fold->live;
-	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer->customer_id, fold->snapshot);
-	const Scorecard *scorecard;
-	ScoreSubject subject;
+	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer->customer_id);
 	Score	   *score;
 
-	scorecard = chs_scorecard_of_segment(live->published, customer->segment);
-	subject.segment = customer->segment;
-	subject.created_day = customer->created_day;
-	subject.as_of_day = Min(fold->today, customer->last_day);
-	if (stored.row == NULL || !chs_customer_is_current(&stored, live->counting) || stored.view->day > subject.as_of_day)
+	if (stored.row == NULL || !chs_customer_is_current(&stored, fold->live->counting) ||
+		stored.view->day > Min(fold->today, customer->last_day))
 		return false;
-	score = calculate(fold, customer->customer_id, stored.view, scorecard, &subject);
-	if (score == NULL || !chs_health_store(&fold->tables, customer, live, scorecard, score, subject.as_of_day,
-											is_active(customer, fold->today), fold->snapshot))
+	score = calculate(fold, customer, stored.view);
+	if (score == NULL ||
+		!chs_health_store(&fold->tables, customer, scorecard_of(fold, customer), score))
 		return false;
 	if (fold->any_failures)
 		chs_failure_clear(customer->customer_id, fold->snapshot);
@@ -377,25 +420,13 @@ fold_customer(Fold *fold, int64 customer_id, const FoldOrder *order)
 	Score	   *score;
 
 	CHECK_FOR_INTERRUPTS();
-	score = fold_customer_in_scratch(fold, customer_id, order, &folded.lock);
+	score = fold_in_scratch(fold, customer_id, order, &folded.lock);
 	folded.exists = score != NULL;
 	folded.known = score != NULL && score->status != STATUS_UNKNOWN;
 	folded.score = folded.known ? score->score : 0;
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(fold->scratch);
 	return folded;
-}
-
-/* Queues a customer, to be rebuilt or only scored. */
-static void
-queue_customer(const Fold *fold, int64 customer_id, bool rebuild)
-{
-	QueueAppender appender;
-
-	chs_queue_begin_append(&appender);
-	chs_queue_append(&appender, customer_id, NULL, rebuild, fold->live->series_version);
-	chs_queue_end_append(&appender);
-	chs_wake_at_commit();
 }
 
 /* Skips a customer for now, so that it is processed later, from the queue. */
@@ -434,7 +465,7 @@ static bool
 is_queued(Fold *fold, int64 customer_id)
 {
 	MemoryContext caller = MemoryContextSwitchTo(fold->scratch);
-	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer_id, fold->snapshot);
+	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer_id);
 	bool		any = chs_queue_of_customer(customer_id, stored.folded_to, fold->live->series_version, fold->snapshot).any;
 
 	MemoryContextSwitchTo(caller);
@@ -515,7 +546,7 @@ fold_range(void *arg)
 	int			n = range->to - range->from;
 
 	if (are_near(list->customer_ids + range->from, n))
-		chs_health_begin_scan(&fold->tables, list->customer_ids[range->from], fold->snapshot);
+		chs_health_begin_scan(&fold->tables, list->customer_ids[range->from]);
 	for (int i = range->from; i < range->to; i++)
 		fold_listed(fold, list, i);
 	chs_health_end_scan(&fold->tables);

@@ -32,7 +32,7 @@
 #include "source/source.h"
 #include "sql/customer_score.h"
 #include "store/customer.h"
-#include "store/health.h"
+#include "store/health_counts.h"
 #include "store/history.h"
 #include "store/live.h"
 #include "store/missing.h"
