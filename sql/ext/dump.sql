@@ -19,19 +19,17 @@ CREATE FUNCTION chs.restore_end() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_restore_end';
 COMMENT ON FUNCTION chs.restore_end() IS 'trigger: turns foreign keys on again after rows of a dump have arrived';
 
--- A transaction ID of another cluster means nothing here.  And whoever may insert a
--- version must not be able to stop all scoring with an invalid document.
+-- Whoever may insert a version must not be able to stop all scoring with an invalid document.
 CREATE FUNCTION chs.restore_version() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- Scoring relies on that.
     LOCK TABLE chs.scorecard_versions IN SHARE ROW EXCLUSIVE MODE;
     PERFORM chs.document_series(NEW.document);
-    NEW.changed_by_xid := pg_current_xact_id();
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION chs.restore_version() IS 'trigger: a version is published by the transaction that inserts it, also from a dump';
+COMMENT ON FUNCTION chs.restore_version() IS 'trigger: refuses invalid documents of versions, also from a dump';
 CREATE TRIGGER restore_version BEFORE INSERT ON chs.scorecard_versions
     FOR EACH ROW EXECUTE FUNCTION chs.restore_version();
 ALTER TABLE chs.scorecard_versions ENABLE ALWAYS TRIGGER restore_version;

@@ -4,7 +4,6 @@ CREATE TABLE chs.scorecard_versions (
     version        integer PRIMARY KEY,
     published_at   timestamptz NOT NULL DEFAULT now(),
     live_at        timestamptz,
-    changed_by_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     published_by   text NOT NULL DEFAULT current_user,
     note           text,
     changes        jsonb NOT NULL DEFAULT '[]',
@@ -18,7 +17,6 @@ COMMENT ON TABLE chs.scorecard_versions IS 'every published version, complete; t
 COMMENT ON COLUMN chs.scorecard_versions.recommendations IS 'the recommendations of that version; not part of the document, which is passed to a function for every score';
 COMMENT ON COLUMN chs.scorecard_versions.published_at IS 'when it was published';
 COMMENT ON COLUMN chs.scorecard_versions.live_at IS 'when it went live; NULL: it waits until activities count what it needs, or never went live because another one was published meanwhile';
-COMMENT ON COLUMN chs.scorecard_versions.changed_by_xid IS 'the transaction that published it or made it live; snapshots that do not see that use the version before';
 COMMENT ON COLUMN chs.scorecard_versions.published_by IS 'who published it';
 COMMENT ON COLUMN chs.scorecard_versions.note IS 'why, in the publisher''s words';
 COMMENT ON COLUMN chs.scorecard_versions.changes IS 'the differences from the version before, an object each with path, change, old and new';

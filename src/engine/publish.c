@@ -66,7 +66,7 @@ store_live(int version)
 	OwnerRights saved;
 
 	chs_spi_begin(&saved);
-	if (SPI_execute_with_args("UPDATE chs.scorecard_versions SET live_at = clock_timestamp(), changed_by_xid = pg_current_xact_id()"
+	if (SPI_execute_with_args("UPDATE chs.scorecard_versions SET live_at = clock_timestamp()"
 							  " WHERE version = $1", lengthof(types), types, args, NULL, false, 0) != SPI_OK_UPDATE ||
 		SPI_processed != 1)
 		elog(ERROR, "could not update chs.scorecard_versions");

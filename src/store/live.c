@@ -7,30 +7,26 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/transam.h"
-#include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/xid8.h"
 
 #include "base/catalog.h"
 #include "base/spi.h"
 #include "base/wake.h"
-#include "base/xid.h"
 #include "score/scorecard.h"
 #include "store/sources.h"
 
 static Live *live = NULL;
 static Live *named = NULL;		/* the version that was requested last */
 static bool live_is_stale = true;
+static const Live *last_answer = NULL;	/* of chs_live_at, for the snapshot ... */
+static SnapshotData last_snapshot;	/* of which only the extent is looked at */
 static Oid	live_relations[3];	/* tables whose changes make it stale */
 
 /* Only marks: a callback may be called at any time, and must not look anything up. */
@@ -140,7 +136,7 @@ no_such_version(int version)
 static void
 read_version_times(Live *l)
 {
-	chs_spi_select("SELECT version, live_at, changed_by_xid FROM chs.scorecard_versions ORDER BY version", 0, NULL, NULL);
+	chs_spi_select("SELECT version, live_at, xmin FROM chs.scorecard_versions ORDER BY version", 0, NULL, NULL);
 	l->nversions = SPI_processed;
 	l->versions = MemoryContextAlloc(l->context, Max(l->nversions, 1) * sizeof(VersionTime));
 	for (int i = 0; i < l->nversions; i++)
@@ -156,7 +152,7 @@ read_version_times(Live *l)
 		v->live_at = isnull ? DT_NOEND : DatumGetTimestampTz(live_at);
 		if (!isnull)
 			l->version = v->version;
-		l->changed_by = DatumGetFullTransactionId(SPI_getbinval(tuple, desc, 3, &isnull));
+		l->newest_xmin = DatumGetTransactionId(SPI_getbinval(tuple, desc, 3, &isnull));
 	}
 	if (l->version == 0)
 		ereport(ERROR,
@@ -273,6 +269,7 @@ chs_live_version(void)
 
 	/* unmark first, so that a change during reading is not lost */
 	live_is_stale = false;
+	last_answer = NULL;
 	PG_TRY();
 	{
 		/* a catalog snapshot is always up to date, and allowed in a parallel query */
@@ -294,28 +291,50 @@ chs_live_version(void)
 	return live;
 }
 
-/* Whether a snapshot (NULL: the latest one) sees a newer version than the cache has, or sees that it went live. */
-static bool
-is_outdated(const Live *cached, Snapshot snapshot)
+/* The row of the version that was published last. */
+typedef struct NewestRow
+{
+	int			version;		/* 0: there is none */
+	bool		is_live;		/* or was */
+	TransactionId xmin;			/* another one whenever it is published, or goes live */
+} NewestRow;
+
+/* Reads it as a snapshot sees it; NULL: the latest one. */
+static NewestRow
+read_newest_row(Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS), AccessShareLock);
 	Relation	index = index_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS_PKEY), AccessShareLock);
 	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
 	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
-	bool		outdated = false;
+	NewestRow	row = {0};
 
 	if (HeapTupleIsValid(tuple))
 	{
 		bool		isnull;
-		int			version = DatumGetInt32(heap_getattr(tuple, VERSIONS_VERSION, RelationGetDescr(rel), &isnull));
 
-		(void) heap_getattr(tuple, VERSIONS_LIVE_AT, RelationGetDescr(rel), &isnull);
-		outdated = version > cached->newest || (version == cached->newest && !isnull && cached->version < version);
+		row.version = DatumGetInt32(heap_getattr(tuple, VERSIONS_VERSION, RelationGetDescr(rel), &isnull));
+		row.is_live = !heap_attisnull(tuple, VERSIONS_LIVE_AT, RelationGetDescr(rel));
+		row.xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
-	return outdated;
+	return row;
+}
+
+/* Whether what was read is older than the row. */
+static bool
+is_outdated(const Live *l, const NewestRow *row)
+{
+	return row->version > l->newest || (row->version == l->newest && row->is_live && l->version < l->newest);
+}
+
+/* Whether it was read when there was just this row. */
+static bool
+is_of(const Live *l, const NewestRow *row)
+{
+	return l->newest == row->version && l->newest_xmin == row->xmin;
 }
 
 /*
@@ -326,85 +345,66 @@ is_outdated(const Live *cached, Snapshot snapshot)
 void
 chs_live_recheck(void)
 {
-	if (live != NULL && is_outdated(live, NULL))
+	NewestRow	row;
+
+	if (live == NULL)
+		return;
+	row = read_newest_row(NULL);
+	if (is_outdated(live, &row))
 		live_is_stale = true;
 }
 
 /*
- * Whether nobody is about to publish or to make a version live: whoever does holds
- * a lock from before the commit until the message that invalidates the cache has
- * been sent, and trying to get that lock receives such messages.  A standby does
- * not know about that lock.
+ * Whether two snapshots see the same: within a range of transactions, the running ones
+ * can only become fewer, so if their number is the same, they are the same ones.
  */
 static bool
-nobody_publishes(void)
+sees_the_same(const SnapshotData *a, Snapshot b)
 {
-	Oid			relid = chs_catalog_relation(CHS_SCORECARD_VERSIONS);
-
-	if (RecoveryInProgress() || !ConditionalLockRelationOid(relid, RowExclusiveLock))
-		return false;
-	UnlockRelationOid(relid, RowExclusiveLock);
-	return true;
-}
-
-/*
- * Returns the version of the cache if it agrees with the snapshot: the message that
- * invalidates the cache comes shortly after the commit that published, and is
- * received when a lock is taken, but a snapshot sees the commit at once.
- */
-static const Live *
-live_not_before(Snapshot snapshot)
-{
-	static SnapshotData checked;	/* the extent of the snapshot that the cache was checked against */
-	static uint64 checked_serial = 0;
-	const Live *latest = chs_live_version();
-
-	/*
-	 * within a range of transactions, the running ones can only become fewer, so if
-	 * their number is the same, they are the same ones
-	 */
-	if (checked_serial == latest->serial && checked.xmin == snapshot->xmin && checked.xmax == snapshot->xmax &&
-		checked.xcnt == snapshot->xcnt && checked.subxcnt == snapshot->subxcnt && !snapshot->suboverflowed)
-		return latest;
-	/* reading the table takes a seventh of the time of a score */
-	if (!nobody_publishes() && is_outdated(latest, snapshot))
-		live_is_stale = true;
-	latest = chs_live_version();
-	checked = *snapshot;
-	checked_serial = latest->serial;
-	return latest;
+	return a->xmin == b->xmin && a->xmax == b->xmax && a->xcnt == b->xcnt && a->subxcnt == b->subxcnt &&
+		a->curcid == b->curcid && !b->suboverflowed;
 }
 
 /*
  * chs_live_at returns the version that is live for a snapshot, so that a
  * statement, or a transaction with an old snapshot, does not mix versions.  Valid
  * until the next call.
+ *
+ * A row of the table is read once for each snapshot: that sees a commit at once, but
+ * the message that invalidates the cache comes a bit later.
  */
 const Live *
 chs_live_at(Snapshot snapshot)
 {
 	static Live *earlier = NULL;
-	static FullTransactionId earlier_than;
-	static SnapshotData seen;	/* of the snapshot that it was read by: xmin, xmax and xcnt */
-	const Live *latest = live_not_before(snapshot);
+	const Live *latest = chs_live_version();
+	NewestRow	row;
 	Live	   *fresh;
 
-	if (FullTransactionIdPrecedes(latest->changed_by, chs_xid_horizon(snapshot)) ||
-		TransactionIdIsCurrentTransactionId(XidFromFullTransactionId(latest->changed_by)) ||
-		!XidInMVCCSnapshot(XidFromFullTransactionId(latest->changed_by), snapshot) ||
-		chs_xid_is_to_come(latest->changed_by))
-		return latest;
-	if (earlier != NULL && FullTransactionIdEquals(earlier_than, latest->changed_by) && seen.xmin == snapshot->xmin &&
-		seen.xmax == snapshot->xmax && seen.xcnt == snapshot->xcnt)
-		return earlier;
-	fresh = read_live(snapshot, 0);
-	if (earlier != NULL)
-		MemoryContextDelete(earlier->context);
-	MemoryContextSetParent(fresh->context, TopMemoryContext);
-	earlier = fresh;
-	earlier_than = latest->changed_by;
-	seen = *snapshot;
-	return earlier;
+	if (last_answer != NULL && sees_the_same(&last_snapshot, snapshot))
+		return last_answer;
+	row = read_newest_row(snapshot);
+	if (is_outdated(latest, &row))
+	{
+		live_is_stale = true;
+		latest = chs_live_version();
+	}
+	if (is_of(latest, &row))
+		last_answer = latest;
+	else
+	{
+		if (earlier == NULL || !is_of(earlier, &row))
+		{
+			fresh = read_live(snapshot, 0);
+			if (earlier != NULL)
+				MemoryContextDelete(earlier->context);
+			MemoryContextSetParent(fresh->context, TopMemoryContext);
+			earlier = fresh;
+		}
+		last_answer = earlier;
+	}
+	last_snapshot = *snapshot;
+	return last_answer;
 }
 
 /*

@@ -7,7 +7,6 @@
 
 #include "base/compat.h"
 
-#include "access/transam.h"
 #include "utils/snapshot.h"
 
 #include "score/scorecard.h"
@@ -44,7 +43,7 @@ typedef struct Live
 	uint64		serial;			/* different each time the version is read */
 	int			version;
 	int			newest;			/* the version that was published last: this one, or one that waits to become live */
-	FullTransactionId changed_by;	/* the transaction that published that one, or made it live */
+	TransactionId newest_xmin;	/* of the row of that one */
 	int			series_version; /* activities of this series_version or a later one count everything that is needed */
 	Jsonb	   *document;		/* NULL in a variant */
 	const Published *published;
