@@ -39,11 +39,10 @@ chs_try_is_general(int sqlerrcode)
 }
 
 /*
- * chs_try_concerns_everyone tells whether an error is such a one, and not RAISEd as one by
- * a function in PL/pgSQL.
+ * Whether an error is such a one, and not RAISEd as one by a function in PL/pgSQL.
  */
-bool
-chs_try_concerns_everyone(const ErrorData *error)
+static bool
+concerns_everyone(const ErrorData *error)
 {
 	if (chs_try_was_interrupted(error))
 		return true;
@@ -88,7 +87,7 @@ chs_try(void (*work) (void *arg), void *arg)
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
-	if (error != NULL && chs_try_concerns_everyone(error))
+	if (error != NULL && concerns_everyone(error))
 		ReThrowError(error);
 	return error;
 }

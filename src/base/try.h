@@ -10,6 +10,5 @@
 extern ErrorData *chs_try(void (*work) (void *arg), void *arg);
 extern bool chs_try_was_interrupted(const ErrorData *error);
 extern bool chs_try_is_general(int sqlerrcode);
-extern bool chs_try_concerns_everyone(const ErrorData *error);
 
 #endif							/* CHS_TRY_H */
