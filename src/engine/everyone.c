@@ -23,8 +23,6 @@
 #include "utils/tuplestore.h"
 
 #include "activity/activity.h"
-#include "activity/activity_merge.h"
-#include "activity/activity_read.h"
 #include "activity/activity_write.h"
 #include "base/catalog.h"
 #include "base/scan.h"
@@ -34,6 +32,7 @@
 #include "engine/fold.h"
 #include "engine/publish.h"
 #include "source/raw.h"
+#include "source/slice.h"
 #include "store/claim.h"
 #include "store/customer.h"
 #include "store/gone.h"
@@ -142,124 +141,60 @@ chs_everyone_rescore_stale(const Part *part, EveryonePass *pass, int limit, int 
 	return rescore_slice(part, pass, limit, true, nscored);
 }
 
-/*
- * Returns, as a tuplestore of (customer_id, activity), the customers after one, up
- * to a limit, with the activities that their events give, and sets *last and *n.
- * Within SPI; may use parallel workers.
- */
-static Tuplestorestate *
-read_activities(const Live *live, int64 after, int limit, int64 *last, int *n)
+/* Lists the customers after one, up to a limit, ascending, and sets *n.  Within SPI. */
+static int64 *
+next_customers(int64 after, int limit, int *n)
 {
-	Tuplestorestate *activities = tuplestore_begin_heap(false, false, work_mem);
-	SPIExecuteOptions options = {.read_only = true};
-	int64		first = (int64) chs_customer_today() - live->counting->published->max_keep + 1;
-	bool		isnull;
-
-	chs_spi_select(psprintf("SELECT max(customer_id), count(*) FROM (SELECT customer_id FROM chs.customers"
-							" WHERE customer_id > " INT64_FORMAT " ORDER BY customer_id LIMIT %d) s",
-							after, limit), 0, NULL, NULL);
-	*n = (int) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	if (*n == 0)
-		return activities;
-	*last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-
-	options.params = makeParamList(2);
-	options.params->params[0] = (ParamExternData) {
-		.value = JsonbPGetDatum(live->counting->document),.pflags = PARAM_FLAG_CONST,.ptype = JSONBOID
-	};
-	options.params->params[1] = (ParamExternData) {
-		.value = TimestampTzGetDatum(Max(first * USECS_PER_DAY, MIN_TIMESTAMP)),
-		.pflags = PARAM_FLAG_CONST,.ptype = TIMESTAMPTZOID
-	};
-	options.dest = CreateDestReceiver(DestTuplestore);
-	SetTuplestoreDestReceiverParams(options.dest, activities, CurrentMemoryContext, true, NULL, NULL);
-	if (SPI_execute_extended(psprintf("SELECT c.customer_id, e.activity FROM chs.customers c LEFT JOIN"
-									  " (SELECT customer_id, %s.chs_activity_agg($1, event_type, event_data, occurred_at) AS activity"
-									  "  FROM chs.customer_events WHERE occurred_at >= $2"
-									  "  AND customer_id > " INT64_FORMAT " AND customer_id <= " INT64_FORMAT
-									  "  GROUP BY customer_id) e USING (customer_id)"
-									  " WHERE c.customer_id > " INT64_FORMAT " AND c.customer_id <= " INT64_FORMAT,
-									  quote_identifier(get_namespace_name(chs_catalog_extension_schema())),
-									  after, *last, after, *last), &options) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.customer_events");
-	return activities;
-}
-
-/* The activities that attached tables give for the same customers; NULL if there are no such tables. */
-static RawActivities *
-read_attached(const Live *live, int64 after, int64 last)
-{
-	RawRequest	request = {
-		.live = live->counting,.first_day = chs_customer_today() - live->counting->published->max_keep + 1,.last_day = DAY_NO_END,
-		.attached_only = true
-	};
 	int64	   *customer_ids;
 
-	if (live->nsources <= 1)
-		return NULL;
-	chs_spi_select(psprintf("SELECT customer_id FROM chs.customers"
-							" WHERE customer_id > " INT64_FORMAT " AND customer_id <= " INT64_FORMAT " ORDER BY customer_id",
-							after, last), 0, NULL, NULL);
-	request.n = (int) SPI_processed;
-	request.customer_ids = customer_ids = palloc(Max(request.n, 1) * sizeof(int64));
-	for (int i = 0; i < request.n; i++)
+	*n = (int) chs_spi_select(psprintf("SELECT customer_id FROM chs.customers WHERE customer_id > "
+									   INT64_FORMAT " ORDER BY customer_id LIMIT %d", after, limit),
+							  0, NULL, NULL);
+	customer_ids = palloc(Max(*n, 1) * sizeof(int64));
+	for (int i = 0; i < *n; i++)
 	{
 		bool		isnull;
 
-		customer_ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		customer_ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+													  1, &isnull));
 	}
-	return chs_raw_read(&request);
+	return customer_ids;
 }
 
 /*
- * Stores what read_activities returned, which was read under a snapshot and counted
- * by a series_version.  Returns how many customers were left for later.
+ * Stores the activities of customers, whose events were read under a snapshot and
+ * counted by a series_version.  Returns how many customers were left for later.
  */
 static int
-store_activities(Tuplestorestate *activities, RawActivities *attached, Snapshot snapshot, int series_version)
+store_activities(EventSlice *events, const int64 *customer_ids, int n, Snapshot snapshot,
+				 int series_version)
 {
 	Fold		fold;
-	TupleDesc	desc = CreateTemplateTupleDesc(2);
-	TupleTableSlot *slot;
-	int64		customer_ids[REBUILD_LIST];
 	Activity   *from_events[REBUILD_LIST];
-	Activity   *no_events = chs_activity_encode(chs_activity_empty(DAY_NEVER));
-	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "chs rebuilt activities", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "chs rebuilt activities",
+												ALLOCSET_DEFAULT_SIZES);
 	int			nskipped = 0;
-	bool		more = true;
 
-	TupleDescInitEntry(desc, 1, "customer_id", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, 2, "activity", get_atttype(chs_catalog_relation(CHS_ACTIVITY), ACTIVITY_ACTIVITY), -1, 0);
-	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	chs_fold_begin(&fold);
-	while (more)
+	for (int first = 0; first < n; first += REBUILD_LIST)
 	{
-		FoldList	list = {.rebuild = true,.customer_ids = customer_ids,.events_snapshot = snapshot};
+		FoldList	list = {
+			.rebuild = true,.customer_ids = customer_ids + first,.n = Min(n - first, REBUILD_LIST),
+			.events_snapshot = snapshot
+		};
+		MemoryContext caller = MemoryContextSwitchTo(chunk);
 
+		for (int i = 0; i < list.n; i++)
+			from_events[i] = chs_activity_encode(chs_slice_activity(events, list.customer_ids[i]));
+		MemoryContextSwitchTo(caller);
 		/* a version that counts other things may have been published meanwhile */
 		if (fold.live->counting->series_version == series_version)
 			list.from_events = from_events;
-		while (list.n < REBUILD_LIST && (more = tuplestore_gettupleslot(activities, true, true, slot)))
-		{
-			MemoryContext caller = MemoryContextSwitchTo(chunk);
-			bool		isnull;
-			Datum		activity;
-
-			customer_ids[list.n] = DatumGetInt64(slot_getattr(slot, 1, &isnull));
-			activity = slot_getattr(slot, 2, &isnull);
-			from_events[list.n] = isnull ? no_events : (Activity *) PG_DETOAST_DATUM_COPY(activity);
-			if (attached != NULL)
-				from_events[list.n] = chs_activity_encode(chs_activity_merge_two(chs_activity_decode(from_events[list.n]),
-																				 chs_raw_activity(attached, customer_ids[list.n])));
-			list.n++;
-			MemoryContextSwitchTo(caller);
-		}
 		chs_fold_list(&fold, &list);
 		nskipped += list.nskipped;
 		MemoryContextReset(chunk);
 	}
 	chs_fold_end(&fold);
-	ExecDropSingleTupleTableSlot(slot);
 	MemoryContextDelete(chunk);
 	return nskipped;
 }
@@ -276,12 +211,10 @@ static int
 rebuild_slice(int64 *last, int limit, int *nskipped)
 {
 	OwnerRights saved;
-	Tuplestorestate *activities;
+	RawRequest	request = {.last_day = DAY_NO_END};
 	Snapshot	snapshot;
 	const Live *live;
-	int64		after = *last;
 	int			series_version;
-	int			n;
 
 	chs_capture_flush_pending();
 	CommandCounterIncrement();
@@ -292,12 +225,21 @@ rebuild_slice(int64 *last, int limit, int *nskipped)
 	chs_spi_begin(&saved);
 	if (live->nsources > 1)
 		limit = Min(limit, MAX_ATTACHED_SLICE);
-	activities = read_activities(live, after, limit, last, &n);
-	*nskipped += store_activities(activities, n > 0 ? read_attached(live, after, *last) : NULL, snapshot, series_version);
-	tuplestore_end(activities);
+	request.live = live->counting;
+	request.first_day = chs_customer_today() - live->counting->published->max_keep + 1;
+	request.customer_ids = next_customers(*last, limit, &request.n);
+	if (request.n > 0)
+	{
+		EventSlice *events = chs_slice_read(&request, live->counting->document);
+
+		*last = request.customer_ids[request.n - 1];
+		*nskipped += store_activities(events, request.customer_ids, request.n, snapshot,
+									  series_version);
+		chs_slice_end(events);
+	}
 	chs_spi_end(&saved);
 	PopActiveSnapshot();
-	return n;
+	return request.n;
 }
 
 /*

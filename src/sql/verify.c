@@ -29,6 +29,7 @@
 #include "score/score.h"
 #include "score/scorecard.h"
 #include "source/raw.h"
+#include "source/slice.h"
 #include "source/source.h"
 #include "sql/customer_score.h"
 #include "store/customer.h"
@@ -64,9 +65,7 @@ typedef struct Reading
 {
 	bool		possible;		/* the events of all sources can be read */
 	int32		first_day;
-	SPITupleTable *own;			/* activities of chs.customer_events, ascending by customer */
-	uint64		next;			/* of these */
-	RawActivities *attached;	/* what attached tables give; NULL: there are no such tables */
+	EventSlice *events;			/* from that day on */
 } Reading;
 
 /* What the functions below share. */
@@ -130,33 +129,7 @@ activity_text(const ActivityData *data)
 	return OidOutputFunctionCall(output, PointerGetDatum(chs_activity_encode(data)));
 }
 
-/*
- * What the raw events of a customer give, who must come after the one requested
- * before, from reading->first_day on.
- */
-static Activity *
-read_events(Reading *reading, int64 customer_id)
-{
-	ActivityData *data = chs_activity_empty(DAY_NEVER);
-	TupleDesc	desc = reading->own->tupdesc;
-	bool		isnull;
-
-	for (; reading->next < reading->own->numvals; reading->next++)
-	{
-		HeapTuple	row = reading->own->vals[reading->next];
-		int64		whose = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-
-		if (whose > customer_id)
-			break;
-		if (whose == customer_id)
-			data = chs_activity_decode(DatumGetActivity(SPI_getbinval(row, desc, 2, &isnull)));
-	}
-	if (reading->attached != NULL)
-		data = chs_activity_merge_two(data, chs_raw_activity(reading->attached, customer_id));
-	return chs_activity_encode(data);
-}
-
-/* The same as of a day, limited to what an activity counts. */
+/* What the events of a customer give as of a day, limited to what an activity counts. */
 static ActivityData *
 events_as_of(Verification *v, const Live *counted, const Activity *events, int64 customer_id,
 			 int32 day)
@@ -173,46 +146,26 @@ events_as_of(Verification *v, const Live *counted, const Activity *events, int64
 
 /*
  * Reads the events of customers, in ascending order: those of chs.customer_events
- * with the aggregate, since rebuilt activities come from raw.c, so that each checks
- * the other.  Attached tables may have no index by customer, so the events of many
- * are read at once.
+ * with the aggregate, since rebuilt activities of single customers come from raw.c, so
+ * that each checks the other.  Attached tables may have no index by customer, so the
+ * events of many are read at once.
  */
 static void
 read_many(Verification *v, const SPITupleTable *rows)
 {
 	const Live *counting = v->live->counting;
-	Reading    *reading = &v->reading;
 	RawRequest	request = {
 		.live = counting,.n = (int) rows->numvals,.last_day = DAY_NO_END,
-		.attached_only = true,.first_day = v->today - 2 * counting->published->max_keep
+		.first_day = v->today - 2 * counting->published->max_keep
 	};
 	int64	   *customer_ids = palloc(rows->numvals * sizeof(int64));
-	Oid			types[] = {JSONBOID, INT8OID, INT8OID, TIMESTAMPTZOID};
-	Datum		args[4];
-	char	   *schema;
 	bool		isnull;
 
 	for (uint64 i = 0; i < rows->numvals; i++)
 		customer_ids[i] = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
 	request.customer_ids = customer_ids;
-	args[0] = JsonbPGetDatum(counting->document);
-	args[1] = Int64GetDatum(customer_ids[0]);
-	args[2] = Int64GetDatum(customer_ids[rows->numvals - 1]);
-	args[3] = TimestampTzGetDatum(Max((int64) request.first_day * USECS_PER_DAY, MIN_TIMESTAMP));
-	schema = get_namespace_name(chs_catalog_extension_schema());
-	if (SPI_execute_with_args(psprintf("SELECT customer_id, %s.chs_activity_agg("
-									   "  $1, event_type, event_data, occurred_at)"
-									   " FROM chs.customer_events"
-									   " WHERE customer_id >= $2 AND customer_id <= $3"
-									   " AND occurred_at >= $4"
-									   " GROUP BY customer_id ORDER BY customer_id",
-									   quote_identifier(schema)),
-							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.customer_events");
-	reading->own = SPI_tuptable;
-	reading->next = 0;
-	reading->first_day = request.first_day;
-	reading->attached = v->live->nsources > 1 ? chs_raw_read(&request) : NULL;
+	v->reading.first_day = request.first_day;
+	v->reading.events = chs_slice_read(&request, counting->document);
 }
 
 /*
@@ -371,7 +324,8 @@ verify_customer(Verification *v, int64 customer_id, const StoredHealth *health)
 		report(v, &customer_id, "queue", queued.damage, "a delta that can be read");
 	if (v->reading.possible)
 	{
-		Activity   *events = read_events(&v->reading, customer_id);
+		ActivityData *data = chs_slice_activity(v->reading.events, customer_id);
+		Activity   *events = chs_activity_encode(data);
 
 		verify_activity(v, &customer, events, &stored, &queued);
 		verify_live(v, &customer, events);
@@ -584,7 +538,8 @@ verify_customers(Verification *v)
 		}
 		MemoryContextSwitchTo(caller);
 		SPI_freetuptable(rows);
-		SPI_freetuptable(v->reading.own);
+		if (v->reading.possible)
+			chs_slice_end(v->reading.events);
 	}
 	SPI_cursor_close(portal);
 }
