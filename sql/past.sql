@@ -122,6 +122,12 @@ SELECT * FROM regress_chs_past();
 SELECT count(*) FROM (TABLE regress_chs_recorded EXCEPT SELECT * FROM chs.health_scores) gone;
 SELECT customer_id, day = regress_chs_day(4) AS recorded, count(*) FROM chs.daily_scores WHERE NOT backfilled AND customer_id = 3 GROUP BY 1, 2;
 SELECT job, state, done, total, percent FROM chs.progress WHERE job = 'history';
+-- Views of the past: a change that was computed afterwards was at the end of its day.
+SELECT customer_id, days, trend IS NOT NULL AS trend FROM chs.health_trend ORDER BY 1;
+SELECT customer_id, count(*), bool_and(started_at = date_trunc('day', started_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') AS at_midnight
+FROM chs.status_changes c WHERE (started_at AT TIME ZONE 'UTC') <= regress_chs_day(0)
+    AND EXISTS (SELECT FROM chs.health_scores s WHERE s.customer_id = c.customer_id AND s.as_of = (c.started_at AT TIME ZONE 'UTC')::date - 1 AND s.backfilled)
+GROUP BY 1 ORDER BY 1;
 SELECT * FROM chs_verify();
 -- Again: nothing is written that is right already; what has become wrong is replaced.
 CREATE TABLE regress_chs_before AS SELECT * FROM chs.health_scores;
