@@ -143,11 +143,11 @@ CREATE EVENT TRIGGER chs_source_altered ON ddl_command_end WHEN TAG IN ('CREATE 
 ALTER EVENT TRIGGER chs_source_altered ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER chs_source_altered IS 'has activities rebuilt if ALTER TABLE added, removed or changed rows of attached tables';
 
-CREATE FUNCTION chs.note_rewrite(relation regclass) RETURNS void
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_note_rewrite';
-COMMENT ON FUNCTION chs.note_rewrite(regclass) IS 'called in an event trigger: has chs.follow_alter() know that a table was rewritten';
+CREATE FUNCTION chs.follow_rewrite() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_follow_rewrite';
+COMMENT ON FUNCTION chs.follow_rewrite() IS 'called in an event trigger: has chs.follow_alter() know that a table is rewritten';
 CREATE FUNCTION chs.source_rewritten() RETURNS event_trigger
-    LANGUAGE plpgsql AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- values of a column, or of a generated one, in contrast to where and how rows are stored
     changes_values CONSTANT pg_catalog.int4 := 6;
@@ -156,11 +156,11 @@ BEGIN
        AND EXISTS (SELECT FROM pg_catalog.pg_trigger t
                    WHERE t.tgrelid OPERATOR(pg_catalog.=) pg_catalog.pg_event_trigger_table_rewrite_oid()
                      AND pg_catalog.starts_with(t.tgname::pg_catalog.text, '00_chs_')) THEN
-        PERFORM chs.note_rewrite(pg_catalog.pg_event_trigger_table_rewrite_oid());
+        PERFORM chs.follow_rewrite();
     END IF;
 END
 $$;
-COMMENT ON FUNCTION chs.source_rewritten() IS 'event trigger: calls chs.note_rewrite() for tables with triggers of chs whose values change';
+COMMENT ON FUNCTION chs.source_rewritten() IS 'event trigger: calls chs.follow_rewrite() for tables with triggers of chs whose values change';
 CREATE EVENT TRIGGER chs_source_rewritten ON table_rewrite EXECUTE FUNCTION chs.source_rewritten();
 ALTER EVENT TRIGGER chs_source_rewritten ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER chs_source_rewritten IS 'notes tables that are rewritten with other values, for chs_source_altered';

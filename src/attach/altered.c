@@ -194,20 +194,22 @@ static List *rewritten_tables = NIL;
 static FullTransactionId rewritten_by;
 
 /*
- * chs_note_rewrite is called in an event trigger, before a table is rewritten with other
- * values; what that means is seen afterwards, by chs_follow_alter.
+ * chs_follow_rewrite is called in an event trigger, before a table is rewritten with other
+ * values; what that means is seen afterwards, by chs_follow_alter.  Elsewhere it raises an
+ * error.
  */
-PG_FUNCTION_INFO_V1(chs_note_rewrite);
+PG_FUNCTION_INFO_V1(chs_follow_rewrite);
 Datum
-chs_note_rewrite(PG_FUNCTION_ARGS)
+chs_follow_rewrite(PG_FUNCTION_ARGS)
 {
+	Oid			table = DatumGetObjectId(OidFunctionCall0(F_PG_EVENT_TRIGGER_TABLE_REWRITE_OID));
 	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
 
 	/* what an earlier transaction left went with it */
 	if (!FullTransactionIdEquals(rewritten_by, GetTopFullTransactionId()))
 		rewritten_tables = NIL;
 	rewritten_by = GetTopFullTransactionId();
-	rewritten_tables = lappend_oid(rewritten_tables, PG_GETARG_OID(0));
+	rewritten_tables = lappend_oid(rewritten_tables, table);
 	MemoryContextSwitchTo(caller);
 	PG_RETURN_VOID();
 }

@@ -28,7 +28,7 @@ SELECT is_empty($$
     WHERE provolatile = 'v' AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) AND has_function_privilege('chs_tap_stranger', oid, 'EXECUTE')
       AND proname NOT IN ('chs_record_event', 'chs_record_events')
       -- what everybody's DDL is followed by, which cannot be called otherwise
-      AND proname NOT IN ('follow_alter', 'follow_drop')
+      AND proname NOT IN ('follow_alter', 'follow_drop', 'follow_rewrite')
 $$, 'PUBLIC executes nothing that changes anything, but for recording an event with rights of its own');
 -- Objects that are meant only for their owner are named here.
 SELECT set_eq($$
