@@ -25,6 +25,7 @@
 
 struct EventSlice
 {
+	MemoryContext context;		/* holds all of it */
 	Tuplestorestate *own;		/* (customer_id, activity) of chs.customer_events, ascending */
 	TupleTableSlot *row;		/* the next of these, or empty at the end */
 	RawActivities *attached;	/* of attached tables; NULL: there are none */
@@ -74,11 +75,15 @@ read_own(const RawRequest *request, const Jsonb *document, Tuplestorestate *into
 	chs_catalog_become_caller(&saved);
 }
 
+/* A row that was read from a file is allocated where the slice is, as it outlives the call. */
 static void
 next_row(EventSlice *slice)
 {
+	MemoryContext caller = MemoryContextSwitchTo(slice->context);
+
 	if (!tuplestore_gettupleslot(slice->own, true, false, slice->row))
 		ExecClearTuple(slice->row);
+	MemoryContextSwitchTo(caller);
 }
 
 /*
@@ -96,6 +101,7 @@ chs_slice_read(const RawRequest *request, const Jsonb *document)
 	TupleDescInitEntry(desc, 1, "customer_id", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 2, "activity",
 					   get_atttype(chs_catalog_relation(CHS_ACTIVITY), ACTIVITY_ACTIVITY), -1, 0);
+	slice->context = CurrentMemoryContext;
 	slice->own = tuplestore_begin_heap(false, false, work_mem);
 	slice->row = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	read_own(request, document, slice->own);
