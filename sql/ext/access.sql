@@ -58,7 +58,7 @@ BEGIN ATOMIC
         ('read', '{SELECT}'::text[], ARRAY[
             'chs.customers', 'chs.segments', 'chs.customer_health', 'chs.health_counts', 'chs.health_scores',
             'chs.scorecard_version_factors',
-            'chs.dashboard_stats', 'chs.segment_stats', 'chs.customer_list', 'chs.at_risk_customers',
+            'chs.dashboard_stats', 'chs.segment_stats', 'chs.customer_list', 'chs.scored_customers', 'chs.at_risk_customers',
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
             'chs.daily_scores', 'chs.status_changes', 'chs.status_movements',
             'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),

@@ -10,6 +10,9 @@ CREATE TABLE chs.customers (
     created_at  timestamptz NOT NULL DEFAULT now() CHECK (isfinite(created_at)),
     churned_at  timestamptz CHECK (isfinite(churned_at))
 );
+-- Lists by segment, and by name.
+CREATE INDEX customers_segment_idx ON chs.customers (segment, customer_id);
+CREATE INDEX customers_name_idx ON chs.customers (name, customer_id);
 CREATE INDEX customers_parent_id_idx ON chs.customers (parent_id) WHERE parent_id IS NOT NULL;
 COMMENT ON TABLE chs.customers IS 'who is scored';
 COMMENT ON COLUMN chs.customers.customer_id IS 'identifies the customer everywhere';

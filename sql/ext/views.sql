@@ -95,7 +95,7 @@ SELECT c.customer_id, c.external_id, c.name, c.email, c.segment, c.parent_id,
        h.as_of, h.calculated_at, c.created_at, c.churned_at
 FROM chs.customers c
 LEFT JOIN LATERAL (SELECT h.* FROM chs.customer_health h WHERE h.customer_id = c.customer_id OFFSET 0) h ON true;
-COMMENT ON VIEW chs.customer_list IS 'every customer with its health; pages by customer_id (for the lowest scores see at_risk_customers)';
+COMMENT ON VIEW chs.customer_list IS 'every customer with its health, in pages by customer_id, also of one segment, or by name and customer_id. A rare status or trend is looked for among all customers, and an order by score sorts them all: see scored_customers and at_risk_customers';
 COMMENT ON COLUMN chs.customer_list.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.customer_list.external_id IS 'the company''s own key for the customer';
 COMMENT ON COLUMN chs.customer_list.name IS 'its name';
@@ -110,6 +110,36 @@ COMMENT ON COLUMN chs.customer_list.as_of IS 'the UTC day that the score is for'
 COMMENT ON COLUMN chs.customer_list.calculated_at IS 'when it was calculated; NULL if it has not been yet';
 COMMENT ON COLUMN chs.customer_list.created_at IS 'customer since';
 COMMENT ON COLUMN chs.customer_list.churned_at IS 'when it left, if it has';
+
+-- The other way round: health first, so that its indexes are used, and then each customer.
+-- customer_list cannot do that, since it shows who has no health yet.
+CREATE VIEW chs.scored_customers WITH (security_invoker) AS
+SELECT h.customer_id, c.external_id, c.name, c.email, c.segment, c.parent_id,
+       h.score, h.status, h.coverage, h.trend,
+       (SELECT f.factor FROM chs.scorecard_version_factors f
+        WHERE f.version = h.version AND f.scorecard = h.scorecard AND h.factor_scores[f.ordinal] IS NOT NULL
+        ORDER BY (100 - h.factor_scores[f.ordinal]) * COALESCE((f.segment_weights ->> h.segment)::double precision, f.weight) DESC,
+                 f.ordinal LIMIT 1) AS weakest_factor,
+       h.active, h.as_of, h.calculated_at, c.created_at, c.churned_at
+FROM chs.customer_health h
+CROSS JOIN LATERAL (SELECT c.* FROM chs.customers c WHERE c.customer_id = h.customer_id OFFSET 0) c;
+COMMENT ON VIEW chs.scored_customers IS 'customers with health, in pages by customer_id; those of status healthy or unknown, also of one trend, are found by an index, however few. Rare values of anything else are looked for among all customers that the status leaves: for at_risk and critical use at_risk_customers, for segments customer_list';
+COMMENT ON COLUMN chs.scored_customers.customer_id IS 'the customer';
+COMMENT ON COLUMN chs.scored_customers.external_id IS 'the company''s own key for the customer';
+COMMENT ON COLUMN chs.scored_customers.name IS 'its name';
+COMMENT ON COLUMN chs.scored_customers.email IS 'its email address';
+COMMENT ON COLUMN chs.scored_customers.segment IS 'its segment, if any';
+COMMENT ON COLUMN chs.scored_customers.parent_id IS 'the customer that it belongs to, if any';
+COMMENT ON COLUMN chs.scored_customers.score IS '0 to 100; NULL if the status is unknown';
+COMMENT ON COLUMN chs.scored_customers.status IS 'healthy, at_risk, critical or unknown';
+COMMENT ON COLUMN chs.scored_customers.coverage IS 'share of the factor weight that rests on data, 0 to 1';
+COMMENT ON COLUMN chs.scored_customers.trend IS 'improving, stable or declining, compared with some days ago; NULL if there was no score';
+COMMENT ON COLUMN chs.scored_customers.weakest_factor IS 'the factor that costs the most points';
+COMMENT ON COLUMN chs.scored_customers.active IS 'false from the UTC day of churned_at on';
+COMMENT ON COLUMN chs.scored_customers.as_of IS 'the UTC day that the score is for';
+COMMENT ON COLUMN chs.scored_customers.calculated_at IS 'when it was calculated';
+COMMENT ON COLUMN chs.scored_customers.created_at IS 'customer since';
+COMMENT ON COLUMN chs.scored_customers.churned_at IS 'when it left, if it has';
 
 CREATE VIEW chs.factor_scores WITH (security_invoker) AS
 SELECT s.health_score_id, s.customer_id, f.factor AS factor_name,
@@ -175,7 +205,7 @@ SELECT h.customer_id, c.external_id, c.name, c.email, c.segment, h.risk_score AS
        h.as_of, h.calculated_at
 FROM chs.customer_health h JOIN chs.customers c USING (customer_id)
 WHERE h.risk_score IS NOT NULL;
-COMMENT ON VIEW chs.at_risk_customers IS 'active customers of status at_risk or critical; pages by score and customer_id, lowest first';
+COMMENT ON VIEW chs.at_risk_customers IS 'active customers of status at_risk or critical; pages by score and customer_id, lowest first, or within a range of scores. Rare values of anything else are looked for among all of them';
 COMMENT ON COLUMN chs.at_risk_customers.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.at_risk_customers.external_id IS 'the company''s own key for the customer';
 COMMENT ON COLUMN chs.at_risk_customers.name IS 'its name';

@@ -190,7 +190,7 @@ CREATE TEMP TABLE seen_by_owner AS
 SELECT relname, pg_temp.tells(relname, '{1,2}') AS mine, pg_temp.tells(relname, '{3,4,5}') AS others
 FROM tables WHERE by_customer;
 SELECT ok(others > 0, relname || ' tells about others, too') FROM seen_by_owner
-WHERE relname IN ('customer_list', 'customer_health', 'health_scores', 'daily_scores', 'status_changes', 'health_trend', 'score_changes',
+WHERE relname IN ('customer_list', 'scored_customers', 'customer_health', 'health_scores', 'daily_scores', 'status_changes', 'health_trend', 'score_changes',
                   'at_risk_customers', 'factor_breakdown', 'factor_scores', 'failures', 'queue', 'activity');
 CREATE TEMP TABLE owners_stats AS SELECT * FROM chs.dashboard_stats;
 

@@ -53,6 +53,8 @@ INSERT INTO contract VALUES
     ('v', 'health_trend', 'customer_id bigint, slope double precision, trend text, days bigint, first_day date, last_day date'),
     ('v', 'customer_list', 'customer_id bigint, name text, email text, segment text, score double precision,
         status text, trend text, calculated_at timestamp with time zone'),
+    ('v', 'scored_customers', 'customer_id bigint, external_id text, name text, email text, segment text, score double precision,
+        status text, trend text, weakest_factor text, active boolean, calculated_at timestamp with time zone'),
     ('v', 'factor_scores', 'health_score_id bigint, factor_name text, score double precision, weight double precision,
         details jsonb'),
     ('v', 'factor_breakdown', 'customer_id bigint, factor_name text, score double precision, weight double precision,
@@ -236,6 +238,7 @@ SET LOCAL ROLE chs_tap_stranger;
 SELECT throws_ok(q, '42501', NULL, 'a stranger gets no answer from ' || q)
 FROM unnest(ARRAY[
     'SELECT * FROM chs.customer_list',
+    'SELECT * FROM chs.scored_customers',
     'SELECT * FROM chs.dashboard_stats',
     'SELECT * FROM chs.factor_breakdown',
     'SELECT chs_score(1)',

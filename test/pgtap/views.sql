@@ -5,6 +5,14 @@
 SET LOCAL timezone = 'America/New_York';
 SELECT (now() AT TIME ZONE 'UTC')::date AS today \gset
 
+-- An index by parts of names, where there is the extension for it.  Here, for it is not used in a transaction that has
+-- updated rows before it was made.
+SELECT count(*) > 0 AS has_trgm FROM pg_available_extensions WHERE name = 'pg_trgm' \gset
+\if :has_trgm
+CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public;
+CREATE INDEX by_part_of_name ON chs.customers USING gin (name public.gin_trgm_ops);
+\endif
+
 -- Counts -----------------------------------------------------------------------
 
 CREATE FUNCTION pg_temp.agree(what text) RETURNS SETOF text LANGUAGE plpgsql AS $$
@@ -87,6 +95,12 @@ SELECT results_eq('SELECT customer_id, score FROM chs.at_risk_customers ORDER BY
 SELECT is_empty($$SELECT customer_id FROM chs.at_risk_customers a WHERE weakest_factor IS DISTINCT FROM
     (SELECT factor_name FROM chs.factor_breakdown b WHERE b.customer_id = a.customer_id AND b.score IS NOT NULL ORDER BY effective_weight * (100 - b.score) DESC, position LIMIT 1)$$,
     'with the factor that costs most');
+SELECT results_eq('SELECT customer_id, external_id, name, segment, score, status, trend, coverage, active, as_of FROM chs.scored_customers ORDER BY 1',
+    'SELECT customer_id, c.external_id, c.name, c.segment, h.score, h.status, h.trend, h.coverage, h.active, h.as_of FROM chs.customers c JOIN chs.customer_health h USING (customer_id) ORDER BY 1',
+    'scored_customers has everyone with health');
+SELECT is_empty($$SELECT customer_id FROM chs.scored_customers s WHERE weakest_factor IS DISTINCT FROM
+    (SELECT factor_name FROM chs.factor_breakdown b WHERE b.customer_id = s.customer_id AND b.score IS NOT NULL ORDER BY effective_weight * (100 - b.score) DESC, position LIMIT 1)$$,
+    'with the factor that costs most, too');
 SELECT results_eq('SELECT customer_id, event_type, day, events FROM chs.daily_activity WHERE customer_id IN (1, 2, 2999) ORDER BY 1, 2, 3',
     $$SELECT customer_id, event_type, (occurred_at AT TIME ZONE 'UTC')::date, count(*) FROM chs.customer_events
       WHERE customer_id IN (1, 2, 2999) AND (occurred_at AT TIME ZONE 'UTC')::date > (now() AT TIME ZONE 'UTC')::date - 90 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3$$, 'daily_activity counts events');
@@ -111,10 +125,19 @@ BEGIN
     RETURN NEXT ok(plan::text !~ '"Seq Scan",\s+"Parent Relationship": "[A-Za-z]+",\s+"Parallel Aware": (true|false),\s+"Async Capable": (true|false),\s+"Relation Name": "(customers|customer_health)"[^}]*"Actual Loops": [1-9]',
                    what || ' goes by indexes');
 END $$;
+-- Values that many have, few, and nobody.
+CREATE TEMP TABLE filters (list, filter) AS VALUES
+    ('scored_customers', $$status = 'critical'$$), ('scored_customers', $$status = 'healthy'$$), ('scored_customers', $$status = 'unknown'$$),
+    ('scored_customers', $$status = 'healthy' AND trend = 'improving'$$), ('scored_customers', $$status = 'unknown' AND trend = 'none'$$),
+    ('customer_list', $$segment = 'startup'$$), ('customer_list', $$segment = 'segment 1'$$), ('customer_list', $$segment = 'none'$$);
+GRANT SELECT ON filters TO PUBLIC;
 CREATE ROLE chs_tap_reader;
 SELECT chs_grant('chs_tap_reader', 'read') \g /dev/null
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list WHERE customer_id > 1500 ORDER BY customer_id LIMIT 50', 'a page by customer_id');
+SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list ORDER BY name, customer_id LIMIT 50', 'a page by name');
+SELECT pg_temp.pages_well('SELECT * FROM chs.' || list || ' WHERE ' || filter || ' AND customer_id > 1500 ORDER BY customer_id LIMIT 50', 'a page of ' || list || ' where ' || filter)
+FROM filters;
 SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers ORDER BY score, customer_id LIMIT 50', 'the lowest scores');
 SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers WHERE (score, customer_id) > (30, 1500) ORDER BY score, customer_id LIMIT 50', 'a page by score');
 SELECT pg_temp.pages_well('SELECT * FROM chs.daily_scores WHERE customer_id = 1500', 'the scores of a customer');
@@ -124,6 +147,9 @@ SELECT pg_temp.pages_well('SELECT * FROM chs.dashboard_stats', 'dashboard_stats'
 SELECT pg_temp.pages_well('SELECT * FROM chs.segment_stats', 'segment_stats');
 SET LOCAL ROLE chs_tap_reader;
 SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list WHERE customer_id > 1500 ORDER BY customer_id LIMIT 50', 'a reader''s page by customer_id');
+SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list ORDER BY name, customer_id LIMIT 50', 'a reader''s page by name');
+SELECT pg_temp.pages_well('SELECT * FROM chs.' || list || ' WHERE ' || filter || ' AND customer_id > 1500 ORDER BY customer_id LIMIT 50', 'a reader''s page of ' || list || ' where ' || filter)
+FROM filters;
 SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers ORDER BY score, customer_id LIMIT 50', 'a reader''s lowest scores');
 SELECT pg_temp.plan('SELECT FROM chs_status_changes(pg_current_snapshot())') \g /dev/null
 SELECT cmp_ok((p ->> 'Shared Hit Blocks')::bigint + (p ->> 'Shared Read Blocks')::bigint, '<', 20::bigint, 'a reader''s latest changes read nothing else')
@@ -131,6 +157,12 @@ FROM pg_temp.plan('SELECT FROM chs_status_changes(pg_current_snapshot())') p;
 SELECT pg_temp.pages_well('SELECT * FROM chs.dashboard_stats', 'a reader''s dashboard_stats');
 SELECT pg_temp.pages_well('SELECT * FROM chs.segment_stats', 'a reader''s segment_stats');
 RESET ROLE;
+\if :has_trgm
+-- with so few customers it is hardly worthwhile
+SET LOCAL enable_seqscan = off;
+SELECT matches(pg_temp.plan($$SELECT * FROM chs.customer_list WHERE name ILIKE '%C299%'$$)::text, 'by_part_of_name', 'a part of a name is found by a trigram index');
+SET LOCAL enable_seqscan = on;
+\endif
 
 -- The past ----------------------------------------------------------------------
 
