@@ -31,7 +31,7 @@ COMMENT ON COLUMN chs.scorecards.min_coverage IS 'share of the factor weight tha
 COMMENT ON COLUMN chs.scorecards.healthy_from IS 'a score from here on is healthy';
 COMMENT ON COLUMN chs.scorecards.at_risk_from IS 'a score from here on is at_risk, one below is critical';
 COMMENT ON COLUMN chs.scorecards.grace IS 'whether "no data means zero" spares a customer too new to have filled the window';
-COMMENT ON COLUMN chs.scorecards.trend_days IS 'the trend compares with the score this many days earlier';
+COMMENT ON COLUMN chs.scorecards.trend_days IS 'the trend compares the score of the day before with the one this many days earlier';
 COMMENT ON COLUMN chs.scorecards.trend_band IS 'a difference of fewer points than this is a stable trend';
 
 CREATE TABLE chs.factors (

@@ -3,8 +3,8 @@
  *	  Plug-in factors: calling users' functions that supply values of metrics.
  *
  * A plug-in is a function (customer_id bigint, as_of timestamptz) returns double
- * precision.  It is called for the UTC day that is scored and for the one that the
- * trend compares with; as_of is the last microsecond of the day, so that it is the
+ * precision.  It is called for the UTC day that is scored and for the two that the
+ * trend compares; as_of is the last microsecond of the day, so that it is the
  * same for every score of a day.  NULL means no data.
  *
  * It runs as the role that registered it in chs.plugins, and only if that role may
@@ -436,11 +436,13 @@ bool
 chs_plugin_add_values(PluginCalls *calls, ScoreInput *input, const Scorecard *scorecard,
 					  int64 customer_id, int32 as_of_day, PluginDays which)
 {
-	int			ndays = which == PLUGIN_ONE_DAY ? 1 : which == PLUGIN_TREND ? 2 : scorecard->trend_days + 1;
-	int			step = which == PLUGIN_TREND ? scorecard->trend_days : 1;
+	int			ndays = which == PLUGIN_ONE_DAY ? 1 : which == PLUGIN_TREND ? 3 :
+		scorecard->trend_days + 2;
 	int32	   *days = palloc(ndays * sizeof(int32));
 
 	for (int i = 0; i < ndays; i++)
-		days[i] = as_of_day - i * step;
+		days[i] = as_of_day - i;
+	if (which == PLUGIN_TREND)
+		days[2] -= scorecard->trend_days - 1;
 	return chs_plugin_add_days(calls, input, scorecard, customer_id, days, ndays);
 }

@@ -17,7 +17,7 @@ typedef struct PluginCalls PluginCalls;
 typedef enum PluginDays
 {
 	PLUGIN_ONE_DAY,				/* the one that is scored */
-	PLUGIN_TREND,				/* and the one that the trend compares with */
+	PLUGIN_TREND,				/* and the two that the trend compares */
 	PLUGIN_EVERY_DAY			/* and all between */
 } PluginDays;
 

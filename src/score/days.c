@@ -4,8 +4,8 @@
  *
  * An activity that was never pruned holds what every day needs, and a window takes
  * only what lies in it, so the score of each day has the same bits as one from an
- * activity that was made for that day alone.  A trend compares two days, which are
- * often both among those asked for: each day is scored once.
+ * activity that was made for that day alone.  A trend compares two other days,
+ * which are often both among those asked for: each day is scored once.
  *
  * The price of not pruning: a count or a sum keeps a cell for each day with events,
  * and distinct values up to 257 a day (MAX_DISTINCT_PER_DAY), of some ten bytes each.
@@ -55,15 +55,16 @@ drop_repeated(int32 *days, int n)
 int32 *
 chs_days_needed(const Scorecard *scorecard, const int32 *days, int ndays, int *nneeded)
 {
-	int32	   *needed = palloc(Max(ndays, 1) * 2 * sizeof(int32));
+	int32	   *needed = palloc(Max(ndays, 1) * 3 * sizeof(int32));
 
 	for (int i = 0; i < ndays; i++)
 	{
 		needed[i] = days[i];
-		needed[ndays + i] = days[i] - scorecard->trend_days;
+		needed[ndays + i] = days[i] - 1;
+		needed[2 * ndays + i] = days[i] - 1 - scorecard->trend_days;
 	}
-	qsort(needed, 2 * ndays, sizeof(int32), compare_days);
-	*nneeded = drop_repeated(needed, 2 * ndays);
+	qsort(needed, 3 * ndays, sizeof(int32), compare_days);
+	*nneeded = drop_repeated(needed, 3 * ndays);
 	return needed;
 }
 
@@ -82,6 +83,7 @@ chs_days_score(const ScoreInput *input, const Scorecard *scorecard, const ScoreS
 	Score	  **scores = palloc(Max(ndays, 1) * sizeof(Score *));
 	ScoreSubject on_day = *subject;
 	int			now = 0;
+	int			yesterday = 0;
 	int			before = 0;
 
 	for (int i = 0; i < nneeded; i++)
@@ -94,9 +96,11 @@ chs_days_score(const ScoreInput *input, const Scorecard *scorecard, const ScoreS
 	{
 		while (needed[now] < days[i])
 			now++;
-		while (needed[before] < days[i] - scorecard->trend_days)
+		while (needed[yesterday] < days[i] - 1)
+			yesterday++;
+		while (needed[before] < days[i] - 1 - scorecard->trend_days)
 			before++;
-		chs_score_set_trends(scorecard, all[now], all[before]);
+		chs_score_set_trends(scorecard, all[now], all[yesterday], all[before]);
 		scores[i] = all[now];
 	}
 	return scores;

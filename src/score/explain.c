@@ -132,11 +132,14 @@ metric_sparkline(const ScoreInput *input, const Scorecard *scorecard, const Metr
 	return draw_sparkline(values, known, n, low, high);
 }
 
-/* The scores of the day that is explained and of the days up to where the trend looks back, which comes first. */
+/*
+ * The scores of the day that is explained and of the days up to where the trend looks
+ * back, which comes first: trend_days + 2.
+ */
 static Score **
 scores_of_trend(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject)
 {
-	int			n = scorecard->trend_days + 1;
+	int			n = scorecard->trend_days + 2;
 	Score	  **scores = palloc(n * sizeof(Score *));
 	ScoreSubject on_day = *subject;
 
@@ -145,7 +148,7 @@ scores_of_trend(const ScoreInput *input, const Scorecard *scorecard, const Score
 		on_day.as_of_day = subject->as_of_day - n + 1 + i;
 		scores[i] = chs_score_of_day(input, scorecard, &on_day);
 	}
-	chs_score_set_trends(scorecard, scores[n - 1], scores[0]);
+	chs_score_set_trends(scorecard, scores[n - 1], scores[n - 2], scores[0]);
 	return scores;
 }
 
@@ -319,7 +322,7 @@ chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Score	  **scores = scores_of_trend(input, scorecard, subject);
-	Score	   *score = scores[scorecard->trend_days];
+	Score	   *score = scores[scorecard->trend_days + 1];
 	bool		known = score->status != STATUS_UNKNOWN;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -337,7 +340,7 @@ chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
 		set_double(values, nulls, 6, score->weighted && fs->has_score, fs->effective_weight);
 		set_double(values, nulls, 7, fs->has_score && known, fs->contribution);
 		values[8] = chs_explain_trend(fs->trend, &nulls[8]);
-		values[9] = factor_sparkline(scores, scorecard->trend_days + 1, i);
+		values[9] = factor_sparkline(scores + 1, scorecard->trend_days + 1, i);
 		values[10] = factor_details(scorecard, f, fs);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 

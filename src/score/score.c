@@ -377,25 +377,29 @@ compare(const Scorecard *scorecard, bool known, double now, double before)
 }
 
 /*
- * chs_score_set_trends sets the trends of a score by comparing it with that of the day
- * trend_days before, of the same customer by the same scorecard.
+ * chs_score_set_trends sets the trends of a score by comparing two others of the same
+ * customer by the same scorecard: the one of the day before, and the one trend_days
+ * earlier.  The scored day itself is in neither, since it may not be over: a part of a
+ * day cannot be compared with a whole one.
  */
 void
-chs_score_set_trends(const Scorecard *scorecard, Score *score, const Score *before)
+chs_score_set_trends(const Scorecard *scorecard, Score *score,
+					 const Score *yesterday, const Score *before)
 {
 	score->trend = compare(scorecard,
-						   score->status != STATUS_UNKNOWN && before->status != STATUS_UNKNOWN,
-						   score->exact, before->exact);
+						   yesterday->status != STATUS_UNKNOWN && before->status != STATUS_UNKNOWN,
+						   yesterday->exact, before->exact);
 	for (int i = 0; i < scorecard->nfactors; i++)
 	{
-		FactorScore *f = &score->factors[i];
+		FactorScore *result = &score->factors[i];
+		const FactorScore *f = &yesterday->factors[i];
 		const FactorScore *g = &before->factors[i];
 
-		f->trend = compare(scorecard, f->has_score && g->has_score, f->score, g->score);
+		result->trend = compare(scorecard, f->has_score && g->has_score, f->score, g->score);
 		for (int j = 0; j < scorecard->factors[i].nmetrics; j++)
-			f->metrics[j].trend = compare(scorecard,
-										  f->metrics[j].has_score && g->metrics[j].has_score,
-										  f->metrics[j].score, g->metrics[j].score);
+			result->metrics[j].trend =
+				compare(scorecard, f->metrics[j].has_score && g->metrics[j].has_score,
+						f->metrics[j].score, g->metrics[j].score);
 	}
 }
 
@@ -406,10 +410,14 @@ chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard,
 {
 	ScoreSubject earlier = *subject;
 	Score	   *score = chs_score_of_day(input, scorecard, subject);
+	Score	   *yesterday;
 
 	Assert(input->pruned_as_of <= subject->as_of_day);
+	earlier.as_of_day--;
+	yesterday = chs_score_of_day(input, scorecard, &earlier);
 	earlier.as_of_day -= scorecard->trend_days;
-	chs_score_set_trends(scorecard, score, chs_score_of_day(input, scorecard, &earlier));
+	chs_score_set_trends(scorecard, score, yesterday,
+						 chs_score_of_day(input, scorecard, &earlier));
 	return score;
 }
 

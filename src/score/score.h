@@ -97,7 +97,8 @@ extern Score *chs_score_of_day(const ScoreInput *input, const Scorecard *scoreca
 							   const ScoreSubject *subject);
 extern Score *chs_score_calculate(const ScoreInput *input, const Scorecard *scorecard,
 								  const ScoreSubject *subject);
-extern void chs_score_set_trends(const Scorecard *scorecard, Score *score, const Score *before);
+extern void chs_score_set_trends(const Scorecard *scorecard, Score *score,
+								 const Score *yesterday, const Score *before);
 extern void chs_score_combine_factor(const Factor *factor, FactorScore *result);
 extern void chs_score_combine(const Scorecard *scorecard, Score *score);
 extern const char *chs_score_status_name(HealthStatus status);

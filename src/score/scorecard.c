@@ -230,11 +230,14 @@ read_scoring(Metric *m, JsonbContainer *object, const char *where)
 	read_targets(m, object, where);
 }
 
-/* The number of days that a metric and its trend need; growth also needs the window before. */
+/*
+ * The number of days that a metric and its trend need, which leaves out the day that is
+ * scored; growth also needs the window before.
+ */
 static int
 metric_reach(const Metric *m, int trend_days)
 {
-	return m->window * (m->aggregate == METRIC_GROWTH ? 2 : 1) + trend_days;
+	return m->window * (m->aggregate == METRIC_GROWTH ? 2 : 1) + 1 + trend_days;
 }
 
 /* Reads the series that a metric is made of. */

@@ -135,7 +135,7 @@ values_of(const Published *published, const char *segment, int64 customer_id, in
 
 /*
  * chs_plugin_values_sql calls the functions of a scorecard for a customer, for the
- * day and the one that the trend compares with.  NULL if the scorecard has none.
+ * day and the two that the trend compares.  NULL if the scorecard has none.
  */
 PG_FUNCTION_INFO_V1(chs_plugin_values_sql);
 Datum

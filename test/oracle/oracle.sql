@@ -11,8 +11,9 @@
 DROP SCHEMA IF EXISTS oracle CASCADE;
 CREATE SCHEMA oracle;
 
--- Rows with back = 0 are the answer; those with back = trend_days are the same
--- so many days earlier, and moved is the difference of the two scores.
+-- Rows with back = 0 are the answer; the others are the same so many days earlier.
+-- moved is how the score of the day before, back = 1, differs from the one
+-- trend_days earlier.
 CREATE TABLE oracle.metric (
     scorecard text, as_of date, customer_id bigint, back integer, factor text, metric text,
     value numeric, target numeric, score numeric, weight numeric,
@@ -109,10 +110,10 @@ BEGIN
     DELETE FROM oracle.health WHERE (scorecard, as_of) = (p_scorecard, p_day);
 
     INSERT INTO oracle.metric
-    WITH who AS (                       -- each customer on each of the two days
+    WITH who AS (                       -- each customer on each of the three days
         SELECT c.customer_id, c.segment, (c.created_at AT TIME ZONE 'UTC')::date AS born, b.back,
                least(p_day, (c.churned_at AT TIME ZONE 'UTC')::date) - b.back AS day
-        FROM chs.customers c, (VALUES (0), (card.trend_days)) b(back)
+        FROM chs.customers c, (VALUES (0), (1), (1 + card.trend_days)) b(back)
         WHERE c.customer_id = ANY (p_customers) OR p_customers IS NULL),
     what AS (
         SELECT m.*, CASE WHEN m.aggregate IN ('ratio', 'growth') THEN m.measure ELSE m.aggregate END AS how
@@ -167,17 +168,18 @@ BEGIN
                        WHERE (t.scorecard, t.factor, t.metric) = (k.scorecard, k.factor, k.metric)) AS has_targets
         FROM known k)
     SELECT p_scorecard, p_day, v.customer_id, v.back, v.factor, v.metric, v.value, v.target, s.score,
-           v.weight::numeric, v.penalty::numeric, s.score - lead(s.score) OVER (PARTITION BY v.customer_id, v.factor, v.metric ORDER BY v.back)
+           v.weight::numeric, v.penalty::numeric, lead(s.score) OVER days - lead(s.score, 2) OVER days
     FROM valued v, LATERAL (
         SELECT CASE WHEN v.penalty IS NOT NULL OR v.has_targets AND v.target IS NULL THEN NULL
                     WHEN v.known IS NULL AND v.missing = 'score' THEN v.missing_score::numeric
-                    ELSE oracle.curve(v.curve, v.value / coalesce(v.target, 1)) END AS score) s;
+                    ELSE oracle.curve(v.curve, v.value / coalesce(v.target, 1)) END AS score) s
+    WINDOW days AS (PARTITION BY v.customer_id, v.factor, v.metric ORDER BY v.back);
 
     INSERT INTO oracle.factor
     SELECT p_scorecard, p_day, w.customer_id, w.back, f.factor, f.position, n.mean, h.score, f.weight::numeric,
            CASE WHEN h.score IS NOT NULL THEN f.weight::numeric / nullif(
                sum(CASE WHEN h.score IS NOT NULL THEN f.weight::numeric END) OVER (PARTITION BY w.customer_id, w.back), 0) END,
-           h.score - lead(h.score) OVER (PARTITION BY w.customer_id, f.factor ORDER BY w.back)
+           lead(h.score) OVER days - lead(h.score, 2) OVER days
     FROM chs.factors f
     CROSS JOIN (SELECT DISTINCT customer_id, back FROM oracle.metric WHERE (scorecard, as_of) = (p_scorecard, p_day)) w
     LEFT JOIN (
@@ -187,7 +189,8 @@ BEGIN
           FROM oracle.metric WHERE (scorecard, as_of) = (p_scorecard, p_day) GROUP BY 1, 2, 3) m USING (customer_id, back, factor),
     LATERAL (SELECT m.points / m.weights AS mean) n,
     LATERAL (SELECT CASE WHEN n.mean IS NOT NULL THEN greatest(0, least(100, n.mean - m.penalties)) END AS score) h
-    WHERE f.scorecard = p_scorecard;
+    WHERE f.scorecard = p_scorecard
+    WINDOW days AS (PARTITION BY w.customer_id, f.factor ORDER BY w.back);
 
     INSERT INTO oracle.health
     SELECT p_scorecard, p_day, c.customer_id, f.back,
@@ -196,13 +199,14 @@ BEGIN
                 WHEN r.score >= card.at_risk_from THEN 'at_risk'
                 WHEN r.score IS NOT NULL THEN 'critical'
                 ELSE 'unknown' END,
-           f.coverage, k.unrounded - lead(k.unrounded) OVER (PARTITION BY c.customer_id ORDER BY f.back)
+           f.coverage, lead(k.unrounded) OVER days - lead(k.unrounded, 2) OVER days
     FROM chs.customers c
     JOIN (SELECT customer_id, back, sum(score * weight) / nullif(sum(weight) FILTER (WHERE score IS NOT NULL), 0) AS score,
                  coalesce(sum(weight) FILTER (WHERE score IS NOT NULL) / nullif(sum(weight), 0), 0) AS coverage
           FROM oracle.factor WHERE (scorecard, as_of) = (p_scorecard, p_day) GROUP BY 1, 2) f USING (customer_id),
     LATERAL (SELECT CASE WHEN f.coverage >= card.min_coverage::numeric - 1e-9 THEN f.score END AS unrounded) k,
-    LATERAL (SELECT round(k.unrounded + 1e-9, 2) AS score) r;
+    LATERAL (SELECT round(k.unrounded + 1e-9, 2) AS score) r
+    WINDOW days AS (PARTITION BY c.customer_id ORDER BY f.back);
 END
 $$;
 
