@@ -2,7 +2,7 @@
 
 INSERT INTO chs.scorecards (scorecard, description, is_default, min_coverage, grace) VALUES
     ('default', 'five weighted factors; the weight of missing data moves to what is known', true, 0.5, true),
-    ('volume_only', 'the simple classic calculation: one volume per factor, missing data is zero', false, 0, false);
+    ('volume_only', 'the simple classic calculation: one volume per factor less penalties, missing data is zero', false, 0, false);
 
 INSERT INTO chs.segments (segment, description, scorecard) VALUES
     ('enterprise', 'large companies', 'default'),
@@ -82,14 +82,17 @@ INSERT INTO chs.targets (scorecard, factor, metric, segment, target) VALUES
     ('default', 'support_tickets', 'resolution_time', 'smb', 2 * 86400),
     ('default', 'support_tickets', 'resolution_time', 'startup', 3 * 86400);
 
--- volume_only: the first metric of each factor has all of its weight, and
--- payments without history score 70.
+-- volume_only: the first metric of each factor has all of its weight, payments without
+-- history score 70, and penalties are the same.
 INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, measure, field,
                          filter, base_filter, window_days, curve, weight, missing, missing_score, description)
 SELECT 'volume_only', factor, metric, position, event_type, aggregate, measure, field, filter, base_filter, window_days,
        curve, 1, CASE WHEN metric = 'on_time_rate' THEN 'score' ELSE missing END,
        CASE WHEN metric = 'on_time_rate' THEN 70 ELSE missing_score END, description
 FROM chs.metrics WHERE scorecard = 'default' AND position = 1;
+INSERT INTO chs.metrics (scorecard, factor, metric, position, event_type, aggregate, filter, window_days, penalty, description)
+SELECT 'volume_only', factor, metric, position, event_type, aggregate, filter, window_days, penalty, description
+FROM chs.metrics WHERE scorecard = 'default' AND penalty IS NOT NULL;
 INSERT INTO chs.targets (scorecard, factor, metric, segment, target)
 SELECT 'volume_only', t.factor, t.metric, t.segment, t.target
 FROM chs.targets t JOIN chs.metrics m ON (m.scorecard, m.factor, m.metric) = ('volume_only', t.factor, t.metric)

@@ -210,14 +210,16 @@ BEGIN
 END
 $$;
 
--- The classic calculation in ten lines: what volume_only must give, by another road.
+-- The classic calculation in a few lines: what volume_only must give, by another road.
 CREATE FUNCTION oracle.volume_only(p_day date) RETURNS TABLE (customer_id bigint, score numeric) LANGUAGE sql STABLE AS $$
     SELECT c.customer_id, round(0.30 * least(100, 100.0 * n.calls / CASE c.segment WHEN 'enterprise' THEN 1000 WHEN 'smb' THEN 500
                                                                                   WHEN 'startup' THEN 200 ELSE 300 END)
                               + 0.20 * least(100, 5 * n.logins)
-                              + 0.25 * coalesce(100.0 * n.on_time / nullif(n.payments, 0), 70)
+                              + 0.25 * greatest(0, coalesce(100.0 * n.on_time / nullif(n.payments, 0), 70)
+                                                   - 20 * n.overdue - 10 * n.failed - 5 * n.late)
                               + 0.15 * least(100, 12.5 * n.features)
-                              + 0.10 * coalesce(('{100,80,80,60,60,40,40}'::int[])[n.tickets + 1], greatest(10, 70 - 5 * n.tickets)) + 1e-9, 2)
+                              + 0.10 * greatest(0, coalesce(('{100,80,80,60,60,40,40}'::int[])[n.tickets + 1], greatest(10, 70 - 5 * n.tickets))
+                                                   - 10 * n.urgent - 5 * n.high) + 1e-9, 2)
     FROM chs.customers c, LATERAL (
         SELECT count(*) FILTER (WHERE event_type = 'api_call' AND age < 30) AS calls,
                count(*) FILTER (WHERE event_type = 'login' AND age < 30) AS logins,
@@ -225,8 +227,13 @@ CREATE FUNCTION oracle.volume_only(p_day date) RETURNS TABLE (customer_id bigint
                count(*) FILTER (WHERE event_type = 'payment' AND age < 90 AND (
                    oracle.some_word(event_data -> 'status', 'paid_on_time', 'completed') OR NOT oracle.has_value(event_data -> 'status')
                    AND NOT coalesce(oracle.top_number(event_data -> 'days_late') > 0, false))) AS on_time,
+               count(*) FILTER (WHERE event_type = 'payment' AND age < 90 AND oracle.some_word(event_data -> 'status', 'overdue')) AS overdue,
+               count(*) FILTER (WHERE event_type = 'payment' AND age < 90 AND oracle.some_word(event_data -> 'status', 'failed')) AS failed,
+               count(*) FILTER (WHERE event_type = 'payment' AND age < 90 AND oracle.some_word(event_data -> 'status', 'paid_late', 'pending')) AS late,
                count(DISTINCT event_data -> 'feature_name') FILTER (WHERE event_type = 'feature_use' AND age < 30) AS features,
-               count(*) FILTER (WHERE event_type = 'support_ticket' AND age < 30) AS tickets
+               count(*) FILTER (WHERE event_type = 'support_ticket' AND age < 30) AS tickets,
+               count(*) FILTER (WHERE event_type = 'support_ticket' AND age < 30 AND oracle.some_word(event_data -> 'priority', 'urgent')) AS urgent,
+               count(*) FILTER (WHERE event_type = 'support_ticket' AND age < 30 AND oracle.some_word(event_data -> 'priority', 'high')) AS high
         FROM chs.customer_events e,
              LATERAL (SELECT least(p_day, (c.churned_at AT TIME ZONE 'UTC')::date) - (e.occurred_at AT TIME ZONE 'UTC')::date) a(age)
         WHERE e.customer_id = c.customer_id AND age >= 0) n

@@ -325,8 +325,13 @@ SELECT results_eq($$SELECT m.factor, m.metric, m.event_type, m.aggregate, m.wind
     ('payment_timeliness', 'late_or_pending', 'payment', 'count', 90, 5),
     ('support_tickets', 'urgent', 'support_ticket', 'count', 30, 10),
     ('support_tickets', 'high_priority', 'support_ticket', 'count', 30, 5)$$, 'penalties of the default scorecard');
-SELECT is_empty($$SELECT FROM chs.metrics WHERE scorecard = 'volume_only' AND penalty IS NOT NULL$$,
-    'volume_only has no penalties');
+SELECT results_eq($$SELECT m.factor, m.metric, m.event_type, m.aggregate, m.filter, m.window_days, m.penalty FROM chs.metrics m
+    WHERE m.scorecard = 'volume_only' AND m.penalty IS NOT NULL ORDER BY m.factor, m.penalty DESC, m.metric$$, $$VALUES
+    ('payment_timeliness', 'overdue', 'payment', 'count', '$.status == "overdue"', 90, 20::double precision),
+    ('payment_timeliness', 'failed', 'payment', 'count', '$.status == "failed"', 90, 10),
+    ('payment_timeliness', 'late_or_pending', 'payment', 'count', '$.status == "paid_late" || $.status == "pending"', 90, 5),
+    ('support_tickets', 'urgent', 'support_ticket', 'count', '$.priority == "urgent"', 30, 10),
+    ('support_tickets', 'high_priority', 'support_ticket', 'count', '$.priority == "high"', 30, 5)$$, 'penalties of volume_only');
 
 -- What the filters mean: a row per event that distinguishes them.
 CREATE TEMP TABLE filters (metric text, data jsonb, counts boolean);

@@ -156,7 +156,7 @@ BEGIN
          FROM oracle.health o JOIN oracle.volume_only(%L) v USING (customer_id)
          WHERE o.back = 0 AND o.scorecard = ''volume_only''
          AND (o.score, chs_score(customer_id, %1$L)::numeric) IS DISTINCT FROM (v.score, v.score)', as_of, compare.day(as_of)),
-         label || ': volume_only is the ten-line formula');
+         label || ': volume_only is the short formula');
 END
 $$;
 CREATE FUNCTION compare.past(label text, VARIADIC days integer[]) RETURNS SETOF text LANGUAGE sql AS $$

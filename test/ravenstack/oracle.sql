@@ -43,6 +43,11 @@ INSERT INTO raven.rule VALUES
     ('volume_only', 'payment_timeliness', 0.25, 'on_time_rate',  90, 1, NULL, '70', false),
     ('volume_only', 'feature_adoption',   0.15, 'features_used', 30, 1, NULL, 'zero', true),
     ('volume_only', 'support_tickets',    0.10, 'ticket_volume', 30, 1, NULL, '100', true),
+    ('volume_only', 'payment_timeliness', 0.25, 'overdue',       90, NULL, 20, NULL, NULL),
+    ('volume_only', 'payment_timeliness', 0.25, 'failed',        90, NULL, 10, NULL, NULL),
+    ('volume_only', 'payment_timeliness', 0.25, 'late_or_pending', 90, NULL, 5, NULL, NULL),
+    ('volume_only', 'support_tickets',    0.10, 'urgent',        30, NULL, 10, NULL, NULL),
+    ('volume_only', 'support_tickets',    0.10, 'high_priority', 30, NULL, 5, NULL, NULL),
 
     ('ravenstack', 'adoption', 5, 'days_active',    30, 4, NULL, 'zero', true),
     ('ravenstack', 'adoption', 5, 'last_use',       60, 3, NULL, '0', false),
