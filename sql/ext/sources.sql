@@ -198,9 +198,52 @@ CREATE FUNCTION chs.source_rejected(source_id integer, sqlstate text DEFAULT NUL
 COMMENT ON FUNCTION chs.source_rejected(integer, text) IS 'the number of rejected rows of a source, of an SQLSTATE or all, also of those that the caller may not see';
 REVOKE EXECUTE ON FUNCTION chs.source_rejected(integer, text) FROM PUBLIC;
 
+CREATE FUNCTION chs.source_unreadable(source_id integer) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_unreadable';
+COMMENT ON FUNCTION chs.source_unreadable(integer) IS 'what keeps the rows of a source from being read; NULL: nothing';
+
+CREATE FUNCTION chs.trigger_problem(relation regclass, VARIADIC triggers text[]) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT CASE t.tgenabled
+               WHEN 'D' THEN format('trigger "%s" is disabled', w.name)
+               ELSE format(CASE WHEN t.tgname IS NULL THEN 'trigger "%s" is missing'
+                           ELSE 'trigger "%s" is not enabled ALWAYS, so rows of logical replication do not count' END, w.name)
+           END
+    FROM unnest(triggers) WITH ORDINALITY w(name, n)
+    LEFT JOIN pg_trigger t ON t.tgrelid = relation AND t.tgname = w.name
+    WHERE t.tgenabled IS DISTINCT FROM 'A'
+    ORDER BY w.n LIMIT 1;
+END;
+COMMENT ON FUNCTION chs.trigger_problem(regclass, text[]) IS 'what is wrong with triggers of a table; NULL: nothing';
+
+-- The tables of chs count without the trigger that flushes, too: when the transaction commits, if not before.
 CREATE FUNCTION chs.source_problem(source_id integer) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_problem';
+    LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT COALESCE(chs.source_unreadable(s.source_id), CASE
+               WHEN s.source_id = 1 THEN chs.trigger_problem(s.relation, '00_chs_capture', '00_chs_capture_truncate')
+               WHEN s.kind = 'events' THEN
+                   chs.trigger_problem(s.relation, '00_chs_capture', '00_chs_capture_flush', '00_chs_capture_truncate')
+               ELSE chs.trigger_problem(s.relation, '00_chs_customers', '00_chs_customers_truncate')
+           END)
+    FROM chs.sources s WHERE s.source_id = source_problem.source_id;
+END;
 COMMENT ON FUNCTION chs.source_problem(integer) IS 'what keeps a source from working; NULL: nothing';
+
+CREATE FUNCTION chs.source_problems(OUT object text, OUT problem text) RETURNS SETOF record
+    LANGUAGE sql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT 'table chs.customers',
+           chs.trigger_problem('chs.customers', '00_chs_capture', '00_chs_capture_truncate')
+    UNION ALL
+    (SELECT 'source ' || s.relation, chs.source_problem(s.source_id)
+     FROM chs.sources s ORDER BY s.kind DESC, s.source_id);
+END;
+COMMENT ON FUNCTION chs.source_problems() IS 'what chs_verify() says about tables of customers and events; NULL: nothing';
 
 CREATE VIEW chs.source_status WITH (security_invoker) AS
 SELECT s.source_id, s.relation::text AS relation, s.kind, chs.source_problem(s.source_id) AS problem,

@@ -30,6 +30,7 @@
 
 #include "attach/attach.h"
 #include "attach/columns.h"
+#include "attach/existing.h"
 #include "attach/partition.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
@@ -59,7 +60,8 @@ static bool enabling = false;
 /* What a command on an attached table, or a partition of it, does besides changing columns. */
 typedef struct Effect
 {
-	bool		came;			/* a partition did */
+	bool		created;		/* a partition was */
+	bool		came;			/* one was attached */
 	bool		went;			/* likewise */
 	bool		missed_rows;	/* there may be rows that no trigger has seen */
 	bool		enables_triggers;	/* all of them, as if they were ordinary ones */
@@ -72,7 +74,10 @@ effect_of_command(const CollectedCommand *command, const AttachedTable *table)
 	ListCell   *lc;
 
 	if (command->type != SCT_AlterTable)
+	{
+		effect.created = IsA(command->parsetree, CreateStmt);
 		return effect;
+	}
 	foreach(lc, command->d.alterTable.subcmds)
 	{
 		const AlterTableCmd *subcommand = (const AlterTableCmd *) ((CollectedATSubcmd *) lfirst(lc))->parsetree;
@@ -125,20 +130,6 @@ is_about(const CollectedCommand *command, const AttachedTable *table)
 		 list_member_oid(get_partition_ancestors(relation), table->relation));
 }
 
-static void
-run_query(const char *sql)
-{
-	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not execute: %s", sql);
-}
-
-static void
-run_command(const char *sql)
-{
-	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not execute: %s", sql);
-}
-
 /*
  * chs_altered_watch_partitions creates triggers for TRUNCATE on the partitions of an
  * attached table, which do not inherit the table's; or, for source 0, drops them.
@@ -162,31 +153,13 @@ chs_altered_watch_partitions(Oid relation, int source_id)
 		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(partition)), get_rel_name(partition));
 		if (source_id == 0)
 		{
-			run_command(psprintf("DROP TRIGGER \"%s\" ON %s", TRUNCATE_TRIGGER, name));
+			chs_spi_run(psprintf("DROP TRIGGER \"%s\" ON %s", TRUNCATE_TRIGGER, name));
 			continue;
 		}
-		run_command(psprintf("CREATE TRIGGER \"%s\" AFTER TRUNCATE ON %s FOR EACH STATEMENT"
+		chs_spi_run(psprintf("CREATE TRIGGER \"%s\" AFTER TRUNCATE ON %s FOR EACH STATEMENT"
 							 " EXECUTE FUNCTION chs.capture_truncate('%d')", TRUNCATE_TRIGGER, name, source_id));
-		run_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name, TRUNCATE_TRIGGER));
+		chs_spi_run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name, TRUNCATE_TRIGGER));
 	}
-}
-
-/* Whether a command creates or attaches a partition. */
-static bool
-brings_partition(const CollectedCommand *command)
-{
-	ListCell   *lc;
-
-	if (command->type == SCT_Simple)
-		return IsA(command->parsetree, CreateStmt);
-	foreach(lc, command->d.alterTable.subcmds)
-	{
-		const Node *parsetree = ((CollectedATSubcmd *) lfirst(lc))->parsetree;
-
-		if (IsA(parsetree, AlterTableCmd) && ((const AlterTableCmd *) parsetree)->subtype == AT_AttachPartition)
-			return true;
-	}
-	return false;
 }
 
 /* Tables that the transaction's present command has rewritten. */
@@ -280,13 +253,14 @@ enable_always(const AttachedTable *table)
 		SPITupleTable *commands;
 		bool		isnull;
 
-		if (SPI_execute_with_args("SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', tgrelid::regclass, tgname)"
-								  " FROM pg_trigger WHERE tgrelid = $1 AND tgenabled = 'O' AND tgname LIKE '00\\_chs\\_%' AND tgname <> '00_chs_skip_replicated'",
-								  1, &type, &relation, NULL, true, 0) != SPI_OK_SELECT)
-			elog(ERROR, "could not read pg_trigger");
+		chs_spi_select("SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I',"
+					   "  tgrelid::regclass, tgname)"
+					   " FROM pg_trigger WHERE tgrelid = $1 AND tgenabled = 'O'"
+					   " AND starts_with(tgname::text, '00_chs_') AND tgname <> '00_chs_skip_replicated'",
+					   1, &type, &relation);
 		commands = SPI_tuptable;
 		for (uint64 i = 0; i < commands->numvals; i++)
-			run_command(TextDatumGetCString(SPI_getbinval(commands->vals[i], commands->tupdesc, 1, &isnull)));
+			chs_spi_run(TextDatumGetCString(SPI_getbinval(commands->vals[i], commands->tupdesc, 1, &isnull)));
 	}
 	PG_FINALLY();
 	{
@@ -305,7 +279,7 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 	Oid			relation = relation_of_command(command);
 	Effect		effect = effect_of_command(command, table);
 	Oid			newest = effect.came ? chs_partition_newest(relation) : InvalidOid;
-	bool		came = effect.came && !(OidIsValid(newest) && chs_partition_is_empty(newest));
+	bool		came = effect.came && !(OidIsValid(newest) && !chs_existing_any(newest));
 
 	if (effect.enables_triggers)
 		enable_always(table);
@@ -317,7 +291,7 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 			chs_synced_take_all(table->source_id);
 		return false;
 	}
-	if (brings_partition(command))
+	if (effect.created || effect.came)
 		chs_altered_watch_partitions(table->relation, table->source_id);
 	if (!can_be_read(table))
 		return false;
@@ -368,9 +342,10 @@ attached_tables(void)
 {
 	List	   *tables = NIL;
 
-	run_query("SELECT relation, event_data IS NULL, source_id, attached_at = now(), kind = 'customers',"
-			  " source_id = 1, cmin FROM chs.sources"
-			  " UNION ALL SELECT 'chs.customers', false, 0, false, true, true, '0'");
+	chs_spi_select("SELECT relation, event_data IS NULL, source_id, attached_at = now(),"
+				   " kind = 'customers', source_id = 1, cmin FROM chs.sources"
+				   " UNION ALL SELECT 'chs.customers', false, 0, false, true, true, '0'",
+				   0, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		AttachedTable *table = palloc(sizeof(AttachedTable));
@@ -406,7 +381,7 @@ follow_commands(void)
 	bool		matters = false;
 	ListCell   *lc;
 
-	run_query("SELECT command FROM pg_event_trigger_ddl_commands()");
+	chs_spi_select("SELECT command FROM pg_event_trigger_ddl_commands()", 0, NULL, NULL);
 	commands = SPI_tuptable;
 	for (uint64 i = 0; i < commands->numvals; i++)
 	{

@@ -4,11 +4,11 @@
  */
 #include "attach/attach.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -17,12 +17,9 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -30,6 +27,7 @@
 #include "utils/syscache.h"
 
 #include "attach/altered.h"
+#include "attach/existing.h"
 #include "attach/partition.h"
 #include "attach/rejected.h"
 #include "attach/synced.h"
@@ -129,37 +127,29 @@ check_relatives(Relation rel)
 	}
 }
 
-/* Tells the user if no index leads to the rows of a customer. */
+/* Tells the user if no index leads to the rows of a customer.  Within SPI. */
 static void
 check_index(Relation rel, const char *customer)
 {
-	ListCell   *lc;
-	char	   *list = psprintf("(%s", customer);
+	Oid			types[] = {OIDOID, TEXTOID};
+	Datum		args[] = {ObjectIdGetDatum(RelationGetRelid(rel)), CStringGetTextDatum(customer)};
 
-	foreach(lc, RelationGetIndexList(rel))
-	{
-		char	   *first = TextDatumGetCString(DirectFunctionCall3(pg_get_indexdef_ext,
-																	ObjectIdGetDatum(lfirst_oid(lc)), Int32GetDatum(1), BoolGetDatum(false)));
-
-		if (strcmp(first, customer) == 0 || strcmp(first, psprintf("%s)", list)) == 0)
-			return;
-	}
+	if (chs_spi_select("SELECT FROM pg_index, pg_get_indexdef(indexrelid, 1, false) AS first"
+					   " WHERE indrelid = $1 AND first IN ($2, format('(%s)', $2))",
+					   lengthof(types), types, args) > 0)
+		return;
 	ereport(NOTICE,
-			(errmsg("%s has no index by which the rows of one customer can be found", qualified_name(rel)),
-			 errdetail("The whole table is read whenever events of customers must be read again: after an update or delete, and for past days."),
+			(errmsg("%s has no index by which the rows of one customer can be found",
+					qualified_name(rel)),
+			 errdetail("The whole table is read whenever events of customers must be read again:"
+					   " after an update or delete, and for past days."),
 			 strstr(customer, "SELECT") != NULL ?
-			 errhint("An expression with a subquery cannot be indexed; a column that holds the customer could be.") :
+			 errhint("An expression with a subquery cannot be indexed;"
+					 " a column that holds the customer could be.") :
 			 errhint("Create one: CREATE INDEX ON %s ((%s));", qualified_name(rel), customer)));
 }
 
 /* ---------------------------------------------------------------- attaching */
-
-static void
-run_sql(const char *sql)
-{
-	if (SPI_execute(sql, false, 0) < 0)
-		elog(ERROR, "could not execute: %s", sql);
-}
 
 /* The triggers of a source. */
 static const struct
@@ -186,7 +176,7 @@ drop_triggers(Oid relid, const char *name, bool of_customers)
 			continue;
 		/* DROP TRIGGER locks partitions first, and whoever reads the table locks them last */
 		LockRelationOid(relid, AccessExclusiveLock);
-		run_sql(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i].name, name));
+		chs_spi_run(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i].name, name));
 	}
 }
 
@@ -199,20 +189,11 @@ create_triggers(Oid relid, const char *name, bool of_customers, int source_id)
 	{
 		if (triggers[i].of_customers != of_customers)
 			continue;
-		run_sql(psprintf("CREATE TRIGGER \"%s\" AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION chs.%s('%d')",
+		chs_spi_run(psprintf("CREATE TRIGGER \"%s\" AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION chs.%s('%d')",
 						 triggers[i].name, triggers[i].events, name, triggers[i].level, triggers[i].function, source_id));
 		/* also for rows that arrive by logical replication */
-		run_sql(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name, triggers[i].name));
+		chs_spi_run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name, triggers[i].name));
 	}
-}
-
-/* Whether a table has rows. */
-static bool
-has_rows(Relation rel)
-{
-	run_sql(psprintf("SELECT FROM %s%s LIMIT 1", rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
-					 qualified_name(rel)));
-	return SPI_processed > 0;
 }
 
 /*
@@ -230,77 +211,53 @@ chs_attach_rebuild_all(const char *note)
 
 	/* one publisher at a time; scoring only reads and does not wait */
 	LockRelationOid(chs_catalog_relation(CHS_SCORECARD_VERSIONS), ShareRowExclusiveLock);
-	chs_catalog_execute_now(NULL, "WITH latest AS (SELECT * FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1),"
-							" factors AS (INSERT INTO chs.scorecard_version_factors"
-							"  SELECT latest.version + 1, f.scorecard, f.ordinal, f.factor, f.weight, f.segment_weights"
-							"  FROM latest JOIN chs.scorecard_version_factors f USING (version))"
-							" INSERT INTO chs.scorecard_versions (version, live_at, published_by, note, document, series_version, recommendations)"
-							" SELECT version + 1, now(), session_user, $1, document, version + 1, recommendations FROM latest",
-							1, &type, &arg, NULL);
-}
-
-/* The stored form of the expressions for customers, in a document. */
-static Datum
-attributes_document(const Source *source)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
-	{
-		if (source->attributes[i] == NULL)
-			continue;
-		appendStringInfo(&json, "%s\"%s\": ", json.len == 1 ? "" : ", ", chs_customer_attributes[i]);
-		escape_json(&json, source->attributes[i]);
-	}
-	appendStringInfoChar(&json, '}');
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
-}
-
-/* The names of the functions that the expressions call. */
-static Datum
-functions_array(const Source *source)
-{
-	Datum	   *names = palloc((list_length(source->functions) + 1) * sizeof(Datum));
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, source->functions)
-		names[n++] = CStringGetTextDatum(lfirst(lc));
-	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+	chs_spi_execute_now(NULL, "WITH latest AS (SELECT * FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1),"
+						" factors AS (INSERT INTO chs.scorecard_version_factors"
+						"  SELECT latest.version + 1, f.scorecard, f.ordinal, f.factor, f.weight, f.segment_weights"
+						"  FROM latest JOIN chs.scorecard_version_factors f USING (version))"
+						" INSERT INTO chs.scorecard_versions (version, live_at, published_by, note, document, series_version, recommendations)"
+						" SELECT version + 1, now(), session_user, $1, document, version + 1, recommendations FROM latest",
+						1, &type, &arg, NULL);
 }
 
 /* Writes the row of chs.sources, and returns its number and whether there was one. */
 static int
 store_source(const Source *source, bool *again)
 {
-	Oid			types[] = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTARRAYOID};
-	Datum		args[lengthof(types)];
-	char		nulls[lengthof(types) + 1];
-	bool		isnull;
 	const char *const texts[] = {
-		source->of_customers ? "customers" : "events", source->by_external_id ? "external_id" : "customer_id",
-		source->customer, source->event_type, source->occurred_at, source->event_data
+		source->of_customers ? "customers" : "events",
+		source->by_external_id ? "external_id" : "customer_id",
+		source->customer, source->event_type, source->occurred_at, source->event_data,
+		source->owner, source->attributes[0], source->attributes[1], source->attributes[2],
+		source->attributes[3], source->attributes[4]
 	};
+	Oid			types[lengthof(texts) + 2];
+	Datum		args[lengthof(texts) + 2];
+	char		nulls[lengthof(texts) + 2 + 1] = {0};
+	bool		isnull;
 
-	memset(nulls, ' ', sizeof(nulls));
-	args[0] = ObjectIdGetDatum(source->relation);
 	for (size_t i = 0; i < lengthof(texts); i++)
 	{
-		nulls[1 + i] = texts[i] ? ' ' : 'n';
-		args[1 + i] = texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
+		types[i] = TEXTOID;
+		args[i] = texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
+		nulls[i] = texts[i] ? ' ' : 'n';
 	}
-	nulls[7] = source->of_customers ? ' ' : 'n';
-	args[7] = source->of_customers ? attributes_document(source) : (Datum) 0;
-	args[8] = CStringGetTextDatum(source->owner);
-	args[9] = functions_array(source);
-	chs_spi_execute("INSERT INTO chs.sources AS s"
-					" (relation, kind, customer_key, customer, event_type, occurred_at, event_data, attributes, owner, functions)"
-					" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (relation, kind) DO UPDATE SET"
-					" customer_key = $3, customer = $4, event_type = $5, occurred_at = $6, event_data = $7,"
-					" attributes = $8, owner = $9, functions = $10, attached_at = now() RETURNING source_id, xmax <> 0",
-					lengthof(types), types, args, nulls);
+	types[12] = REGCLASSOID;
+	args[12] = ObjectIdGetDatum(source->relation);
+	types[13] = TEXTARRAYOID;
+	args[13] = PointerGetDatum(strlist_to_textarray(source->functions));
+	nulls[12] = nulls[13] = ' ';
+	chs_spi_execute("INSERT INTO chs.sources AS s (kind, customer_key, customer, event_type,"
+					"  occurred_at, event_data, owner, relation, functions, attributes)"
+					" VALUES ($1, $2, $3, $4, $5, $6, $7, $13, $14, CASE $1 WHEN 'customers' THEN"
+					"  jsonb_strip_nulls(jsonb_build_object('name', $8, 'email', $9, 'segment', $10,"
+					"   'created_at', $11, 'churned_at', $12)) END)"
+					" ON CONFLICT (relation, kind) DO UPDATE SET (customer_key, customer, event_type,"
+					"  occurred_at, event_data, owner, functions, attributes, attached_at) ="
+					"  (EXCLUDED.customer_key, EXCLUDED.customer, EXCLUDED.event_type,"
+					"   EXCLUDED.occurred_at, EXCLUDED.event_data, EXCLUDED.owner,"
+					"   EXCLUDED.functions, EXCLUDED.attributes, now())"
+					" RETURNING source_id, xmax <> 0", lengthof(types), types, args, nulls);
 	*again = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
@@ -429,12 +386,12 @@ chs_attach(PG_FUNCTION_ARGS)
 	error = chs_source_try(&source);
 	if (error != NULL)
 		chs_error_throw(error);
-	check_index(rel, source.customer);
 
 	SPI_connect();
 	chs_catalog_become_owner(&saved);
+	check_index(rel, source.customer);
 	source.source_id = store_source(&source, &again);
-	was_counted = again || has_rows(rel);
+	was_counted = again || chs_existing_any(source.relation);
 	if (again)
 		chs_rejected_forget(source.source_id);
 	if (was_counted && !again)
@@ -497,10 +454,10 @@ remove_sources(Datum relations, const char *note)
 	uint64		n;
 
 	/* no foreign key does it for the owner, nor would one find what is newer than the transaction's snapshot */
-	chs_catalog_execute_now(NULL, "WITH gone AS (SELECT source_id FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1)),"
-							" rejected AS (DELETE FROM chs.rejected_events WHERE source_id IN (SELECT source_id FROM gone))"
-							" DELETE FROM chs.sources WHERE source_id IN (SELECT source_id FROM gone) RETURNING kind",
-							1, &type, &relations, NULL);
+	chs_spi_execute_now(NULL, "WITH gone AS (SELECT source_id FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1)),"
+						" rejected AS (DELETE FROM chs.rejected_events WHERE source_id IN (SELECT source_id FROM gone))"
+						" DELETE FROM chs.sources WHERE source_id IN (SELECT source_id FROM gone) RETURNING kind",
+						1, &type, &relations, NULL);
 	n = SPI_processed;
 	for (uint64 i = 0; i < n; i++)
 		of_events |= strcmp(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), "events") == 0;
@@ -542,19 +499,21 @@ chs_detach(PG_FUNCTION_ARGS)
 }
 
 /* The dropped tables that had the trigger of an attached one, and so were partitions of it. */
-static Oid *
-partitions_dropped(int *n)
+static List *
+partitions_dropped(void)
 {
-	Oid		   *partitions;
+	List	   *partitions = NIL;
 	bool		isnull;
 
-	run_sql("SELECT DISTINCT t.objid FROM pg_event_trigger_dropped_objects() t JOIN pg_event_trigger_dropped_objects() d"
-			" ON d.classid = 'pg_trigger'::regclass AND d.address_names[1:2] = t.address_names"
-			" WHERE t.classid = 'pg_class'::regclass AND t.objsubid = 0 AND d.address_names[3] = '00_chs_capture'");
-	*n = (int) SPI_processed;
-	partitions = palloc(Max(*n, 1) * sizeof(Oid));
-	for (int i = 0; i < *n; i++)
-		partitions[i] = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	chs_spi_run("SELECT DISTINCT t.objid FROM pg_event_trigger_dropped_objects() t"
+				" JOIN pg_event_trigger_dropped_objects() d"
+				" ON d.classid = 'pg_trigger'::regclass AND d.address_names[1:2] = t.address_names"
+				" WHERE t.classid = 'pg_class'::regclass AND t.objsubid = 0"
+				" AND d.address_names[3] = '00_chs_capture'");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		partitions = lappend_oid(partitions,
+								 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+																SPI_tuptable->tupdesc, 1, &isnull)));
 	return partitions;
 }
 
@@ -569,20 +528,17 @@ chs_follow_drop(PG_FUNCTION_ARGS)
 	if (!OidIsValid(get_relname_relid("sources", get_namespace_oid("chs", true))))
 		PG_RETURN_VOID();
 	chs_spi_begin(&saved);
-	chs_catalog_execute_now(NULL, "SELECT array_agg(objid) FROM pg_event_trigger_dropped_objects()"
-							" WHERE classid = 'pg_class'::regclass AND objsubid = 0"
-							" AND objid IN (SELECT relation FROM chs.sources WHERE source_id > 1)", 0, NULL, NULL, NULL);
+	chs_spi_execute_now(NULL, "SELECT array_agg(objid) FROM pg_event_trigger_dropped_objects()"
+						" WHERE classid = 'pg_class'::regclass AND objsubid = 0"
+						" AND objid IN (SELECT relation FROM chs.sources WHERE source_id > 1)", 0, NULL, NULL, NULL);
 	if (SPI_processed > 0)
 	{
 		bool		isnull;
 		Datum		relations = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-		Oid		   *partitions;
-		int			n;
 
 		if (!isnull)
 			(void) remove_sources(relations, "attached tables were dropped");
-		else if ((partitions = partitions_dropped(&n)), n > 0 &&
-				 !chs_partition_dropped_are_past(chs_live_version(), partitions, n))
+		else if (!chs_partition_dropped_are_past(chs_live_version(), partitions_dropped()))
 			chs_attach_rebuild_all("partitions of attached tables were dropped");
 	}
 	chs_spi_end(&saved);
@@ -638,9 +594,9 @@ chs_source_rejected(PG_FUNCTION_ARGS)
 	if (check_enable_rls(chs_catalog_relation(CHS_CUSTOMERS), InvalidOid, true) == RLS_ENABLED)
 		PG_RETURN_INT64(0);
 	chs_spi_begin(&saved);
-	if (SPI_execute_with_args("SELECT count(*) FROM chs.rejected_events WHERE source_id = $1 AND ($2 IS NULL OR sqlstate = $2)",
-							  lengthof(types), types, args, nulls, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.rejected_events");
+	chs_spi_execute("SELECT count(*) FROM chs.rejected_events"
+					" WHERE source_id = $1 AND ($2 IS NULL OR sqlstate = $2)",
+					lengthof(types), types, args, nulls);
 	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	chs_spi_end(&saved);
 	PG_RETURN_INT64(n);
@@ -648,71 +604,17 @@ chs_source_rejected(PG_FUNCTION_ARGS)
 
 /* ----------------------------------------------------------------- status */
 
-/*
- * What is wrong with the triggers of a table, or NULL.  Those of chs count without the
- * one that flushes, too: when the transaction commits, if not before.
- */
-static char *
-problem_of_triggers(Oid relation, bool of_customers, bool is_own)
-{
-	Relation	rel = relation_open(relation, AccessShareLock);
-	char	   *problem = NULL;
-
-	for (size_t i = 0; i < lengthof(triggers) && problem == NULL; i++)
-	{
-		bool		found = false;
-
-		if (triggers[i].of_customers != of_customers || (is_own && strcmp(triggers[i].name, "00_chs_capture_flush") == 0))
-			continue;
-		for (int j = 0; rel->trigdesc != NULL && j < rel->trigdesc->numtriggers; j++)
-		{
-			Trigger    *trigger = &rel->trigdesc->triggers[j];
-
-			if (strcmp(trigger->tgname, triggers[i].name) != 0)
-				continue;
-			found = true;
-			if (trigger->tgenabled == TRIGGER_DISABLED)
-				problem = psprintf("trigger \"%s\" is disabled", triggers[i].name);
-			else if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
-				problem = psprintf("trigger \"%s\" is not enabled ALWAYS, so rows of logical replication do not count", triggers[i].name);
-		}
-		if (!found)
-			problem = psprintf("trigger \"%s\" is missing", triggers[i].name);
-	}
-	relation_close(rel, AccessShareLock);
-	return problem;
-}
-
-/* chs_attach_problem_text tells what keeps a source from working, or NULL. */
-char *
-chs_attach_problem_text(const Live *live, const Source *source)
-{
-	ErrorData  *error;
-
-	if (chs_source_is_builtin(source))
-		return problem_of_triggers(source->relation, false, true);
-	error = chs_source_error(live, source);
-	return error != NULL ? error->message : problem_of_triggers(source->relation, source->of_customers, false);
-}
-
-/* chs_attach_customers_problem_text tells what keeps changes of chs.customers from being followed, or NULL. */
-char *
-chs_attach_customers_problem_text(void)
-{
-	/* its triggers have the names of those of events */
-	return problem_of_triggers(chs_catalog_relation(CHS_CUSTOMERS), false, true);
-}
-
-/* chs_source_problem does the same for a source given by its number. */
-PG_FUNCTION_INFO_V1(chs_source_problem);
+/* chs_source_unreadable tells what keeps the rows of a source from being read, or NULL. */
+PG_FUNCTION_INFO_V1(chs_source_unreadable);
 Datum
-chs_source_problem(PG_FUNCTION_ARGS)
+chs_source_unreadable(PG_FUNCTION_ARGS)
 {
 	const Live *live = chs_live_at(GetActiveSnapshot());
 	const Source *source = chs_source_find(live, PG_GETARG_INT32(0));
-	char	   *problem = source ? chs_attach_problem_text(live, source) : NULL;
+	ErrorData  *error = source == NULL || chs_source_is_builtin(source) ? NULL :
+		chs_source_error(live, source);
 
-	if (problem == NULL)
+	if (error == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(problem));
+	PG_RETURN_TEXT_P(cstring_to_text(error->message));
 }

@@ -5,6 +5,7 @@
 #include "attach/existing.h"
 
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -12,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "source/mapping.h"
 #include "source/mapping_rows.h"
 #include "source/source.h"
@@ -20,6 +22,22 @@
 
 /* The number of rows that are evaluated at once. */
 #define ROWS_AT_ONCE 256
+
+/*
+ * chs_existing_any tells whether a table has rows, or may have some elsewhere.  Within SPI,
+ * with the rights of the owner.
+ */
+bool
+chs_existing_any(Oid relation)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relation, AccessShareLock, NULL))
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
+			return true;
+	return chs_spi_execute_now(NULL, psprintf("SELECT FROM %s LIMIT 1", chs_source_rows(relation)),
+							   0, NULL, NULL, NULL) > 0;
+}
 
 /*
  * chs_existing_rows evaluates all rows of a table that the active snapshot sees, and
@@ -32,9 +50,8 @@ chs_existing_rows(const Source *source,
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs existing rows",
 												  ALLOCSET_DEFAULT_SIZES);
-	bool		partitioned = get_rel_relkind(source->relation) == RELKIND_PARTITIONED_TABLE;
-	char	   *sql = psprintf("SELECT r.*, r.tableoid FROM %s%s r", partitioned ? "" : "ONLY ",
-							   chs_source_name(source));
+	char	   *sql = psprintf("SELECT r.*, r.tableoid FROM %s r",
+							   chs_source_rows(source->relation));
 	OwnerRights saved;
 	Portal		portal;
 	uint64		n;

@@ -22,6 +22,7 @@ typedef struct ExistingRows
 	MappedRow  *mapped;
 } ExistingRows;
 
+extern bool chs_existing_any(Oid relation);
 extern void chs_existing_rows(const Source *source,
 							  void (*take) (const ExistingRows *rows, void *arg), void *arg);
 

@@ -12,7 +12,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am.h"
@@ -22,7 +21,6 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "executor/spi.h"
-#include "executor/tuptable.h"
 #include "nodes/nodes.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
@@ -297,33 +295,6 @@ chs_partition_detached(Oid parent)
 	return HeapTupleIsValid(tuple) ? ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid : InvalidOid;
 }
 
-/* chs_partition_is_empty tells whether a partition has no rows, after a command that locked it. */
-bool
-chs_partition_is_empty(Oid partition)
-{
-	bool		any = false;
-	ListCell   *lc;
-
-	foreach(lc, find_all_inheritors(partition, AccessShareLock, NULL))
-	{
-		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
-
-		if (rel->rd_rel->relkind == RELKIND_RELATION && !any)
-		{
-			TupleTableSlot *slot = table_slot_create(rel, NULL);
-			TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
-
-			any = table_scan_getnextslot(scan, ForwardScanDirection, slot);
-			table_endscan(scan);
-			ExecDropSingleTupleTableSlot(slot);
-		}
-		else
-			any |= rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE;
-		table_close(rel, AccessShareLock);
-	}
-	return !any;
-}
-
 /*
  * chs_partition_is_past tells whether what happens to the rows of a partition
  * changes no activity, because no window reaches them; and has those churned
@@ -341,31 +312,25 @@ chs_partition_is_past(const Live *live, const Source *source, Oid partition, Oid
 	return true;
 }
 
-/*
- * chs_partition_dropped_are_past does the same for all partitions that a command
- * dropped.
- */
+/* chs_partition_dropped_are_past does the same for all partitions that a command dropped. */
 bool
-chs_partition_dropped_are_past(const Live *live, const Oid *dropped, int n)
+chs_partition_dropped_are_past(const Live *live, List *dropped)
 {
-	for (int i = 0; i < n; i++)
+	ListCell   *lc;
+
+	foreach(lc, dropped)
 	{
-		Oid			parent = parent_of_dropped(dropped[i]);
-		bool		with_parent = false;
+		Oid			parent = parent_of_dropped(lfirst_oid(lc));
 
-		for (int j = 0; j < n; j++)
-			with_parent |= dropped[j] == parent;
-		if (with_parent)
+		if (list_member_oid(dropped, parent))
 			continue;
-		for (int j = 0; j < live->nsources; j++)
-		{
-			const Source *source = &live->sources[j];
-
-			if (OidIsValid(parent) && !chs_source_has_table(source, parent))
-				continue;
-			if (!OidIsValid(parent) || !chs_partition_is_past(live, source, dropped[i], parent, PARTITION_DROPPED))
+		if (!OidIsValid(parent))
+			return false;
+		for (int i = 0; i < live->nsources; i++)
+			if (chs_source_has_table(&live->sources[i], parent) &&
+				!chs_partition_is_past(live, &live->sources[i], lfirst_oid(lc), parent,
+									   PARTITION_DROPPED))
 				return false;
-		}
 	}
 	return true;
 }

@@ -88,9 +88,9 @@ chs_rejected_forget(int source_id)
 	OwnerRights saved;
 
 	chs_spi_begin(&saved);
-	chs_catalog_execute_now(NULL, "DELETE FROM chs.rejected_events WHERE rejected_id IN"
-							" (SELECT rejected_id FROM chs.rejected_events WHERE source_id = $1"
-							"  FOR UPDATE SKIP LOCKED)",
-							1, &type, &arg, NULL);
+	chs_spi_execute_now(NULL, "DELETE FROM chs.rejected_events WHERE rejected_id IN"
+						" (SELECT rejected_id FROM chs.rejected_events WHERE source_id = $1"
+						"  FOR UPDATE SKIP LOCKED)",
+						1, &type, &arg, NULL);
 	chs_spi_end(&saved);
 }

@@ -517,46 +517,6 @@ chs_catalog_become_caller(const OwnerRights *saved)
 	SetUserIdAndSecContext(saved->user, saved->security_context);
 }
 
-/* chs_catalog_execute executes a statement with the rights of the owner, within SPI. */
-void
-chs_catalog_execute(const char *statement, int nargs, Oid *types, Datum *args, const char *nulls)
-{
-	OwnerRights saved;
-
-	chs_catalog_become_owner(&saved);
-	if (SPI_execute_with_args(statement, nargs, types, args, nulls, false, 0) < 0)
-		elog(ERROR, "could not execute: %s", statement);
-	chs_catalog_become_caller(&saved);
-}
-
-/*
- * chs_catalog_execute_now executes a statement, with the present rights and within
- * SPI, under the latest snapshot: at any isolation level, it must find what others
- * have committed.  If kept is given, the plan is saved there.
- */
-void
-chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement,
-						int nargs, Oid *types, Datum *args, const char *nulls)
-{
-	SPIPlanPtr	plan = kept ? *kept : NULL;
-	Snapshot	snapshot;
-
-	if (plan == NULL)
-	{
-		plan = SPI_prepare(statement, nargs, types);
-		if (plan == NULL || (kept && SPI_keepplan(plan) != 0))
-			elog(ERROR, "could not prepare: %s", statement);
-		if (kept)
-			*kept = plan;
-	}
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	if (SPI_execute_snapshot(plan, args, nulls, snapshot, InvalidSnapshot, false, true, 0) < 0)
-		elog(ERROR, "could not execute: %s", statement);
-	UnregisterSnapshot(snapshot);
-	if (!kept)
-		(void) SPI_freeplan(plan);
-}
-
 /* chs_catalog_init registers callbacks for changes and errors. */
 void
 chs_catalog_init(void)

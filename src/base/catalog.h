@@ -61,10 +61,6 @@ extern void chs_catalog_become_writer(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_role(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_registrar(Oid role, OwnerRights *saved);
 extern void chs_catalog_become_caller(const OwnerRights *saved);
-extern void chs_catalog_execute(const char *statement,
-								int nargs, Oid *types, Datum *args, const char *nulls);
-extern void chs_catalog_execute_now(SPIPlanPtr *kept, const char *statement,
-									int nargs, Oid *types, Datum *args, const char *nulls);
 extern void chs_catalog_check_not_called_back(void);
 extern void chs_catalog_check_path(Oid function);
 extern void chs_catalog_init(void);

@@ -4,6 +4,8 @@
  */
 #include "base/spi.h"
 
+#include "utils/snapmgr.h"
+
 #include "base/catalog.h"
 
 /* chs_spi_begin switches to the rights of the owner, and connects to SPI. */
@@ -24,13 +26,17 @@ chs_spi_end(const OwnerRights *saved)
 
 /* What SPI reports instead of raising an error are mistakes of the code. */
 static uint64
-execute(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls, bool read_only)
+check_result(int result, const char *sql)
 {
-	int			result = SPI_execute_with_args(sql, nargs, types, args, nulls, read_only, 0);
-
 	if (result < 0)
 		elog(ERROR, "could not execute: %s: %s", SPI_result_code_string(result), sql);
 	return SPI_processed;
+}
+
+static uint64
+execute(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls, bool read_only)
+{
+	return check_result(SPI_execute_with_args(sql, nargs, types, args, nulls, read_only, 0), sql);
 }
 
 /*
@@ -52,4 +58,54 @@ uint64
 chs_spi_execute(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
 {
 	return execute(sql, nargs, types, args, nulls, false);
+}
+
+/* chs_spi_run executes one without arguments. */
+uint64
+chs_spi_run(const char *sql)
+{
+	return execute(sql, 0, NULL, NULL, NULL, false);
+}
+
+/* chs_spi_execute_as_owner does so with the rights of the owner. */
+uint64
+chs_spi_execute_as_owner(const char *sql, int nargs, Oid *types, Datum *args, const char *nulls)
+{
+	OwnerRights saved;
+	uint64		n;
+
+	chs_catalog_become_owner(&saved);
+	n = execute(sql, nargs, types, args, nulls, false);
+	chs_catalog_become_caller(&saved);
+	return n;
+}
+
+/*
+ * chs_spi_execute_now does so with the present rights, under the latest snapshot: at any
+ * isolation level, it finds what others have committed.  If kept is given, the plan is
+ * saved there.
+ */
+uint64
+chs_spi_execute_now(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *args,
+					const char *nulls)
+{
+	SPIPlanPtr	plan = kept ? *kept : NULL;
+	Snapshot	snapshot;
+	uint64		n;
+
+	if (plan == NULL)
+	{
+		plan = SPI_prepare(sql, nargs, types);
+		if (plan == NULL || (kept && SPI_keepplan(plan) != 0))
+			elog(ERROR, "could not prepare: %s", sql);
+		if (kept)
+			*kept = plan;
+	}
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	n = check_result(SPI_execute_snapshot(plan, args, nulls, snapshot, InvalidSnapshot, false,
+										  true, 0), sql);
+	UnregisterSnapshot(snapshot);
+	if (!kept)
+		(void) SPI_freeplan(plan);
+	return n;
 }

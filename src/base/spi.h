@@ -16,5 +16,10 @@ extern void chs_spi_end(const OwnerRights *saved);
 extern uint64 chs_spi_select(const char *sql, int nargs, Oid *types, Datum *args);
 extern uint64 chs_spi_execute(const char *sql, int nargs, Oid *types, Datum *args,
 							  const char *nulls);
+extern uint64 chs_spi_run(const char *sql);
+extern uint64 chs_spi_execute_as_owner(const char *sql, int nargs, Oid *types, Datum *args,
+									   const char *nulls);
+extern uint64 chs_spi_execute_now(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types,
+								  Datum *args, const char *nulls);
 
 #endif							/* CHS_SPI_H */

@@ -133,7 +133,7 @@ chs_publish(PG_FUNCTION_ARGS)
 	bool		isnull;
 
 	SPI_connect();
-	chs_catalog_execute("SELECT chs.publish($1)", lengthof(types), types, args, PG_ARGISNULL(0) ? "n" : NULL);
+	chs_spi_execute_as_owner("SELECT chs.publish($1)", lengthof(types), types, args, PG_ARGISNULL(0) ? "n" : NULL);
 	version = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	SPI_finish();
 	PG_RETURN_DATUM(version);

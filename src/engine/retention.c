@@ -204,7 +204,7 @@ chs_apply_retention(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	SPI_connect();
-	chs_catalog_execute("SELECT * FROM chs.apply_retention($1)", 1, types, args, PG_ARGISNULL(0) ? "n" : NULL);
+	chs_spi_execute_as_owner("SELECT * FROM chs.apply_retention($1)", 1, types, args, PG_ARGISNULL(0) ? "n" : NULL);
 	for (int i = 0; i < 3; i++)
 		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
 	SPI_finish();

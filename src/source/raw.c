@@ -224,14 +224,6 @@ end_receiving(DestReceiver *self pg_attribute_unused())
 
 /* -------------------------------------------------------------- queries */
 
-/* The table of a source as a query names it: without the children of plain inheritance. */
-static char *
-from_sql(const Source *source)
-{
-	return psprintf("%s%s", get_rel_relkind(source->relation) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
-					chs_source_name(source));
-}
-
 /* The type by which customers are searched: that of the expression, so that its index can be used. */
 static Oid
 key_type(const Mapping *m)
@@ -276,7 +268,7 @@ query_of_one(const Source *source, const Mapping *m)
 	return psprintf("SELECT $4, %s, %s, %s FROM %s AS event_row"
 					" WHERE %s OPERATOR(pg_catalog.=) $1 AND %s",
 					m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT], m->sql[EVENT_DATA],
-					from_sql(source), key_sql(m), time_sql(m));
+					chs_source_rows(source->relation), key_sql(m), time_sql(m));
 }
 
 /* The query of those of the customers whose keys are $1 and numbers $4. */
@@ -288,7 +280,7 @@ query_of_many(const Source *source, const Mapping *m)
 					" JOIN (SELECT %s AS key, %s AS event_type, %s AS occurred_at, %s AS event_data"
 					"       FROM %s AS event_row WHERE %s) e ON e.key OPERATOR(pg_catalog.=) k.key",
 					key_sql(m), m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT],
-					m->sql[EVENT_DATA], from_sql(source), time_sql(m));
+					m->sql[EVENT_DATA], chs_source_rows(source->relation), time_sql(m));
 }
 
 /* Reads an external_id as a key of the expression's type; false if that is impossible. */
@@ -449,7 +441,7 @@ read_rows(RawReader *reader, bool all)
 	SPI_connect();
 	if (query_arguments(reader, m, true, args) > 0)
 	{
-		char	   *sql = psprintf("SELECT * FROM %s AS event_row", from_sql(reader->source));
+		char	   *sql = psprintf("SELECT * FROM %s AS event_row", chs_source_rows(reader->source->relation));
 		SPIExecuteOptions options = query_options(reader, receive_row, types, args,
 												  all ? 0 : lengthof(types));
 
@@ -493,7 +485,7 @@ probe_table(void *arg)
 	if (query_arguments(p->reader, p->key, true, args) > 0)
 	{
 		if (SPI_execute_with_args(psprintf("SELECT FROM %s AS event_row WHERE %s OPERATOR(pg_catalog.=) ANY ($1) LIMIT 1",
-										   from_sql(p->reader->source), key_sql(p->key)), 1, &type, args, NULL, true, 1) != SPI_OK_SELECT)
+										   chs_source_rows(p->reader->source->relation), key_sql(p->key)), 1, &type, args, NULL, true, 1) != SPI_OK_SELECT)
 			elog(ERROR, "could not read raw events");
 		p->found = SPI_processed > 0;
 	}

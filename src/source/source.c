@@ -74,6 +74,18 @@ chs_source_has_table(const Source *source, Oid relation)
 	return relation == source->relation || list_member_oid(get_partition_ancestors(relation), source->relation);
 }
 
+/*
+ * chs_source_rows returns a table as a query names it: without the children of plain
+ * inheritance.
+ */
+char *
+chs_source_rows(Oid relation)
+{
+	return psprintf("%s%s", get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+											   get_rel_name(relation)));
+}
+
 /* --------------------------------------------------------------- whole rows */
 
 /*

@@ -13,7 +13,7 @@
 #include "utils/date.h"
 #include "utils/snapmgr.h"
 
-#include "base/catalog.h"
+#include "base/spi.h"
 #include "engine/retention.h"
 #include "score/days.h"
 #include "score/explain.h"
@@ -64,8 +64,8 @@ chs_backfill_history(PG_FUNCTION_ARGS)
 		bool		isnull;
 		int64		n;
 
-		chs_catalog_execute("SELECT customers, last_customer_id FROM chs.backfill_history($1, $2)",
-							lengthof(types), types, args, NULL);
+		chs_spi_execute_as_owner("SELECT customers, last_customer_id FROM chs.backfill_history($1, $2)",
+								 lengthof(types), types, args, NULL);
 		row = SPI_tuptable->vals[0];
 		n = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
 		if (n == 0)

@@ -15,6 +15,7 @@
 #include "utils/rls.h"
 
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "base/tables.h"
 #include "store/customer.h"
 
@@ -76,16 +77,14 @@ enum
 	"DELETE FROM chs.missing_customers m USING chs.customers c" \
 	" WHERE c.customer_id = $1 AND m.external_id = c.external_id"
 
-/* Runs a statement with the customer as $1, and returns the number of rows it affected. */
+/* Executes a statement with the customer as $1, and returns the number of rows. */
 static uint64
-execute(const char *sql, int64 customer_id, int expected)
+execute_for(int64 customer_id, const char *sql)
 {
-	Oid			types[] = {INT8OID};
-	Datum		args[] = {Int64GetDatum(customer_id)};
+	Oid			type = INT8OID;
+	Datum		arg = Int64GetDatum(customer_id);
 
-	if (SPI_execute_with_args(sql, 1, types, args, NULL, false, 0) != expected)
-		elog(ERROR, "could not purge a customer");
-	return SPI_processed;
+	return chs_spi_execute(sql, 1, &type, &arg, NULL);
 }
 
 /* Raises an error if a row of a table refers to one of the customer. */
@@ -95,7 +94,7 @@ check_reference(HeapTuple key, TupleDesc desc, int64 customer_id)
 	bool		isnull;
 	Oid			owner = DatumGetObjectId(SPI_getbinval(key, desc, KEY_OWNER, &isnull));
 	const char *find = SPI_getvalue(key, desc, KEY_FIND);
-	uint64		n = execute(SPI_getvalue(key, desc, KEY_REFERRED), customer_id, SPI_OK_SELECT);
+	uint64		n = execute_for(customer_id, SPI_getvalue(key, desc, KEY_REFERRED));
 	SPITupleTable *rows = SPI_tuptable;
 	int			natts = rows->tupdesc->natts;
 	Oid			types[INDEX_MAX_KEYS];
@@ -113,7 +112,7 @@ check_reference(HeapTuple key, TupleDesc desc, int64 customer_id)
 			nulls[j] = isnull ? 'n' : ' ';
 		}
 		chs_catalog_become_role(owner, &saved);
-		chs_catalog_execute_now(NULL, find, natts, types, args, nulls);
+		chs_spi_execute_now(NULL, find, natts, types, args, nulls);
 		chs_catalog_become_caller(&saved);
 		if (SPI_processed > 0)
 			ereport(ERROR,
@@ -134,7 +133,7 @@ check_reference(HeapTuple key, TupleDesc desc, int64 customer_id)
 static void
 check_references(int64 customer_id)
 {
-	uint64		n = execute(FOREIGN_KEYS, customer_id, SPI_OK_SELECT);
+	uint64		n = execute_for(customer_id, FOREIGN_KEYS);
 	SPITupleTable *keys = SPI_tuptable;
 
 	for (uint64 i = 0; i < n; i++)
@@ -146,12 +145,12 @@ static uint64
 delete_everywhere(int64 customer_id)
 {
 	uint64		deleted = 0;
-	uint64		n = execute(DELETES, customer_id, SPI_OK_SELECT);
+	uint64		n = execute_for(customer_id, DELETES);
 	SPITupleTable *statements = SPI_tuptable;
 
 	for (uint64 i = 0; i < n; i++)
-		deleted += execute(SPI_getvalue(statements->vals[i], statements->tupdesc, 1),
-						   customer_id, SPI_OK_DELETE);
+		deleted += execute_for(customer_id,
+							   SPI_getvalue(statements->vals[i], statements->tupdesc, 1));
 	return deleted;
 }
 
@@ -181,22 +180,19 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("chs_purge_customer()");
 	chs_table_lock(CHS_CUSTOMERS);
 	SPI_connect();
-	if (execute("SELECT FROM chs.customers WHERE customer_id OPERATOR(pg_catalog.=) $1",
-				customer_id, SPI_OK_SELECT) == 0 &&
+	if (execute_for(customer_id, "SELECT FROM chs.customers"
+					" WHERE customer_id OPERATOR(pg_catalog.=) $1") == 0 &&
 		check_enable_rls(chs_catalog_relation(CHS_CUSTOMERS), InvalidOid, true) == RLS_ENABLED)
 		chs_customer_not_found(customer_id);
 	chs_catalog_become_owner(&saved);
-	exists = execute("SELECT FROM chs.customers WHERE customer_id = $1 FOR UPDATE",
-					 customer_id, SPI_OK_SELECT) > 0;
+	exists = execute_for(customer_id, "SELECT FROM chs.customers"
+						 " WHERE customer_id = $1 FOR UPDATE") > 0;
 	check_references(customer_id);
-	(void) execute(DELETE_REJECTED, customer_id, SPI_OK_DELETE);
-	(void) execute(DELETE_MISSING, customer_id, SPI_OK_DELETE);
-	(void) execute("UPDATE chs.customers SET parent_id = NULL WHERE parent_id = $1",
-				   customer_id, SPI_OK_UPDATE);
-	events = execute("DELETE FROM chs.customer_events WHERE customer_id = $1",
-					 customer_id, SPI_OK_DELETE);
-	(void) execute("DELETE FROM chs.customers WHERE customer_id = $1",
-				   customer_id, SPI_OK_DELETE);
+	execute_for(customer_id, DELETE_REJECTED);
+	execute_for(customer_id, DELETE_MISSING);
+	execute_for(customer_id, "UPDATE chs.customers SET parent_id = NULL WHERE parent_id = $1");
+	events = execute_for(customer_id, "DELETE FROM chs.customer_events WHERE customer_id = $1");
+	execute_for(customer_id, "DELETE FROM chs.customers WHERE customer_id = $1");
 	/* what foreign keys do not do for the owner, and what the deletion queued */
 	left = delete_everywhere(customer_id);
 	if (!exists && events + left == 0)

@@ -21,7 +21,6 @@
 #include "activity/activity_merge.h"
 #include "activity/activity_read.h"
 #include "activity/activity_write.h"
-#include "attach/attach.h"
 #include "base/catalog.h"
 #include "base/spi.h"
 #include "engine/capture.h"
@@ -38,7 +37,6 @@
 #include "store/live.h"
 #include "store/missing.h"
 #include "store/queue.h"
-#include "store/sources.h"
 
 /* The stored health, as returned by the query of all customers. */
 typedef struct StoredHealth
@@ -487,22 +485,14 @@ verify_sources(Verification *v)
 {
 	const Live *live = v->live;
 	bool		readable = true;
-	char	   *problem = chs_attach_customers_problem_text();
 
-	if (problem != NULL)
-		report(v, NULL, "table chs.customers", problem, NULL);
-	for (int i = 0; i < live->nsources + live->ncustomer_sources; i++)
-	{
-		bool		is_events = i < live->nsources;
-		const Source *source = is_events ? &live->sources[i] :
-			&live->customer_sources[i - live->nsources];
-
-		problem = chs_attach_problem_text(live, source);
-		if (problem != NULL)
-			report(v, NULL, psprintf("source %s", chs_source_name(source)), problem, NULL);
-		if (is_events && chs_source_error(live, source) != NULL)
-			readable = false;
-	}
+	chs_spi_select("SELECT object, problem FROM chs.source_problems() WHERE problem IS NOT NULL",
+				   0, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		report(v, NULL, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
+			   SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2), NULL);
+	for (int i = 0; i < live->nsources; i++)
+		readable &= chs_source_error(live, &live->sources[i]) == NULL;
 	return readable;
 }
 

@@ -118,8 +118,8 @@ chs_gone_forget(int64 customer_id, const int64 *renumbered)
 		if (!has_row(i, customer_id))
 			continue;
 		chs_spi_begin(&saved);
-		chs_catalog_execute_now(&plans[i], derived[i].remove, lengthof(types), types, args,
-								renumbered == NULL ? " n" : NULL);
+		chs_spi_execute_now(&plans[i], derived[i].remove, lengthof(types), types, args,
+							renumbered == NULL ? " n" : NULL);
 		chs_spi_end(&saved);
 	}
 }
@@ -136,6 +136,6 @@ chs_gone_forget_all(void)
 	chs_spi_begin(&saved);
 	for (size_t i = 0; i < lengthof(derived); i++)
 		if (derived[i].table != CHS_HEALTH_SCORES || chs_restore_lock_out())
-			chs_catalog_execute_now(NULL, derived[i].remove_all, 0, NULL, NULL, NULL);
+			chs_spi_execute_now(NULL, derived[i].remove_all, 0, NULL, NULL, NULL);
 	chs_spi_end(&saved);
 }

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 
 #include "base/catalog.h"
+#include "base/spi.h"
 #include "base/wake.h"
 
 /* chs_pause_is_on tells whether workers are paused, according to what is committed now. */
@@ -52,10 +53,10 @@ chs_pause(PG_FUNCTION_ARGS)
 	args[0] = PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0);
 	args[1] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
 	SPI_connect();
-	chs_catalog_execute("INSERT INTO chs.pause (reason, paused_by) VALUES ($1, $2)"
-						" ON CONFLICT (one) DO UPDATE SET (reason, paused_by, paused_at) ="
-						" ROW(excluded.reason, excluded.paused_by, excluded.paused_at)",
-						lengthof(types), types, args, PG_ARGISNULL(0) ? "n " : NULL);
+	chs_spi_execute_as_owner("INSERT INTO chs.pause (reason, paused_by) VALUES ($1, $2)"
+							 " ON CONFLICT (one) DO UPDATE SET (reason, paused_by, paused_at) ="
+							 " ROW(excluded.reason, excluded.paused_by, excluded.paused_at)",
+							 lengthof(types), types, args, PG_ARGISNULL(0) ? "n " : NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -69,7 +70,7 @@ chs_resume(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("chs_resume()");
 	SPI_connect();
-	chs_catalog_execute("DELETE FROM chs.pause", 0, NULL, NULL, NULL);
+	chs_spi_execute_as_owner("DELETE FROM chs.pause", 0, NULL, NULL, NULL);
 	n = SPI_processed;
 	SPI_finish();
 	chs_wake_resumed_at_commit();
