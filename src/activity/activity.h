@@ -70,7 +70,7 @@ chs_activity_lowest_bit(uint128 days)
 
 typedef struct Series
 {
-	uint64		id;				/* identifies the definition, see scorecard.c */
+	uint64		id;				/* identifies the definition, see series.c */
 	SeriesKind	kind;
 	int			keep;			/* days that are kept */
 	int			ncells;

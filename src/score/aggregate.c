@@ -1,9 +1,10 @@
 /*
  * aggregate.c
- *	  The SQL functions that make, merge and show activities.
+ *	  The SQL functions that make, merge and show activities, and what those hold.
  */
 #include "base/compat.h"
 
+#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -58,6 +59,16 @@ chs_activity_transition(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(chs_activity_add(state, increments, n));
 }
 
+/* Merges the first two arguments. */
+static Activity *
+merge_arguments(FunctionCallInfo fcinfo)
+{
+	ActivityData *a = chs_activity_decode(PG_GETARG_ACTIVITY(0));
+	ActivityData *b = chs_activity_decode(PG_GETARG_ACTIVITY(1));
+
+	return chs_activity_encode(chs_activity_merge_two(a, b));
+}
+
 /* chs_activity_combine merges two states, either of which may be absent. */
 PG_FUNCTION_INFO_V1(chs_activity_combine);
 Datum
@@ -70,8 +81,7 @@ chs_activity_combine(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	if (PG_ARGISNULL(0))
 		PG_RETURN_POINTER(chs_activity_encode(chs_activity_decode(PG_GETARG_ACTIVITY(1))));
-	PG_RETURN_POINTER(chs_activity_encode(chs_activity_merge_two(chs_activity_decode(PG_GETARG_ACTIVITY(0)),
-																 chs_activity_decode(PG_GETARG_ACTIVITY(1)))));
+	PG_RETURN_POINTER(merge_arguments(fcinfo));
 }
 
 /* chs_activity_final returns the canonical form of a state. */
@@ -89,8 +99,7 @@ PG_FUNCTION_INFO_V1(chs_activity_merge);
 Datum
 chs_activity_merge(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(chs_activity_encode(chs_activity_merge_two(chs_activity_decode(PG_GETARG_ACTIVITY(0)),
-																 chs_activity_decode(PG_GETARG_ACTIVITY(1)))));
+	PG_RETURN_POINTER(merge_arguments(fcinfo));
 }
 
 /* chs_activity_prune drops what no window of a scorecard reaches any more. */
@@ -167,6 +176,50 @@ chs_activity_cells(PG_FUNCTION_ARGS)
 					tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 				}
 		}
+	}
+	return (Datum) 0;
+}
+
+/* chs_document_series lists the series of a document. */
+PG_FUNCTION_INFO_V1(chs_document_series);
+Datum
+chs_document_series(PG_FUNCTION_ARGS)
+{
+	const Published *p = chs_scorecard_compiled(PG_GETARG_DATUM(0));
+	Datum	   *ids = palloc(Max(p->nseries, 1) * sizeof(Datum));
+
+	for (int i = 0; i < p->nseries; i++)
+		ids[i] = Int64GetDatum((int64) p->series[i].id);
+	PG_RETURN_ARRAYTYPE_P(construct_array(ids, p->nseries, INT8OID,
+										  sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* chs_document_series_definitions tells what the series of a document are. */
+PG_FUNCTION_INFO_V1(chs_document_series_definitions);
+Datum
+chs_document_series_definitions(PG_FUNCTION_ARGS)
+{
+	const Published *p = chs_scorecard_compiled(PG_GETARG_DATUM(0));
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < p->nseries; i++)
+	{
+		const SeriesDefinition *s = &p->series[i];
+		Datum		values[6] = {0};
+		bool		nulls[6] = {0};
+
+		values[0] = Int64GetDatum((int64) s->id);
+		values[1] = CStringGetTextDatum(s->event_type);
+		values[2] = CStringGetTextDatum(chs_activity_kind_name(s->kind));
+		nulls[3] = s->field == NULL;
+		if (s->field != NULL)
+			values[3] = CStringGetTextDatum(s->field);
+		nulls[4] = s->filter == NULL;
+		if (s->filter != NULL)
+			values[4] = CStringGetTextDatum(s->filter);
+		values[5] = Int32GetDatum(s->keep);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
 }

@@ -25,6 +25,7 @@
 #include "score/explain.h"
 #include "score/score.h"
 #include "score/scorecard.h"
+#include "score/values.h"
 
 static int
 compare_days(const void *a, const void *b)
@@ -176,7 +177,7 @@ chs_activity_history(PG_FUNCTION_ARGS)
 		bool		nulls[1 + SCORE_COLUMNS] = {0};
 
 		values[0] = DateADTGetDatum(days[i]);
-		chs_explain_score(scorecard, scores[i], values + 1, nulls + 1);
+		chs_value_score(scorecard, scores[i], values + 1, nulls + 1);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

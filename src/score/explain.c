@@ -1,20 +1,15 @@
 /*
  * explain.c
- *	  How SQL shows a score, and the pure functions over an activity.
+ *	  The explanation of a score, and the pure functions over an activity.
  */
 #include "score/explain.h"
 
 #include <math.h>
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
-#include "utils/datetime.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
@@ -25,55 +20,10 @@
 #include "score/function_value.h"
 #include "score/score.h"
 #include "score/scorecard.h"
+#include "score/values.h"
 
 /* The maximum number of days that a metric's sparkline shows. */
 #define SPARKLINE_DAYS 30
-
-/* chs_explain_trend returns the trend as a text datum. */
-Datum
-chs_explain_trend(Trend trend, bool *isnull)
-{
-	const char *name = chs_score_trend_name(trend);
-
-	*isnull = name == NULL;
-	return name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
-}
-
-/* chs_explain_factor_scores returns the scores of the factors as an array. */
-Datum
-chs_explain_factor_scores(const Scorecard *scorecard, const Score *score)
-{
-	int			n = scorecard->nfactors;
-	int			lower = 1;
-	Datum	   *scores = palloc(Max(n, 1) * sizeof(Datum));
-	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
-
-	for (int i = 0; i < n; i++)
-	{
-		scores[i] = Float8GetDatum(score->factors[i].score);
-		nulls[i] = !score->factors[i].has_score;
-	}
-	return PointerGetDatum(construct_md_array(scores, nulls, 1, &n, &lower, FLOAT8OID,
-											  sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
-/*
- * chs_explain_score fills the columns score, status, coverage, trend and factor_scores,
- * of which there are SCORE_COLUMNS.
- */
-void
-chs_explain_score(const Scorecard *scorecard, const Score *score, Datum *values, bool *nulls)
-{
-	values[0] = Float8GetDatum(score->score);
-	nulls[0] = score->status == STATUS_UNKNOWN;
-	values[1] = CStringGetTextDatum(chs_score_status_name(score->status));
-	nulls[1] = false;
-	values[2] = Float8GetDatum(score->coverage);
-	nulls[2] = false;
-	values[3] = chs_explain_trend(score->trend, &nulls[3]);
-	values[4] = chs_explain_factor_scores(scorecard, score);
-	nulls[4] = false;
-}
 
 /* ------------------------------------------------------------- sparklines */
 
@@ -209,18 +159,6 @@ push_bool(JsonbParseState **state, const char *key, bool value)
 	pushJsonbValue(state, WJB_VALUE, &v);
 }
 
-/* chs_explain_day returns a UTC day as YYYY-MM-DD. */
-char *
-chs_explain_day(int32 day)
-{
-	struct pg_tm tm;
-	char	   *text = palloc(MAXDATELEN + 1);
-
-	j2date(day + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
-	EncodeDateOnly(&tm, USE_ISO_DATES, text);
-	return text;
-}
-
 /* Describes the events that a metric rests on. */
 static void
 push_events(JsonbParseState **state, const Published *published, const Metric *m,
@@ -230,13 +168,24 @@ push_events(JsonbParseState **state, const Published *published, const Metric *m
 
 	push_string(state, "event_type", m->event_type);
 	push_number(state, "window_days", m->window);
-	push_string(state, "from", chs_explain_day(subject->as_of_day - m->window + 1));
-	push_string(state, "to", chs_explain_day(subject->as_of_day));
+	push_string(state, "from", chs_value_day(subject->as_of_day - m->window + 1));
+	push_string(state, "to", chs_value_day(subject->as_of_day));
 	push_number(state, "events", result->events);
 	if (s->field != NULL)
 		push_string(state, "field", s->field);
 	if (s->filter != NULL)
 		push_string(state, "filter", s->filter);
+}
+
+/* Why a metric has no score. */
+static const char *
+why_missing(const Metric *m, const MetricScore *result)
+{
+	if (m->has_targets && isnan(result->target))
+		return "no target for the segment";
+	if (m->missing == MISSING_IS_ZERO && !result->has_value)
+		return "no data, and the customer is too new to expect any";
+	return "no data";
 }
 
 static Datum
@@ -249,7 +198,7 @@ metric_details(const Published *published, const Metric *m, const MetricScore *r
 	if (m->function >= 0)
 	{
 		push_string(&state, "function", published->functions[m->function]);
-		push_string(&state, "to", chs_explain_day(subject->as_of_day));
+		push_string(&state, "to", chs_value_day(subject->as_of_day));
 	}
 	else
 		push_events(&state, published, m, result, subject);
@@ -258,21 +207,14 @@ metric_details(const Published *published, const Metric *m, const MetricScore *r
 		push_number(&state, "penalty_each", m->penalty);
 		push_number(&state, "penalty", result->penalty);
 	}
-	else
+	else if (!result->has_score)
+		push_string(&state, "missing", why_missing(m, result));
+	else if (m->function >= 0 ? !result->has_value : result->events == 0)
 	{
-		if (!result->has_score)
-			push_string(&state, "missing",
-						!m->has_targets || !isnan(result->target) ?
-						m->missing == MISSING_IS_ZERO && !result->has_value ?
-						"no data, and the customer is too new to expect any" :
-						"no data" : "no target for the segment");
-		else if (m->function >= 0 ? !result->has_value : result->events == 0)
-		{
-			if (m->missing == MISSING_HAS_SCORE)
-				push_string(&state, "no_data", "fixed score");
-			else if (m->missing == MISSING_IS_ZERO)
-				push_string(&state, "no_data", "zero");
-		}
+		if (m->missing == MISSING_HAS_SCORE)
+			push_string(&state, "no_data", "fixed score");
+		else if (m->missing == MISSING_IS_ZERO)
+			push_string(&state, "no_data", "zero");
 	}
 	if (result->estimated)
 		push_bool(&state, "estimated", true);
@@ -339,7 +281,7 @@ chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
 		set_double(values, nulls, 5, true, f->weight);
 		set_double(values, nulls, 6, score->weighted && fs->has_score, fs->effective_weight);
 		set_double(values, nulls, 7, fs->has_score && known, fs->contribution);
-		values[8] = chs_explain_trend(fs->trend, &nulls[8]);
+		values[8] = chs_value_trend(fs->trend, &nulls[8]);
 		values[9] = factor_sparkline(scores + 1, scorecard->trend_days + 1, i);
 		values[10] = factor_details(scorecard, f, fs);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
@@ -358,7 +300,7 @@ chs_explain_rows(FunctionCallInfo fcinfo, const ScoreInput *input,
 			set_double(values, nulls, 6, score->weighted && ms->has_score, ms->effective_weight);
 			set_double(values, nulls, 7,
 					   known && (m->penalty > 0 ? fs->has_score : ms->has_score), ms->contribution);
-			values[8] = chs_explain_trend(ms->trend, &nulls[8]);
+			values[8] = chs_value_trend(ms->trend, &nulls[8]);
 			values[9] = metric_sparkline(input, scorecard, m, subject->as_of_day);
 			values[10] = metric_details(input->published, m, ms, subject);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
@@ -392,8 +334,8 @@ chs_explain_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject, int32 as_o
 	if (subject->as_of_day < activity->day)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("activity cannot be scored as of %s", chs_explain_day(subject->as_of_day)),
-				 errdetail("It was pruned as of %s.", chs_explain_day(activity->day)),
+				 errmsg("activity cannot be scored as of %s", chs_value_day(subject->as_of_day)),
+				 errdetail("It was pruned as of %s.", chs_value_day(activity->day)),
 				 errhint("Make an activity from the raw events with chs_activity_agg().")));
 	input = chs_score_prepare(published, activity);
 	if (PG_NARGS() > 5 && !PG_ARGISNULL(5))
@@ -406,26 +348,6 @@ static const ScoreInput *
 pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
 {
 	return PG_ARGISNULL(4) ? NULL : chs_explain_arguments(fcinfo, subject, chs_count_day(PG_GETARG_TIMESTAMPTZ(4)));
-}
-
-/*
- * chs_explain_result_type returns the row type of the calling function's result,
- * looked up once per query.
- */
-TupleDesc
-chs_explain_result_type(FunctionCallInfo fcinfo)
-{
-	if (fcinfo->flinfo->fn_extra == NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-		TupleDesc	tupdesc;
-
-		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "return type must be a row type");
-		fcinfo->flinfo->fn_extra = BlessTupleDesc(tupdesc);
-		MemoryContextSwitchTo(caller);
-	}
-	return fcinfo->flinfo->fn_extra;
 }
 
 /* chs_activity_score scores an activity. */
@@ -442,9 +364,9 @@ chs_activity_score(PG_FUNCTION_ARGS)
 
 	if (input == NULL)
 		PG_RETURN_NULL();
-	tupdesc = chs_explain_result_type(fcinfo);
+	tupdesc = chs_value_result_type(fcinfo);
 	scorecard = chs_scorecard_of_segment(input->published, subject.segment);
-	chs_explain_score(scorecard, chs_score_calculate(input, scorecard, &subject), values, nulls);
+	chs_value_score(scorecard, chs_score_calculate(input, scorecard, &subject), values, nulls);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }
 

@@ -12,9 +12,9 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
-#include "score/explain.h"
 #include "score/score.h"
 #include "score/scorecard.h"
+#include "score/values.h"
 
 pg_noreturn static void
 invalid_values(const char *what)
@@ -123,7 +123,7 @@ chs_function_values_write(char *const *functions, int nfunctions, const Function
 
 			if (values[j].function != i)
 				continue;
-			push_text(&state, WJB_KEY, chs_explain_day(values[j].day));
+			push_text(&state, WJB_KEY, chs_value_day(values[j].day));
 			if (values[j].known)
 			{
 				/* float8_numeric() would round to 15 digits */

@@ -15,6 +15,7 @@
 #include "activity/activity.h"
 #include "activity/activity_window.h"
 #include "score/curve.h"
+#include "score/document.h"
 #include "score/scorecard.h"
 
 /*
@@ -166,7 +167,7 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 		result->penalty = m->penalty * result->value;
 		return;
 	}
-	result->target = chs_scorecard_number(&m->targets, subject->segment, m->target);
+	result->target = chs_document_number(&m->targets, subject->segment, m->target);
 	/* a curve over value/target cannot be used without a target */
 	has_curve = !m->has_targets || !isnan(result->target);
 	if (!result->has_value)

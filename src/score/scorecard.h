@@ -139,7 +139,6 @@ extern Published *chs_scorecard_begin(void);
 extern const Published *chs_scorecard_compile(Jsonb *document);
 extern const Published *chs_scorecard_compiled(Datum document);
 extern const Scorecard *chs_scorecard_of_segment(const Published *published, const char *segment);
-extern double chs_scorecard_number(const SegmentNumbers *numbers, const char *segment, double otherwise);
 extern int	chs_scorecard_reach(const Scorecard *scorecard);
 extern bool chs_scorecard_serves(const Published *counted, const Published *needed);
 extern void chs_scorecard_project(ActivityData *data, const Published *published);

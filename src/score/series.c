@@ -7,11 +7,7 @@
  */
 #include "score/series.h"
 
-#include "catalog/pg_type.h"
-#include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "activity/activity.h"
@@ -190,48 +186,4 @@ chs_series_group(Published *p)
 		t->series[t->nseries++] = i;
 		p->max_increments = Max(p->max_increments, t->nseries);
 	}
-}
-
-/* chs_document_series lists the series of a document. */
-PG_FUNCTION_INFO_V1(chs_document_series);
-Datum
-chs_document_series(PG_FUNCTION_ARGS)
-{
-	const Published *p = chs_scorecard_compiled(PG_GETARG_DATUM(0));
-	Datum	   *ids = palloc(Max(p->nseries, 1) * sizeof(Datum));
-
-	for (int i = 0; i < p->nseries; i++)
-		ids[i] = Int64GetDatum((int64) p->series[i].id);
-	PG_RETURN_ARRAYTYPE_P(construct_array(ids, p->nseries, INT8OID,
-										  sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
-/* chs_document_series_definitions tells what the series of a document are. */
-PG_FUNCTION_INFO_V1(chs_document_series_definitions);
-Datum
-chs_document_series_definitions(PG_FUNCTION_ARGS)
-{
-	const Published *p = chs_scorecard_compiled(PG_GETARG_DATUM(0));
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; i < p->nseries; i++)
-	{
-		const SeriesDefinition *s = &p->series[i];
-		Datum		values[6] = {0};
-		bool		nulls[6] = {0};
-
-		values[0] = Int64GetDatum((int64) s->id);
-		values[1] = CStringGetTextDatum(s->event_type);
-		values[2] = CStringGetTextDatum(chs_activity_kind_name(s->kind));
-		nulls[3] = s->field == NULL;
-		if (s->field != NULL)
-			values[3] = CStringGetTextDatum(s->field);
-		nulls[4] = s->filter == NULL;
-		if (s->filter != NULL)
-			values[4] = CStringGetTextDatum(s->filter);
-		values[5] = Int32GetDatum(s->keep);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
-	return (Datum) 0;
 }

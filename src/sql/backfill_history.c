@@ -16,7 +16,7 @@
 #include "base/spi.h"
 #include "engine/retention.h"
 #include "score/days.h"
-#include "score/explain.h"
+#include "score/values.h"
 #include "store/customer.h"
 #include "store/live.h"
 #include "store/progress.h"
@@ -30,7 +30,7 @@ note_deleted_events(int32 from_day)
 	if (from_day - chs_live_version()->published->max_keep + 1 < kept_from)
 		ereport(NOTICE,
 				(errmsg("days whose scores need events from before %s get none",
-						chs_explain_day(kept_from)),
+						chs_value_day(kept_from)),
 				 errdetail("These events have been deleted, see chs.event_retention.")));
 }
 
@@ -53,7 +53,7 @@ chs_backfill_history(PG_FUNCTION_ARGS)
 				 errmsg("\"%s\" must be one of the %d days before today", "from_day", MAX_DAYS)));
 	chs_progress_begin(&job, JOB_HISTORY, fcinfo,
 					   psprintf("version %d, from %s", chs_live_version()->version,
-								chs_explain_day(from_day)));
+								chs_value_day(from_day)));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	note_deleted_events(from_day);
 	PopActiveSnapshot();

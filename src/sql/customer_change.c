@@ -19,10 +19,10 @@
 #include "engine/plugin.h"
 #include "score/change.h"
 #include "score/count.h"
-#include "score/explain.h"
 #include "score/filter.h"
 #include "score/score.h"
 #include "score/scorecard.h"
+#include "score/values.h"
 #include "sql/customer_score.h"
 #include "store/customer.h"
 #include "store/live.h"
@@ -113,7 +113,7 @@ details(const Comparison *c)
 {
 	char	   *json = psprintf("{\"since\": \"%s\", \"until\": \"%s\","
 								" \"version_since\": %d, \"version_until\": %d}",
-								chs_explain_day(c->days[0]), chs_explain_day(c->days[1]),
+								chs_value_day(c->days[0]), chs_value_day(c->days[1]),
 								c->since->version, c->until->version);
 
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
@@ -170,7 +170,7 @@ chs_explain_change(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"since\" (%s) must not be after \"until\" (%s)",
-						chs_explain_day(c.days[0]), chs_explain_day(c.days[1]))));
+						chs_value_day(c.days[0]), chs_value_day(c.days[1]))));
 	chs_customer_find_as_caller(PG_GETARG_INT64(0), &c.customer);
 	read_past(&c);
 	change = change_under_earlier(&c);

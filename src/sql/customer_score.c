@@ -31,6 +31,7 @@
 #include "score/explain.h"
 #include "score/score.h"
 #include "score/scorecard.h"
+#include "score/values.h"
 #include "source/raw.h"
 #include "store/customer.h"
 #include "store/live.h"
@@ -313,11 +314,11 @@ chs_explain(PG_FUNCTION_ARGS)
 static Datum
 health_row(FunctionCallInfo fcinfo, const CustomerScore *cs)
 {
-	TupleDesc	tupdesc = chs_explain_result_type(fcinfo);
+	TupleDesc	tupdesc = chs_value_result_type(fcinfo);
 	Datum		values[SCORE_COLUMNS + 3];
 	bool		nulls[SCORE_COLUMNS + 3] = {0};
 
-	chs_explain_score(cs->scorecard, calculate(cs), values, nulls);
+	chs_value_score(cs->scorecard, calculate(cs), values, nulls);
 	values[5] = CStringGetTextDatum(cs->scorecard->name);
 	values[6] = Int32GetDatum(cs->version->version);
 	nulls[6] = cs->version->version == UNPUBLISHED;

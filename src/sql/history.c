@@ -23,7 +23,7 @@
 #include "engine/past.h"
 #include "engine/plugin.h"
 #include "score/days.h"
-#include "score/explain.h"
+#include "score/values.h"
 #include "source/raw.h"
 #include "source/slice.h"
 #include "sql/customer_score.h"
@@ -48,7 +48,7 @@ days_arguments(FunctionCallInfo fcinfo, int *ndays)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"from_day\" (%s) must not be after \"to_day\" (%s)",
-						chs_explain_day(from), chs_explain_day(to))));
+						chs_value_day(from), chs_value_day(to))));
 	if ((int64) to - from >= MAX_DAYS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -61,7 +61,7 @@ days_arguments(FunctionCallInfo fcinfo, int *ndays)
 	return days;
 }
 
-/* The columns day, those of chs_explain_score, scorecard and version. */
+/* The columns day, those of chs_value_score, scorecard and version. */
 #define HISTORY_COLUMNS (SCORE_COLUMNS + 3)
 
 static void
@@ -69,7 +69,7 @@ put_score(int32 day, const PastScore *s, Datum *values, bool *nulls)
 {
 	values[0] = DateADTGetDatum(day);
 	nulls[0] = false;
-	chs_explain_score(s->scorecard, s->score, values + 1, nulls + 1);
+	chs_value_score(s->scorecard, s->score, values + 1, nulls + 1);
 	values[1 + SCORE_COLUMNS] = CStringGetTextDatum(s->scorecard->name);
 	nulls[1 + SCORE_COLUMNS] = false;
 	values[2 + SCORE_COLUMNS] = Int32GetDatum(s->version->version);

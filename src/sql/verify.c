@@ -24,9 +24,9 @@
 #include "base/catalog.h"
 #include "base/spi.h"
 #include "engine/capture.h"
-#include "score/explain.h"
 #include "score/score.h"
 #include "score/scorecard.h"
+#include "score/values.h"
 #include "source/raw.h"
 #include "source/slice.h"
 #include "source/source.h"
@@ -268,8 +268,8 @@ verify_health(Verification *v, const Customer *customer, const StoredActivity *s
 
 	if (stored->view->day > health->as_of)
 	{
-		report(v, &customer_id, "as_of", chs_explain_day(health->as_of),
-			   chs_explain_day(stored->view->day));
+		report(v, &customer_id, "as_of", chs_value_day(health->as_of),
+			   chs_value_day(stored->view->day));
 		return;
 	}
 	score = chs_score_calculate(chs_score_prepare(published, stored->view), scorecard, &subject);
@@ -281,7 +281,7 @@ verify_health(Verification *v, const Customer *customer, const StoredActivity *s
 			number_text(true, score->coverage));
 	compare(v, customer_id, "trend", health->trend, chs_score_trend_name(score->trend));
 	compare(v, customer_id, "factor_scores", health->factor_scores,
-			OidOutputFunctionCall(F_ARRAY_OUT, chs_explain_factor_scores(scorecard, score)));
+			OidOutputFunctionCall(F_ARRAY_OUT, chs_value_factor_scores(scorecard, score)));
 }
 
 /* The columns by which lists and counts find a customer. */

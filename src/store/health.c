@@ -33,9 +33,9 @@
 #include "base/scan.h"
 #include "base/settings.h"
 #include "base/tables.h"
-#include "score/explain.h"
 #include "score/score.h"
 #include "score/scorecard.h"
+#include "score/values.h"
 #include "store/announce.h"
 #include "store/claim.h"
 #include "store/customer.h"
@@ -464,9 +464,9 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard
 	values[HEALTH_VERSION - 1] = Int32GetDatum(tables->live->version);
 	values[HEALTH_AS_OF - 1] = DateADTGetDatum(as_of_day);
 	values[HEALTH_STATUS - 1] = CStringGetTextDatum(chs_score_status_name(score->status));
-	values[HEALTH_TREND - 1] = chs_explain_trend(score->trend, &nulls[HEALTH_TREND - 1]);
+	values[HEALTH_TREND - 1] = chs_value_trend(score->trend, &nulls[HEALTH_TREND - 1]);
 	values[HEALTH_COVERAGE - 1] = Float8GetDatum(score->coverage);
-	values[HEALTH_FACTOR_SCORES - 1] = chs_explain_factor_scores(scorecard, score);
+	values[HEALTH_FACTOR_SCORES - 1] = chs_value_factor_scores(scorecard, score);
 	values[HEALTH_CALCULATED_AT - 1] = TimestampTzGetDatum(tables->calculated_at);
 	values[HEALTH_SCORE - 1] = Float8GetDatum(score->score);
 	nulls[HEALTH_SCORE - 1] = score->status == STATUS_UNKNOWN;
