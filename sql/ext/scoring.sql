@@ -94,17 +94,20 @@ CREATE FUNCTION chs.health_now(customer_id bigint, as_of timestamptz DEFAULT NUL
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_health_now';
 COMMENT ON FUNCTION chs.health_now(bigint, timestamptz, integer) IS 'health of a customer, calculated now';
 
+-- In PL/pgSQL, which plans the query once per session: a function in SQL plans it at each
+-- call, which takes as long as the rest.  Made as json and converted once, since jsonb
+-- copies what is inside at each level.
 CREATE FUNCTION @extschema@.chs_health(customer_id bigint) RETURNS jsonb
-    LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
-    SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1
-BEGIN ATOMIC
-    SELECT jsonb_build_object(
+    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+BEGIN
+    RETURN (SELECT json_build_object(
         'customer_id', c.customer_id, 'external_id', c.external_id, 'name', c.name, 'segment', c.segment,
         'created_at', c.created_at, 'churned_at', c.churned_at,
         'score', h.score, 'status', h.status, 'coverage', h.coverage, 'trend', h.trend,
         'scorecard', h.scorecard, 'version', h.version, 'as_of', h.day,
         'factors', (
-            SELECT jsonb_agg(jsonb_build_object(
+            SELECT json_agg(json_build_object(
                 'factor', f.factor, 'score', f.score, 'weight', f.weight, 'effective_weight', f.effective_weight,
                 'contribution', f.contribution, 'trend', f.trend, 'sparkline', f.sparkline, 'metrics', f.metrics)
                 ORDER BY f.first)
@@ -116,7 +119,7 @@ BEGIN ATOMIC
                        max(e.contribution) FILTER (WHERE e.metric IS NULL) AS contribution,
                        max(e.trend) FILTER (WHERE e.metric IS NULL) AS trend,
                        max(e.sparkline) FILTER (WHERE e.metric IS NULL) AS sparkline,
-                       jsonb_agg(jsonb_build_object(
+                       json_agg(json_build_object(
                            'metric', e.metric, 'value', e.value, 'target', e.target, 'score', e.score,
                            'weight', e.weight, 'effective_weight', e.effective_weight,
                            'contribution', e.contribution, 'trend', e.trend, 'sparkline', e.sparkline,
@@ -126,7 +129,8 @@ BEGIN ATOMIC
                 GROUP BY e.factor) f))
     -- The look-up that fails for an unknown customer must come first.
     FROM (SELECT $1 AS customer_id, n.* FROM chs.health_now($1) n) h
-    LEFT JOIN chs.customers c ON c.customer_id = h.customer_id;
-END;
+    LEFT JOIN chs.customers c ON c.customer_id = h.customer_id)::jsonb;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.chs_health(bigint)
     IS 'everything about the health of a customer as one document';
