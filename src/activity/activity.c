@@ -150,7 +150,8 @@ chs_activity_in(PG_FUNCTION_ARGS)
 						(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 						 errmsg("invalid input syntax for type %s: \"%s\"", "chs_activity",
 								chs_message_value(text, length)),
-						 errdetail("An activity is written as an even number of hexadecimal digits in lower case.")));
+						 errdetail("An activity is written as an even number of"
+								   " hexadecimal digits in lower case.")));
 	bytes = palloc(length / 2 + 1);
 	for (Size i = 0; i < length / 2; i++)
 		bytes[i] = (char) ((strchr(digits, text[2 * i]) - digits) << 4 |

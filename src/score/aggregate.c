@@ -123,6 +123,7 @@ total_numeric(int128 total)
 	char		digits[64];
 	char	   *c = digits + sizeof(digits);
 	int			n = 0;
+	Datum		numeric;
 
 	*--c = '\0';
 	do
@@ -134,9 +135,9 @@ total_numeric(int128 total)
 	} while (v > 0 || n < 7);
 	if (negative)
 		*--c = '-';
-	return DirectFunctionCall1(numeric_trim_scale,
-							   DirectFunctionCall3(numeric_in, CStringGetDatum(c),
-												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	numeric = DirectFunctionCall3(numeric_in, CStringGetDatum(c), ObjectIdGetDatum(InvalidOid),
+								  Int32GetDatum(-1));
+	return DirectFunctionCall1(numeric_trim_scale, numeric);
 }
 
 /* chs_activity_cells lists the cells of an activity. */

@@ -98,8 +98,8 @@ reach(Change *change, const double *reached, ChangeCause cause)
 
 /* Moves on to a hypothetical score.  Does nothing and returns false if it would have no data. */
 static bool
-reach_between(Change *change, const Scorecard *scorecard, const Score *before, const Score *time_passed,
-			  const Score *after, PickMetric pick, ChangeCause cause)
+reach_between(Change *change, const Scorecard *scorecard, const Score *before,
+			  const Score *time_passed, const Score *after, PickMetric pick, ChangeCause cause)
 {
 	FactorScore *factors = palloc0(Max(scorecard->nfactors, 1) * sizeof(FactorScore));
 	double	   *reached = palloc(Max(scorecard->nfactors, 1) * sizeof(double));
@@ -111,7 +111,8 @@ reach_between(Change *change, const Scorecard *scorecard, const Score *before, c
 		factors[i].metrics = palloc(Max(f->nmetrics, 1) * sizeof(MetricScore));
 		for (int j = 0; j < f->nmetrics; j++)
 			factors[i].metrics[j] = pick(&f->metrics[j], &before->factors[i].metrics[j],
-										 &time_passed->factors[i].metrics[j], &after->factors[i].metrics[j]);
+										 &time_passed->factors[i].metrics[j],
+										 &after->factors[i].metrics[j]);
 		chs_score_combine_factor(f, &factors[i]);
 	}
 	if (!contributions(scorecard, factors, reached))
@@ -172,7 +173,8 @@ reach_score(Change *change, const Scorecard *scorecard, const Score *after, Chan
  * earlier one.  The result refers to none of the arguments.
  */
 Change *
-chs_change_under(const Scorecard *scorecard, const Score *before, const Score *time_passed, const Score *after)
+chs_change_under(const Scorecard *scorecard, const Score *before, const Score *time_passed,
+				 const Score *after)
 {
 	Change	   *change = palloc0(sizeof(Change));
 	double	   *reached = palloc(Max(scorecard->nfactors, 1) * sizeof(double));
@@ -192,8 +194,10 @@ chs_change_under(const Scorecard *scorecard, const Score *before, const Score *t
 	/* if nothing is known both before and after, data is the only cause */
 	if (reach_between(change, scorecard, before, time_passed, after, pick_before, CHANGE_DATA))
 	{
-		(void) reach_between(change, scorecard, before, time_passed, after, pick_time_passed, CHANGE_TIME);
-		(void) reach_between(change, scorecard, before, time_passed, after, pick_after, CHANGE_BEHAVIOUR);
+		(void) reach_between(change, scorecard, before, time_passed, after, pick_time_passed,
+							  CHANGE_TIME);
+		(void) reach_between(change, scorecard, before, time_passed, after, pick_after,
+							  CHANGE_BEHAVIOUR);
 	}
 	reach_score(change, scorecard, after, CHANGE_DATA);
 	return change;

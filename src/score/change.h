@@ -41,8 +41,8 @@ typedef struct Change
 	FactorChange *factors;
 } Change;
 
-extern Change *chs_change_under(const Scorecard *scorecard, const Score *before, const Score *time_passed,
-								const Score *after);
+extern Change *chs_change_under(const Scorecard *scorecard, const Score *before,
+								const Score *time_passed, const Score *after);
 extern void chs_change_settle(Change *change);
 extern void chs_change_to(Change *change, const Scorecard *scorecard, const Score *after);
 

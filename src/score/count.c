@@ -81,7 +81,8 @@ is_negative(Numeric number)
 		zero = int64_to_numeric(0);
 		MemoryContextSwitchTo(caller);
 	}
-	return DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(number), NumericGetDatum(zero)));
+	return DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(number),
+											NumericGetDatum(zero)));
 }
 
 static uint64

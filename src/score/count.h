@@ -13,7 +13,8 @@
 #include "score/scorecard.h"
 
 extern int32 chs_count_day(TimestampTz t);
-extern int	chs_count_event(const Published *published, const char *event_type, int event_type_length,
-							Jsonb *event_data, int32 day, Increment *increments);
+extern int	chs_count_event(const Published *published, const char *event_type,
+							int event_type_length, Jsonb *event_data, int32 day,
+							Increment *increments);
 
 #endif							/* CHS_COUNT_H */

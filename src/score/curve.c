@@ -26,8 +26,10 @@ read_number(const char **next, const char *text)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid curve: \"%s\"", text),
-				 errdetail("A number was expected at \"%s\".", chs_message_value(*next, strlen(*next))),
-				 errhint("Write points as value:score, in ascending order of value, as in '0:0 1:100'.")));
+				 errdetail("A number was expected at \"%s\".",
+						   chs_message_value(*next, strlen(*next))),
+				 errhint("Write points as value:score, in ascending order of value,"
+				 		" as in '0:0 1:100'.")));
 	*next = end;
 	return d;
 }
@@ -55,7 +57,8 @@ chs_curve_read(const char *text)
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("invalid curve: \"%s\"", text),
 					 errdetail("A colon was expected after the value %g.", x),
-					 errhint("Write points as value:score, in ascending order of value, as in '0:0 1:100'.")));
+					 errhint("Write points as value:score, in ascending order of value,"
+					 		" as in '0:0 1:100'.")));
 		y = read_number(&next, text);
 		if (curve.npoints > 0 && x <= curve.points[curve.npoints - 1].x)
 			ereport(ERROR,
@@ -80,7 +83,8 @@ chs_curve_read(const char *text)
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("invalid curve: \"%s\"", text),
 					 errdetail("A space was expected after the point %g:%g.", x, y),
-					 errhint("Write points as value:score, separated by one space, as in '0:0 1:100'.")));
+					 errhint("Write points as value:score, separated by one space,"
+					 		" as in '0:0 1:100'.")));
 	}
 }
 

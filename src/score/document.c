@@ -289,7 +289,8 @@ read_factor(Published *p, Factor *f, JsonbContainer *object, int trend_days,
 	JsonbContainer *metrics;
 	char	   *where;
 
-	f->name = get_string(object, "factor", true, psprintf("a factor of scorecard \"%s\"", scorecard));
+	f->name = get_string(object, "factor", true,
+						 psprintf("a factor of scorecard \"%s\"", scorecard));
 	where = psprintf("factor \"%s\"", f->name);
 	f->weight = get_double(object, "weight", 0, 1e6, where);
 	f->weights = read_segment_numbers(object, "weights", 0, 1e6, where);

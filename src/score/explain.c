@@ -61,7 +61,8 @@ draw_sparkline(const double *values, const bool *known, int n, double low, doubl
 }
 
 static Datum
-metric_sparkline(const ScoreInput *input, const Scorecard *scorecard, const Metric *m, int32 as_of_day)
+metric_sparkline(const ScoreInput *input, const Scorecard *scorecard, const Metric *m,
+				 int32 as_of_day)
 {
 	/* functions are called for the days of the factor's sparkline */
 	int			n = m->function >= 0 ? scorecard->trend_days + 1 : Min(m->window, SPARKLINE_DAYS);
@@ -347,7 +348,9 @@ chs_explain_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject, int32 as_o
 static const ScoreInput *
 pure_arguments(FunctionCallInfo fcinfo, ScoreSubject *subject)
 {
-	return PG_ARGISNULL(4) ? NULL : chs_explain_arguments(fcinfo, subject, chs_count_day(PG_GETARG_TIMESTAMPTZ(4)));
+	if (PG_ARGISNULL(4))
+		return NULL;
+	return chs_explain_arguments(fcinfo, subject, chs_count_day(PG_GETARG_TIMESTAMPTZ(4)));
 }
 
 /* chs_activity_score scores an activity. */
@@ -381,6 +384,7 @@ chs_activity_explain(PG_FUNCTION_ARGS)
 	if (input == NULL)
 		InitMaterializedSRF(fcinfo, 0);
 	else
-		chs_explain_rows(fcinfo, input, chs_scorecard_of_segment(input->published, subject.segment), &subject);
+		chs_explain_rows(fcinfo, input,
+						 chs_scorecard_of_segment(input->published, subject.segment), &subject);
 	return (Datum) 0;
 }

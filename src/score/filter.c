@@ -175,6 +175,8 @@ order_answers(JsonPathItemType op, int order)
 static bool
 compare_scalars(const Comparison *c, const JsonbValue *value)
 {
+	Datum		cmp;
+
 	if (value->type != c->constant.type)
 		return (value->type == jbvNull || c->constant.type == jbvNull) && c->op == jpiNotEqual;
 	switch (value->type)
@@ -188,9 +190,9 @@ compare_scalars(const Comparison *c, const JsonbValue *value)
 								 memcmp(value->val.string.val, c->constant.val.string.val,
 										value->val.string.len) != 0);
 		default:
-			return order_answers(c->op, DatumGetInt32(DirectFunctionCall2(numeric_cmp,
-																		  NumericGetDatum(value->val.numeric),
-																		  NumericGetDatum(c->constant.val.numeric))));
+			cmp = DirectFunctionCall2(numeric_cmp, NumericGetDatum(value->val.numeric),
+									  NumericGetDatum(c->constant.val.numeric));
+			return order_answers(c->op, DatumGetInt32(cmp));
 	}
 }
 

@@ -56,7 +56,8 @@ read_days(JsonbContainer *days, int function, ScoreInput *input, FunctionValue *
 		value->function = function;
 		value->known = v.type == jbvNumeric;
 		if (value->known)
-			value->value = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v.val.numeric)));
+			value->value = DatumGetFloat8(DirectFunctionCall1(numeric_float8,
+															  NumericGetDatum(v.val.numeric)));
 		input->nvalues++;
 	}
 }
@@ -80,7 +81,8 @@ chs_function_values_read(Jsonb *jsonb, ScoreInput *input)
 	{
 		JsonbValue	v;
 
-		if (getKeyJsonValueFromContainer(root, published->functions[i], strlen(published->functions[i]), &v) == NULL)
+		if (getKeyJsonValueFromContainer(root, published->functions[i],
+										 strlen(published->functions[i]), &v) == NULL)
 			continue;
 		if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
 			invalid_values("the values of a function are not an object");
@@ -108,7 +110,8 @@ push_text(JsonbParseState **state, JsonbIteratorToken token, char *text)
  * that they can be read back exactly.
  */
 Jsonb *
-chs_function_values_write(char *const *functions, int nfunctions, const FunctionValue *values, int nvalues)
+chs_function_values_write(char *const *functions, int nfunctions,
+						  const FunctionValue *values, int nvalues)
 {
 	JsonbParseState *state = NULL;
 
@@ -127,10 +130,13 @@ chs_function_values_write(char *const *functions, int nfunctions, const Function
 			if (values[j].known)
 			{
 				/* float8_numeric() would round to 15 digits */
+				char	   *digits = psprintf("%.17g", values[j].value);
+				Datum		number = DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
+														 ObjectIdGetDatum(InvalidOid),
+														 Int32GetDatum(-1));
+
 				v.type = jbvNumeric;
-				v.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in,
-																	CStringGetDatum(psprintf("%.17g", values[j].value)),
-																	ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+				v.val.numeric = DatumGetNumeric(number);
 			}
 			pushJsonbValue(&state, WJB_VALUE, &v);
 		}

@@ -119,7 +119,8 @@ chs_scorecard_of_segment(const Published *published, const char *segment)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no scorecard is the default"),
-				 errhint("Set is_default of one row of chs.scorecards and publish with chs_publish().")));
+				 errhint("Set is_default of one row of chs.scorecards and publish with"
+						 " chs_publish().")));
 	return published->by_default;
 }
 

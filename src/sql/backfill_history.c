@@ -64,7 +64,8 @@ chs_backfill_history(PG_FUNCTION_ARGS)
 		bool		isnull;
 		int64		n;
 
-		chs_spi_execute_as_owner("SELECT customers, last_customer_id FROM chs.backfill_history($1, $2)",
+		chs_spi_execute_as_owner("SELECT customers, last_customer_id"
+								 " FROM chs.backfill_history($1, $2)",
 								 lengthof(types), types, args, NULL);
 		row = SPI_tuptable->vals[0];
 		n = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));

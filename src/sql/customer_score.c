@@ -68,7 +68,8 @@ check_may_read(void)
 	if (pg_class_aclcheck(customers, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
 		return;
 	for (size_t i = 0; i < lengthof(columns); i++)
-		if (pg_attribute_aclcheck(customers, get_attnum(customers, columns[i]), GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		if (pg_attribute_aclcheck(customers, get_attnum(customers, columns[i]), GetUserId(),
+								  ACL_SELECT) != ACLCHECK_OK)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("permission denied for table %s", "customers"),
@@ -140,7 +141,8 @@ activity_from_past(const Customer *customer, const Live *live, const Live *versi
 	if ((version != live && version->version != UNPUBLISHED) ||
 		as_of_day != Min(chs_customer_today(), customer->last_day))
 		chs_retention_check_past(version->version, scorecard, as_of_day);
-	return chs_activity_view_of(chs_raw_customer_activity(customer->customer_id, version, as_of_day, as_of_day));
+	return chs_activity_view_of(chs_raw_customer_activity(customer->customer_id, version,
+														  as_of_day, as_of_day));
 }
 
 /*
@@ -162,13 +164,18 @@ chs_customer_activity(const Customer *customer, const Live *live, const Live *ve
 		chs_missing_has(live, customer->customer_id, snapshot))
 		return activity_from_past(customer, live, version, scorecard, as_of_day);
 	stored = chs_customer_stored(customer->customer_id, snapshot);
-	queued = chs_queue_of_customer(customer->customer_id, stored.folded_to, live->series_version, snapshot);
+	queued = chs_queue_of_customer(customer->customer_id, stored.folded_to, live->series_version,
+								   snapshot);
 	view = stored.view;
 	if (!queued.rebuild && chs_customer_is_current(&stored, live))
 	{
 		if (queued.ndeltas > 0)
+		{
+			ActivityData *delta = chs_activity_merge_many(queued.deltas, queued.ndeltas);
+
 			view = chs_activity_view_of(chs_activity_merge_two(chs_activity_cells_of(stored.view),
-															   chs_activity_merge_many(queued.deltas, queued.ndeltas)));
+															   delta));
+		}
 		if (view->day <= as_of_day)
 			return view;
 	}
@@ -193,7 +200,8 @@ read_activity(CustomerScore *cs, const Customer *customer, int32 as_of_day, cons
 	cs->subject.segment = customer->segment;
 	cs->subject.created_day = customer->created_day;
 	cs->subject.as_of_day = Min(as_of_day, customer->last_day);
-	cs->activity = chs_customer_activity(customer, live, cs->version, cs->scorecard, cs->subject.as_of_day);
+	cs->activity = chs_customer_activity(customer, live, cs->version, cs->scorecard,
+										 cs->subject.as_of_day);
 }
 
 /*
@@ -212,7 +220,8 @@ customer_arguments(FunctionCallInfo fcinfo, CustomerScore *cs)
 	as_of_day = PG_ARGISNULL(1) ? chs_customer_today() : chs_count_day(PG_GETARG_TIMESTAMPTZ(1));
 	chs_customer_find_as_caller(PG_GETARG_INT64(0), &customer);
 	live = chs_live_at(GetActiveSnapshot());
-	cs->version = PG_ARGISNULL(2) ? version_of_day(live, as_of_day) : chs_live_of_version(live, PG_GETARG_INT32(2));
+	cs->version = PG_ARGISNULL(2) ? version_of_day(live, as_of_day) :
+		chs_live_of_version(live, PG_GETARG_INT32(2));
 	read_activity(cs, &customer, as_of_day, live);
 	return true;
 }
@@ -250,7 +259,8 @@ prepare(const CustomerScore *cs, PluginDays days)
 	{
 		PluginCalls *calls = chs_plugin_begin(CurrentMemoryContext);
 
-		(void) chs_plugin_add_values(calls, input, cs->scorecard, cs->customer_id, cs->subject.as_of_day, days);
+		(void) chs_plugin_add_values(calls, input, cs->scorecard, cs->customer_id,
+									 cs->subject.as_of_day, days);
 		chs_plugin_end(calls);
 	}
 	return input;

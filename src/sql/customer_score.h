@@ -13,7 +13,8 @@
 #include "store/live.h"
 
 extern void chs_customer_find_as_caller(int64 customer_id, Customer *customer);
-extern const ActivityView *chs_customer_activity(const Customer *customer, const Live *live, const Live *version,
-										   const Scorecard *scorecard, int32 as_of_day);
+extern const ActivityView *chs_customer_activity(const Customer *customer, const Live *live,
+												 const Live *version, const Scorecard *scorecard,
+												 int32 as_of_day);
 
 #endif							/* CHS_CUSTOMER_SCORE_H */

@@ -62,7 +62,8 @@ Datum
 chs_add_factor(PG_FUNCTION_ARGS)
 {
 	Oid			types[] = {
-		TEXTOID, FLOAT8OID, TEXTOID, JSONBOID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, FLOAT8OID, TEXTOID
+		TEXTOID, FLOAT8OID, TEXTOID, JSONBOID, TEXTOID,
+		BOOLOID, TEXTOID, TEXTOID, FLOAT8OID, TEXTOID
 	};
 	static const char *const required[] = {
 		"factor", "weight", NULL, NULL, NULL, "scale", "curve", "missing"
@@ -149,7 +150,8 @@ chs_plugin_values_sql(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	segment = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
-	if (!chs_scorecard_of_segment(chs_scorecard_compiled(PG_GETARG_DATUM(1)), segment)->has_functions)
+	published = chs_scorecard_compiled(PG_GETARG_DATUM(1));
+	if (!chs_scorecard_of_segment(published, segment)->has_functions)
 		PG_RETURN_NULL();
 	day = last_day(fcinfo, 0, 3);
 	/* a function may have caused another document to be compiled, replacing this one */

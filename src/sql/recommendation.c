@@ -29,11 +29,14 @@ chs_live_recommendations(PG_FUNCTION_ARGS pg_attribute_unused())
 
 	chs_catalog_become_reader(&saved);
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT recommendations FROM chs.scorecard_versions WHERE version = $1",
-							  lengthof(types), types, args, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+	if (SPI_execute_with_args("SELECT recommendations FROM chs.scorecard_versions"
+							  " WHERE version = $1",
+							  lengthof(types), types, args, NULL, true, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
 		elog(ERROR, "could not read chs.scorecard_versions");
 	caller = MemoryContextSwitchTo(caller);
-	recommendations = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	recommendations = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0],
+													 SPI_tuptable->tupdesc, 1, &isnull));
 	MemoryContextSwitchTo(caller);
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
