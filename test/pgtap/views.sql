@@ -164,6 +164,29 @@ SELECT matches(pg_temp.plan($$SELECT * FROM chs.customer_list WHERE name ILIKE '
 SET LOCAL enable_seqscan = on;
 \endif
 
+-- What these indexes must not cost: an update is heap-only if no column of any index changes, and otherwise writes an
+-- entry in each index that has the row.
+CREATE FUNCTION pg_temp.indexes_of(what text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    i record;
+    has boolean;
+BEGIN
+    FOR i IN SELECT indexrelid::regclass::text AS name, COALESCE(pg_get_expr(indpred, indrelid), 'true') AS condition
+             FROM pg_index WHERE indrelid = 'chs.customer_health'::regclass LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM chs.customer_health WHERE (%s) AND (%s))', what, i.condition) INTO has;
+        IF has THEN
+            RETURN NEXT i.name;
+        END IF;
+    END LOOP;
+END $$;
+SELECT is((SELECT array_agg(DISTINCT a.attname::text)
+           FROM pg_index i JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = i.indrelid
+           JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+           WHERE i.indrelid = 'chs.customer_health'::regclass),
+    '{customer_id,risk_score,status,trend}', 'what changes with each score of a healthy customer is in no index');
+SELECT set_eq($$SELECT pg_temp.indexes_of('risk_score IS NOT NULL')$$, '{chs.customer_health_pkey,chs.customer_health_risk_score_idx}'::text[],
+    'a customer at risk is in no more than two');
+
 -- The past ----------------------------------------------------------------------
 
 DELETE FROM chs.customers;
