@@ -660,7 +660,7 @@ chs_capture_source(PG_FUNCTION_ARGS)
 	if (row.restored)
 		chs_restore_hold_worker();
 	compiled = chs_source_compile(live, source, row.relation);
-	if (compiled->stranger)
+	if (compiled->unrelated)
 		PG_RETURN_POINTER(NULL);
 	row.large = chs_mapping_large_values(RelationGetDescr(trigdata->tg_relation), row.new) +
 		chs_mapping_large_values(RelationGetDescr(trigdata->tg_relation), row.old);

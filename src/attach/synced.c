@@ -173,7 +173,7 @@ chs_sync_customer(PG_FUNCTION_ARGS)
 	/* writing to chs.customers may cause the live version to be reread */
 	copy = *source;
 	compiled = chs_source_compile(live, source, RelationGetRelid(trigdata->tg_relation));
-	if (compiled->stranger)
+	if (compiled->unrelated)
 		PG_RETURN_POINTER(NULL);
 	mapping = compiled->mapping;
 	if (!TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))

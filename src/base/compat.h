@@ -25,6 +25,11 @@
 #error "chs needs a platform with 128-bit integers"
 #endif
 
+/* Columns that are generated whenever they are read; from 18 on. */
+#ifndef ATTRIBUTE_GENERATED_VIRTUAL
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
+#endif
+
 /* Input functions can report errors softly from PostgreSQL 16 on. */
 #if PG_VERSION_NUM >= 160000
 #define chs_input_error(fcinfo, rest) \

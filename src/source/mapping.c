@@ -36,6 +36,24 @@
 
 /* ---------------------------------------------------------------- compiling */
 
+/* Refuses columns that rows do not have when triggers are fired. */
+static void
+check_columns(Relation rel, const Bitmapset *columns)
+{
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (column->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL &&
+			(bms_is_member(0, columns) || bms_is_member(column->attnum, columns)))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("expression reads column \"%s\", which is not stored",
+							NameStr(column->attname)),
+					 errhint("Use the expression by which it is generated.")));
+	}
+}
+
 static ExprState *
 compile_sql(Mapping *m, Relation rel, MappedAs as, const char *sql)
 {
@@ -45,6 +63,7 @@ compile_sql(Mapping *m, Relation rel, MappedAs as, const char *sql)
 	chs_expression_check_functions(node, &m->functions, m->allowed);
 	m->may_be_slow |= chs_expression_is_slow(node);
 	m->columns = bms_add_members(m->columns, chs_expression_columns(node));
+	check_columns(rel, m->columns);
 	if (checkExprHasSubLink(node))
 	{
 		m->by_query = true;

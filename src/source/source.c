@@ -506,9 +506,9 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 		compiled->stale = false;
 		compiled->live_serial = live->serial;
 		compiled->counted_serial = live->counting->published->serial;
-		compiled->stranger = !chs_source_has_table(source, relation);
+		compiled->unrelated = !chs_source_has_table(source, relation);
 		compiled->like = InvalidOid;
-		if (relation != source->relation && !compiled->stranger && has_form_of_table(source, relation))
+		if (relation != source->relation && !compiled->unrelated && has_form_of_table(source, relation))
 			compiled->like = source->relation;
 		else
 			compiled->mapping = compile_mapping(live, source, relation);

@@ -23,7 +23,7 @@ typedef struct CompiledSource
 	uint64		live_serial;	/* of what it was compiled for, */
 	uint64		counted_serial; /* and of what that counts */
 	bool		stale;
-	bool		stranger;		/* the table is neither */
+	bool		unrelated;		/* the table is neither */
 	Oid			like;			/* a partition: the table whose mapping it shares; or 0 */
 	Mapping    *mapping;		/* or NULL if it does */
 	Oid			parameters[2][4];	/* types of these of the plans */

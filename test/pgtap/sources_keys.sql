@@ -18,13 +18,13 @@ SELECT chs_attach('keys.by_key', 'who', 'support_ticket', 'at', '''{}''::jsonb',
        chs_attach('keys.parts', 'who', 'support_ticket', 'at', '''{}''::jsonb', customer_key => 'external_id'),
        chs_attach('keys.numbered_parts', 'who', 'support_ticket', 'at', '''{}''::jsonb') \g /dev/null
 
-CREATE FUNCTION tap.rows(n int) RETURNS void LANGUAGE sql AS $$
+CREATE PROCEDURE tap.rows(n int) LANGUAGE sql AS $$
     INSERT INTO keys.by_key VALUES (n, 'B');
     INSERT INTO keys.by_number VALUES (n, 2);
     INSERT INTO keys.part VALUES (n, 'B');
     INSERT INTO keys.numbered_part VALUES (n, 2);
 $$;
-CREATE FUNCTION tap.anew() RETURNS void LANGUAGE plpgsql AS $$
+CREATE PROCEDURE tap.anew() LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM chs.customers;
     DELETE FROM keys.by_key; DELETE FROM keys.by_number; DELETE FROM keys.parts; DELETE FROM keys.numbered_parts;
@@ -44,67 +44,30 @@ $$;
 \set by_key 'keys.by_key 2, keys.part 2'
 \set by_number 'keys.by_number 2, keys.numbered_part 2'
 
-SELECT anew() \g /dev/null
-BEGIN;
-SELECT rows(1) \g /dev/null
-DELETE FROM chs.customers;
-SELECT rows(2) \g /dev/null
-COMMIT;
+\set before 'CALL anew(); BEGIN; CALL rows(1);'
+\set after 'CALL rows(2); COMMIT;'
+
+:before DELETE FROM chs.customers; :after
 SELECT * FROM rejected(:'all', 'the customer was deleted');
 
-SELECT anew() \g /dev/null
-BEGIN;
-SELECT rows(1) \g /dev/null
-UPDATE chs.customers SET external_id = 'C';
-SELECT rows(2) \g /dev/null
-COMMIT;
+:before UPDATE chs.customers SET external_id = 'C'; :after
 SELECT * FROM rejected(:'by_key', 'the key was changed');
 
-SELECT anew() \g /dev/null
-BEGIN;
-SELECT rows(1) \g /dev/null
-UPDATE chs.customers SET customer_id = 3;
-SELECT rows(2) \g /dev/null
-COMMIT;
+:before UPDATE chs.customers SET customer_id = 3; :after
 SELECT * FROM rejected(:'by_number', 'the number was changed');
 
-SELECT anew() \g /dev/null
-BEGIN;
-SELECT rows(1) \g /dev/null
-TRUNCATE chs.customers CASCADE;
-SELECT rows(2) \g /dev/null
-COMMIT;
+:before TRUNCATE chs.customers CASCADE; :after
 SELECT * FROM rejected(:'all', 'customers were truncated');
 
-SELECT anew() \g /dev/null
-BEGIN;
-SELECT rows(1) \g /dev/null
-SAVEPOINT s;
-DELETE FROM chs.customers;
-RELEASE s;
-SELECT rows(2) \g /dev/null
-COMMIT;
+:before SAVEPOINT s; DELETE FROM chs.customers; RELEASE s; :after
 SELECT * FROM rejected(:'all', 'the customer was deleted in a subtransaction');
 
-SELECT anew() \g /dev/null
-BEGIN;
-SELECT rows(1) \g /dev/null
-SAVEPOINT s;
-DELETE FROM chs.customers;
-ROLLBACK TO s;
-SELECT rows(2) \g /dev/null
-COMMIT;
+:before SAVEPOINT s; DELETE FROM chs.customers; ROLLBACK TO s; :after
 SELECT * FROM rejected(NULL, 'the customer was deleted in a subtransaction that was rolled back');
 
-SELECT anew() \g /dev/null
-BEGIN;
-DELETE FROM chs.customers;
-SAVEPOINT s;
+CALL anew(); BEGIN; DELETE FROM chs.customers; SAVEPOINT s;
 INSERT INTO chs.customers (customer_id, external_id, created_at) VALUES (2, 'B', now() - interval '1 year');
-SELECT rows(1) \g /dev/null
-ROLLBACK TO s;
-SELECT rows(2) \g /dev/null
-COMMIT;
+CALL rows(1); ROLLBACK TO s; :after
 SELECT * FROM rejected(:'all', 'the customer was created in a subtransaction that was rolled back');
 
 SELECT * FROM finish();
