@@ -80,7 +80,8 @@ effect_of_command(const CollectedCommand *command, const AttachedTable *table)
 	}
 	foreach(lc, command->d.alterTable.subcmds)
 	{
-		const AlterTableCmd *subcommand = (const AlterTableCmd *) ((CollectedATSubcmd *) lfirst(lc))->parsetree;
+		const AlterTableCmd *subcommand =
+			(const AlterTableCmd *) ((CollectedATSubcmd *) lfirst(lc))->parsetree;
 
 		if (!IsA(subcommand, AlterTableCmd))
 			continue;
@@ -150,15 +151,18 @@ chs_altered_watch_partitions(Oid relation, int source_id)
 		if (partition == relation || get_rel_relkind(partition) == RELKIND_FOREIGN_TABLE ||
 			OidIsValid(get_trigger_oid(partition, TRUNCATE_TRIGGER, true)) == (source_id > 0))
 			continue;
-		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(partition)), get_rel_name(partition));
+		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(partition)),
+										  get_rel_name(partition));
 		if (source_id == 0)
 		{
 			chs_spi_run(psprintf("DROP TRIGGER \"%s\" ON %s", TRUNCATE_TRIGGER, name));
 			continue;
 		}
 		chs_spi_run(psprintf("CREATE TRIGGER \"%s\" AFTER TRUNCATE ON %s FOR EACH STATEMENT"
-							 " EXECUTE FUNCTION chs.capture_truncate('%d')", TRUNCATE_TRIGGER, name, source_id));
-		chs_spi_run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name, TRUNCATE_TRIGGER));
+							 " EXECUTE FUNCTION chs.capture_truncate('%d')", TRUNCATE_TRIGGER, name,
+							 source_id));
+		chs_spi_run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name,
+							 TRUNCATE_TRIGGER));
 	}
 }
 
@@ -234,7 +238,8 @@ is_past(const AttachedTable *table, Oid partition, Oid parent, PartitionEvent ev
 {
 	const Live *live = chs_live_version();
 
-	return chs_partition_is_past(live, chs_source_find(live, table->source_id), partition, parent, event);
+	return chs_partition_is_past(live, chs_source_find(live, table->source_id), partition, parent,
+								 event);
 }
 
 /*
@@ -256,11 +261,13 @@ enable_always(const AttachedTable *table)
 		chs_spi_select("SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I',"
 					   "  tgrelid::regclass, tgname)"
 					   " FROM pg_trigger WHERE tgrelid = $1 AND tgenabled = 'O'"
-					   " AND starts_with(tgname::text, '00_chs_') AND tgname <> '00_chs_skip_replicated'",
+					   " AND starts_with(tgname::text, '00_chs_') "
+					   " AND tgname <> '00_chs_skip_replicated'",
 					   1, &type, &relation);
 		commands = SPI_tuptable;
 		for (uint64 i = 0; i < commands->numvals; i++)
-			chs_spi_run(TextDatumGetCString(SPI_getbinval(commands->vals[i], commands->tupdesc, 1, &isnull)));
+			chs_spi_run(TextDatumGetCString(SPI_getbinval(commands->vals[i], commands->tupdesc, 1,
+														  &isnull)));
 	}
 	PG_FINALLY();
 	{

@@ -44,7 +44,8 @@
 static char *
 qualified_name(Relation rel)
 {
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
 }
 
 /* What to do about a relation that cannot be attached because of its kind. */
@@ -54,11 +55,13 @@ hint_for_kind(char kind)
 	switch (kind)
 	{
 		case RELKIND_VIEW:
-			return "A view has no rows of its own: attach the tables beneath it, with its expressions.";
+			return "A view has no rows of its own: attach the tables beneath it, with its"
+				" expressions.";
 		case RELKIND_MATVIEW:
 			return "Attach the tables that it is made from, with its expressions.";
 		case RELKIND_FOREIGN_TABLE:
-			return "Changes made elsewhere are not noticed: copy its rows into a table here, for instance by logical replication, and attach that.";
+			return "Changes made elsewhere are not noticed: copy its rows into a table here, for"
+				" instance by logical replication, and attach that.";
 		default:
 			return "Attach a table.";
 	}
@@ -79,7 +82,8 @@ check_relation(Relation rel)
 	if (IsCatalogRelation(rel) || RelationGetNamespace(rel) == get_namespace_oid("chs", false))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be attached because it is a table of the system or of chs", qualified_name(rel))));
+				 errmsg("%s cannot be attached because it is a table of the system or of chs",
+						qualified_name(rel))));
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -89,13 +93,15 @@ check_relation(Relation rel)
 	if (check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s cannot be attached because its owner does not see all rows", qualified_name(rel)),
+				 errmsg("%s cannot be attached because its owner does not see all rows",
+						qualified_name(rel)),
 				 errdetail("Row-level security is forced for the owner as well."),
 				 errhint("Let the owner see them: ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;",
 						 qualified_name(rel))));
 	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
 	{
-		if (kind == RELKIND_PARTITIONED_TABLE && get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
+		if (kind == RELKIND_PARTITIONED_TABLE &&
+			get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
 			ereport(ERROR,
 					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 					 errmsg("%s cannot be attached because its partition %s is a foreign table",
@@ -118,10 +124,12 @@ check_relatives(Relation rel)
 
 		if (other == relid || get_rel_name(other) == NULL)
 			continue;
-		if (list_member_oid(ancestors, other) || list_member_oid(get_partition_ancestors(other), relid))
+		if (list_member_oid(ancestors, other) ||
+			list_member_oid(get_partition_ancestors(other), relid))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("%s cannot be attached because %s is", qualified_name(rel), chs_source_name(&live->sources[i])),
+					 errmsg("%s cannot be attached because %s is", qualified_name(rel),
+							chs_source_name(&live->sources[i])),
 					 errdetail("Rows of a partition are rows of the partitioned table."),
 					 errhint("Detach that one first.")));
 	}
@@ -172,7 +180,8 @@ drop_triggers(Oid relid, const char *name, bool of_customers)
 {
 	for (size_t i = 0; i < lengthof(triggers); i++)
 	{
-		if (triggers[i].of_customers != of_customers || !OidIsValid(get_trigger_oid(relid, triggers[i].name, true)))
+		if (triggers[i].of_customers != of_customers ||
+			!OidIsValid(get_trigger_oid(relid, triggers[i].name, true)))
 			continue;
 		/* DROP TRIGGER locks partitions first, and whoever reads the table locks them last */
 		LockRelationOid(relid, AccessExclusiveLock);
@@ -189,10 +198,13 @@ create_triggers(Oid relid, const char *name, bool of_customers, int source_id)
 	{
 		if (triggers[i].of_customers != of_customers)
 			continue;
-		chs_spi_run(psprintf("CREATE TRIGGER \"%s\" AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION chs.%s('%d')",
-						 triggers[i].name, triggers[i].events, name, triggers[i].level, triggers[i].function, source_id));
+		chs_spi_run(psprintf("CREATE TRIGGER \"%s\" AFTER %s ON %s FOR EACH %s"
+							 " EXECUTE FUNCTION chs.%s('%d')",
+							 triggers[i].name, triggers[i].events, name, triggers[i].level,
+							 triggers[i].function, source_id));
 		/* also for rows that arrive by logical replication */
-		chs_spi_run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name, triggers[i].name));
+		chs_spi_run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name,
+							 triggers[i].name));
 	}
 }
 
@@ -211,12 +223,16 @@ chs_attach_rebuild_all(const char *note)
 
 	/* one publisher at a time; scoring only reads and does not wait */
 	LockRelationOid(chs_catalog_relation(CHS_SCORECARD_VERSIONS), ShareRowExclusiveLock);
-	chs_spi_execute_now(NULL, "WITH latest AS (SELECT * FROM chs.scorecard_versions ORDER BY version DESC LIMIT 1),"
+	chs_spi_execute_now(NULL, "WITH latest AS (SELECT * FROM chs.scorecard_versions"
+						"  ORDER BY version DESC LIMIT 1),"
 						" factors AS (INSERT INTO chs.scorecard_version_factors"
-						"  SELECT latest.version + 1, f.scorecard, f.ordinal, f.factor, f.weight, f.segment_weights"
+						"  SELECT latest.version + 1, f.scorecard, f.ordinal, f.factor, f.weight,"
+						" f.segment_weights"
 						"  FROM latest JOIN chs.scorecard_version_factors f USING (version))"
-						" INSERT INTO chs.scorecard_versions (version, live_at, published_by, note, document, series_version, recommendations)"
-						" SELECT version + 1, now(), session_user, $1, document, version + 1, recommendations FROM latest",
+						" INSERT INTO chs.scorecard_versions (version, live_at, published_by, note,"
+						" document, series_version, recommendations)"
+						" SELECT version + 1, now(), session_user, $1, document, version + 1,"
+						" recommendations FROM latest",
 						1, &type, &arg, NULL);
 }
 
@@ -250,10 +266,10 @@ store_source(const Source *source, bool *again)
 	chs_spi_execute("INSERT INTO chs.sources AS s (kind, customer_key, customer, event_type,"
 					"  occurred_at, event_data, owner, relation, functions, attributes)"
 					" VALUES ($1, $2, $3, $4, $5, $6, $7, $13, $14, CASE $1 WHEN 'customers' THEN"
-					"  jsonb_strip_nulls(jsonb_build_object('name', $8, 'email', $9, 'segment', $10,"
-					"   'created_at', $11, 'churned_at', $12)) END)"
-					" ON CONFLICT (relation, kind) DO UPDATE SET (customer_key, customer, event_type,"
-					"  occurred_at, event_data, owner, functions, attributes, attached_at) ="
+					"  jsonb_strip_nulls(jsonb_build_object('name', $8, 'email', $9,"
+					"   'segment', $10, 'created_at', $11, 'churned_at', $12)) END)"
+					" ON CONFLICT (relation, kind) DO UPDATE SET"
+					" (customer_key, customer, event_type, occurred_at, event_data, owner, functions, attributes, attached_at) ="
 					"  (EXCLUDED.customer_key, EXCLUDED.customer, EXCLUDED.event_type,"
 					"   EXCLUDED.occurred_at, EXCLUDED.event_data, EXCLUDED.owner,"
 					"   EXCLUDED.functions, EXCLUDED.attributes, now())"
@@ -315,7 +331,8 @@ static void
 check_owner(Oid relid)
 {
 	if (!chs_is_relation_owner(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
+					   get_rel_name(relid));
 }
 
 /*
@@ -376,11 +393,13 @@ chs_attach(PG_FUNCTION_ARGS)
 	check_relatives(rel);
 	name = qualified_name(rel);
 	source.by_external_id = customer_key_argument(fcinfo, 5);
-	source.customer = canonical(rel, "customer", source.by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID,
+	source.customer = canonical(rel, "customer", 
+								source.by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID,
 								text_argument(fcinfo, 1, "customer"));
 	source.event_type = canonical(rel, "event_type", MAPPED_TEXT,
 								  event_type_sql(rel, text_argument(fcinfo, 2, "event_type")));
-	source.occurred_at = canonical(rel, "occurred_at", MAPPED_TIME, text_argument(fcinfo, 3, "occurred_at"));
+	source.occurred_at = canonical(rel, "occurred_at", MAPPED_TIME,
+								   text_argument(fcinfo, 3, "occurred_at"));
 	source.event_data = PG_ARGISNULL(4) ? NULL :
 		canonical(rel, "event_data", MAPPED_JSONB, text_argument(fcinfo, 4, "event_data"));
 	error = chs_source_try(&source);
@@ -421,11 +440,14 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 	OwnerRights saved;
 	bool		again;
 
-	source.customer = canonical(rel, "external_id", MAPPED_EXTERNAL_ID, text_argument(fcinfo, 1, "external_id"));
+	source.customer = canonical(rel, "external_id", MAPPED_EXTERNAL_ID,
+								text_argument(fcinfo, 1, "external_id"));
 	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
 		if (!PG_ARGISNULL(2 + i))
-			source.attributes[i] = canonical(rel, chs_customer_attributes[i], chs_source_attribute_type(i),
-											 text_argument(fcinfo, 2 + i, chs_customer_attributes[i]));
+			source.attributes[i] = canonical(rel, chs_customer_attributes[i],
+											 chs_source_attribute_type(i),
+											 text_argument(fcinfo, 2 + i,
+														   chs_customer_attributes[i]));
 	error = chs_source_try(&source);
 	if (error != NULL)
 		chs_error_throw(error);
@@ -453,14 +475,21 @@ remove_sources(Datum relations, const char *note)
 	bool		of_events = false;
 	uint64		n;
 
-	/* no foreign key does it for the owner, nor would one find what is newer than the transaction's snapshot */
-	chs_spi_execute_now(NULL, "WITH gone AS (SELECT source_id FROM chs.sources WHERE source_id > 1 AND relation = ANY ($1)),"
-						" rejected AS (DELETE FROM chs.rejected_events WHERE source_id IN (SELECT source_id FROM gone))"
-						" DELETE FROM chs.sources WHERE source_id IN (SELECT source_id FROM gone) RETURNING kind",
+	/*
+	 * no foreign key does it for the owner, nor would one find what is newer than the
+	 * transaction's snapshot
+	 */
+	chs_spi_execute_now(NULL, "WITH gone AS (SELECT source_id FROM chs.sources"
+						"  WHERE source_id > 1 AND relation = ANY ($1)),"
+						" rejected AS (DELETE FROM chs.rejected_events"
+						"  WHERE source_id IN (SELECT source_id FROM gone))"
+						" DELETE FROM chs.sources WHERE source_id IN (SELECT source_id FROM gone)"
+						" RETURNING kind",
 						1, &type, &relations, NULL);
 	n = SPI_processed;
 	for (uint64 i = 0; i < n; i++)
-		of_events |= strcmp(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), "events") == 0;
+		of_events |= strcmp(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
+							"events") == 0;
 	if (of_events)
 		chs_attach_rebuild_all(note);
 	return n;
@@ -480,7 +509,8 @@ chs_detach(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	chs_catalog_become_owner(&saved);
-	n = remove_sources(PointerGetDatum(construct_array(&oid, 1, OIDOID, sizeof(Oid), true, TYPALIGN_INT)),
+	n = remove_sources(PointerGetDatum(construct_array(&oid, 1, OIDOID, sizeof(Oid), true,
+													   TYPALIGN_INT)),
 					   psprintf("%s detached", name));
 	chs_catalog_become_caller(&saved);
 	if (n == 0)
@@ -513,7 +543,8 @@ partitions_dropped(void)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		partitions = lappend_oid(partitions,
 								 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-																SPI_tuptable->tupdesc, 1, &isnull)));
+																SPI_tuptable->tupdesc, 1,
+																&isnull)));
 	return partitions;
 }
 
@@ -530,11 +561,13 @@ chs_follow_drop(PG_FUNCTION_ARGS)
 	chs_spi_begin(&saved);
 	chs_spi_execute_now(NULL, "SELECT array_agg(objid) FROM pg_event_trigger_dropped_objects()"
 						" WHERE classid = 'pg_class'::regclass AND objsubid = 0"
-						" AND objid IN (SELECT relation FROM chs.sources WHERE source_id > 1)", 0, NULL, NULL, NULL);
+						" AND objid IN (SELECT relation FROM chs.sources WHERE source_id > 1)", 0,
+						NULL, NULL, NULL);
 	if (SPI_processed > 0)
 	{
 		bool		isnull;
-		Datum		relations = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		Datum		relations = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+											  &isnull);
 
 		if (!isnull)
 			(void) remove_sources(relations, "attached tables were dropped");
@@ -551,7 +584,9 @@ chs_follow_drop(PG_FUNCTION_ARGS)
 static bool
 caller_reads(Oid relation)
 {
-	return chs_schema_aclcheck(get_rel_namespace(relation), GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
+	Oid			schema = get_rel_namespace(relation);
+
+	return chs_schema_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
 		pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
 		check_enable_rls(relation, InvalidOid, true) != RLS_ENABLED;
 }
@@ -571,7 +606,8 @@ chs_source_is_readable(PG_FUNCTION_ARGS)
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
 		PG_RETURN_BOOL(false);
 	PG_RETURN_BOOL(caller_reads(relation) ||
-				   (source != NULL && relation != source->relation && chs_source_has_table(source, relation) &&
+				   (source != NULL && relation != source->relation &&
+					chs_source_has_table(source, relation) &&
 					caller_reads(source->relation)));
 }
 

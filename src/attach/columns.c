@@ -17,7 +17,10 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* Whether the current transaction made a version of a row, by a command that is not before since. */
+/*
+ * Whether the current transaction made a version of a row, by a command that is not before
+ * since.
+ */
 static bool
 is_made_by_us(HeapTupleHeader header, CommandId since)
 {

@@ -61,7 +61,8 @@ day_of_bound(const PartitionRangeDatum *bound, Oid type, int32 *day)
 {
 	Const	   *value = (Const *) bound->value;
 
-	if (bound->kind != PARTITION_RANGE_DATUM_VALUE || !IsA(value, Const) || value->constisnull || value->consttype != type)
+	if (bound->kind != PARTITION_RANGE_DATUM_VALUE || !IsA(value, Const) || value->constisnull ||
+		value->consttype != type)
 		return false;
 	if (type == DATEOID)
 	{
@@ -97,7 +98,8 @@ type_of_time_key(const Source *source, Oid parent)
 		strcmp(quote_identifier(get_attname(parent, column, false)), source->occurred_at) == 0)
 		type = get_atttype(parent, column);
 	if ((type != DATEOID && type != TIMESTAMPOID && type != TIMESTAMPTZOID) ||
-		((oidvector *) DatumGetPointer(classes))->values[0] != GetDefaultOpClass(type, BTREE_AM_OID))
+		((oidvector *) DatumGetPointer(classes))->values[0] !=
+		GetDefaultOpClass(type, BTREE_AM_OID))
 		type = InvalidOid;
 	ReleaseSysCache(tuple);
 	return type;
@@ -139,7 +141,8 @@ last_deleted(Oid catalog, Oid index, AttrNumber column, Oid value)
 	{
 		HeapTupleHeader header = tuple->t_data;
 
-		if ((header->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) ||
+		if ((header->t_infomask & HEAP_XMAX_INVALID) ||
+			HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) ||
 			!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header)) ||
 			(catalog == RelationRelationId && !((Form_pg_class) GETSTRUCT(tuple))->relispartition))
 			continue;
@@ -155,7 +158,8 @@ last_deleted(Oid catalog, Oid index, AttrNumber column, Oid value)
 static PartitionBoundSpec *
 read_bounds(Oid partition, bool before)
 {
-	HeapTuple	tuple = before ? last_deleted(RelationRelationId, ClassOidIndexId, Anum_pg_class_oid, partition) :
+	HeapTuple	tuple = before ? last_deleted(RelationRelationId, ClassOidIndexId,
+											  Anum_pg_class_oid, partition) :
 		SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(partition));
 	Relation	rel;
 	Datum		bounds;
@@ -173,17 +177,22 @@ read_bounds(Oid partition, bool before)
 static Oid
 parent_of_dropped(Oid partition)
 {
-	HeapTuple	tuple = last_deleted(InheritsRelationId, InheritsRelidSeqnoIndexId, Anum_pg_inherits_inhrelid, partition);
+	HeapTuple	tuple = last_deleted(InheritsRelationId, InheritsRelidSeqnoIndexId,
+									 Anum_pg_inherits_inhrelid, partition);
 
 	return HeapTupleIsValid(tuple) ? ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent : InvalidOid;
 }
 
-/* The days that the rows of a partition can be of, by its bounds and those of the partitions that it is in. */
+/*
+ * The days that the rows of a partition can be of, by its bounds and those of the
+ * partitions that it is in.
+ */
 static Days
 days_of_partition(const Source *source, Oid partition, Oid parent, PartitionEvent event)
 {
 	Days		days = ANY_DAY;
-	PartitionBoundSpec *bounds = read_bounds(partition, event == PARTITION_DETACHED || event == PARTITION_DROPPED);
+	bool		before = event == PARTITION_DETACHED || event == PARTITION_DROPPED;
+	PartitionBoundSpec *bounds = read_bounds(partition, before);
 
 	while (bounds != NULL)
 	{
@@ -208,7 +217,8 @@ counts_any_of(const ActivityView *view, const Days *days)
 		int64		kept_from = (int64) view->day - s->keep + 1;
 
 		if (view->day == DAY_NEVER ||
-			(kept_from <= days->last && chs_activity_window(s, Max(kept_from, days->first), days->last).n > 0))
+			(kept_from <= days->last && chs_activity_window(s, Max(kept_from, days->first),
+															days->last).n > 0))
 			return true;
 	}
 	return false;
@@ -223,7 +233,8 @@ rebuild_churned(const Days *days, int max_keep, bool went)
 {
 	Oid			type = TIMESTAMPTZOID;
 	Datum		before = TimestampTzGetDatum(((int64) days->last + max_keep) * USECS_PER_DAY);
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs churned customers", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs churned customers",
+												  ALLOCSET_DEFAULT_SIZES);
 	OwnerRights saved;
 	Portal		portal;
 
@@ -231,8 +242,10 @@ rebuild_churned(const Days *days, int max_keep, bool went)
 	chs_spi_begin(&saved);
 	/* activities and the queue at one time, after whoever wrote to the partition */
 	PushActiveSnapshot(GetLatestSnapshot());
-	portal = SPI_cursor_open_with_args(NULL, "SELECT c.customer_id, EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = c.customer_id)"
-									   " FROM chs.customers c WHERE c.churned_at < $1", 1, &type, &before, NULL, true, 0);
+	portal = SPI_cursor_open_with_args(NULL, "SELECT c.customer_id, EXISTS (SELECT FROM chs.queue q"
+									   " WHERE q.customer_id = c.customer_id)"
+									   " FROM chs.customers c WHERE c.churned_at < $1", 1, &type,
+									   &before, NULL, true, 0);
 	for (;;)
 	{
 		SPI_cursor_fetch(portal, true, 1000);
@@ -241,11 +254,15 @@ rebuild_churned(const Days *days, int max_keep, bool went)
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			bool		isnull;
-			int64		customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-			bool		is_queued = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+			int64		customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i],
+																  SPI_tuptable->tupdesc, 1,
+																  &isnull));
+			bool		is_queued = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i],
+															   SPI_tuptable->tupdesc, 2, &isnull));
 			MemoryContext caller = MemoryContextSwitchTo(scratch);
 
-			if (!went || is_queued || counts_any_of(chs_customer_stored(customer_id, GetActiveSnapshot()).view, days))
+			if (!went || is_queued ||
+				counts_any_of(chs_customer_stored(customer_id, GetActiveSnapshot()).view, days))
 				chs_capture_rebuild(chs_live_version(), customer_id);
 			MemoryContextSwitchTo(caller);
 			MemoryContextReset(scratch);
@@ -261,7 +278,10 @@ rebuild_churned(const Days *days, int max_keep, bool went)
 
 /* ------------------------------------------------------------------ decisions */
 
-/* chs_partition_newest returns the partition of a table that the command being followed attached. */
+/*
+ * chs_partition_newest returns the partition of a table that the command being followed
+ * attached.
+ */
 Oid
 chs_partition_newest(Oid parent)
 {
@@ -272,7 +292,8 @@ chs_partition_newest(Oid parent)
 	CommandId	latest = 0;
 	Oid			newest = InvalidOid;
 
-	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(parent));
+	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(parent));
 	scan = systable_beginscan(rel, InheritsParentIndexId, true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)) &&
@@ -290,7 +311,8 @@ chs_partition_newest(Oid parent)
 Oid
 chs_partition_detached(Oid parent)
 {
-	HeapTuple	tuple = last_deleted(InheritsRelationId, InheritsParentIndexId, Anum_pg_inherits_inhparent, parent);
+	HeapTuple	tuple = last_deleted(InheritsRelationId, InheritsParentIndexId,
+									 Anum_pg_inherits_inhparent, parent);
 
 	return HeapTupleIsValid(tuple) ? ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid : InvalidOid;
 }
@@ -301,7 +323,8 @@ chs_partition_detached(Oid parent)
  * customers rebuilt of whom this is not true.
  */
 bool
-chs_partition_is_past(const Live *live, const Source *source, Oid partition, Oid parent, PartitionEvent event)
+chs_partition_is_past(const Live *live, const Source *source, Oid partition, Oid parent,
+					  PartitionEvent event)
 {
 	int			max_keep = Max(live->published->max_keep, live->counting->published->max_keep);
 	Days		days = days_of_partition(source, partition, parent, event);

@@ -21,7 +21,8 @@ typedef enum PartitionEvent
 
 extern Oid	chs_partition_newest(Oid parent);
 extern Oid	chs_partition_detached(Oid parent);
-extern bool chs_partition_is_past(const Live *live, const Source *source, Oid partition, Oid parent, PartitionEvent event);
+extern bool chs_partition_is_past(const Live *live, const Source *source, Oid partition, Oid parent,
+								  PartitionEvent event);
 extern bool chs_partition_dropped_are_past(const Live *live, List *dropped);
 
 #endif							/* CHS_PARTITION_H */

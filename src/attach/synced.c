@@ -56,11 +56,13 @@ store_customer(const RowChange *change)
 	initStringInfo(&differs);
 	for (int i = 0; i <= CUSTOMER_ATTRIBUTES; i++)
 	{
-		types[i] = i > 0 && chs_source_attribute_type(i - 1) == MAPPED_TIME ? TIMESTAMPTZOID : TEXTOID;
+		types[i] = i > 0 && chs_source_attribute_type(i - 1) == MAPPED_TIME ? TIMESTAMPTZOID :
+			TEXTOID;
 		args[i] = change->new->values[i];
 		nulls[i] = change->new->nulls[i] ? 'n' : ' ';
 	}
-	appendStringInfoString(&sql, "INSERT INTO chs.customers AS c (external_id, name, email, segment, created_at, churned_at)"
+	appendStringInfoString(&sql, "INSERT INTO chs.customers AS c (external_id, name, email,"
+						   " segment, created_at, churned_at)"
 						   " VALUES ($1, $2, $3, $4, COALESCE($5, now()), $6)"
 						   " ON CONFLICT (external_id) DO ");
 	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
@@ -75,7 +77,8 @@ store_customer(const RowChange *change)
 			appendStringInfo(&sql, "created_at = COALESCE($%d, c.created_at)", i + 2);
 		else
 			appendStringInfo(&sql, "%s = $%d", name, i + 2);
-		appendStringInfo(&differs, "%s c.%s IS DISTINCT FROM EXCLUDED.%s", differs.len == 0 ? "" : " OR", name, name);
+		appendStringInfo(&differs, "%s c.%s IS DISTINCT FROM EXCLUDED.%s", 
+						 differs.len == 0 ? "" : " OR", name, name);
 	}
 	if (differs.len == 0)
 		appendStringInfoString(&sql, "NOTHING");
@@ -104,7 +107,8 @@ apply_change(void *arg)
 		args[1] = change->new->values[0];
 		/* the same customer under another key */
 		if (was)
-			chs_spi_execute("UPDATE chs.customers SET external_id = $2 WHERE external_id = $1 AND external_id <> $2", 2, types, args, NULL);
+			chs_spi_execute("UPDATE chs.customers SET external_id = $2"
+							" WHERE external_id = $1 AND external_id <> $2", 2, types, args, NULL);
 		store_customer(change);
 	}
 	SPI_finish();
@@ -123,7 +127,8 @@ chs_synced_take(const Source *source, const MappedRow *old, const MappedRow *new
 	if (new != NULL && new->error != NULL)
 		return new->error;
 	if (new != NULL && new->nulls[0])
-		return chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "customer has no external_id", NULL, NULL);
+		return chs_error_make(ERRCODE_NOT_NULL_VIOLATION, "customer has no external_id", NULL,
+							  NULL);
 	return chs_try(apply_change, &change);
 }
 
@@ -162,7 +167,8 @@ chs_sync_customer(PG_FUNCTION_ARGS)
 	HeapTuple	old = NULL;
 	HeapTuple	new = NULL;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be fired AFTER, FOR EACH ROW", "chs.sync_customer")));
@@ -204,12 +210,14 @@ chs_sync_truncate(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be fired for TRUNCATE", "chs.sync_truncate")));
 	source = chs_source_of_trigger(chs_live_version(), trigdata, "00_chs_customers_truncate");
-	if (source == NULL || !source->of_customers || !chs_source_has_table(source, RelationGetRelid(trigdata->tg_relation)))
+	if (source == NULL || !source->of_customers ||
+		!chs_source_has_table(source, RelationGetRelid(trigdata->tg_relation)))
 		PG_RETURN_POINTER(NULL);
 	ereport(WARNING,
 			(errmsg("the customers of table %s stay", chs_source_name(source)),
 			 errdetail("TRUNCATE deletes no customers; rows that are loaded now update them."),
-			 errhint("To delete customers with all that is known about them, use DELETE on chs.customers, or on the table before truncating it.")));
+			 errhint("To delete customers with all that is known about them, use DELETE on"
+					 " chs.customers, or on the table before truncating it.")));
 	PG_RETURN_POINTER(NULL);
 }
 

@@ -1,6 +1,7 @@
 /*
  * expression.c
- *	  Expressions over the rows of an attached table: reading and checking them, and what they may do.
+ *	  Expressions over the rows of an attached table: reading and checking them, and what
+ *	  they may do.
  *
  * An expression is stored as text, so that it can be dumped.  It must give the same
  * value for the same row everywhere, so it is stored with all names qualified, and
@@ -38,7 +39,8 @@ argument_context(void *arg)
 	errcontext("expression for \"%s\"", (const char *) arg);
 	/* the name of a type that does not exist looks like one of a column */
 	if (geterrcode() == ERRCODE_UNDEFINED_COLUMN && strcmp(arg, "event_type") == 0)
-		errhint("Use a column or an expression over the row, or the name of a type that chs.event_types has.");
+		errhint("Use a column or an expression over the row, or the name of a type that"
+				" chs.event_types has.");
 }
 
 /* Returns the one expression that a text consists of, not yet analyzed. */
@@ -51,7 +53,8 @@ parse_text(const char *text)
 
 	if (list_length(s->targetList) != 1 || s->fromClause || s->whereClause || s->groupClause ||
 		s->havingClause || s->windowClause || s->valuesLists || s->sortClause || s->limitOffset ||
-		s->limitCount || s->lockingClause || s->withClause || s->distinctClause || s->op != SETOP_NONE)
+		s->limitCount || s->lockingClause || s->withClause || s->distinctClause ||
+		s->op != SETOP_NONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("not a single expression: %s", text),
@@ -64,7 +67,10 @@ parse_text(const char *text)
 	return target->val;
 }
 
-/* Analyzes an expression over the rows of a table, which can also be referred to by the given name. */
+/*
+ * Analyzes an expression over the rows of a table, which can also be referred to by the
+ * given name.
+ */
 static Node *
 analyze_text(Relation rel, const char *text, const char *row_name)
 {
@@ -73,7 +79,8 @@ analyze_text(Relation rel, const char *text, const char *row_name)
 	Node	   *node;
 
 	pstate->p_sourcetext = text;
-	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, makeAlias(row_name, NIL), false, true);
+	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, makeAlias(row_name, NIL),
+										   false, true);
 	addNSItemToQuery(pstate, nsitem, false, true, true);
 	node = transformExpr(pstate, parse_text(text), EXPR_KIND_SELECT_TARGET);
 	if (pstate->p_hasAggs || pstate->p_hasWindowFuncs || pstate->p_hasTargetSRFs)
@@ -88,7 +95,8 @@ analyze_text(Relation rel, const char *text, const char *row_name)
 static bool
 is_time_function(Oid function, void *context pg_attribute_unused())
 {
-	return function == F_NOW || function == F_TRANSACTION_TIMESTAMP || function == F_STATEMENT_TIMESTAMP;
+	return function == F_NOW || function == F_TRANSACTION_TIMESTAMP ||
+		function == F_STATEMENT_TIMESTAMP;
 }
 
 /* Finds anything whose value depends on the time or the user. */
@@ -111,7 +119,8 @@ check_stable(Node *node)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the expression must always give the same value for the same row"),
-				 errdetail("It calls a volatile function, or depends on the current time or user.")));
+				 errdetail("It calls a volatile function, or depends on the current time or"
+						   " user.")));
 }
 
 static void
@@ -128,12 +137,14 @@ check_type(const MappedColumn *column, Oid type)
 			hint = "For another key of the customer, say customer_key => 'external_id'.";
 			break;
 		case MAPPED_EXTERNAL_ID:
-			if (type != INT2OID && type != INT4OID && type != INT8OID && type != TEXTOID && type != VARCHAROID &&
+			if (type != INT2OID && type != INT4OID && type != INT8OID && type != TEXTOID &&
+				type != VARCHAROID &&
 				type != BPCHAROID && type != UUIDOID && type != UNKNOWNOID)
 				wanted = "text, character varying, character, uuid, smallint, integer or bigint";
 			break;
 		case MAPPED_TIME:
-			if (type != TIMESTAMPTZOID && type != TIMESTAMPOID && type != DATEOID && type != UNKNOWNOID)
+			if (type != TIMESTAMPTZOID && type != TIMESTAMPOID && type != DATEOID &&
+				type != UNKNOWNOID)
 				wanted = "timestamp with or without time zone, or date";
 			break;
 		case MAPPED_JSONB:
@@ -147,11 +158,15 @@ check_type(const MappedColumn *column, Oid type)
 	if (wanted != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("\"%s\" must be of type %s, not %s", column->argument, wanted, format_type_be(type)),
+				 errmsg("\"%s\" must be of type %s, not %s", column->argument, wanted,
+						format_type_be(type)),
 				 errhint("%s", hint)));
 }
 
-/* chs_expression_converted wraps an expression so that it has the right type, in the same way everywhere. */
+/*
+ * chs_expression_converted wraps an expression so that it has the right type, in the same
+ * way everywhere.
+ */
 char *
 chs_expression_converted(MappedAs as, const char *sql, Oid type)
 {
@@ -177,7 +192,8 @@ char *
 chs_expression_canonical(Relation rel, const MappedColumn *column)
 {
 	ErrorContextCallback context = {
-		.previous = error_context_stack,.callback = argument_context,.arg = (void *) column->argument
+		.previous = error_context_stack,.callback = argument_context,
+		.arg = (void *) column->argument
 	};
 	Node	   *node;
 	int			nest_level;
@@ -190,7 +206,8 @@ chs_expression_canonical(Relation rel, const MappedColumn *column)
 	nest_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	sql = deparse_expression(node, deparse_context_for(ROW_ALIAS, RelationGetRelid(rel)), false, false);
+	sql = deparse_expression(node, deparse_context_for(ROW_ALIAS, RelationGetRelid(rel)), false,
+							 false);
 	AtEOXact_GUC(false, nest_level);
 	error_context_stack = context.previous;
 	return sql;
@@ -246,10 +263,12 @@ is_known_text(Node *node, const char *wanted)
 {
 	Const	   *c = (Const *) node;
 
-	if (!IsA(node, Const) || c->constisnull || (c->consttype != TEXTOID && c->consttype != UNKNOWNOID))
+	if (!IsA(node, Const) || c->constisnull ||
+		(c->consttype != TEXTOID && c->consttype != UNKNOWNOID))
 		return false;
 	return wanted == NULL ||
-		strcmp(c->consttype == TEXTOID ? TextDatumGetCString(c->constvalue) : DatumGetCString(c->constvalue), wanted) == 0;
+		strcmp(c->consttype == TEXTOID ? TextDatumGetCString(c->constvalue) :
+			   DatumGetCString(c->constvalue), wanted) == 0;
 }
 
 /* Whether one of the functions above fails with certain arguments, and these could be such. */
@@ -293,7 +312,8 @@ find_harm(Node *node, void *context)
 			}
 			return false;
 		case T_FuncExpr:
-			return may_fail(((FuncExpr *) node)->funcid, NULL) || arguments_may_fail((FuncExpr *) node) ||
+			return may_fail(((FuncExpr *) node)->funcid, NULL) ||
+				arguments_may_fail((FuncExpr *) node) ||
 				expression_tree_walker(node, find_harm, context);
 		case T_Const:
 		case T_RelabelType:
@@ -359,7 +379,8 @@ note_function(Oid function, void *context)
 		if (lc == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("expression calls function %s, which it did not call when the table was attached", name),
+					 errmsg("expression calls function %s, which it did not call when the table was"
+							" attached", name),
 					 errhint("If it is to be called, attach the table again.")));
 	}
 	f->called = lappend(f->called, name);
@@ -467,7 +488,10 @@ find_columns(Node *node, void *context)
 	return result;
 }
 
-/* chs_expression_columns returns the numbers of the columns that an expression reads; 0: the row. */
+/*
+ * chs_expression_columns returns the numbers of the columns that an expression reads; 0:
+ * the row.
+ */
 Bitmapset *
 chs_expression_columns(Node *node)
 {
@@ -477,7 +501,10 @@ chs_expression_columns(Node *node)
 	return search.columns;
 }
 
-/* chs_expression_is_harmful tells whether a planned expression may fail or requires its owner's rights. */
+/*
+ * chs_expression_is_harmful tells whether a planned expression may fail or requires its
+ * owner's rights.
+ */
 bool
 chs_expression_is_harmful(Node *node, Relation rel)
 {

@@ -91,7 +91,8 @@ compile_columns(void *arg)
 	rel = table_open(m->relation, AccessShareLock);
 	caller = MemoryContextSwitchTo(m->context);
 	m->econtext = CreateStandaloneExprContext();
-	m->slot = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)), &TTSOpsHeapTuple);
+	m->slot = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)),
+									   &TTSOpsHeapTuple);
 	m->direct = true;
 	m->by_query = false;
 	m->may_be_slow = false;
@@ -109,7 +110,8 @@ compile_columns(void *arg)
 	for (int i = 0; !m->direct && m->guard >= 0 && i < m->ncolumns; i++)
 		if (i != m->guard)
 		{
-			m->sql[i] = psprintf("CASE WHEN %s IS NOT NULL THEN %s END", m->sql[m->guard], m->sql[i]);
+			m->sql[i] = psprintf("CASE WHEN %s IS NOT NULL THEN %s END", m->sql[m->guard],
+								 m->sql[i]);
 			m->states[i] = compile_sql(m, rel, m->as[i], m->sql[i]);
 		}
 	MemoryContextSwitchTo(caller);
@@ -144,7 +146,8 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 					List *const *allowed, ErrorData *broken)
 {
 	/* that goes with the caller's if an error is raised */
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "chs mapping", ALLOCSET_SMALL_SIZES);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "chs mapping",
+												  ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Mapping    *m = palloc0(sizeof(Mapping));
 
@@ -182,7 +185,10 @@ chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int nc
 	return m;
 }
 
-/* chs_mapping_is_to_be_tried_again tells whether compiling a mapping merely took too long, some time ago. */
+/*
+ * chs_mapping_is_to_be_tried_again tells whether compiling a mapping merely took too long,
+ * some time ago.
+ */
 bool
 chs_mapping_is_to_be_tried_again(const Mapping *mapping)
 {
@@ -230,7 +236,8 @@ set_value(Batch *b, int row, int column, Datum value)
 {
 	MemoryContext caller = MemoryContextSwitchTo(b->context);
 
-	b->rows[row].values[column] = chs_mapping_copy_value(b->mapping, column, value, b->rows[row].nulls[column]);
+	b->rows[row].values[column] = chs_mapping_copy_value(b->mapping, column, value,
+														 b->rows[row].nulls[column]);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -251,7 +258,8 @@ evaluate_expressions(Batch *b)
 		m->econtext->ecxt_scantuple = m->slot;
 		for (int j = 0; j < m->ncolumns; j++)
 		{
-			Datum		value = ExecEvalExprSwitchContext(m->states[j], m->econtext, &row->nulls[j]);
+			Datum		value = ExecEvalExprSwitchContext(m->states[j], m->econtext,
+														  &row->nulls[j]);
 
 			set_value(b, i, j, value);
 		}
@@ -273,12 +281,14 @@ evaluate_query(Batch *b)
 	array = PointerGetDatum(construct_array(elements, b->n, type, -1, false, TYPALIGN_DOUBLE));
 	SPI_connect();
 	/* not read-only, so that it sees what this command has done so far */
-	if (SPI_execute_plan(m->plan, &array, NULL, false, 0) != SPI_OK_SELECT || SPI_processed != (uint64) b->n)
+	if (SPI_execute_plan(m->plan, &array, NULL, false, 0) != SPI_OK_SELECT ||
+		SPI_processed != (uint64) b->n)
 		elog(ERROR, "could not evaluate a mapping");
 	for (int i = 0; i < b->n; i++)
 		for (int j = 0; j < m->ncolumns; j++)
 		{
-			Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, j + 1, &b->rows[i].nulls[j]);
+			Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, j + 1,
+											  &b->rows[i].nulls[j]);
 
 			set_value(b, i, j, value);
 		}
@@ -309,7 +319,8 @@ evaluate(Mapping *mapping, HeapTuple *tuples, int n, MappedRow *rows, bool is_re
 		rows[i].error = mapping->broken;
 	while (done < n && !mapping->broken)
 	{
-		Batch		batch = {mapping, &tuples[done], Min(at_once, n - done), &rows[done], CurrentMemoryContext, -1};
+		Batch		batch = {mapping, &tuples[done], Min(at_once, n - done), &rows[done],
+							 CurrentMemoryContext, -1};
 		ErrorData  *error = chs_mapping_try_timed(mapping, evaluate_batch, &batch, !is_read);
 
 		if (error == NULL)

@@ -71,7 +71,8 @@ typedef struct MappedRow
 	bool		nulls[MAX_MAPPED_COLUMNS];
 } MappedRow;
 
-extern Mapping *chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns, int ncolumns,
+extern Mapping *chs_mapping_compile(Oid relation, Oid owner, const MappedColumn *columns,
+									int ncolumns,
 									 int guard, List *const *allowed, ErrorData *broken);
 extern void chs_mapping_free(Mapping *mapping);
 extern bool chs_mapping_is_to_be_tried_again(const Mapping *mapping);

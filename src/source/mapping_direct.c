@@ -27,7 +27,8 @@
 static bool
 is_plain_type(Oid type)
 {
-	return type == TEXTOID || type == VARCHAROID || type == INT2OID || type == INT4OID || type == INT8OID ||
+	return type == TEXTOID || type == VARCHAROID || type == INT2OID || type == INT4OID ||
+		type == INT8OID ||
 		type == NUMERICOID || type == BOOLOID;
 }
 
@@ -50,10 +51,12 @@ chs_mapping_find_fields(Mapping *m, Node *node)
 		Const	   *key = list_nth(call->args, i);
 		Var		   *value = list_nth(call->args, i + 1);
 
-		if (!IsA(key, Const) || key->constisnull || (key->consttype != TEXTOID && key->consttype != UNKNOWNOID) ||
+		if (!IsA(key, Const) || key->constisnull || (key->consttype != TEXTOID &&
+													 key->consttype != UNKNOWNOID) ||
 			!IsA(value, Var) || value->varattno <= 0 || !is_plain_type(value->vartype))
 			return;
-		fields[n].key = key->consttype == TEXTOID ? TextDatumGetCString(key->constvalue) : pstrdup(DatumGetCString(key->constvalue));
+		fields[n].key = key->consttype == TEXTOID ? TextDatumGetCString(key->constvalue) :
+			pstrdup(DatumGetCString(key->constvalue));
 		fields[n].key_length = strlen(fields[n].key);
 		fields[n].column = value->varattno;
 		fields[n++].type = value->vartype;

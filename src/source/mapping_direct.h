@@ -10,6 +10,7 @@
 #include "source/mapping.h"
 
 extern void chs_mapping_find_fields(Mapping *m, Node *node);
-extern void chs_mapping_evaluate_directly(Mapping *mapping, TupleTableSlot *slot, Datum *values, bool *nulls);
+extern void chs_mapping_evaluate_directly(Mapping *mapping, TupleTableSlot *slot, Datum *values,
+										  bool *nulls);
 
 #endif							/* CHS_MAPPING_DIRECT_H */

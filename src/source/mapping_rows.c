@@ -108,7 +108,8 @@ show_rows(void *arg)
 	chs_catalog_become_role(s->mapping->owner, &saved);
 	rel = table_open(s->mapping->relation, AccessShareLock);
 	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
-	call = makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeVar(1, 0, rel->rd_rel->reltype, -1, InvalidOid, 0)),
+	call = makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeVar(1, 0, rel->rd_rel->reltype, -1,
+																 InvalidOid, 0)),
 						InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 	state = ExecInitExpr(expression_planner((Expr *) call), NULL);
 	econtext = CreateStandaloneExprContext();

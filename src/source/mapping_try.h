@@ -9,7 +9,8 @@
 
 #include "source/mapping.h"
 
-extern ErrorData *chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg, bool by_row);
+extern ErrorData *chs_mapping_try_timed(Mapping *mapping, void (*work) (void *arg), void *arg,
+										bool by_row);
 extern ErrorData *chs_mapping_try_query(Mapping *mapping, void (*work) (void *arg), void *arg);
 
 #endif							/* CHS_MAPPING_TRY_H */

@@ -19,7 +19,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 #include "activity/activity.h"
 #include "activity/activity_merge.h"
@@ -29,6 +28,7 @@
 #include "base/catalog.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "base/spi.h"
 #include "base/try.h"
 #include "score/count.h"
 #include "source/mapping.h"
@@ -149,8 +149,10 @@ fail_to_read(const Source *source, const ErrorData *error)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("events of table %s cannot be read: %s", chs_source_name(source), error->message),
-			 error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT ? 0 : errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
+			 errmsg("events of table %s cannot be read: %s", chs_source_name(source),
+					error->message),
+			 error->sqlerrcode == ERRCODE_EXTERNAL_ROUTINE_TIMEOUT ? 0 :
+			 errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
 }
 
 /* Evaluates the collected rows, one by one if necessary, unless one takes too long. */
@@ -184,7 +186,8 @@ evaluate_rows(RawReader *reader)
 			continue;
 		}
 		key.external_id = TextDatumGetCString(mapped[i].values[EVENT_CUSTOMER]);
-		found = bsearch(&key, reader->external, reader->nexternal, sizeof(ExternalId), compare_external);
+		found = bsearch(&key, reader->external, reader->nexternal, sizeof(ExternalId),
+						compare_external);
 		if (found != NULL)
 		{
 			event.customer_id = found->customer_id;
@@ -204,7 +207,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	MemoryContext caller = MemoryContextSwitchTo(reader->row_context);
 
 	slot_getallattrs(slot);
-	reader->rows[reader->nrows++] = chs_mapping_form_row(reader->compiled->mapping, slot->tts_values, slot->tts_isnull);
+	reader->rows[reader->nrows++] = chs_mapping_form_row(reader->compiled->mapping,
+														 slot->tts_values, slot->tts_isnull);
 	MemoryContextSwitchTo(caller);
 	if (reader->nrows == ROWS_AT_ONCE)
 		evaluate_rows(reader);
@@ -224,7 +228,10 @@ end_receiving(DestReceiver *self pg_attribute_unused())
 
 /* -------------------------------------------------------------- queries */
 
-/* The type by which customers are searched: that of the expression, so that its index can be used. */
+/*
+ * The type by which customers are searched: that of the expression, so that its index can
+ * be used.
+ */
 static Oid
 key_type(const Mapping *m)
 {
@@ -244,7 +251,8 @@ key_type(const Mapping *m)
 static char *
 key_sql(const Mapping *m)
 {
-	return psprintf(key_type(m) == TEXTOID ? "(%s)::pg_catalog.text" : "(%s)", m->given_sql[EVENT_CUSTOMER]);
+	return psprintf(key_type(m) == TEXTOID ? "(%s)::pg_catalog.text" : "(%s)",
+					m->given_sql[EVENT_CUSTOMER]);
 }
 
 /*
@@ -254,8 +262,10 @@ key_sql(const Mapping *m)
 static char *
 time_sql(const Mapping *m)
 {
-	const char *time = m->direct ? psprintf("(%s)", m->given_sql[EVENT_OCCURRED_AT]) : m->sql[EVENT_OCCURRED_AT];
-	const char *as = !m->direct ? "%s" : m->given_type[EVENT_OCCURRED_AT] == TIMESTAMPOID || m->given_type[EVENT_OCCURRED_AT] == DATEOID ?
+	const char *time = m->direct ? psprintf("(%s)", m->given_sql[EVENT_OCCURRED_AT]) :
+		m->sql[EVENT_OCCURRED_AT];
+	Oid			type = m->given_type[EVENT_OCCURRED_AT];
+	const char *as = m->direct && (type == TIMESTAMPOID || type == DATEOID) ?
 		"pg_catalog.timezone('UTC', %s)" : "%s";
 
 	return psprintf("%s >= %s AND %s < %s", time, psprintf(as, "$2"), time, psprintf(as, "$3"));
@@ -276,7 +286,8 @@ static char *
 query_of_many(const Source *source, const Mapping *m)
 {
 	return psprintf("SELECT k.customer_id, e.event_type, e.occurred_at, e.event_data"
-					" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4)) k(key, customer_id)"
+					" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4)) k(key,"
+					" customer_id)"
 					" JOIN (SELECT %s AS key, %s AS event_type, %s AS occurred_at, %s AS event_data"
 					"       FROM %s AS event_row WHERE %s) e ON e.key OPERATOR(pg_catalog.=) k.key",
 					key_sql(m), m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT],
@@ -320,9 +331,12 @@ key_of(const Mapping *m, const char *external_id, Datum *key)
 static Datum
 array_of(Oid type, Datum *elements, int n)
 {
-	return PointerGetDatum(type == TEXTOID ? construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT) :
-						   type == UUIDOID ? construct_array(elements, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR) :
-						   construct_array(elements, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return PointerGetDatum(construct_array(elements, n, type, length, by_value, align));
 }
 
 /* The arguments of the queries; returns how many customers they are for. */
@@ -350,7 +364,8 @@ query_arguments(RawReader *reader, const Mapping *m, bool many, Datum *args)
 		return 0;
 	args[0] = many ? array_of(key_type(m), keys, n) : keys[0];
 	args[1] = TimestampTzGetDatum(Max((int64) request->first_day * USECS_PER_DAY, MIN_TIMESTAMP));
-	args[2] = TimestampTzGetDatum(request->last_day == DAY_NO_END || end * USECS_PER_DAY > END_TIMESTAMP - 1 ?
+	args[2] = TimestampTzGetDatum(request->last_day == DAY_NO_END ||
+								  end * USECS_PER_DAY > END_TIMESTAMP - 1 ?
 								  DT_NOEND : end * USECS_PER_DAY);
 	args[3] = many ? array_of(INT8OID, numbers, n) : numbers[0];
 	return n;
@@ -441,7 +456,8 @@ read_rows(RawReader *reader, bool all)
 	SPI_connect();
 	if (query_arguments(reader, m, true, args) > 0)
 	{
-		char	   *sql = psprintf("SELECT * FROM %s AS event_row", chs_source_rows(reader->source->relation));
+		char	   *sql = psprintf("SELECT * FROM %s AS event_row",
+								   chs_source_rows(reader->source->relation));
 		SPIExecuteOptions options = query_options(reader, receive_row, types, args,
 												  all ? 0 : lengthof(types));
 
@@ -463,7 +479,10 @@ read_customers_rows(void *arg)
 	read_rows(arg, false);
 }
 
-/* Looking for rows of the customers in a table of which only the customer expression can be evaluated. */
+/*
+ * Looking for rows of the customers in a table of which only the customer expression can be
+ * evaluated.
+ */
 typedef struct Probe
 {
 	RawReader  *reader;
@@ -484,10 +503,11 @@ probe_table(void *arg)
 	p->found = false;
 	if (query_arguments(p->reader, p->key, true, args) > 0)
 	{
-		if (SPI_execute_with_args(psprintf("SELECT FROM %s AS event_row WHERE %s OPERATOR(pg_catalog.=) ANY ($1) LIMIT 1",
-										   chs_source_rows(p->reader->source->relation), key_sql(p->key)), 1, &type, args, NULL, true, 1) != SPI_OK_SELECT)
-			elog(ERROR, "could not read raw events");
-		p->found = SPI_processed > 0;
+		char	   *sql = psprintf("SELECT FROM %s AS event_row"
+								   " WHERE %s OPERATOR(pg_catalog.=) ANY ($1) LIMIT 1",
+								   chs_source_rows(p->reader->source->relation), key_sql(p->key));
+
+		p->found = chs_spi_select(sql, 1, &type, args) > 0;
 	}
 	SPI_finish();
 	chs_catalog_become_caller(&saved);
@@ -539,8 +559,12 @@ add_activities(RawActivities *total, RawActivities *activities)
 		if (sum->state == NULL)
 			sum->state = customer->state;
 		else if (customer->state != NULL)
-			sum->state = chs_activity_encode(chs_activity_merge_two(chs_activity_decode(sum->state),
-																	chs_activity_decode(customer->state)));
+		{
+			ActivityData *counted = chs_activity_decode(customer->state);
+
+			counted = chs_activity_merge_two(chs_activity_decode(sum->state), counted);
+			sum->state = chs_activity_encode(counted);
+		}
 	}
 	MemoryContextSwitchTo(caller);
 }
@@ -615,7 +639,8 @@ find_external_ids(RawReader *reader)
 	reader->external = palloc(Max(request->n, 1) * sizeof(ExternalId));
 	for (int i = 0; i < request->n; i++)
 	{
-		char	   *external_id = chs_customer_external_id(request->customer_ids[i], GetActiveSnapshot());
+		char	   *external_id = chs_customer_external_id(request->customer_ids[i],
+														   GetActiveSnapshot());
 
 		if (external_id != NULL)
 			reader->external[reader->nexternal++] = (ExternalId) {
@@ -639,7 +664,8 @@ lock_source(const Source *source)
 		chs_budget_exceed();
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("events of table %s cannot be read: somebody has locked the table", chs_source_name(source))));
+				 errmsg("events of table %s cannot be read: somebody has locked the table",
+						chs_source_name(source))));
 	}
 }
 
@@ -651,7 +677,8 @@ RawActivities *
 chs_raw_read(const RawRequest *request)
 {
 	MemoryContext context = CurrentMemoryContext;
-	MemoryContext scratch = AllocSetContextCreate(context, "chs raw events", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext scratch = AllocSetContextCreate(context, "chs raw events",
+												  ALLOCSET_DEFAULT_SIZES);
 	RawActivities *activities = no_activities(context, request);
 	RawReader	reader = {
 		.receiver = {NULL, start_receiving, end_receiving, end_receiving, DestTuplestore},
@@ -661,7 +688,8 @@ chs_raw_read(const RawRequest *request)
 
 	MemoryContextSwitchTo(scratch);
 	reader.row_context = AllocSetContextCreate(scratch, "chs raw event", ALLOCSET_DEFAULT_SIZES);
-	reader.increments = palloc(Max(request->live->published->max_increments, 1) * sizeof(Increment));
+	reader.increments =
+		palloc(Max(request->live->published->max_increments, 1) * sizeof(Increment));
 	for (int i = 0; i < request->live->nsources; i++)
 	{
 		reader.source = &request->live->sources[i];
@@ -732,7 +760,8 @@ ActivityData *
 chs_raw_customer_activity(int64 customer_id, const Live *live, int32 as_of_day, int32 last_day)
 {
 	RawRequest	request = {
-		.live = live,.n = 1,.customer_ids = &customer_id,.first_day = as_of_day - live->published->max_keep + 1,
+		.live = live,.n = 1,.customer_ids = &customer_id,
+		.first_day = as_of_day - live->published->max_keep + 1,
 		.last_day = last_day
 	};
 	ActivityData *data = chs_raw_activity(chs_raw_read(&request), customer_id);

@@ -71,7 +71,8 @@ chs_source_of_trigger(const Live *live, TriggerData *trigdata, const char *name)
 bool
 chs_source_has_table(const Source *source, Oid relation)
 {
-	return relation == source->relation || list_member_oid(get_partition_ancestors(relation), source->relation);
+	return relation == source->relation ||
+		list_member_oid(get_partition_ancestors(relation), source->relation);
 }
 
 /*
@@ -136,7 +137,8 @@ filter_may_name(const Filter *filter, const char *field)
 
 	return strstr(text, psprintf("\"%s\"", field)) != NULL || strchr(text, '*') != NULL ||
 		strstr(text, "keyvalue") != NULL ||
-		strspn(field, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != strlen(field);
+		strspn(field,
+			   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != strlen(field);
 }
 
 /* chs_source_needs_field tells whether rules or series may read a field of event_data. */
@@ -285,14 +287,16 @@ check_owner(const Source *source, Oid relation, Oid *owner)
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 
 	if (!HeapTupleIsValid(tuple))
-		return chs_error_make(ERRCODE_UNDEFINED_TABLE, "the table does not exist any more", NULL, NULL);
+		return chs_error_make(ERRCODE_UNDEFINED_TABLE, "the table does not exist any more", NULL,
+							  NULL);
 	*owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	/* a partition may have a different owner, who did not write the expressions */
 	if (relation != source->relation)
 		return list_member_oid(get_partition_ancestors(relation), source->relation) ?
 			check_owner(source, source->relation, owner) :
-			chs_error_make(ERRCODE_WRONG_OBJECT_TYPE, "the table is not the one that was attached", NULL, NULL);
+			chs_error_make(ERRCODE_WRONG_OBJECT_TYPE, "the table is not the one that was attached",
+						   NULL, NULL);
 	if (!chs_source_is_builtin(source) && *owner != get_role_oid(source->owner, true))
 		return chs_error_make(ERRCODE_INSUFFICIENT_PRIVILEGE,
 							  psprintf("the table belongs to \"%s\" now, not to \"%s\" any more",
@@ -309,7 +313,8 @@ has_right(Oid role, Oid relation, AclMode right, const char *const *columns)
 	if (right == ACL_DELETE)
 		return false;
 	for (; *columns != NULL; columns++)
-		if (pg_attribute_aclcheck(relation, get_attnum(relation, *columns), role, right) != ACLCHECK_OK)
+		if (pg_attribute_aclcheck(relation, get_attnum(relation, *columns), role,
+								  right) != ACLCHECK_OK)
 			return false;
 	return true;
 }
@@ -333,9 +338,12 @@ check_rights(const Source *source, Oid owner)
 		{true, ACL_UPDATE, "UPDATE"},
 		{true, ACL_DELETE, "DELETE"}
 	};
-	static const char *const of_events[] = {"customer_id", "event_type", "event_data", "occurred_at", NULL};
-	static const char *const of_customers[] = {"external_id", "name", "email", "segment", "created_at", "churned_at", NULL};
-	Oid			relation = chs_catalog_relation(source->of_customers ? CHS_CUSTOMERS : CHS_CUSTOMER_EVENTS);
+	static const char *const of_events[] = {"customer_id", "event_type", "event_data",
+											"occurred_at", NULL};
+	static const char *const of_customers[] = {"external_id", "name", "email", "segment",
+											   "created_at", "churned_at", NULL};
+	Oid			relation = chs_catalog_relation(source->of_customers ? CHS_CUSTOMERS :
+												CHS_CUSTOMER_EVENTS);
 	const char *table = source->of_customers ? "chs.customers" : "chs.customer_events";
 	const char *role;
 	StringInfoData lacking;
@@ -344,14 +352,17 @@ check_rights(const Source *source, Oid owner)
 	initStringInfo(&lacking);
 	for (size_t i = 0; i < lengthof(needed); i++)
 		if (needed[i].of_customers == source->of_customers &&
-			!has_right(owner, relation, needed[i].right, source->of_customers ? of_customers : of_events))
+			!has_right(owner, relation, needed[i].right, 
+					   source->of_customers ? of_customers : of_events))
 			appendStringInfo(&lacking, "%s%s", lacking.len == 0 ? "" : ", ", needed[i].name);
 	if (lacking.len == 0)
 		return NULL;
 	role = quote_identifier(GetUserNameFromId(owner, false));
 	return chs_error_make(ERRCODE_INSUFFICIENT_PRIVILEGE,
-						  psprintf("the table's owner, %s, lacks privileges on %s: %s", role, table, lacking.data),
-						  psprintf("Its rows are %s, which are written with the privileges of its owner.",
+						  psprintf("the table's owner, %s, lacks privileges on %s: %s", role, table,
+								   lacking.data),
+						  psprintf("Its rows are %s, which are written with the privileges of its"
+								   " owner.",
 								   source->of_customers ? "customers" : "events"),
 						  psprintf("Grant them: GRANT %s ON %s TO %s;", lacking.data, table, role));
 }
@@ -360,13 +371,22 @@ check_rights(const Source *source, Oid owner)
 static Mapping *
 compile_customers(const Source *source, Oid relation, Oid owner, ErrorData *error)
 {
-	MappedColumn columns[1 + CUSTOMER_ATTRIBUTES] = {{"external_id", MAPPED_EXTERNAL_ID, source->customer}};
+	MappedColumn columns[1 + CUSTOMER_ATTRIBUTES] = {{"external_id", MAPPED_EXTERNAL_ID,
+													  source->customer}};
 
 	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
 		columns[1 + i] = (MappedColumn) {
-		chs_customer_attributes[i], chs_source_attribute_type(i), source->attributes[i] ? source->attributes[i] : "NULL"
+		chs_customer_attributes[i], chs_source_attribute_type(i),
+		source->attributes[i] ? source->attributes[i] : "NULL"
 	};
-	return chs_mapping_compile(relation, owner, columns, lengthof(columns), -1, source->any_function ? NULL : &source->functions, error);
+	return chs_mapping_compile(relation, owner, columns, lengthof(columns), -1,
+							   source->any_function ? NULL : &source->functions, error);
+}
+
+static MappedAs
+customer_as(const Source *source)
+{
+	return source->by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID;
 }
 
 static Mapping *
@@ -375,7 +395,7 @@ compile_mapping(const Live *live, const Source *source, Oid relation)
 	Oid			owner = InvalidOid;
 	ErrorData  *error = check_owner(source, relation, &owner);
 	MappedColumn columns[EVENT_COLUMNS] = {
-		[EVENT_CUSTOMER] = {"customer", source->by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID, source->customer},
+		[EVENT_CUSTOMER] = {"customer", customer_as(source), source->customer},
 		[EVENT_TYPE] = {"event_type", MAPPED_TEXT, source->event_type},
 		[EVENT_OCCURRED_AT] = {"occurred_at", MAPPED_TIME, source->occurred_at},
 		[EVENT_DATA] = {"event_data", MAPPED_JSONB, source->event_data}
@@ -386,7 +406,8 @@ compile_mapping(const Live *live, const Source *source, Oid relation)
 	if (source->of_customers)
 		return compile_customers(source, relation, owner, error);
 	if (source->event_data == NULL && error == NULL)
-		columns[EVENT_DATA].text = whole_row_sql(live, relation, literal_event_type(source->event_type));
+		columns[EVENT_DATA].text = whole_row_sql(live, relation,
+												 literal_event_type(source->event_type));
 	return chs_mapping_compile(relation, owner, columns, EVENT_COLUMNS, EVENT_TYPE,
 							   source->any_function ? NULL : &source->functions, error);
 }
@@ -455,8 +476,10 @@ has_form_of_table(const Source *source, Oid relation)
 		Form_pg_attribute y = TupleDescAttr(b, i);
 
 		/* only the partition knows the value of a column that was added later */
-		same = x->atttypid == y->atttypid && x->atttypmod == y->atttypmod && x->attcollation == y->attcollation &&
-			x->attisdropped == y->attisdropped && x->attlen == y->attlen && x->attalign == y->attalign &&
+		same = x->atttypid == y->atttypid && x->atttypmod == y->atttypmod &&
+			x->attcollation == y->attcollation &&
+			x->attisdropped == y->attisdropped && x->attlen == y->attlen &&
+			x->attalign == y->attalign &&
 			strcmp(NameStr(x->attname), NameStr(y->attname)) == 0 && !y->atthasmissing;
 	}
 	table_close(partition, AccessShareLock);
@@ -471,7 +494,8 @@ is_fresh(const CompiledSource *compiled, const Live *live)
 	return !compiled->stale && compiled->live_serial == live->serial &&
 		compiled->counted_serial == live->counting->published->serial &&
 		(OidIsValid(compiled->like) ||
-		 (compiled->mapping != NULL && (compiled->mapping->broken == NULL || !chs_mapping_is_to_be_tried_again(compiled->mapping))));
+		 (compiled->mapping != NULL && (compiled->mapping->broken == NULL ||
+										!chs_mapping_is_to_be_tried_again(compiled->mapping))));
 }
 
 /*
@@ -498,7 +522,8 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 	may_discard = false;
 	compiled = hash_search(compiled_sources, &key, HASH_ENTER, &found);
 	if (!found)
-		memset((char *) compiled + sizeof(CompiledKey), 0, sizeof(CompiledSource) - sizeof(CompiledKey));
+		memset((char *) compiled + sizeof(CompiledKey), 0,
+			   sizeof(CompiledSource) - sizeof(CompiledKey));
 	if (!is_fresh(compiled, live))
 	{
 		discard(compiled);
@@ -508,7 +533,8 @@ chs_source_compile(const Live *live, const Source *source, Oid relation)
 		compiled->counted_serial = live->counting->published->serial;
 		compiled->unrelated = !chs_source_has_table(source, relation);
 		compiled->like = InvalidOid;
-		if (relation != source->relation && !compiled->unrelated && has_form_of_table(source, relation))
+		if (relation != source->relation && !compiled->unrelated &&
+			has_form_of_table(source, relation))
 			compiled->like = source->relation;
 		else
 			compiled->mapping = compile_mapping(live, source, relation);
@@ -525,9 +551,10 @@ chs_source_compile_key(const Source *source)
 {
 	Oid			owner = InvalidOid;
 	ErrorData  *error = check_owner(source, source->relation, &owner);
-	MappedColumn column = {"customer", source->by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID, source->customer};
+	MappedColumn column = {"customer", customer_as(source), source->customer};
 
-	return chs_mapping_compile(source->relation, owner, &column, 1, -1, source->any_function ? NULL : &source->functions, error);
+	return chs_mapping_compile(source->relation, owner, &column, 1, -1,
+							   source->any_function ? NULL : &source->functions, error);
 }
 
 /*
@@ -540,15 +567,19 @@ chs_source_check_readable(const Live *live)
 	for (int i = 0; i < live->nsources; i++)
 	{
 		const Source *source = &live->sources[i];
-		ErrorData  *error = chs_source_is_builtin(source) || get_rel_name(source->relation) == NULL ? NULL :
+		ErrorData  *error = chs_source_is_builtin(source) ||
+			get_rel_name(source->relation) == NULL ? NULL :
 			chs_source_error(live, source);
 
 		if (error != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("events of table %s cannot be read: %s", chs_source_name(source), error->message),
-					 errdetail("All activities would have to be rebuilt from the events, which is impossible for customers with events in it."),
-					 errhint("Attach it again with chs_attach(), or detach it with chs_detach().")));
+					 errmsg("events of table %s cannot be read: %s", chs_source_name(source),
+							error->message),
+					 errdetail("All activities would have to be rebuilt from the events, which is"
+							   " impossible for customers with events in it."),
+					 errhint("Attach it again with chs_attach(), or detach it with"
+							 " chs_detach().")));
 	}
 }
 
@@ -597,7 +628,8 @@ chs_source_event(const Datum *values, const bool *nulls, Event *event)
 	event->event_type_length = VARSIZE_ANY_EXHDR(event_type);
 	event->occurred_at = DatumGetTimestampTz(values[EVENT_OCCURRED_AT]);
 	event->event_data = nulls[EVENT_DATA] ?
-		DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) : DatumGetJsonbP(values[EVENT_DATA]);
+		DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) :
+		DatumGetJsonbP(values[EVENT_DATA]);
 	return true;
 }
 
@@ -614,6 +646,7 @@ chs_source_check(const Live *live, const Event *event)
 		return error;
 	return chs_error_make(ERRCODE_CHECK_VIOLATION,
 						  psprintf("event of customer %lld has an occurred_at too far ahead: %s",
-								   (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
+								   (long long) event->customer_id,
+								   timestamptz_to_str(event->occurred_at)),
 						  NULL, NULL);
 }

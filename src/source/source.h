@@ -32,7 +32,8 @@ typedef struct CompiledSource
 } CompiledSource;
 
 extern MappedAs chs_source_attribute_type(int attribute);
-extern const Source *chs_source_of_trigger(const Live *live, TriggerData *trigdata, const char *name);
+extern const Source *chs_source_of_trigger(const Live *live, TriggerData *trigdata,
+										   const char *name);
 extern bool chs_source_has_table(const Source *source, Oid relation);
 extern char *chs_source_rows(Oid relation);
 extern CompiledSource *chs_source_compile(const Live *live, const Source *source, Oid relation);
