@@ -107,7 +107,9 @@ SELECT chs_score(4), chs_score(4) = chs_score(4, '2024-03-31 00:00+00') AS as_on
 SET timezone = 'UTC';
 \t on
 \pset format unaligned
-SELECT jsonb_pretty(chs_health(4));
+SELECT chs_health(4) - 'factors';
+SELECT f - 'metrics' FROM jsonb_array_elements(chs_health(4) -> 'factors') f;
+SELECT f -> 'factor', m FROM jsonb_array_elements(chs_health(4) -> 'factors') f, jsonb_array_elements(f -> 'metrics') m;
 \t off
 \pset format aligned
 
