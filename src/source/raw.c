@@ -34,6 +34,7 @@
 #include "source/mapping.h"
 #include "source/mapping_rows.h"
 #include "source/mapping_try.h"
+#include "source/raw_query.h"
 #include "source/source.h"
 #include "store/customer.h"
 #include "store/event.h"
@@ -228,106 +229,6 @@ end_receiving(DestReceiver *self pg_attribute_unused())
 
 /* -------------------------------------------------------------- queries */
 
-/*
- * The type by which customers are searched: that of the expression, so that its index can
- * be used.
- */
-static Oid
-key_type(const Mapping *m)
-{
-	switch (m->given_type[EVENT_CUSTOMER])
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-			return INT8OID;
-		case UUIDOID:
-			return UUIDOID;
-		default:
-			return TEXTOID;
-	}
-}
-
-static char *
-key_sql(const Mapping *m)
-{
-	return psprintf(key_type(m) == TEXTOID ? "(%s)::pg_catalog.text" : "(%s)",
-					m->given_sql[EVENT_CUSTOMER]);
-}
-
-/*
- * A condition on the time, of $2 and $3; in the column's own type, so that its
- * index can be used, unless it could fail for rows that are not events.
- */
-static char *
-time_sql(const Mapping *m)
-{
-	const char *time = m->direct ? psprintf("(%s)", m->given_sql[EVENT_OCCURRED_AT]) :
-		m->sql[EVENT_OCCURRED_AT];
-	Oid			type = m->given_type[EVENT_OCCURRED_AT];
-	const char *as = m->direct && (type == TIMESTAMPOID || type == DATEOID) ?
-		"pg_catalog.timezone('UTC', %s)" : "%s";
-
-	return psprintf("%s >= %s AND %s < %s", time, psprintf(as, "$2"), time, psprintf(as, "$3"));
-}
-
-/* The query of the events of the customer whose key is $1, and who has the number $4. */
-static char *
-query_of_one(const Source *source, const Mapping *m)
-{
-	return psprintf("SELECT $4, %s, %s, %s FROM %s AS event_row"
-					" WHERE %s OPERATOR(pg_catalog.=) $1 AND %s",
-					m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT], m->sql[EVENT_DATA],
-					chs_source_rows(source->relation), key_sql(m), time_sql(m));
-}
-
-/* The query of those of the customers whose keys are $1 and numbers $4. */
-static char *
-query_of_many(const Source *source, const Mapping *m)
-{
-	return psprintf("SELECT k.customer_id, e.event_type, e.occurred_at, e.event_data"
-					" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4)) k(key,"
-					" customer_id)"
-					" JOIN (SELECT %s AS key, %s AS event_type, %s AS occurred_at, %s AS event_data"
-					"       FROM %s AS event_row WHERE %s) e ON e.key OPERATOR(pg_catalog.=) k.key",
-					key_sql(m), m->sql[EVENT_TYPE], m->sql[EVENT_OCCURRED_AT],
-					m->sql[EVENT_DATA], chs_source_rows(source->relation), time_sql(m));
-}
-
-/* Reads an external_id as a key of the expression's type; false if that is impossible. */
-static bool
-key_of(const Mapping *m, const char *external_id, Datum *key)
-{
-	char	   *canonical;
-
-	switch (key_type(m))
-	{
-		case INT8OID:
-			{
-				char	   *end;
-				long long	number;
-
-				errno = 0;
-				number = strtoll(external_id, &end, 10);
-				*key = Int64GetDatum(number);
-				canonical = psprintf("%lld", number);
-				return errno == 0 && strcmp(canonical, external_id) == 0;
-			}
-		case UUIDOID:
-			if (strlen(external_id) != 36)
-				return false;
-			for (int i = 0; i < 36; i++)
-				if ((i == 8 || i == 13 || i == 18 || i == 23) ? external_id[i] != '-' :
-					strchr("0123456789abcdef", external_id[i]) == NULL)
-					return false;
-			*key = DirectFunctionCall1(uuid_in, CStringGetDatum(external_id));
-			return true;
-		default:
-			*key = CStringGetTextDatum(external_id);
-			return true;
-	}
-}
-
 static Datum
 array_of(Oid type, Datum *elements, int n)
 {
@@ -357,12 +258,12 @@ query_arguments(RawReader *reader, const Mapping *m, bool many, Datum *args)
 			numbers[n] = keys[n] = Int64GetDatum(request->customer_ids[i]);
 			n++;
 		}
-		else if (key_of(m, reader->external[i].external_id, &keys[n]))
+		else if (chs_raw_query_key(m, reader->external[i].external_id, &keys[n]))
 			numbers[n++] = Int64GetDatum(reader->external[i].customer_id);
 	}
 	if (n == 0)
 		return 0;
-	args[0] = many ? array_of(key_type(m), keys, n) : keys[0];
+	args[0] = many ? array_of(chs_raw_query_key_type(m), keys, n) : keys[0];
 	args[1] = TimestampTzGetDatum(Max((int64) request->first_day * USECS_PER_DAY, MIN_TIMESTAMP));
 	args[2] = TimestampTzGetDatum(request->last_day == DAY_NO_END ||
 								  end * USECS_PER_DAY > END_TIMESTAMP - 1 ?
@@ -377,7 +278,7 @@ query_plan(RawReader *reader, bool many)
 	CompiledSource *compiled = reader->compiled;
 	SPIPlanPtr *plan = many ? &compiled->plan_of_many : &compiled->plan_of_one;
 	Oid		   *types = compiled->parameters[many];
-	Oid			key = key_type(compiled->mapping);
+	Oid			key = chs_raw_query_key_type(compiled->mapping);
 
 	if (*plan == NULL)
 	{
@@ -386,8 +287,8 @@ query_plan(RawReader *reader, bool many)
 		types[0] = many ? get_array_type(key) : key;
 		types[1] = types[2] = TIMESTAMPTZOID;
 		types[3] = many ? INT8ARRAYOID : INT8OID;
-		fresh = SPI_prepare(many ? query_of_many(reader->source, compiled->mapping) :
-							query_of_one(reader->source, compiled->mapping), 4, types);
+		fresh = SPI_prepare(many ? chs_raw_query_of_many(reader->source, compiled->mapping) :
+							chs_raw_query_of_one(reader->source, compiled->mapping), 4, types);
 		if (fresh == NULL || SPI_keepplan(fresh) != 0)
 			elog(ERROR, "could not prepare the query of raw events");
 		*plan = fresh;
@@ -445,7 +346,8 @@ static void
 read_rows(RawReader *reader, bool all)
 {
 	const Mapping *m = reader->compiled->mapping;
-	Oid			types[] = {get_array_type(key_type(m)), TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Oid			types[] = {get_array_type(chs_raw_query_key_type(m)), TIMESTAMPTZOID,
+						   TIMESTAMPTZOID};
 	Datum		args[4];
 	OwnerRights saved;
 
@@ -456,14 +358,11 @@ read_rows(RawReader *reader, bool all)
 	SPI_connect();
 	if (query_arguments(reader, m, true, args) > 0)
 	{
-		char	   *sql = psprintf("SELECT * FROM %s AS event_row",
-								   chs_source_rows(reader->source->relation));
+		char	   *sql = all ? chs_raw_query_of_table(reader->source) :
+			chs_raw_query_of_rows(reader->source, m);
 		SPIExecuteOptions options = query_options(reader, receive_row, types, args,
 												  all ? 0 : lengthof(types));
 
-		if (!all)
-			sql = psprintf("%s WHERE %s OPERATOR(pg_catalog.=) ANY ($1) AND %s", sql, key_sql(m),
-						   time_sql(m));
 		if (SPI_execute_extended(sql, &options) != SPI_OK_SELECT)
 			elog(ERROR, "could not read raw events");
 		if (reader->too_slow == NULL)
@@ -495,7 +394,7 @@ probe_table(void *arg)
 {
 	Probe	   *p = arg;
 	Datum		args[4];
-	Oid			type = get_array_type(key_type(p->key));
+	Oid			type = get_array_type(chs_raw_query_key_type(p->key));
 	OwnerRights saved;
 
 	chs_catalog_become_role(p->key->owner, &saved);
@@ -503,9 +402,7 @@ probe_table(void *arg)
 	p->found = false;
 	if (query_arguments(p->reader, p->key, true, args) > 0)
 	{
-		char	   *sql = psprintf("SELECT FROM %s AS event_row"
-								   " WHERE %s OPERATOR(pg_catalog.=) ANY ($1) LIMIT 1",
-								   chs_source_rows(p->reader->source->relation), key_sql(p->key));
+		char	   *sql = chs_raw_query_of_any(p->reader->source, p->key);
 
 		p->found = chs_spi_select(sql, 1, &type, args) > 0;
 	}
