@@ -7,6 +7,8 @@
 
 #include "base/compat.h"
 
+#include "datatype/timestamp.h"
+
 #include "utils/snapshot.h"
 
 #include "score/scorecard.h"

@@ -36,7 +36,7 @@
 static ProcessUtility_hook_type previous_hook = NULL;
 
 static const char *
-find_option(const List *options, const char *name)
+option_value(const List *options, const char *name)
 {
 	ListCell   *cell;
 
@@ -59,14 +59,14 @@ database_to_leave(const Node *statement)
 		case T_CreatedbStmt:
 			{
 				const char *template =
-					find_option(((const CreatedbStmt *) statement)->options, "template");
+					option_value(((const CreatedbStmt *) statement)->options, "template");
 
 				return template != NULL ? template : "template1";
 			}
 		case T_DropdbStmt:
 			return ((const DropdbStmt *) statement)->dbname;
 		case T_AlterDatabaseStmt:
-			if (find_option(((const AlterDatabaseStmt *) statement)->options, "tablespace") != NULL)
+			if (option_value(((const AlterDatabaseStmt *) statement)->options, "tablespace") != NULL)
 				return ((const AlterDatabaseStmt *) statement)->dbname;
 			return NULL;
 		case T_RenameStmt:
