@@ -65,8 +65,8 @@ typedef struct WorkerSlot
 	TimestampTz last_batch_at;	/* 0: never */
 	int64		last_deltas;
 	int64		last_customers;
-	int			left_customers; /* that are busy or fail, at least so many */
-	TransactionId in_way;		/* the transaction that has one of them, if known */
+	int			retries;		/* customers to try again, which are busy or fail, at least so many */
+	TransactionId blocker;		/* the transaction that has one of them, if known */
 	int64		rescored_to;	/* the customer that a pass over all has come to */
 	WorkerPace	pace;
 } WorkerSlot;

@@ -52,15 +52,15 @@ chs_worker_status_batch(WorkerSlot *worker, int64 deltas, int64 customers, int64
 }
 
 /*
- * chs_worker_status_left records how many customers are left, and which
- * transaction has one of them, if known.
+ * chs_worker_status_retries records how many customers are to be tried again, and
+ * which transaction has one of them, if known.
  */
 void
-chs_worker_status_left(WorkerSlot *worker, int customers, TransactionId in_way)
+chs_worker_status_retries(WorkerSlot *worker, int customers, TransactionId blocker)
 {
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
-	worker->left_customers = customers;
-	worker->in_way = in_way;
+	worker->retries = customers;
+	worker->blocker = blocker;
 	LWLockRelease(chs_worker_shared->lock);
 }
 
@@ -134,8 +134,8 @@ enum
 	STATUS_LAST_ERROR,
 	STATUS_LAST_ERROR_AT,
 	STATUS_LAG,
-	STATUS_LEFT_CUSTOMERS,
-	STATUS_IN_WAY,
+	STATUS_RETRIES,
+	STATUS_BLOCKER,
 	STATUS_SLOW_CUSTOMERS,
 	STATUS_SLOW_BECAUSE,
 	STATUS_RESCORED_TO,
@@ -211,9 +211,9 @@ put_worker(ReturnSetInfo *rsinfo, DatabaseSlot *slot, int number)
 	set_timestamp(values, nulls, STATUS_LAST_ERROR_AT, slot->last_error_at);
 	values[STATUS_LAG] =
 		Float8GetDatum(since == 0 ? 0 : Max(now - since, 0) / (double) USECS_PER_SEC);
-	values[STATUS_LEFT_CUSTOMERS] = Int64GetDatum(worker->left_customers);
-	values[STATUS_IN_WAY] = TransactionIdGetDatum(worker->in_way);
-	nulls[STATUS_IN_WAY] = !TransactionIdIsValid(worker->in_way);
+	values[STATUS_RETRIES] = Int64GetDatum(worker->retries);
+	values[STATUS_BLOCKER] = TransactionIdGetDatum(worker->blocker);
+	nulls[STATUS_BLOCKER] = !TransactionIdIsValid(worker->blocker);
 	values[STATUS_SLOW_CUSTOMERS] = Int64GetDatum(slot->nslow);
 	nulls[STATUS_SLOW_BECAUSE] = slot->slow_because[0] == '\0';
 	values[STATUS_SLOW_BECAUSE] = CStringGetTextDatum(slot->slow_because);

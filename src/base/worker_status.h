@@ -15,7 +15,7 @@ extern void chs_worker_status_batch(WorkerSlot *worker, int64 deltas, int64 cust
 extern void chs_worker_status_pass(WorkerSlot *worker, int64 customer_id);
 extern void chs_worker_status_begin_work(DatabaseSlot *slot);
 extern void chs_worker_status_end_work(DatabaseSlot *slot);
-extern void chs_worker_status_left(WorkerSlot *worker, int customers, TransactionId in_way);
+extern void chs_worker_status_retries(WorkerSlot *worker, int customers, TransactionId blocker);
 extern uint32 chs_worker_status_error(DatabaseSlot *slot);
 
 #endif							/* CHS_WORKER_STATUS_H */

@@ -30,6 +30,7 @@
 #include "base/spi.h"
 #include "engine/capture.h"
 #include "engine/fold.h"
+#include "engine/pass.h"
 #include "engine/publish.h"
 #include "source/raw.h"
 #include "source/slice.h"
@@ -254,16 +255,12 @@ fold_queue(Job *job)
 
 	while (!complete)
 	{
-		(void) chs_fold_batch(&progress, chs_batch_size, &complete);
+		(void) chs_pass_batch(&progress, chs_batch_size, &complete);
 		chs_progress_store(job, "folding the queue");
 	}
-	for (int i = 0; i < MAX_WORKER_WAITS && chs_fold_any_left(&progress) && chs_claim_wait_for_workers(); i++)
-	{
-		chs_fold_retry_left(&progress);
-		chs_fold_left(&progress);
+	for (int i = 0; i < MAX_WORKER_WAITS && chs_pass_retry_after_workers(&progress); i++)
 		chs_progress_store(job, "folding the queue");
-	}
-	return chs_fold_any_left(&progress);
+	return chs_pass_has_retries(&progress);
 }
 
 static void score_everyone(Job *job);

@@ -20,12 +20,8 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/date.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 #include "activity/activity.h"
 #include "activity/activity_merge.h"
@@ -33,7 +29,6 @@
 #include "activity/activity_write.h"
 #include "base/budget.h"
 #include "base/catalog.h"
-#include "base/settings.h"
 #include "base/slow.h"
 #include "base/spi.h"
 #include "base/tables.h"
@@ -60,8 +55,9 @@ static bool has_folded = false;
 #define MAX_LOGGED_FAILURES 5
 
 /*
- * Customers that the transaction has folded become free at its end.  A prepared transaction would hold up the customers that it has folded for as long as
- * nobody ends it, also after a restart of the server.
+ * Customers that the transaction has folded become free at its end.  A prepared
+ * transaction would hold them up for as long as nobody ends it, also after a restart
+ * of the server.
  */
 static void
 at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
@@ -70,12 +66,14 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot PREPARE a transaction that has stored scores"),
-				 errdetail("It would keep the scores of these customers as they are until it is committed or rolled back."),
-				 errhint("Leave the scores to the worker, or store them after COMMIT PREPARED; chs_score() can be used in any transaction.")));
+				 errdetail("It would keep the scores of these customers as they are until it is"
+						   " committed or rolled back."),
+				 errhint("Leave the scores to the worker, or store them after COMMIT PREPARED;"
+						 " chs_score() can be used in any transaction.")));
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
 	{
 		chs_budget_end();
-		/* a worker may have left customers to this session */
+		/* a worker may have skipped customers that this session had */
 		if (has_folded)
 			chs_wake_to_retry();
 		has_folded = false;
@@ -166,7 +164,8 @@ calculate(Fold *fold, const Customer *customer, const ActivityView *activity)
 typedef struct FoldOrder
 {
 	bool		rebuild;		/* from the raw events, in any case */
-	bool		count;			/* likewise, where its activity does not count what the waiting version needs */
+	bool		count;			/* likewise, where its activity does not count what the waiting
+								 * version needs */
 	bool		wait;			/* for whoever has it locked */
 	/* what the raw events give, as far as a score for today needs them, or NULL */
 	const Activity *from_events;
@@ -178,11 +177,13 @@ typedef struct FoldOrder
  * that its snapshot did not see must have been folded meanwhile.
  */
 static bool
-events_are_fresh(const Fold *fold, const FoldOrder *order, const StoredActivity *stored, const Customer *customer)
+events_are_fresh(const Fold *fold, const FoldOrder *order, const StoredActivity *stored,
+				 const Customer *customer)
 {
 	return order->from_events != NULL && customer->last_day >= fold->today &&
 		(stored->row == NULL ||
-		 chs_customer_row_is_seen(HeapTupleHeaderGetXmin(stored->row->t_data), order->events_snapshot));
+		 chs_customer_row_is_seen(HeapTupleHeaderGetXmin(stored->row->t_data),
+								  order->events_snapshot));
 }
 
 /*
@@ -191,7 +192,8 @@ events_are_fresh(const Fold *fold, const FoldOrder *order, const StoredActivity 
  * one needs; but one that counts that already continues to do so.
  */
 static bool
-must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *stored, const QueuedDeltas *queued)
+must_rebuild(const Live *live, const FoldOrder *order, const StoredActivity *stored,
+			 const QueuedDeltas *queued)
 {
 	bool		is_counting = chs_customer_is_current(stored, live->counting);
 
@@ -206,13 +208,15 @@ warn_of_damage(int64 customer_id, const StoredActivity *stored, const QueuedDelt
 	if (stored->damage != NULL)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the activity of customer %lld is damaged and will be rebuilt from the raw events",
+				 errmsg("the activity of customer %lld is damaged and will be rebuilt from the raw"
+						" events",
 						(long long) customer_id),
 				 errdetail_internal("%s", _(stored->damage))));
 	if (queued->damage != NULL)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("a queued delta of customer %lld is damaged, and the activity will be rebuilt from the raw events",
+				 errmsg("a queued delta of customer %lld is damaged, and the activity will be"
+						" rebuilt from the raw events",
 						(long long) customer_id),
 				 errdetail_internal("%s", _(queued->damage))));
 }
@@ -248,7 +252,8 @@ choose_activity(Fold *fold, const FoldOrder *order, const Customer *customer,
 		chosen.data = chs_activity_cells_of(stored->view);
 		if (queued->ndeltas > 0)
 			chosen.data = chs_activity_merge_two(chosen.data,
-												 chs_activity_merge_many(queued->deltas, queued->ndeltas));
+												 chs_activity_merge_many(queued->deltas,
+																		 queued->ndeltas));
 		/* else the last day of a churned customer, which is scored, may have been pruned */
 		if (chosen.data->day <= as_of_day)
 			return chosen;
@@ -256,12 +261,15 @@ choose_activity(Fold *fold, const FoldOrder *order, const Customer *customer,
 	if (fold->in_capture)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("customer %lld cannot be rebuilt while events are being inserted in the same transaction",
+				 errmsg("customer %lld cannot be rebuilt while events are being inserted in the"
+						" same transaction",
 						(long long) customer->customer_id),
-				 errhint("Rebuild the customer after the statement, or in a separate transaction.")));
+				 errhint("Rebuild the customer after the statement, or in a separate"
+						 " transaction.")));
 	if (folded != fold->snapshot)
 		chosen.data = chs_activity_decode(order->from_events);
-	else if (chosen.rebuilt && as_of_day == fold->today && chs_raw_has(fold->raw, customer->customer_id))
+	else if (chosen.rebuilt && as_of_day == fold->today &&
+			 chs_raw_has(fold->raw, customer->customer_id))
 	{
 		chosen.data = chs_raw_activity(fold->raw, customer->customer_id);
 		chs_activity_prune_to(chosen.data, fold->today);
@@ -269,7 +277,8 @@ choose_activity(Fold *fold, const FoldOrder *order, const Customer *customer,
 	else if (live->nsources > 1 && chs_budget_is_spent())
 		chosen.data = NULL;
 	else
-		chosen.data = chs_raw_customer_activity(customer->customer_id, live->counting, as_of_day, DAY_NO_END);
+		chosen.data = chs_raw_customer_activity(customer->customer_id, live->counting, as_of_day,
+												DAY_NO_END);
 	return chosen;
 }
 
@@ -323,7 +332,8 @@ fold_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, CustomerL
 	if (*lock != CUSTOMER_GONE && events_are_fresh(fold, order, &stored, &customer))
 		folded = order->events_snapshot;
 	/* a rebuild leaves no row, whatever had been folded */
-	queued = chs_queue_of_customer(customer_id, order->rebuild ? InvalidFullTransactionId : stored.folded_to,
+	queued = chs_queue_of_customer(customer_id,
+								   order->rebuild ? InvalidFullTransactionId : stored.folded_to,
 								   fold->live->series_version, folded);
 	if (*lock == CUSTOMER_GONE)
 	{
@@ -452,10 +462,8 @@ put_off_reason(void)
 static bool
 is_slow(const FoldList *list, int64 customer_id)
 {
-	const FoldProgress *progress = list->progress;
-
-	for (int i = 0; progress != NULL && i < progress->nleft; i++)
-		if (progress->left[i].slow && progress->left[i].customer_id == customer_id)
+	for (int i = 0; i < list->nslow; i++)
+		if (list->slow[i] == customer_id)
 			return true;
 	return false;
 }
@@ -466,7 +474,8 @@ is_queued(Fold *fold, int64 customer_id)
 {
 	MemoryContext caller = MemoryContextSwitchTo(fold->scratch);
 	StoredActivity stored = chs_health_stored_activity(&fold->tables, customer_id);
-	bool		any = chs_queue_of_customer(customer_id, stored.folded_to, fold->live->series_version, fold->snapshot).any;
+	bool		any = chs_queue_of_customer(customer_id, stored.folded_to,
+											fold->live->series_version, fold->snapshot).any;
 
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(fold->scratch);
@@ -487,13 +496,14 @@ fold_listed(Fold *fold, FoldList *list, int i)
 			skip_customer(fold, list, customer_id, SKIP_SLOW);
 		return;
 	}
-	if (list->left && chs_budget_is_spent())
+	if (list->retry && chs_budget_is_spent())
 	{
 		skip_customer(fold, list, customer_id, SKIP_PUT_OFF);
 		return;
 	}
 	/* the caller of a rebuild may have solved the problem */
-	if (fold->any_failures && !list->rebuild && chs_failure_must_wait(customer_id, fold->live->newest, fold->snapshot))
+	if (fold->any_failures && !list->rebuild &&
+		chs_failure_must_wait(customer_id, fold->live->newest, fold->snapshot))
 	{
 		skip_customer(fold, list, customer_id, SKIP_BUSY);
 		return;
@@ -509,13 +519,14 @@ fold_listed(Fold *fold, FoldList *list, int i)
 
 		if (lock < CUSTOMER_BUSY)
 			return;
-		if (lock == CUSTOMER_TAKEN && !TransactionIdIsValid(list->in_way))
-			list->in_way = chs_health_taken_by(customer_id);
-		skip_customer(fold, list, customer_id, lock == CUSTOMER_PUT_OFF ? put_off_reason() : SKIP_BUSY);
+		if (lock == CUSTOMER_TAKEN && !TransactionIdIsValid(list->blocker))
+			list->blocker = chs_health_taken_by(customer_id);
+		skip_customer(fold, list, customer_id,
+					  lock == CUSTOMER_PUT_OFF ? put_off_reason() : SKIP_BUSY);
 	}
 }
 
-/* If at least one of this many customers is to be read, a scan is faster than a look-up for each. */
+/* If one of so many customers, or more, is to be read, a scan beats looking up each. */
 #define SCAN_STRIDE 16
 
 /* Whether customers are in ascending order, and close enough to each other for a scan. */
@@ -525,7 +536,8 @@ are_near(const int64 *customer_ids, int n)
 	for (int i = 1; i < n; i++)
 		if (customer_ids[i] <= customer_ids[i - 1])
 			return false;
-	return n > 1 && (uint64) customer_ids[n - 1] - (uint64) customer_ids[0] < (uint64) n * SCAN_STRIDE;
+	return n > 1 &&
+		(uint64) customer_ids[n - 1] - (uint64) customer_ids[0] < (uint64) n * SCAN_STRIDE;
 }
 
 /* Some of the listed customers: from, up to but without to. */
@@ -579,23 +591,28 @@ find_rebuilds(const Fold *fold, const FoldList *list, int64 *customer_ids)
 	Oid			types[] = {INT8ARRAYOID, INT4OID};
 	Datum		args[2];
 	Datum	   *elements = palloc(list->n * sizeof(Datum));
+	const Live *live = list->rescore != NULL ? fold->live->counting : fold->live;
 	int			n = 0;
 
 	for (int i = 0; i < list->n; i++)
 		if (!is_slow(list, list->customer_ids[i]))
 			elements[n++] = Int64GetDatum(list->customer_ids[i]);
-	args[0] = PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
-	args[1] = Int32GetDatum((list->rescore != NULL ? fold->live->counting : fold->live)->series_version);
-	chs_spi_select("SELECT c.customer_id FROM unnest($1) i JOIN chs.customers c ON c.customer_id = i"
+	args[0] = PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), true,
+											  TYPALIGN_DOUBLE));
+	args[1] = Int32GetDatum(live->series_version);
+	chs_spi_select("SELECT c.customer_id"
+				   " FROM unnest($1) i JOIN chs.customers c ON c.customer_id = i"
 				   " LEFT JOIN chs.activity a ON a.customer_id = i"
 				   " WHERE a.series_version IS NULL OR a.series_version < $2"
-				   " OR EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = i AND (q.rebuild OR q.series_version < $2))",
+				   " OR EXISTS (SELECT FROM chs.queue q WHERE q.customer_id = i"
+				   " AND (q.rebuild OR q.series_version < $2))",
 				   lengthof(types), types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
 
-		customer_ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		customer_ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+													  1, &isnull));
 	}
 	return (int) SPI_processed;
 }
@@ -620,7 +637,7 @@ read_raw_events(Fold *fold, const FoldList *list)
 	chs_spi_end(&saved);
 	MemoryContextSwitchTo(caller);
 	request.customer_ids = customer_ids;
-	/* a single customer is read as usual; if a source cannot be read, each customer fails by itself */
+	/* a single one is read as usual; if a source cannot be read, each customer fails by itself */
 	if (request.n > 1 && !fold->in_capture)
 		fold->raw = chs_raw_try(&request);
 	/* so that there is always time for the first customer */
@@ -632,10 +649,12 @@ read_raw_events(Fold *fold, const FoldList *list)
 static void
 fail_listed(Fold *fold, FoldList *list, int64 customer_id, const ErrorData *error, int *nlogged)
 {
-	if (chs_failure_record(customer_id, fold->live->newest, error, fold->snapshot) && (*nlogged)++ < MAX_LOGGED_FAILURES)
+	if (chs_failure_record(customer_id, fold->live->newest, error, fold->snapshot) &&
+		(*nlogged)++ < MAX_LOGGED_FAILURES)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
-				 errmsg("chs could not score customer %lld: %s", (long long) customer_id, error->message)));
+				 errmsg("chs could not score customer %lld: %s", (long long) customer_id,
+						error->message)));
 	skip_customer(fold, list, customer_id, SKIP_BUSY);
 }
 
@@ -646,35 +665,35 @@ fail_listed(Fold *fold, FoldList *list, int64 customer_id, const ErrorData *erro
 void
 chs_fold_list(Fold *fold, FoldList *list)
 {
-	bool		in_hurry = chs_slow_has_budget();
+	bool		has_budget = chs_slow_has_budget();
 	int			nlogged = 0;
 	ErrorData  *error;
-	bool		was_cut;
-	int64		cut_customer;
+	bool		exceeded;
+	int64		slow_customer;
 
 	fold->raw = NULL;
 	list->skipped = palloc(Max(list->n, 1) * sizeof(SkippedCustomer));
 	if (list->n == 0)
 		return;
 	Assert(fold->snapshot == GetActiveSnapshot());
-	if (in_hurry)
+	if (has_budget)
 		chs_budget_begin();
 	if (list->n > 1 && list->from_events == NULL && fold->live->nsources > 1)
 		read_raw_events(fold, list);
 	error = try_listed(fold, list, 0, list->n);
-	was_cut = error != NULL && chs_budget_was_exceeded();
-	cut_customer = fold->customer_id;
-	if (was_cut)
+	exceeded = error != NULL && chs_budget_was_exceeded();
+	slow_customer = fold->customer_id;
+	if (exceeded)
 		chs_slow_note(error->message);
-	if (in_hurry && error != NULL)
+	if (has_budget && error != NULL)
 		chs_budget_begin();		/* all of it is done again */
 	for (int i = 0; error != NULL && i < list->n; i++)
 	{
 		ErrorData  *own_error;
 
-		if (was_cut && list->customer_ids[i] == cut_customer)
+		if (exceeded && list->customer_ids[i] == slow_customer)
 		{
-			skip_customer(fold, list, cut_customer, SKIP_SLOW);
+			skip_customer(fold, list, slow_customer, SKIP_SLOW);
 			continue;
 		}
 		own_error = try_listed(fold, list, i, i + 1);
@@ -693,197 +712,9 @@ chs_fold_list(Fold *fold, FoldList *list)
 				 errhint("See chs.failures.")));
 }
 
-/* ---------------------------------------------------------------- who is left */
-
-/*
- * Customers that were busy, failed or are slow are left: passes go on beyond their
- * rows, and they are tried again by themselves, less and less often.  So it costs
- * nobody else anything how long they stay.
- */
-#define MIN_LEFT_DELAY_MS 10
-#define MAX_LEFT_DELAY_MS 30000
-
-/* If too many are put off to be remembered, those that are come first for so long. */
-#define PUT_OFF_DELAY_MS 5000
-
-/* Sets when to try again, a while after the last time. */
-static void
-postpone(int *delay, TimestampTz *due_at)
-{
-	*delay = Min(Max(*delay * 2, MIN_LEFT_DELAY_MS), MAX_LEFT_DELAY_MS);
-	*due_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), *delay);
-}
-
-/* Remembers customers that a pass has left. */
-static void
-leave(FoldProgress *progress, const FoldList *list)
-{
-	if (list->nskipped > 0 && !chs_fold_any_left(progress))
-		progress->left_from = progress->pass.from;
-	if (TransactionIdIsValid(list->in_way))
-		progress->in_way = list->in_way;
-	if (list->nskipped > 0 && progress->left == NULL)
-		progress->left = MemoryContextAlloc(progress->pass.context, MAX_LEFT_CUSTOMERS * sizeof(LeftCustomer));
-	for (int i = 0; i < list->nskipped; i++)
-	{
-		LeftCustomer *left = progress->left;
-		const SkippedCustomer *skipped = &list->skipped[i];
-
-		while (left < progress->left + progress->nleft && left->customer_id != skipped->customer_id)
-			left++;
-		if (left < progress->left + progress->nleft)
-		{
-			left->slow |= skipped->reason == SKIP_SLOW;
-			continue;
-		}
-		if (progress->nleft == MAX_LEFT_CUSTOMERS)
-		{
-			if (skipped->reason == SKIP_PUT_OFF)
-				progress->others_delay = Max(progress->others_delay, PUT_OFF_DELAY_MS);
-			if (!progress->left_others)
-				postpone(&progress->others_delay, &progress->others_due_at);
-			progress->left_others = true;
-			progress->others_put_off |= skipped->reason == SKIP_PUT_OFF;
-			continue;
-		}
-		*left = (LeftCustomer) {.customer_id = skipped->customer_id,.slow = skipped->reason == SKIP_SLOW};
-		postpone(&left->delay, &left->due_at);
-		progress->nleft++;
-	}
-}
-
-/* chs_fold_any_left tells whether passes have left customers. */
-bool
-chs_fold_any_left(const FoldProgress *progress)
-{
-	return progress->nleft > 0 || progress->left_others;
-}
-
-/* chs_fold_folded_before returns the transaction before which nothing is queued any more. */
-FullTransactionId
-chs_fold_folded_before(const FoldProgress *progress)
-{
-	return chs_fold_any_left(progress) && FullTransactionIdPrecedes(progress->left_from, progress->all_from) ?
-		progress->left_from : progress->all_from;
-}
-
-/* chs_fold_left_due_at returns when to try the next of them; DT_NOEND if there are none. */
-TimestampTz
-chs_fold_left_due_at(const FoldProgress *progress)
-{
-	TimestampTz due_at = progress->left_others ? progress->others_due_at : DT_NOEND;
-
-	for (int i = 0; i < progress->nleft; i++)
-		due_at = Min(due_at, progress->left[i].due_at);
-	return due_at;
-}
-
-/* chs_fold_left_delay returns the shortest time that any of them waits between two attempts, in milliseconds. */
-int
-chs_fold_left_delay(const FoldProgress *progress)
-{
-	int			delay = progress->left_others ? progress->others_delay : MAX_LEFT_DELAY_MS;
-
-	for (int i = 0; i < progress->nleft; i++)
-		delay = Min(delay, progress->left[i].delay);
-	return delay;
-}
-
-/* chs_fold_retry_left makes all of them due, as somebody who had customers has ended. */
+/* chs_fold_slow folds a customer that is slow, by itself, for as long as that takes. */
 void
-chs_fold_retry_left(FoldProgress *progress)
-{
-	progress->others_delay = 0;
-	progress->others_due_at = DT_NOBEGIN;
-	for (int i = 0; i < progress->nleft; i++)
-	{
-		progress->left[i].delay = 0;
-		progress->left[i].due_at = DT_NOBEGIN;
-	}
-}
-
-static int
-compare_left(const void *a, const void *b)
-{
-	int64		x = ((const LeftCustomer *) a)->customer_id;
-	int64		y = ((const LeftCustomer *) b)->customer_id;
-
-	return (x > y) - (x < y);
-}
-
-static int
-compare_skipped(const void *a, const void *b)
-{
-	int64		x = ((const SkippedCustomer *) a)->customer_id;
-	int64		y = ((const SkippedCustomer *) b)->customer_id;
-
-	return (x > y) - (x < y);
-}
-
-/*
- * chs_fold_left tries those that are due, within the current transaction; for those
- * that are not remembered, the next pass begins where the first of them was left.
- */
-void
-chs_fold_left(FoldProgress *progress)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	int64	   *customer_ids = palloc(Max(progress->nleft, 1) * sizeof(int64));
-	FoldList	list = {.customer_ids = customer_ids,.left = true,.progress = progress};
-	Fold		fold;
-	int			nkept = 0;
-	int			nput_off = 0;
-
-	if (progress->left_others && progress->others_due_at <= now)
-	{
-		postpone(&progress->others_delay, &progress->others_due_at);
-		progress->next_from = progress->left_from;
-		progress->nleft = 0;
-		progress->left_others = progress->others_put_off = progress->in_pass = false;
-		return;
-	}
-	qsort(progress->left, progress->nleft, sizeof(LeftCustomer), compare_left);
-	for (int i = 0; i < progress->nleft; i++)
-		if (progress->left[i].due_at <= now)
-			customer_ids[list.n++] = progress->left[i].customer_id;
-	chs_fold_begin(&fold);
-	chs_fold_list(&fold, &list);
-	chs_fold_end(&fold);
-	progress->ncustomers = list.n - list.nskipped;
-	if (TransactionIdIsValid(list.in_way))
-		progress->in_way = list.in_way;
-	qsort(list.skipped, list.nskipped, sizeof(SkippedCustomer), compare_skipped);
-	for (int i = 0; i < progress->nleft; i++)
-	{
-		LeftCustomer left = progress->left[i];
-
-		if (left.due_at <= now)
-		{
-			SkippedCustomer key = {left.customer_id, SKIP_BUSY};
-			const SkippedCustomer *skipped = bsearch(&key, list.skipped, list.nskipped, sizeof(SkippedCustomer), compare_skipped);
-
-			if (skipped == NULL)
-				continue;
-			left.slow = skipped->reason == SKIP_SLOW;
-			/* for lack of time others need not wait longer */
-			if (skipped->reason == SKIP_PUT_OFF)
-				left.delay = 0;
-			nput_off += skipped->reason == SKIP_PUT_OFF;
-			postpone(&left.delay, &left.due_at);
-		}
-		progress->left[nkept++] = left;
-	}
-	progress->nleft = nkept;
-	if (progress->others_put_off && nput_off == 0)
-	{
-		progress->others_delay = 0;
-		progress->others_due_at = DT_NOBEGIN;
-	}
-}
-
-/* chs_fold_apart folds a customer that is slow, by itself and without hurry. */
-void
-chs_fold_apart(int64 customer_id)
+chs_fold_slow(int64 customer_id)
 {
 	FoldList	list = {.n = 1,.customer_ids = &customer_id,.count = true};
 	Fold		fold;
@@ -891,106 +722,6 @@ chs_fold_apart(int64 customer_id)
 	chs_fold_begin(&fold);
 	chs_fold_list(&fold, &list);
 	chs_fold_end(&fold);
-}
-
-/* ------------------------------------------------------------------- passes */
-
-static bool
-is_running(FullTransactionId xid, Snapshot snapshot)
-{
-	for (uint32 i = 0; i < snapshot->xcnt; i++)
-		if (FullTransactionIdEquals(chs_xid_full(snapshot->xip[i]), xid))
-			return true;
-	return false;
-}
-
-/*
- * Returns where the next pass begins: with what no snapshot of an earlier one saw, or
- * the oldest transaction that has ended since.  One that goes on running does not keep
- * passes from advancing, as it has nothing to show before its end.
- */
-static FullTransactionId
-next_from(FoldProgress *progress, const Fold *fold)
-{
-	Snapshot	snapshot = fold->snapshot;
-	FullTransactionId from = progress->next_from;
-
-	for (int i = 0; i < progress->nrunning; i++)
-		if (FullTransactionIdPrecedes(progress->running[i], from) && !is_running(progress->running[i], snapshot))
-			from = progress->running[i];
-	if (progress->running != NULL)
-		pfree(progress->running);
-	progress->running = MemoryContextAlloc(progress->pass.context, Max(snapshot->xcnt, 1) * sizeof(FullTransactionId));
-	progress->nrunning = snapshot->xcnt;
-	for (uint32 i = 0; i < snapshot->xcnt; i++)
-		progress->running[i] = chs_xid_full(snapshot->xip[i]);
-	progress->next_from = chs_xid_full(snapshot->xmax);
-	return from;
-}
-
-/*
- * chs_fold_batch folds the customers of the next rows of the queue, at most limit
- * rows, within the current transaction, and returns the number of rows. *complete
- * is set if there were no more.
- *
- * A pass goes through the queue in the order of its pages.  Rows of transactions
- * that were still running when it began may lie behind its position or be in pages
- * that it does not read; the pass after their end looks for them.  What this one
- * leaves is not looked for again, see chs_fold_left.
- * The progress must be reset if the transaction does not commit.
- */
-int64
-chs_fold_batch(FoldProgress *progress, int64 limit, bool *complete)
-{
-	Fold		fold;
-	int64	   *customer_ids;
-	FoldList	list = {0};
-	int64		nrows;
-
-	chs_fold_begin(&fold);
-	if (!progress->in_pass)
-	{
-		progress->in_pass = true;
-		progress->all_from = FullTransactionIdPrecedes(progress->next_from, progress->horizon) ? progress->next_from : progress->horizon;
-		progress->horizon = fold.horizon;
-		chs_queue_begin_pass(&progress->pass, next_from(progress, &fold), fold.snapshot);
-		progress->again = false;
-	}
-	nrows = chs_queue_customers(&progress->pass, limit, fold.snapshot, &progress->part, &customer_ids, &list.n);
-	*complete = nrows < limit;
-	if (*complete)
-		progress->in_pass = false;
-	list.customer_ids = customer_ids;
-	list.progress = progress;
-	chs_fold_list(&fold, &list);
-	leave(progress, &list);
-	progress->ncustomers = list.n;
-	pfree(customer_ids);
-	if (*complete && chs_missing_resolve(fold.live, fold.snapshot))
-		progress->again = true;
-	chs_fold_end(&fold);
-	return nrows;
-}
-
-/*
- * Folds the queue, up to a number of rows.  Returns the number of rows.  Waits for
- * workers, but not for sessions, which may leave their transactions open.
- */
-static int64
-fold_queue(int64 limit)
-{
-	FoldProgress progress = {.pass.context = CurrentMemoryContext};
-	int64		nrows = 0;
-	bool		complete = false;
-
-	while (!complete && nrows < limit)
-		nrows += chs_fold_batch(&progress, Min(limit - nrows, chs_batch_size), &complete);
-	for (int i = 0; i < MAX_WORKER_WAITS && progress.nleft > 0 && chs_claim_wait_for_workers(); i++)
-	{
-		chs_fold_retry_left(&progress);
-		chs_fold_left(&progress);
-	}
-	return nrows;
 }
 
 /* Folds one customer, waiting for whoever has taken it. */
@@ -1026,21 +757,6 @@ fold_one(int64 customer_id, bool rebuild)
 	if (!folded.exists)
 		chs_customer_not_found(customer_id);
 	return folded;
-}
-
-/* chs_process_queue folds the queue, up to a number of rows. */
-PG_FUNCTION_INFO_V1(chs_process_queue);
-Datum
-chs_process_queue(PG_FUNCTION_ARGS)
-{
-	int64		limit = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT64(0);
-
-	if (limit < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for \"%s\": %lld", "max_deltas", (long long) limit),
-				 errdetail("It must not be negative.")));
-	PG_RETURN_INT64(fold_queue(limit));
 }
 
 /* chs_recalculate folds and scores one customer. */

@@ -33,7 +33,7 @@ chs_slow_worker_fold_next(void)
 		return false;
 	(void) chs_worker_begin_batch(WORKER_FOLDING_SLOW);
 	chs_slow_has_time(true);
-	chs_fold_apart(customer_id);
+	chs_fold_slow(customer_id);
 	chs_slow_has_time(false);
 	chs_worker_end_batch();
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);

@@ -23,7 +23,7 @@
 #include "base/worker_shared.h"
 #include "base/worker_status.h"
 #include "engine/everyone.h"
-#include "engine/fold.h"
+#include "engine/pass.h"
 #include "engine/publish.h"
 #include "store/claim.h"
 #include "store/customer.h"
@@ -37,10 +37,10 @@
 #define MAX_LINGER_MS 30000		/* while a version waits to become live, or the like */
 
 /*
- * If all customers that were left have been waiting for so many milliseconds
- * between two attempts, it leaves as well.
+ * If all customers to be tried again wait for so many milliseconds between two
+ * attempts, it leaves as well.
  */
-#define STAY_FOR_LEFT_MS 1000
+#define STAY_FOR_RETRY_MS 1000
 
 /*
  * The minimum interval between folds under steady load, in milliseconds: folding
@@ -127,8 +127,8 @@ take_part(Work *work)
 	}
 	LWLockRelease(chs_worker_shared->lock);
 
-	work->folding.in_pass = work->folding.again = work->folding.left_others = false;
-	work->folding.nleft = work->folding.nrunning = 0;
+	work->folding.in_pass = work->folding.again = work->folding.overflowed = false;
+	work->folding.nretries = work->folding.nrunning = 0;
 	/* the first worker does not rely on anything that another one has left */
 	work->folding.next_from = parts == 0 && chs_worker_is_first() ? InvalidFullTransactionId : from;
 	/* one that has ended had nothing to do, as with few customers: the next is called later */
@@ -160,7 +160,7 @@ record_progress(Work *work, bool complete)
 					 chs_max_workers);
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
 	if (work->folding.part.count == 1)
-		slot->folded_before = chs_fold_folded_before(&work->folding);
+		slot->folded_before = chs_pass_folded_before(&work->folding);
 	more = chs_worker_is_first() && wanted > slot->wanted;
 	if (more || (chs_worker_is_first() && complete))
 		slot->wanted = wanted;
@@ -223,46 +223,46 @@ fold_queue(Work *work)
 			break;
 		take_part(work);
 		extension = chs_worker_begin_batch(WORKER_FOLDING);
-		deltas = chs_fold_batch(&work->folding, chs_batch_size, &complete);
+		deltas = chs_pass_batch(&work->folding, chs_batch_size, &complete);
 		check_day_and_version(&work->rescoring, extension);
 		chs_worker_end_batch();
 		if (deltas > 0)
 			chs_worker_status_batch(chs_worker_self, deltas, work->folding.ncustomers,
 									GetCurrentTimestamp() - start);
-		chs_worker_status_left(chs_worker_self, work->folding.nleft, work->folding.in_way);
+		chs_worker_status_retries(chs_worker_self, work->folding.nretries, work->folding.blocker);
 		record_progress(work, complete);
 	}
 	return complete;
 }
 
 /*
- * Tries customers that were left, when that is due; all of them if a session has ended
+ * Tries customers again that were skipped, when that is due; all of them if a session has ended
  * a transaction that may have had them.
  */
 static void
-fold_left(Work *work)
+retry_customers(Work *work)
 {
 	uint32		releases = pg_atomic_read_u32(&chs_worker_database->releases);
 
 	if (work->releases != releases)
-		chs_fold_retry_left(&work->folding);
+		chs_pass_retry_now(&work->folding);
 	work->releases = releases;
-	if (chs_fold_left_due_at(&work->folding) > GetCurrentTimestamp())
+	if (chs_pass_retry_due_at(&work->folding) > GetCurrentTimestamp())
 		return;
 	(void) chs_worker_begin_batch(WORKER_FOLDING);
-	chs_fold_left(&work->folding);
+	chs_pass_retry(&work->folding);
 	chs_worker_end_batch();
-	chs_worker_status_left(chs_worker_self, work->folding.nleft, work->folding.in_way);
+	chs_worker_status_retries(chs_worker_self, work->folding.nretries, work->folding.blocker);
 }
 
-/* Milliseconds until that is due; -1: nobody is left. */
+/* Milliseconds until that is due; -1: there are none. */
 static long
-left_due_in(const Work *work)
+retry_due_in(const Work *work)
 {
-	if (!chs_fold_any_left(&work->folding))
+	if (!chs_pass_has_retries(&work->folding))
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-										   chs_fold_left_due_at(&work->folding));
+										   chs_pass_retry_due_at(&work->folding));
 }
 
 /* Records that everyone's health is of a day and version, so that no other worker checks. */
@@ -448,7 +448,7 @@ work_on(void)
 		}
 		folded = fold_queue(&work);
 		rescore_slice(&work);
-		fold_left(&work);
+		retry_customers(&work);
 		chs_worker_set_state(DATABASE_INSTALLED);
 		if (!folded || !work.rescoring.done)
 			continue;			/* fresh events come first */
@@ -462,7 +462,7 @@ work_on(void)
 			pg_atomic_read_u32(&chs_worker_database->dirty) == 0 && chs_slow_worker_fold_next())
 			continue;
 		chs_worker_status_state(chs_worker_self, WORKER_WAITING);
-		due_in = left_due_in(&work);
+		due_in = retry_due_in(&work);
 		if (!work.folding.again && !work.rescoring.again)
 			linger = LINGER_MS;
 		if (wait_for_work(due_in < 0 ? linger : Max(Min(due_in, linger), 1)))
@@ -472,9 +472,9 @@ work_on(void)
 		}
 		/* it has not been idle for long enough, or they are tried often enough to stay */
 		if (due_in >= 0 &&
-			(due_in < linger || chs_fold_left_delay(&work.folding) < STAY_FOR_LEFT_MS))
+			(due_in < linger || chs_pass_retry_delay(&work.folding) < STAY_FOR_RETRY_MS))
 			continue;
-		/* other workers leave what is left to the first */
+		/* other workers leave retries to the first */
 		if (!work.folding.again && !work.rescoring.again && work.folding.part.count == 1)
 		{
 			chs_worker_schedule_retry(due_in >= 0);
