@@ -24,7 +24,8 @@ read_entry(CustomerScan *scan)
 	if (!scan->more)
 		return;
 	scan->tid = *tid;
-	scan->customer_id = DatumGetInt64(index_getattr(scan->scan->xs_itup, 1, scan->scan->xs_itupdesc, &isnull));
+	scan->customer_id = DatumGetInt64(index_getattr(scan->scan->xs_itup, 1, scan->scan->xs_itupdesc,
+													&isnull));
 }
 
 /*
@@ -33,7 +34,8 @@ read_entry(CustomerScan *scan)
  * outlive the scan.
  */
 void
-chs_scan_begin(CustomerScan *scan, Relation rel, Relation primary_key, int64 from, Snapshot snapshot)
+chs_scan_begin(CustomerScan *scan, Relation rel, Relation primary_key, int64 from,
+			   Snapshot snapshot)
 {
 	ScanKeyData key;
 
@@ -49,7 +51,10 @@ chs_scan_begin(CustomerScan *scan, Relation rel, Relation primary_key, int64 fro
 	read_entry(scan);
 }
 
-/* Collects the entries of the customer of the entry that was read ahead, and reads on to another customer's. */
+/*
+ * Collects the entries of the customer of the entry that was read ahead, and reads on
+ * to another customer's.
+ */
 static void
 read_candidates(CustomerScan *scan)
 {
@@ -77,8 +82,8 @@ fetch_candidate(CustomerScan *scan)
 	{
 		bool		again = false;
 
-		if (table_index_fetch_tuple(scan->scan->xs_heapfetch, &scan->candidates[i], scan->scan->xs_snapshot,
-									scan->slot, &again, NULL))
+		if (table_index_fetch_tuple(scan->scan->xs_heapfetch, &scan->candidates[i],
+									scan->scan->xs_snapshot, scan->slot, &again, NULL))
 			return scan->slot;
 	}
 	return NULL;

@@ -25,7 +25,8 @@ typedef struct CustomerScan
 	ItemPointerData *candidates;
 } CustomerScan;
 
-extern void chs_scan_begin(CustomerScan *scan, Relation rel, Relation primary_key, int64 from, Snapshot snapshot);
+extern void chs_scan_begin(CustomerScan *scan, Relation rel, Relation primary_key, int64 from,
+						   Snapshot snapshot);
 extern TupleTableSlot *chs_scan_next(CustomerScan *scan, int64 *customer_id);
 extern TupleTableSlot *chs_scan_to(CustomerScan *scan, int64 customer_id);
 extern void chs_scan_end(CustomerScan *scan);

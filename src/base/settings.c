@@ -45,7 +45,8 @@ double		chs_history_threshold = 1.0;
 int			chs_plugin_timeout = 5000;
 
 static bool
-check_databases(char **value, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
+check_databases(char **value, void **extra pg_attribute_unused(),
+				GucSource source pg_attribute_unused())
 {
 	char	   *copy = pstrdup(*value);
 	List	   *names;
@@ -101,18 +102,23 @@ chs_settings_define(void)
 							 &chs_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("chs.announce_status",
 							 "Announces changes of status by NOTIFY on channel chs_status.",
-							 "Listeners read chs_status_changes(); the announcement itself says nothing of any customer.",
+							 "Listeners read chs_status_changes(); the announcement itself says"
+							 " nothing of any customer.",
 							 &chs_announce_status, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("chs.databases",
 							   "Names the databases that background workers serve.",
-							   "A comma-separated list; empty means all databases that have the extension.",
-							   &chs_databases, "", PGC_SIGHUP, GUC_LIST_INPUT, check_databases, NULL, NULL);
+							   "A comma-separated list; empty means all databases that have the"
+							   " extension.",
+							   &chs_databases, "", PGC_SIGHUP, GUC_LIST_INPUT, check_databases,
+							   NULL, NULL);
 	DefineCustomIntVariable("chs.max_workers",
 							"Sets how many background workers may share the work of one database.",
-							"Further ones start only when there is a backlog; each takes a slot of max_worker_processes.",
+							"Further ones start only when there is a backlog; each takes a slot of"
+							" max_worker_processes.",
 							&chs_max_workers, 2, 1, MAX_WORKERS, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.naptime",
-							"Sets the longest time that a background worker sleeps before it looks at a database again.",
+							"Sets the longest time that a background worker sleeps before it looks"
+							" at a database again.",
 							"Commits wake it at once, so this is only a safety net.",
 							&chs_naptime, 60, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.batch_size",
@@ -120,24 +126,34 @@ chs_settings_define(void)
 							"The worker commits after each batch.",
 							&chs_batch_size, 1000, 1, 1000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomRealVariable("chs.history_threshold",
-							 "Sets by how many points a score must change to be recorded in chs.health_scores.",
-							 "Changes of status, and the first score of a UTC day, are always recorded.",
+							 "Sets by how many points a score must change to be recorded in"
+							 " chs.health_scores.",
+							 "Changes of status, and the first score of a UTC day, are always"
+							 " recorded.",
 							 &chs_history_threshold, 1.0, 0, 100, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.plugin_timeout",
-							"Sets how long a plug-in factor may run for one customer and day, or the expressions of an attached table for one row.",
-							"What takes longer is cancelled: the customer's score fails, or the row is rejected.  0 means no limit.",
-							&chs_plugin_timeout, 5000, 0, 600000, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+							"Sets how long a plug-in factor may run for one customer and day, or"
+							" the expressions of an attached table for one row.",
+							"What takes longer is cancelled: the customer's score fails, or the"
+							" row is rejected.  0 means no limit.",
+							&chs_plugin_timeout, 5000, 0, 600000, PGC_SUSET, GUC_UNIT_MS, NULL,
+							NULL, NULL);
 	DefineCustomIntVariable("chs.event_retention",
 							"Sets how long events are kept in chs.customer_events.",
-							"Older ones are deleted, by whole UTC days, but never one that a score still needs.  0 means forever.",
-							&chs_event_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
+							"Older ones are deleted, by whole UTC days, but never one that a score"
+							" still needs.  0 means forever.",
+							&chs_event_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL,
+							NULL, NULL);
 	DefineCustomIntVariable("chs.history_retention",
 							"Sets how long rows are kept in chs.health_scores.",
 							"Those of older UTC days are deleted.  0 means forever.",
-							&chs_history_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
+							&chs_history_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL,
+							NULL, NULL);
 	DefineCustomIntVariable("chs.rejected_retention",
 							"Sets how long rows are kept in chs.rejected_events.",
-							"Those of older UTC days are deleted; the rows that they are copies of stay in their tables.  0 means forever.",
-							&chs_rejected_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
+							"Those of older UTC days are deleted; the rows that they are copies of"
+							" stay in their tables.  0 means forever.",
+							&chs_rejected_retention, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN, NULL,
+							NULL, NULL);
 	MarkGUCPrefixReserved("chs");
 }

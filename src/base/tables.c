@@ -56,7 +56,8 @@ is_by_customer(Relation index)
 {
 	Form_pg_index form = index->rd_index;
 
-	return form->indisunique && form->indimmediate && form->indnkeyatts == 1 && form->indkey.values[0] == 1 &&
+	return form->indisunique && form->indimmediate && form->indnkeyatts == 1 &&
+		form->indkey.values[0] == 1 &&
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 }
 
@@ -194,7 +195,8 @@ insert_updated_entries(OwnTable *table, HeapTuple old, TupleTableSlot *slot, Chs
 	if (which == CHS_ALL_INDEXES)
 	{
 		TransactionId xmin = HeapTupleHeaderGetXmin(old->t_data);
-		bool		earlier_are_dead = !TransactionIdIsNormal(xmin) || GlobalVisCheckRemovableXid(table->rel, xmin);
+		bool		earlier_are_dead = !TransactionIdIsNormal(xmin) ||
+			GlobalVisCheckRemovableXid(table->rel, xmin);
 
 		FormIndexDatum(info, slot, table->estate, values, nulls);
 		(void) index_insert(table->primary_key, values, nulls, &slot->tts_tid, table->rel,
@@ -212,8 +214,9 @@ lock_at_once(Relation rel, ItemPointer place, LockTupleMode mode)
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	ItemPointerData here = *place;
 	TM_FailureData failure;
-	TM_Result	result = table_tuple_lock(rel, &here, GetActiveSnapshot(), slot, GetCurrentCommandId(true), mode,
-										  LockWaitSkip, 0, &failure);
+	TM_Result	result = table_tuple_lock(rel, &here, GetActiveSnapshot(), slot,
+										  GetCurrentCommandId(true), mode, LockWaitSkip, 0,
+										  &failure);
 
 	ExecDropSingleTupleTableSlot(slot);
 	return result == TM_Ok;
@@ -293,9 +296,11 @@ chs_table_delete(Relation rel, ItemPointer place)
 	TM_Result	result;
 
 	Assert(CheckRelationLockedByMe(rel, RowExclusiveLock, true));
-	result = table_tuple_delete(rel, place, cid, GetActiveSnapshot(), InvalidSnapshot, false, &failure, false);
+	result = table_tuple_delete(rel, place, cid, GetActiveSnapshot(), InvalidSnapshot, false,
+								&failure, false);
 	if (result == TM_BeingModified && lock_at_once(rel, place, LockTupleExclusive))
-		result = table_tuple_delete(rel, place, cid, GetActiveSnapshot(), InvalidSnapshot, true, &failure, false);
+		result = table_tuple_delete(rel, place, cid, GetActiveSnapshot(), InvalidSnapshot, true,
+									&failure, false);
 	return result == TM_Ok;
 }
 

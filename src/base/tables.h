@@ -30,8 +30,10 @@ extern void chs_table_open(OwnTable *table, Oid relid, bool by_customer);
 extern void chs_table_close(OwnTable *table);
 extern void chs_table_fill(OwnTable *table, TupleTableSlot *slot, HeapTuple old,
 						   const Datum *values, const bool *nulls, int n);
-extern HeapTuple chs_table_find(Relation rel, ChsRelation index, int64 customer_id, Snapshot snapshot);
-extern bool chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool *nulls, int n);
+extern HeapTuple chs_table_find(Relation rel, ChsRelation index, int64 customer_id,
+								Snapshot snapshot);
+extern bool chs_table_store(OwnTable *table, HeapTuple old, const Datum *values, const bool *nulls,
+							int n);
 extern bool chs_table_delete(Relation rel, ItemPointer place);
 extern void chs_table_insert_many(OwnTable *table, TupleTableSlot **slots, int n);
 

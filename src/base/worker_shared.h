@@ -65,7 +65,7 @@ typedef struct WorkerSlot
 	TimestampTz last_batch_at;	/* 0: never */
 	int64		last_deltas;
 	int64		last_customers;
-	int			retries;		/* customers to try again, which are busy or fail, at least so many */
+	int			retries;		/* customers to try again: busy ones, or failed; at least so many */
 	TransactionId blocker;		/* the transaction that has one of them, if known */
 	int64		rescored_to;	/* the customer that a pass over all has come to */
 	WorkerPace	pace;

@@ -81,7 +81,8 @@ find_registrar(const char *function)
 
 		if (strcmp(TextDatumGetCString(name), function) != 0)
 			continue;
-		registered_by = TextDatumGetCString(heap_getattr(tuple, PLUGINS_REGISTERED_BY, desc, &isnull));
+		registered_by = TextDatumGetCString(heap_getattr(tuple, PLUGINS_REGISTERED_BY, desc,
+														 &isnull));
 		role = DatumGetObjectId(heap_getattr(tuple, PLUGINS_ROLE, desc, &isnull));
 	}
 	systable_endscan(scan);
@@ -423,7 +424,8 @@ chs_plugin_add_days(PluginCalls *calls, ScoreInput *input, const Scorecard *scor
 		{
 			if (chs_budget_is_spent())
 				return false;
-			values[input->nvalues] = chs_plugin_value(calls, input->published->functions[i], customer_id,
+			values[input->nvalues] = chs_plugin_value(calls, input->published->functions[i],
+													  customer_id,
 													  days[j]);
 			values[input->nvalues++].function = i;
 		}

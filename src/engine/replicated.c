@@ -32,15 +32,18 @@ warn_once(Relation rel)
 	warned = lappend_oid(warned, RelationGetRelid(rel));
 	MemoryContextSwitchTo(caller);
 	ereport(WARNING,
-			(errmsg("rows of table \"chs.%s\" that arrive by logical replication are ignored", RelationGetRelationName(rel)),
+			(errmsg("rows of table \"chs.%s\" that arrive by logical replication are ignored",
+					RelationGetRelationName(rel)),
 			 errdetail("This database has its own."),
-			 errhint("Publish chs.customers, chs.customer_events, chs.segments and chs.event_types only.")));
+			 errhint("Publish chs.customers, chs.customer_events, chs.segments and chs.event_types"
+					 " only.")));
 }
 
 /* Whether a table has the key of a new row, which is its first column, of type text, already. */
 static bool
 has_key(Relation rel, HeapTuple row)
 {
+	const char *column = NameStr(TupleDescAttr(RelationGetDescr(rel), 0)->attname);
 	Oid			type = TEXTOID;
 	bool		isnull;
 	Datum		key = heap_getattr(row, 1, RelationGetDescr(rel), &isnull);
@@ -49,7 +52,7 @@ has_key(Relation rel, HeapTuple row)
 	SPI_connect();
 	if (SPI_execute_with_args(psprintf("SELECT FROM chs.%s WHERE %s OPERATOR(pg_catalog.=) $1",
 									   quote_identifier(RelationGetRelationName(rel)),
-									   quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(rel), 0)->attname))),
+									   quote_identifier(column)),
 							  1, &type, &key, isnull ? "n" : " ", false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read %s", RelationGetRelationName(rel));
 	found = SPI_processed > 0;
@@ -72,8 +75,10 @@ chs_skip_replicated(PG_FUNCTION_ARGS)
 		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired BEFORE, FOR EACH ROW", "chs.skip_replicated")));
-	row = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
+				 errmsg("function \"%s\" must be fired BEFORE, FOR EACH ROW",
+						"chs.skip_replicated")));
+	row = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+		trigdata->tg_newtuple : trigdata->tg_trigtuple;
 	if (!IsLogicalWorker() || InLocalUserIdChange())
 		return PointerGetDatum(row);
 	/* with an argument, the table is one of those that come along */

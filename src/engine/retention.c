@@ -89,8 +89,11 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 	{
 		chs_spi_execute("DELETE FROM chs.customer_events WHERE ctid = ANY (ARRAY("
 						" SELECT e.ctid FROM"
-						"  (SELECT customer_id, LEAST($3, (churned_at AT TIME ZONE 'UTC')::date - $4)::timestamp AT TIME ZONE 'UTC' AS before"
-						"   FROM chs.customers WHERE customer_id > $1 ORDER BY customer_id LIMIT 1000) c"
+						"  (SELECT customer_id,"
+						"   LEAST($3, (churned_at AT TIME ZONE 'UTC')::date - $4)::timestamp"
+						"   AT TIME ZONE 'UTC' AS before"
+						"   FROM chs.customers WHERE customer_id > $1"
+						"   ORDER BY customer_id LIMIT 1000) c"
 						"  CROSS JOIN LATERAL (SELECT o.ctid FROM chs.customer_events o"
 						"   WHERE o.customer_id = c.customer_id AND o.occurred_at < c.before"
 						"   LIMIT $2 FOR UPDATE SKIP LOCKED) e LIMIT $2))",
@@ -119,7 +122,10 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 
-/* chs_retention_kept_from returns the first UTC day from which all events still exist, as a snapshot sees it. */
+/*
+ * chs_retention_kept_from returns the first UTC day from which all events still exist,
+ * as a snapshot sees it.
+ */
 int32
 chs_retention_kept_from(Snapshot snapshot)
 {
@@ -132,8 +138,10 @@ chs_retention_kept_from(Snapshot snapshot)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
-		char	   *kind = TextDatumGetCString(heap_getattr(tuple, RETENTION_KIND, RelationGetDescr(rel), &isnull));
-		Datum		kept_from = heap_getattr(tuple, RETENTION_KEPT_FROM, RelationGetDescr(rel), &isnull);
+		char	   *kind = TextDatumGetCString(heap_getattr(tuple, RETENTION_KIND,
+															RelationGetDescr(rel), &isnull));
+		Datum		kept_from = heap_getattr(tuple, RETENTION_KEPT_FROM, RelationGetDescr(rel),
+											 &isnull);
 
 		if (strcmp(kind, "events") == 0 && !isnull)
 			day = DatumGetDateADT(kept_from);
@@ -163,8 +171,10 @@ chs_retention_check_past(int version, const Scorecard *scorecard, int32 as_of_da
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("scores as of %s by version %d can no longer be calculated", day_text(as_of_day), version),
-			 errdetail("They need events from %s on; those before %s have been deleted, see chs.event_retention.",
+			 errmsg("scores as of %s by version %d can no longer be calculated",
+					day_text(as_of_day), version),
+			 errdetail("They need events from %s on; those before %s have been deleted, see"
+					   " chs.event_retention.",
 					   day_text(first), day_text(kept_from)),
 			 errhint("What was calculated at that time is in chs.health_scores.")));
 }
@@ -179,7 +189,8 @@ delete_slice(const char *kind)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	chs_spi_begin(&saved);
-	if (SPI_execute(psprintf("SELECT more FROM chs.delete_old('%s'::text, %d::bigint, false)", kind, WORKER_SLICE), false, 1) != SPI_OK_SELECT)
+	if (SPI_execute(psprintf("SELECT more FROM chs.delete_old('%s'::text, %d::bigint, false)", kind,
+							 WORKER_SLICE), false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not delete old %s", kind);
 	more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	chs_spi_end(&saved);
@@ -204,7 +215,8 @@ chs_apply_retention(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	SPI_connect();
-	chs_spi_execute_as_owner("SELECT * FROM chs.apply_retention($1)", 1, types, args, PG_ARGISNULL(0) ? "n" : NULL);
+	chs_spi_execute_as_owner("SELECT * FROM chs.apply_retention($1)", 1, types, args,
+							 PG_ARGISNULL(0) ? "n" : NULL);
 	for (int i = 0; i < 3; i++)
 		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
 	SPI_finish();

@@ -131,6 +131,7 @@ chs_claim_check_transaction(void)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("scores cannot be stored in a transaction of isolation level %s",
 						IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
-				 errhint("Use a transaction of isolation level READ COMMITTED; chs_score() works in any.")));
+				 errhint("Use a transaction of isolation level READ COMMITTED; chs_score() works"
+						 " in any.")));
 	PreventCommandIfReadOnly("folding");
 }

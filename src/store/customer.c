@@ -69,7 +69,8 @@ chs_customer_set(Customer *customer, int64 customer_id,
 	customer->customer_id = customer_id;
 	customer->segment = segment.isnull ? NULL : TextDatumGetCString(segment.value);
 	customer->created_day = chs_count_day(DatumGetTimestampTz(created_at.value));
-	customer->last_day = churned_at.isnull ? DAY_NO_END : chs_count_day(DatumGetTimestampTz(churned_at.value));
+	customer->last_day = churned_at.isnull ?
+		DAY_NO_END : chs_count_day(DatumGetTimestampTz(churned_at.value));
 }
 
 static NullableDatum
@@ -95,7 +96,8 @@ void
 chs_customer_set_from(Customer *customer, int64 customer_id, TupleTableSlot *row)
 {
 	chs_customer_set(customer, customer_id, slot_column(row, CUSTOMERS_SEGMENT),
-					 slot_column(row, CUSTOMERS_CREATED_AT), slot_column(row, CUSTOMERS_CHURNED_AT));
+					 slot_column(row, CUSTOMERS_CREATED_AT),
+					 slot_column(row, CUSTOMERS_CHURNED_AT));
 }
 
 /*
@@ -106,7 +108,8 @@ chs_customer_find(int64 customer_id, Snapshot snapshot, Customer *customer)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id, snapshot);
+	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id,
+									  snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		found = HeapTupleIsValid(tuple);
 
@@ -124,14 +127,16 @@ char *
 chs_customer_external_id(int64 customer_id, Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
-	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id, snapshot);
+	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id,
+									  snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
 	char	   *external_id = NULL;
 
 	if (HeapTupleIsValid(tuple))
 	{
 		bool		isnull;
-		Datum		datum = heap_getattr(tuple, CUSTOMERS_EXTERNAL_ID, RelationGetDescr(rel), &isnull);
+		Datum		datum = heap_getattr(tuple, CUSTOMERS_EXTERNAL_ID, RelationGetDescr(rel),
+										 &isnull);
 
 		external_id = isnull ? NULL : TextDatumGetCString(datum);
 	}
@@ -148,7 +153,8 @@ bool
 chs_customer_exists(int64 customer_id)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
-	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id, SnapshotSelf);
+	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id,
+									  SnapshotSelf);
 	bool		exists = HeapTupleIsValid(systable_getnext(scan));
 
 	systable_endscan(scan);
@@ -164,7 +170,8 @@ bool
 chs_customer_is_own(int64 customer_id)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
-	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id, SnapshotSelf);
+	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id,
+									  SnapshotSelf);
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		is_own = HeapTupleIsValid(tuple) &&
 		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
@@ -174,12 +181,13 @@ chs_customer_is_own(int64 customer_id)
 	return is_own;
 }
 
-/* chs_customer_find_external finds the customer that has an external_id now; false where there is none. */
+/* chs_customer_find_external finds who has an external_id now; false if nobody has. */
 bool
 chs_customer_find_external(const char *external_id, int64 *customer_id)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
-	Relation	index = index_open(chs_catalog_relation(CHS_CUSTOMERS_EXTERNAL_ID_KEY), AccessShareLock);
+	Relation	index = index_open(chs_catalog_relation(CHS_CUSTOMERS_EXTERNAL_ID_KEY),
+								   AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -190,7 +198,8 @@ chs_customer_find_external(const char *external_id, int64 *customer_id)
 	scan = systable_beginscan(rel, RelationGetRelid(index), true, SnapshotSelf, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		*customer_id = DatumGetInt64(heap_getattr(tuple, CUSTOMERS_CUSTOMER_ID, RelationGetDescr(rel), &isnull));
+		*customer_id = DatumGetInt64(heap_getattr(tuple, CUSTOMERS_CUSTOMER_ID,
+												  RelationGetDescr(rel), &isnull));
 	systable_endscan(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
@@ -277,12 +286,14 @@ lock_row(CustomerTable *table, int64 customer_id, bool wait)
 	if (found)
 	{
 		/* the highest command number: own changes are known already */
-		result = table_tuple_lock(table->rel, &table->found->tts_tid, SnapshotSelf, table->locked, InvalidCommandId - 1,
+		result = table_tuple_lock(table->rel, &table->found->tts_tid, SnapshotSelf, table->locked,
+								  InvalidCommandId - 1,
 								  LockTupleKeyShare, wait ? LockWaitBlock : LockWaitSkip,
 								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 		/* the last version may be that of another number */
 		if (result == TM_Ok &&
-			DatumGetInt64(slot_getattr(table->locked, CUSTOMERS_CUSTOMER_ID, &isnull)) != customer_id)
+			DatumGetInt64(slot_getattr(table->locked, CUSTOMERS_CUSTOMER_ID,
+									   &isnull)) != customer_id)
 			result = TM_Deleted;
 	}
 	return result;
@@ -296,7 +307,8 @@ lock_row(CustomerTable *table, int64 customer_id, bool wait)
  * what a snapshot, where given, sees; if not, *customer gets what that sees.
  */
 CustomerLock
-chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot snapshot, Customer *customer)
+chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot snapshot,
+				  Customer *customer)
 {
 	TM_Result	result;
 	TupleTableSlot *slot = table->locked;
@@ -308,8 +320,9 @@ chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot s
 		CHECK_FOR_INTERRUPTS();
 	if (result == TM_Ok && snapshot != NULL)
 	{
-		if (chs_customer_row_is_seen(DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull)),
-									 snapshot))
+		Datum		xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+
+		if (chs_customer_row_is_seen(DatumGetTransactionId(xmin), snapshot))
 			chs_customer_set_from(customer, customer_id, slot);
 		else
 			result = TM_WouldBlock;
@@ -344,8 +357,10 @@ chs_customer_read_activity(HeapTuple row, TupleDesc desc)
 
 		stored.view = chs_activity_try_stored(heap_getattr(row, ACTIVITY_ACTIVITY, desc, &isnull),
 											  &stored.damage);
-		stored.series_version = DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION, desc, &isnull));
-		stored.folded_to = DatumGetFullTransactionId(heap_getattr(row, ACTIVITY_FOLDED_TO, desc, &isnull));
+		stored.series_version = DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION, desc,
+														   &isnull));
+		stored.folded_to = DatumGetFullTransactionId(heap_getattr(row, ACTIVITY_FOLDED_TO, desc,
+																  &isnull));
 		if (stored.damage == NULL && chs_xid_is_to_come(stored.folded_to))
 			stored.damage = "It was folded up to a transaction that is still to come.";
 	}
@@ -364,7 +379,8 @@ StoredActivity
 chs_customer_stored(int64 customer_id, Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_ACTIVITY), AccessShareLock);
-	StoredActivity stored = chs_customer_read_activity(chs_table_find(rel, CHS_ACTIVITY_PKEY, customer_id, snapshot),
+	HeapTuple	row = chs_table_find(rel, CHS_ACTIVITY_PKEY, customer_id, snapshot);
+	StoredActivity stored = chs_customer_read_activity(row,
 													   RelationGetDescr(rel));
 
 	table_close(rel, AccessShareLock);
@@ -379,5 +395,6 @@ chs_customer_stored(int64 customer_id, Snapshot snapshot)
 bool
 chs_customer_is_current(const StoredActivity *stored, const Live *live)
 {
-	return stored->row == NULL ? live->nsources <= 1 : stored->series_version >= live->series_version;
+	return stored->row == NULL ?
+		live->nsources <= 1 : stored->series_version >= live->series_version;
 }

@@ -33,7 +33,7 @@ typedef struct Customer
 	int64		customer_id;
 	char	   *segment;		/* or NULL */
 	int32		created_day;
-	int32		last_day;		/* the last one that is scored: the day of churned_at, or DAY_NO_END */
+	int32		last_day;		/* the last that is scored: the day of churned_at, or DAY_NO_END */
 } Customer;
 
 #define DAY_NO_END PG_INT32_MAX
@@ -43,7 +43,7 @@ typedef struct StoredActivity
 {
 	HeapTuple	row;			/* NULL where there is none */
 	const ActivityView *view;	/* of it, or of no events */
-	const char *damage;			/* what is wrong with it, in which case it is not current; or NULL */
+	const char *damage;			/* what is wrong with it, so that it is not current; or NULL */
 	int			series_version;
 	FullTransactionId folded_to;
 } StoredActivity;
@@ -73,7 +73,7 @@ typedef enum CustomerLock
 	CUSTOMER_GONE,
 	CUSTOMER_BUSY,				/* changed by somebody else, or about to be */
 	CUSTOMER_TAKEN,				/* folded by somebody else at the same time; see claim.c */
-	CUSTOMER_PUT_OFF			/* needs other people's code, for which there is no time now; see budget.c */
+	CUSTOMER_PUT_OFF			/* no time now for other people's code, see budget.c */
 } CustomerLock;
 
 extern bool chs_customer_is_current(const StoredActivity *stored, const Live *live);
@@ -84,8 +84,10 @@ extern CustomerLock chs_customer_lock_external(const char *external_id, int64 *c
 extern char *chs_customer_external_id(int64 customer_id, Snapshot snapshot);
 extern void chs_customer_open(CustomerTable *table);
 extern void chs_customer_close(CustomerTable *table);
-extern CustomerLock chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
-extern CustomerLock chs_customer_lock_one(int64 customer_id, bool wait, Snapshot snapshot, Customer *customer);
+extern CustomerLock chs_customer_lock(CustomerTable *table, int64 customer_id, bool wait,
+									  Snapshot snapshot, Customer *customer);
+extern CustomerLock chs_customer_lock_one(int64 customer_id, bool wait, Snapshot snapshot,
+										  Customer *customer);
 extern StoredActivity chs_customer_read_activity(HeapTuple row, TupleDesc desc);
 extern StoredActivity chs_customer_stored(int64 customer_id, Snapshot snapshot);
 pg_noreturn extern void chs_customer_not_found(int64 customer_id);

@@ -39,7 +39,8 @@ jsonb_text(Jsonb *jb)
 static bool
 find_field(const Event *event, const char *field, JsonbValue *value)
 {
-	return getKeyJsonValueFromContainer(&event->event_data->root, field, strlen(field), value) != NULL &&
+	return getKeyJsonValueFromContainer(&event->event_data->root, field, strlen(field),
+										value) != NULL &&
 		value->type != jbvNull;
 }
 
@@ -47,9 +48,19 @@ static ErrorData *
 no_field(const Event *event, const char *field, const char *as)
 {
 	return chs_error_make(ERRCODE_CHECK_VIOLATION,
-						  psprintf("event of customer %lld has no \"%s\"", (long long) event->customer_id, field),
+						  psprintf("event of customer %lld has no \"%s\"",
+								   (long long) event->customer_id, field),
 						  psprintf("An event of type \"%s\" must have \"%s\"%s in event_data.",
 								   event_type_text(event), field, as), NULL);
+}
+
+static bool
+is_positive(Numeric n)
+{
+	Datum		zero = DirectFunctionCall1(int4_numeric, Int32GetDatum(0));
+
+	return !numeric_is_nan(n) &&
+		DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(n), zero)) > 0;
 }
 
 static ErrorData *
@@ -65,15 +76,15 @@ check_fields(const EventRule *rule, const Event *event)
 	{
 		if (!find_field(event, rule->positive[i], &v))
 			return no_field(event, rule->positive[i], as_number);
-		if (v.type != jbvNumeric || numeric_is_nan(v.val.numeric) ||
-			DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(v.val.numeric),
-											  DirectFunctionCall1(int4_numeric, Int32GetDatum(0)))) <= 0)
+		if (v.type != jbvNumeric || !is_positive(v.val.numeric))
 			return chs_error_make(ERRCODE_CHECK_VIOLATION,
 								  psprintf("event of customer %lld has an invalid \"%s\": %s",
 										   (long long) event->customer_id, rule->positive[i],
 										   jsonb_text(JsonbValueToJsonb(&v))),
-								  psprintf("An event of type \"%s\" must have \"%s\"%s in event_data.",
-										   event_type_text(event), rule->positive[i], as_number), NULL);
+								  psprintf("An event of type \"%s\" must have \"%s\"%s in"
+										   " event_data.",
+										   event_type_text(event), rule->positive[i], as_number),
+								  NULL);
 	}
 	return NULL;
 }
@@ -101,7 +112,8 @@ chs_event_check(const Live *live, const Event *event)
 	if (!JB_ROOT_IS_OBJECT(event->event_data))
 		return chs_error_make(ERRCODE_CHECK_VIOLATION,
 							  psprintf("event of customer %lld has an invalid event_data: %s",
-									   (long long) event->customer_id, jsonb_text(event->event_data)),
+									   (long long) event->customer_id,
+									   jsonb_text(event->event_data)),
 							  "It must be a JSON object.", NULL);
 	error = check_fields(rule, event);
 	if (error != NULL)
@@ -109,7 +121,8 @@ chs_event_check(const Live *live, const Event *event)
 	if (TIMESTAMP_NOT_FINITE(event->occurred_at))
 		return chs_error_make(ERRCODE_CHECK_VIOLATION,
 							  psprintf("event of customer %lld has an invalid occurred_at: %s",
-									   (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
+									   (long long) event->customer_id,
+									   timestamptz_to_str(event->occurred_at)),
 							  "It must be finite.", NULL);
 	return NULL;
 }
@@ -123,7 +136,8 @@ chs_event_check_ahead(const Event *event)
 		return NULL;
 	return chs_error_make(ERRCODE_CHECK_VIOLATION,
 						  psprintf("event of customer %lld has an occurred_at too far ahead: %s",
-								   (long long) event->customer_id, timestamptz_to_str(event->occurred_at)),
+								   (long long) event->customer_id,
+								   timestamptz_to_str(event->occurred_at)),
 						  "It may be at most one day after the current time.", NULL);
 }
 
@@ -132,6 +146,7 @@ ErrorData *
 chs_event_unknown_customer(int64 customer_id)
 {
 	return chs_error_make(ERRCODE_FOREIGN_KEY_VIOLATION,
-						  psprintf("event has an unknown customer_id: %lld", (long long) customer_id),
+						  psprintf("event has an unknown customer_id: %lld",
+								   (long long) customer_id),
 						  "There is no such row in chs.customers.", "Insert the customer first.");
 }

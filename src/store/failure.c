@@ -130,7 +130,8 @@ chs_failure_record(int64 customer_id, int version, const ErrorData *error, Snaps
 	if (old != NULL)
 	{
 		attempts += DatumGetInt32(column(old, FAILURES_ATTEMPTS, table.rel));
-		is_news = strcmp(TextDatumGetCString(column(old, FAILURES_SQLSTATE, table.rel)), unpack_sql_state(error->sqlerrcode)) != 0;
+		is_news = strcmp(TextDatumGetCString(column(old, FAILURES_SQLSTATE, table.rel)),
+						 unpack_sql_state(error->sqlerrcode)) != 0;
 	}
 	wait = Min(1 << Min(attempts - 1, 16), MAX_WAIT_S);
 	values[FAILURES_CUSTOMER_ID - 1] = Int64GetDatum(customer_id);
@@ -154,7 +155,7 @@ chs_failure_clear(int64 customer_id, Snapshot snapshot)
 	Relation	rel = table_open(chs_catalog_relation(CHS_FAILURES), RowExclusiveLock);
 	HeapTuple	tuple = chs_table_find(rel, CHS_FAILURES_PKEY, customer_id, snapshot);
 
-	/* whoever has it locked must not be waited for; it is cleared when the customer is scored next */
+	/* whoever has it locked is not waited for; it is cleared when the customer is scored next */
 	if (tuple != NULL)
 		(void) chs_table_delete(rel, &tuple->t_self);
 	table_close(rel, NoLock);

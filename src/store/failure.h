@@ -13,7 +13,8 @@ extern bool chs_failure_any(Snapshot snapshot);
 extern int64 chs_failure_count(Snapshot snapshot);
 extern bool chs_failure_has(int64 customer_id, Snapshot snapshot);
 extern bool chs_failure_must_wait(int64 customer_id, int version, Snapshot snapshot);
-extern bool chs_failure_record(int64 customer_id, int version, const ErrorData *error, Snapshot snapshot);
+extern bool chs_failure_record(int64 customer_id, int version, const ErrorData *error,
+							   Snapshot snapshot);
 extern void chs_failure_clear(int64 customer_id, Snapshot snapshot);
 
 #endif							/* CHS_FAILURE_H */

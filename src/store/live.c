@@ -56,7 +56,8 @@ chs_invalidate(PG_FUNCTION_ARGS)
 		!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired AFTER, FOR EACH STATEMENT", "chs.invalidate")));
+				 errmsg("function \"%s\" must be fired AFTER, FOR EACH STATEMENT",
+						"chs.invalidate")));
 	CacheInvalidateRelcache(trigdata->tg_relation);
 	chs_wake_at_commit();
 	PG_RETURN_POINTER(NULL);
@@ -81,7 +82,8 @@ chs_event_types_lock(PG_FUNCTION_ARGS)
 	if (RelationGetRelid(trigdata->tg_relation) != chs_catalog_relation(CHS_EVENT_TYPES))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("function \"%s\" can only be fired for table \"chs.%s\"", "chs.event_types_lock", "event_types")));
+				 errmsg("function \"%s\" can only be fired for table \"chs.%s\"",
+						"chs.event_types_lock", "event_types")));
 	LockRelationOid(chs_catalog_relation(CHS_CUSTOMER_EVENTS), ShareLock);
 	PG_RETURN_POINTER(NULL);
 }
@@ -132,11 +134,15 @@ no_such_version(int version)
 			 errhint("chs.scorecard_versions has the published ones.")));
 }
 
-/* Reads which versions the active snapshot sees, and which of them is live: the highest one that ever went live. */
+/*
+ * Reads which versions the active snapshot sees, and which of them is live: the
+ * highest one that ever went live.
+ */
 static void
 read_version_times(Live *l)
 {
-	chs_spi_select("SELECT version, live_at, xmin FROM chs.scorecard_versions ORDER BY version", 0, NULL, NULL);
+	chs_spi_select("SELECT version, live_at, xmin FROM chs.scorecard_versions ORDER BY version", 0,
+				   NULL, NULL);
 	l->nversions = SPI_processed;
 	l->versions = MemoryContextAlloc(l->context, Max(l->nversions, 1) * sizeof(VersionTime));
 	for (int i = 0; i < l->nversions; i++)
@@ -173,7 +179,8 @@ read_version(Live *l, int version, int waiting)
 	Oid			types[] = {INT4OID, INT4OID};
 	Datum		args[] = {Int32GetDatum(version), Int32GetDatum(waiting)};
 
-	if (SPI_execute_with_args("SELECT w.series_version, CASE WHEN v.version = w.version THEN v.document"
+	if (SPI_execute_with_args("SELECT w.series_version,"
+							  " CASE WHEN v.version = w.version THEN v.document"
 							  " ELSE v.document || jsonb_build_object('next', w.document) END"
 							  " FROM chs.scorecard_versions v, chs.scorecard_versions w"
 							  " WHERE v.version = $1 AND w.version = $2",
@@ -182,9 +189,11 @@ read_version(Live *l, int version, int waiting)
 	if (SPI_processed == 0)
 		no_such_version(version);
 	l->version = version;
-	l->series_version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	l->series_version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+													&isnull));
 	caller = MemoryContextSwitchTo(l->context);
-	l->document = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	l->document = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2,
+												   &isnull));
 	l->published = chs_scorecard_compile(l->document);
 	MemoryContextSwitchTo(caller);
 }
@@ -304,7 +313,8 @@ static NewestRow
 read_newest_row(Snapshot snapshot)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS), AccessShareLock);
-	Relation	index = index_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS_PKEY), AccessShareLock);
+	Relation	index = index_open(chs_catalog_relation(CHS_SCORECARD_VERSIONS_PKEY),
+								   AccessShareLock);
 	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
 	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
 	NewestRow	row = {0};
@@ -313,7 +323,8 @@ read_newest_row(Snapshot snapshot)
 	{
 		bool		isnull;
 
-		row.version = DatumGetInt32(heap_getattr(tuple, VERSIONS_VERSION, RelationGetDescr(rel), &isnull));
+		row.version = DatumGetInt32(heap_getattr(tuple, VERSIONS_VERSION, RelationGetDescr(rel),
+												 &isnull));
 		row.is_live = !heap_attisnull(tuple, VERSIONS_LIVE_AT, RelationGetDescr(rel));
 		row.xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
 	}
@@ -327,7 +338,8 @@ read_newest_row(Snapshot snapshot)
 static bool
 is_outdated(const Live *l, const NewestRow *row)
 {
-	return row->version > l->newest || (row->version == l->newest && row->is_live && l->version < l->newest);
+	return row->version > l->newest ||
+		(row->version == l->newest && row->is_live && l->version < l->newest);
 }
 
 /* Whether it was read when there was just this row. */
@@ -361,7 +373,8 @@ chs_live_recheck(void)
 static bool
 sees_the_same(const SnapshotData *a, Snapshot b)
 {
-	return a->xmin == b->xmin && a->xmax == b->xmax && a->xcnt == b->xcnt && a->subxcnt == b->subxcnt &&
+	return a->xmin == b->xmin && a->xmax == b->xmax && a->xcnt == b->xcnt &&
+		a->subxcnt == b->subxcnt &&
 		a->curcid == b->curcid && !b->suboverflowed;
 }
 

@@ -44,12 +44,15 @@ typedef struct Live
 	MemoryContext context;
 	uint64		serial;			/* different each time the version is read */
 	int			version;
-	int			newest;			/* the version that was published last: this one, or one that waits to become live */
+	int			newest;			/* the version that was published last: this one, or one that waits
+								 * to become live */
 	TransactionId newest_xmin;	/* of the row of that one */
-	int			series_version; /* activities of this series_version or a later one count everything that is needed */
+	int			series_version; /* activities of this series_version or a later one count everything
+								 * that is needed */
 	Jsonb	   *document;		/* NULL in a variant */
 	const Published *published;
-	const struct Live *counting;	/* the same with everything that activities should count, including what the waiting version needs */
+	const struct Live *counting;	/* the same with everything that activities should count,
+									 * including what the waiting version needs */
 	Oid			events;			/* chs.customer_events */
 	int			nrules;
 	EventRule  *rules;

@@ -40,7 +40,8 @@ job_lock_tag(const Job *job)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, get_extension_oid("chs", false), job->kind);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, get_extension_oid("chs", false),
+					   job->kind);
 	return tag;
 }
 
@@ -79,17 +80,23 @@ resume(Job *job, const char *basis)
 	args[0] = CStringGetTextDatum(job_names[job->kind]);
 	args[1] = CStringGetTextDatum(basis);
 	args[2] = Int32GetDatum(MyProcPid);
-	chs_spi_execute_as_owner("UPDATE chs.jobs SET pid = $3, run_started_at = clock_timestamp(), run_started_done = done"
-							 " WHERE job = $1 AND basis = $2 AND finished_at IS NULL AND last_customer_id IS NOT NULL"
+	chs_spi_execute_as_owner("UPDATE chs.jobs SET pid = $3, run_started_at = clock_timestamp(),"
+							 " run_started_done = done"
+							 " WHERE job = $1 AND basis = $2"
+							 " AND finished_at IS NULL AND last_customer_id IS NOT NULL"
 							 " RETURNING done, last_customer_id, started_at",
 							 lengthof(types), types, args, NULL);
 	if (SPI_processed == 0)
 		return false;
-	job->done = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	job->last_customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	job->done = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+											&isnull));
+	job->last_customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+														SPI_tuptable->tupdesc, 2, &isnull));
 	ereport(NOTICE,
-			(errmsg("resuming the job \"%s\" that began at %s, after customer %lld", job_names[job->kind],
-					SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3), (long long) job->last_customer_id),
+			(errmsg("resuming the job \"%s\" that began at %s, after customer %lld",
+					job_names[job->kind],
+					SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3),
+					(long long) job->last_customer_id),
 			 errhint("To make it start over, delete its row in chs.jobs first.")));
 	return true;
 }
@@ -120,14 +127,17 @@ chs_progress_begin(Job *job, JobKind kind, FunctionCallInfo fcinfo, const char *
 		args[1] = CStringGetTextDatum(basis);
 		args[2] = Int32GetDatum(MyProcPid);
 		args[3] = Int32GetDatum(kind);
-		chs_spi_execute_as_owner("INSERT INTO chs.jobs (job, phase, done, total, basis, pid, lock_number,"
-								 "  started_at, run_started_at, run_started_done, updated_at)"
-								 " SELECT $1, 'starting', 0, (SELECT count(*) FROM chs.customers), $2, $3, $4, n, n, 0, n"
-								 " FROM clock_timestamp() n"
-								 " ON CONFLICT (job) DO UPDATE SET (phase, done, total, last_customer_id, basis, pid,"
-								 "  started_at, run_started_at, run_started_done, updated_at, finished_at) ="
-								 " ROW(excluded.phase, 0, excluded.total, NULL, excluded.basis, excluded.pid,"
-								 "  excluded.started_at, excluded.started_at, 0, excluded.started_at, NULL)",
+		chs_spi_execute_as_owner("INSERT INTO chs.jobs (job, phase, done, total, basis, pid,"
+								 "  lock_number, started_at, run_started_at, run_started_done,"
+								 "  updated_at)"
+								 " SELECT $1, 'starting', 0, (SELECT count(*) FROM chs.customers),"
+								 "  $2, $3, $4, n, n, 0, n FROM clock_timestamp() n"
+								 " ON CONFLICT (job) DO UPDATE SET (phase, done, total,"
+								 "  last_customer_id, basis, pid, started_at, run_started_at,"
+								 "  run_started_done, updated_at, finished_at) ="
+								 " ROW(excluded.phase, 0, excluded.total,"
+								 "  NULL, excluded.basis, excluded.pid, excluded.started_at,"
+								 "  excluded.started_at, 0, excluded.started_at, NULL)",
 								 lengthof(types), types, args, NULL);
 	}
 	commit(job);
@@ -147,9 +157,11 @@ chs_progress_store(Job *job, const char *phase)
 	args[1] = CStringGetTextDatum(phase);
 	args[2] = Int64GetDatum(job->done);
 	args[3] = Int64GetDatum(job->last_customer_id);
-	chs_spi_execute_as_owner("UPDATE chs.jobs SET phase = $2, done = $3, total = greatest(total, $3), last_customer_id = $4,"
+	chs_spi_execute_as_owner("UPDATE chs.jobs SET phase = $2, done = $3,"
+							 " total = greatest(total, $3), last_customer_id = $4,"
 							 " updated_at = clock_timestamp() WHERE job = $1",
-							 lengthof(types), types, args, job->last_customer_id == PG_INT64_MIN ? "   n" : NULL);
+							 lengthof(types), types, args,
+							 job->last_customer_id == PG_INT64_MIN ? "   n" : NULL);
 	commit(job);
 }
 
@@ -163,8 +175,9 @@ chs_progress_end(Job *job)
 
 	args[0] = CStringGetTextDatum(job_names[job->kind]);
 	args[1] = Int64GetDatum(job->done);
-	chs_spi_execute_as_owner("UPDATE chs.jobs SET phase = 'finished', done = $2, total = $2, pid = NULL,"
-							 " updated_at = clock_timestamp(), finished_at = clock_timestamp() WHERE job = $1",
+	chs_spi_execute_as_owner("UPDATE chs.jobs SET phase = 'finished', done = $2, total = $2,"
+							 " pid = NULL, updated_at = clock_timestamp(), finished_at = clock_timestamp()"
+							 " WHERE job = $1",
 							 lengthof(types), types, args, NULL);
 	commit(job);
 	if (job->commits)

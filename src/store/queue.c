@@ -73,12 +73,14 @@ chs_xid8_add_value(PG_FUNCTION_ARGS)
 	Datum		column = PG_GETARG_DATUM(1);
 	Datum		xid = PG_GETARG_DATUM(2);
 	Datum		is_null = PG_GETARG_DATUM(3);
-	uint64		rounded = U64FromFullTransactionId(DatumGetFullTransactionId(xid)) | (XIDS_ROUNDED - 1);
+	uint64		rounded =
+		U64FromFullTransactionId(DatumGetFullTransactionId(xid)) | (XIDS_ROUNDED - 1);
 
 	if (!DatumGetBool(DirectFunctionCall4(brin_minmax_add_value, range, column, xid, is_null)))
 		PG_RETURN_BOOL(false);
 	(void) DirectFunctionCall4(brin_minmax_add_value, range, column,
-							   FullTransactionIdGetDatum(FullTransactionIdFromU64(rounded)), is_null);
+							   FullTransactionIdGetDatum(FullTransactionIdFromU64(rounded)),
+							   is_null);
 	PG_RETURN_BOOL(true);
 }
 
@@ -92,7 +94,8 @@ chs_queue_begin_append(QueueAppender *appender)
 	memset(appender, 0, sizeof(QueueAppender));
 	chs_table_open(&appender->table, chs_catalog_relation(CHS_QUEUE), false);
 	appender->context = CurrentMemoryContext;
-	appender->row_context = AllocSetContextCreate(CurrentMemoryContext, "chs queue rows", ALLOCSET_DEFAULT_SIZES);
+	appender->row_context = AllocSetContextCreate(CurrentMemoryContext, "chs queue rows",
+												  ALLOCSET_DEFAULT_SIZES);
 }
 
 static void
@@ -133,7 +136,8 @@ chs_queue_append(QueueAppender *appender, int64 customer_id, Activity *delta,
 	values[QUEUE_REBUILD - 1] = BoolGetDatum(rebuild);
 	values[QUEUE_SERIES_VERSION - 1] = Int32GetDatum(series_version);
 	values[QUEUE_ENQUEUED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	chs_table_fill(&appender->table, appender->rows[appender->nrows], NULL, values, nulls, QUEUE_COLUMNS);
+	chs_table_fill(&appender->table, appender->rows[appender->nrows], NULL, values, nulls,
+				   QUEUE_COLUMNS);
 	if (++appender->nrows == QUEUE_APPEND_ROWS)
 		insert_rows(appender);
 }
@@ -181,12 +185,16 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 	HeapTuple	tuple;
 	int			row_capacity = 0;
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext scratch = AllocSetContextCreate(caller, "chs queued deltas", ALLOCSET_SMALL_SIZES);
+	MemoryContext scratch = AllocSetContextCreate(caller, "chs queued deltas",
+												  ALLOCSET_SMALL_SIZES);
 
 	Assert(snapshot != NULL);
-	ScanKeyInit(&keys[0], QUEUE_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
-	ScanKeyInit(&keys[1], QUEUE_XID, BTGreaterEqualStrategyNumber, F_XID8GE, FullTransactionIdGetDatum(from));
-	scan = systable_beginscan(rel, chs_catalog_relation(CHS_QUEUE_CUSTOMER_ID_IDX), true, snapshot, 2, keys);
+	ScanKeyInit(&keys[0], QUEUE_CUSTOMER_ID, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(customer_id));
+	ScanKeyInit(&keys[1], QUEUE_XID, BTGreaterEqualStrategyNumber, F_XID8GE,
+				FullTransactionIdGetDatum(from));
+	scan = systable_beginscan(rel, chs_catalog_relation(CHS_QUEUE_CUSTOMER_ID_IDX), true, snapshot,
+							  2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
@@ -208,7 +216,8 @@ chs_queue_of_customer(int64 customer_id, FullTransactionId from,
 		delta = heap_getattr(tuple, QUEUE_DELTA, desc, &isnull);
 		if (isnull)
 			continue;
-		result.series_version = Min(result.series_version, column_int32(tuple, QUEUE_SERIES_VERSION, desc));
+		result.series_version = Min(result.series_version,
+									column_int32(tuple, QUEUE_SERIES_VERSION, desc));
 		if (result.series_version < needed)
 			result.rebuild = true;
 		if (result.rebuild)
@@ -428,7 +437,8 @@ chs_queue_customers(QueuePass *pass, int64 limit, Snapshot snapshot, const Part 
 
 /* Adds the rows of a page that a snapshot sees. */
 static void
-add_page(QueueState *state, TableScanDesc scan, BlockNumber page, TupleTableSlot *slot, bool any_failures)
+add_page(QueueState *state, TableScanDesc scan, BlockNumber page, TupleTableSlot *slot,
+		 bool any_failures)
 {
 	ItemPointerData first;
 	ItemPointerData last;
@@ -439,9 +449,11 @@ add_page(QueueState *state, TableScanDesc scan, BlockNumber page, TupleTableSlot
 	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;
-		TimestampTz enqueued_at = DatumGetTimestampTz(slot_getattr(slot, QUEUE_ENQUEUED_AT, &isnull));
+		TimestampTz enqueued_at = DatumGetTimestampTz(slot_getattr(slot, QUEUE_ENQUEUED_AT,
+																   &isnull));
 		bool		held_back = any_failures &&
-			chs_failure_has(DatumGetInt64(slot_getattr(slot, QUEUE_CUSTOMER_ID, &isnull)), scan->rs_snapshot);
+			chs_failure_has(DatumGetInt64(slot_getattr(slot, QUEUE_CUSTOMER_ID, &isnull)),
+							scan->rs_snapshot);
 
 		state->depth++;
 		state->held_back += held_back;

@@ -35,7 +35,7 @@ typedef struct QueuedDeltas
 	bool		any;
 	bool		rebuild;		/* on request, or because series are missing */
 	int			series_version; /* the earliest of its deltas; PG_INT32_MAX: it has none */
-	const char *damage;			/* what is wrong with one of them, which makes it a rebuild; or NULL */
+	const char *damage;			/* what is wrong with one of them, hence a rebuild; or NULL */
 	int			ndeltas;
 	ActivityData **deltas;
 	int			nrows;
@@ -54,7 +54,7 @@ typedef struct QueuePass
 {
 	MemoryContext context;
 	FullTransactionId from;		/* rows of earlier transactions are not looked for */
-	Oid			relfilenode;	/* storage of the table; if it is rewritten, its pages are different ones */
+	Oid			relfilenode;	/* storage of the table; if that is another one, so are its pages */
 	int			nruns;
 	PageRun    *runs;			/* the pages to read, allocated in context */
 	int			run;			/* the one that is being read */

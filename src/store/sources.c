@@ -13,7 +13,8 @@
 #include "base/spi.h"
 #include "store/live.h"
 
-const char *const chs_customer_attributes[] = {"name", "email", "segment", "created_at", "churned_at"};
+const char *const chs_customer_attributes[] = {"name", "email", "segment", "created_at",
+											   "churned_at"};
 
 /* Reads the names of functions. */
 static List *
@@ -23,7 +24,8 @@ read_functions(Datum array)
 	Datum	   *names;
 	int			n;
 
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &n);
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL,
+					  &n);
 	for (int i = 0; i < n; i++)
 		functions = lappend(functions, TextDatumGetCString(names[i]));
 	return functions;
@@ -39,11 +41,13 @@ chs_source_list(MemoryContext context, bool of_customers, int *n)
 	Source	   *sources;
 	MemoryContext caller;
 
-	chs_spi_select(psprintf("SELECT source_id, relation, customer_key, customer, event_type, occurred_at, event_data, owner,"
-							" attributes ->> 'name', attributes ->> 'email', attributes ->> 'segment',"
+	chs_spi_select(psprintf("SELECT source_id, relation, customer_key, customer, event_type,"
+							" occurred_at, event_data, owner, attributes ->> 'name',"
+							" attributes ->> 'email', attributes ->> 'segment',"
 							" attributes ->> 'created_at', attributes ->> 'churned_at', functions"
 							" FROM chs.sources WHERE %s ORDER BY source_id",
-							of_customers ? "kind = 'customers'" : "kind = 'events'"), 0, NULL, NULL);
+							of_customers ? "kind = 'customers'" : "kind = 'events'"),
+				   0, NULL, NULL);
 	caller = MemoryContextSwitchTo(context);
 	*n = (int) SPI_processed;
 	sources = palloc(Max(*n, 1) * sizeof(Source));
@@ -65,8 +69,8 @@ chs_source_list(MemoryContext context, bool of_customers, int *n)
 			.source_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull)),
 			.relation = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull)),
 			.by_external_id = strcmp(texts[3], "external_id") == 0,
-			.customer = texts[4],.event_type = texts[5],.occurred_at = texts[6],.event_data = texts[7],
-			.owner = texts[8],.of_customers = of_customers
+			.customer = texts[4],.event_type = texts[5],.occurred_at = texts[6],
+			.event_data = texts[7],.owner = texts[8],.of_customers = of_customers
 		};
 		memcpy(sources[i].attributes, &texts[9], sizeof(sources[i].attributes));
 		functions = SPI_getbinval(row, desc, 9 + CUSTOMER_ATTRIBUTES, &isnull);
@@ -99,5 +103,6 @@ chs_source_name(const Source *source)
 
 	if (name == NULL)
 		return psprintf("%u", source->relation);
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->relation)), name);
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->relation)),
+									  name);
 }
