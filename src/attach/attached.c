@@ -31,6 +31,7 @@
 #include "base/error.h"
 #include "base/message.h"
 #include "engine/capture.h"
+#include "engine/pending.h"
 #include "source/mapping.h"
 #include "source/mapping_direct.h"
 #include "source/mapping_rows.h"
@@ -267,7 +268,7 @@ find_customer(const Live *live, const Source *source, bool to_count, RowEvent *f
 	else
 	{
 		exists = source->by_external_id ? chs_customer_find_external(key, customer_id) :
-			to_count ? chs_capture_finds_customer(live, *customer_id) :
+			to_count ? chs_pending_finds_customer(live, *customer_id) :
 			chs_customer_exists(*customer_id);
 		lock = exists ? CUSTOMER_LOCKED : CUSTOMER_GONE;
 	}
@@ -359,7 +360,7 @@ note_missing(const Live *live, const Source *source, Leftovers *left, const RowE
 {
 	if (!source->by_external_id)
 	{
-		chs_capture_rebuild(live, found->event.customer_id);
+		chs_pending_rebuild(live, found->event.customer_id, false);
 		return;
 	}
 	for (int i = 0; i < left->nmissing; i++)
@@ -400,7 +401,7 @@ take_row(const Live *live, const Source *source, Leftovers *left, const Captured
 	if (row->restored)
 	{
 		if (is.is_event && is.error == NULL)
-			chs_capture_rebuild(live, is.event.customer_id);
+			chs_pending_rebuild(live, is.event.customer_id, false);
 		return true;
 	}
 	if (row->new != NULL && was.is_event && was.error == NULL && is_same(source, old, new))
@@ -412,13 +413,13 @@ take_row(const Live *live, const Source *source, Leftovers *left, const Captured
 	if (was.uncertain)
 		note_missing(live, source, left, &was);
 	else if (was.is_event && was.error == NULL)
-		chs_capture_rebuild(live, was.event.customer_id);
+		chs_pending_rebuild(live, was.event.customer_id, false);
 	if (is.uncertain)
 		note_missing(live, source, left, &is);
 	else if (is.is_event && is.error == NULL && row->old != NULL)
-		chs_capture_rebuild(live, is.event.customer_id);
+		chs_pending_rebuild(live, is.event.customer_id, false);
 	else if (is.is_event && is.error == NULL)
-		chs_capture_event(live, &is.event);
+		chs_pending_event(live, &is.event, false);
 	if (is.is_event && is.error != NULL)
 		reject_row(live, left, &is, row->new);
 	return true;

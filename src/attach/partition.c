@@ -38,6 +38,7 @@
 #include "base/catalog.h"
 #include "base/spi.h"
 #include "engine/capture.h"
+#include "engine/pending.h"
 #include "score/count.h"
 #include "source/source.h"
 #include "store/customer.h"
@@ -263,7 +264,7 @@ rebuild_churned(const Days *days, int max_keep, bool went)
 
 			if (!went || is_queued ||
 				counts_any_of(chs_customer_stored(customer_id, GetActiveSnapshot()).view, days))
-				chs_capture_rebuild(chs_live_version(), customer_id);
+				chs_pending_rebuild(chs_live_version(), customer_id, false);
 			MemoryContextSwitchTo(caller);
 			MemoryContextReset(scratch);
 		}

@@ -32,6 +32,7 @@
 #include "base/catalog.h"
 #include "base/rest.h"
 #include "engine/capture.h"
+#include "engine/pending.h"
 #include "source/mapping.h"
 #include "source/mapping_rows.h"
 #include "source/source.h"
@@ -144,7 +145,7 @@ take_events(const ExistingRows *rows, void *arg)
 		else if (rejected[n].customer_key != NULL &&
 				 (retry->any_without_key ||
 				  is_key_listed(retry, CStringGetTextDatum(rejected[n].customer_key))))
-			chs_capture_rebuild(live, customer_id);
+			chs_pending_rebuild(live, customer_id, false);
 	}
 	reject_rows(retry, rows->mapping, rejected, tuples, n);
 }

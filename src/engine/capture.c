@@ -3,45 +3,28 @@
  *	  Capture: from inserted rows to deltas in the queue.
  *
  * Row triggers check every event and collect what it adds to the activity of its
- * customer; a statement trigger then appends one delta per customer to the queue.
- * If no statement trigger fires (for rows that arrive by logical replication, or
- * directly in a partition), the next statement or the end of the (sub)transaction
- * does that.  What is collected belongs to a subtransaction, and reaches the queue
- * or is discarded together with its rows.
- *
- * Memory stays within what a hash table may use (work_mem times
- * hash_mem_multiplier): beyond that, deltas go to the queue in mid-statement.
+ * customer (pending.c); a statement trigger then appends one delta per customer to the
+ * queue.  If no statement trigger fires (for rows that arrive by logical replication,
+ * or directly in a partition), the next statement or the end of the (sub)transaction
+ * does that.
  */
 #include "engine/capture.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "commands/trigger.h"
-#include "executor/nodeHash.h"
 #include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "activity/activity.h"
-#include "activity/activity_merge.h"
-#include "activity/activity_write.h"
 #include "base/catalog.h"
 #include "base/error.h"
-#include "base/id.h"
 #include "base/spi.h"
-#include "base/wake.h"
-#include "score/count.h"
-#include "score/scorecard.h"
+#include "engine/pending.h"
 #include "store/customer.h"
 #include "store/event.h"
 #include "store/gone.h"
 #include "store/live.h"
-#include "store/queue.h"
 #include "store/restore.h"
 
 static const CaptureHooks *attached;
@@ -60,259 +43,6 @@ chs_capture_set_hooks(const CaptureHooks *hooks)
 #define EVENTS_OCCURRED_AT 5
 
 /*
- * What an event adds to a series, in the order of arrival.  A total that does not
- * fit is split into two records.
- */
-typedef struct Record
-{
-	uint32		next;			/* of the same customer: index plus 1, or 0 */
-	int16		days_ago;
-	uint16		series;			/* index into the gathering's, perhaps HIGH_PART */
-	int64		value;			/* hash of a distinct value, total in millionths, or 0 */
-} Record;
-
-#define HIGH_PART 0x8000
-#define HIGH_PART_SHIFT 62
-
-/* of the live version and one that waits to become live */
-StaticAssertDecl(2 * MAX_SERIES <= HIGH_PART, "indexes of series need a bit less");
-
-/* A customer with something to queue, or one that is known to exist. */
-typedef struct Touched
-{
-	int64		customer_id;
-	uint32		last;			/* its last record: index plus 1, or 0 */
-	bool		pending;		/* needs a row in the queue */
-	bool		rebuild;		/* activity from the raw events */
-	bool		counted;		/* has events, so has a delta */
-	bool		must_exist;		/* has new events, so must be looked up */
-	bool		exists;			/* and is locked, so continues to exist */
-	bool		found;			/* has been looked up, but is not locked */
-	char		status;
-} Touched;
-
-#define SH_PREFIX touched
-#define SH_ELEMENT_TYPE Touched
-#define SH_KEY_TYPE int64
-#define SH_KEY customer_id
-#define SH_HASH_KEY(tb, k) chs_id_hash(k)
-#define SH_EQUAL(tb, a, b) ((a) == (b))
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-/* What one subtransaction has collected and not yet queued. */
-typedef struct Gathering
-{
-	SubTransactionId subid;
-	MemoryContext context;		/* holds all of it */
-	int32		today;
-	int			version;		/* the live one, and */
-	int			newest;			/* the one that was published last: whose series it counts */
-	int			series_version;
-	SeriesDefinition *series;	/* copied, since the live version may change */
-	touched_hash *customers;
-	uint32		npending;		/* customers that need a row */
-	Record	   *records;
-	uint32		nrecords;
-	uint32		capacity;
-	struct Gathering *outer;	/* of an outer subtransaction */
-} Gathering;
-
-static Gathering *innermost = NULL;
-
-/* ---------------------------------------------------------------- gathering */
-
-/* Returns what the current subtransaction has collected. */
-static Gathering *
-current_gathering(void)
-{
-	SubTransactionId subid = GetCurrentSubTransactionId();
-	MemoryContext context;
-	Gathering  *g = innermost;
-
-	if (g != NULL && g->subid == subid)
-		return g;
-	context = AllocSetContextCreate(TopTransactionContext, "chs capture", ALLOCSET_SMALL_SIZES);
-	g = MemoryContextAllocZero(context, sizeof(Gathering));
-	g->subid = subid;
-	g->context = context;
-	g->today = chs_customer_today();
-	g->customers = touched_create(context, 16, NULL);
-	g->outer = innermost;
-	innermost = g;
-	return g;
-}
-
-/* The order of an activity: by series, distinct value and day. */
-static int
-compare_records(const void *a, const void *b, void *arg)
-{
-	const Record *x = a;
-	const Record *y = b;
-	const SeriesDefinition *series = arg;
-	int			s = x->series & ~HIGH_PART;
-	int			t = y->series & ~HIGH_PART;
-
-	if (s != t)
-		return s - t;
-	if (series[s].kind == SERIES_DISTINCT && x->value != y->value)
-		return (uint64) x->value < (uint64) y->value ? -1 : 1;
-	return y->days_ago - x->days_ago;
-}
-
-/* Makes the delta of a customer from its records, in the current memory context. */
-static Activity *
-make_delta(const Gathering *g, const Touched *customer)
-{
-	Increment  *increments;
-	Record	   *records;
-	int			n = 0;
-
-	Assert(customer->last <= g->nrecords);
-	for (uint32 i = customer->last; i != 0; i = g->records[i - 1].next)
-		n++;
-	records = palloc_extended(Max(n, 1) * sizeof(Record), MCXT_ALLOC_HUGE);
-	increments = palloc_extended(Max(n, 1) * sizeof(Increment), MCXT_ALLOC_HUGE);
-	n = 0;
-	for (uint32 i = customer->last; i != 0; i = g->records[i - 1].next)
-		records[n++] = g->records[i - 1];
-	/* sorted here, because records are smaller than increments */
-	qsort_arg(records, n, sizeof(Record), compare_records, g->series);
-	for (int i = 0; i < n; i++)
-	{
-		const Record *r = &records[i];
-		const SeriesDefinition *s = &g->series[r->series & ~HIGH_PART];
-		Increment  *in = &increments[i];
-
-		*in = (Increment) {
-			.series_id = s->id,.kind = s->kind,.keep = s->keep,
-			.cell = {.n = 1,.day = g->today - r->days_ago}
-		};
-		if (s->kind == SERIES_DISTINCT)
-			in->cell = chs_activity_distinct_cell((uint64) r->value, g->today - r->days_ago);
-		else if (r->series & HIGH_PART)
-		{
-			in->cell.n = 0;
-			in->cell.total = (int128) r->value * ((int128) 1 << HIGH_PART_SHIFT);
-		}
-		else
-			in->cell.total = r->value;
-	}
-	return chs_activity_encode(chs_activity_from_increments(increments, n, g->today));
-}
-
-/* Whether a customer has new events and is not known to exist. */
-static bool
-must_be_checked(const Touched *customer)
-{
-	return customer->must_exist && !customer->exists;
-}
-
-/* Makes sure that a customer of new events exists, as a foreign key would. */
-static void
-check_exists(CustomerTable *customers, Touched *customer)
-{
-	if (!must_be_checked(customer))
-		return;
-	if (chs_customer_lock(customers, customer->customer_id, true, NULL, NULL) != CUSTOMER_LOCKED)
-		chs_error_throw(chs_event_unknown_customer(customer->customer_id));
-	customer->exists = true;
-}
-
-/*
- * Appends the contents of a gathering to the queue, by ascending customer, because
- * looking them up costs least in that order, and empties it, except for the
- * knowledge of which customers exist.
- */
-static void
-append_gathering(Gathering *g)
-{
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "chs deltas", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(scratch);
-	int64	   *ids = palloc_extended(Max(g->npending, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
-	QueueAppender appender;
-	CustomerTable customers;
-	touched_iterator it;
-	Touched    *customer;
-	bool		any_must_exist = false;
-	uint32		n = 0;
-
-	touched_start_iterate(g->customers, &it);
-	while ((customer = touched_iterate(g->customers, &it)) != NULL)
-	{
-		if (!customer->pending)
-			continue;
-		ids[n++] = customer->customer_id;
-		any_must_exist |= must_be_checked(customer);
-	}
-	Assert(n == g->npending);
-	Assert(ActiveSnapshotSet());
-	qsort(ids, n, sizeof(int64), chs_id_compare);
-
-	/* not for attached tables, whose rows have been looked up */
-	if (any_must_exist)
-		chs_customer_open(&customers);
-	chs_queue_begin_append(&appender);
-	for (uint32 i = 0; i < n; i++)
-	{
-		MemoryContext outer = MemoryContextSwitchTo(appender.row_context);
-		Activity   *delta = NULL;
-
-		CHECK_FOR_INTERRUPTS();
-		customer = touched_lookup(g->customers, ids[i]);
-		Assert(customer != NULL);
-		check_exists(&customers, customer);
-		if (customer->counted && !customer->rebuild)
-			delta = make_delta(g, customer);
-		chs_queue_append(&appender, ids[i], delta, customer->rebuild, g->series_version);
-		MemoryContextSwitchTo(outer);
-		customer->last = 0;
-		customer->pending = customer->rebuild = customer->counted = customer->must_exist = false;
-	}
-	chs_queue_end_append(&appender);
-	if (any_must_exist)
-		chs_customer_close(&customers);
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(scratch);
-	g->nrecords = 0;
-	g->npending = 0;
-	chs_wake_at_commit();
-}
-
-/* Drops the innermost gathering. */
-static void
-drop_innermost(void)
-{
-	Gathering  *g = innermost;
-
-	Assert(g != NULL);
-	innermost = g->outer;
-	MemoryContextDelete(g->context);
-}
-
-/* Appends to the queue what the current subtransaction has collected. */
-static void
-flush_gathering(void)
-{
-	bool		pushed = false;
-
-	if (innermost == NULL || innermost->subid != GetCurrentSubTransactionId())
-		return;
-	/* at the end of a transaction there is no snapshot */
-	if (!ActiveSnapshotSet())
-	{
-		PushActiveSnapshot(GetTransactionSnapshot());
-		pushed = true;
-	}
-	append_gathering(innermost);
-	if (pushed)
-		PopActiveSnapshot();
-	drop_innermost();
-}
-
-/*
  * chs_capture_flush_pending appends to the queue what the current subtransaction
  * has collected, and arranges for the worker to be woken at commit.
  */
@@ -320,7 +50,7 @@ void
 chs_capture_flush_pending(void)
 {
 	attached->flush();
-	flush_gathering();
+	chs_pending_flush();
 }
 
 /*
@@ -330,47 +60,7 @@ chs_capture_flush_pending(void)
 bool
 chs_capture_is_pending(void)
 {
-	for (Gathering *g = innermost; g != NULL; g = g->outer)
-		if (g->npending > 0)
-			return true;
-	return attached->is_pending();
-}
-
-/*
- * Makes room for n records: in more memory or, if that would exceed what a hash
- * table may use, by appending to the queue what has been collected.
- */
-static void
-make_room(Gathering *g, uint32 n)
-{
-	Size		limit = get_hash_memory_limit();
-	Size		allocated = MemoryContextMemAllocated(g->context, true);
-	Size		customers = allocated - g->capacity * sizeof(Record);
-	/* more room means fewer deltas; but customers may need twice as much */
-	uint32		most = Min((Max(limit, 2 * customers) - 2 * customers) / sizeof(Record), PG_UINT32_MAX / 2);
-
-	if (g->npending > 0 && (g->nrecords + n > most || allocated > limit))
-	{
-		append_gathering(g);
-		if (g->capacity > most)
-		{
-			pfree(g->records);
-			g->records = NULL;
-			g->capacity = 0;
-		}
-		/* nor must it know so many customers that there is no room left for records */
-		if (customers > limit / 4)
-		{
-			touched_destroy(g->customers);
-			g->customers = touched_create(g->context, 16, NULL);
-		}
-	}
-	if (g->capacity - g->nrecords >= n)
-		return;
-	g->capacity = Max(g->nrecords + n, Min(Max(g->capacity * 2, 64), most));
-	g->records = g->records == NULL ?
-		MemoryContextAllocHuge(g->context, g->capacity * sizeof(Record)) :
-		repalloc_huge(g->records, g->capacity * sizeof(Record));
+	return chs_pending_any() || attached->is_pending();
 }
 
 /* The version to count by: the one that the transaction's scores use. */
@@ -378,104 +68,6 @@ static const Live *
 capturing_version(void)
 {
 	return IsolationUsesXactSnapshot() ? chs_live_at(GetTransactionSnapshot()) : chs_live_version();
-}
-
-/*
- * Returns what the current subtransaction has collected, with room for an event,
- * which is counted as the live version and the waiting one require.
- */
-static Gathering *
-gathering_for(const Live *live)
-{
-	Gathering  *g = current_gathering();
-	const Published *counted = live->counting->published;
-	uint32		room = counted->max_increments * 2;
-	bool		is_other = g->version != live->version || g->newest != live->newest;
-
-	/* another version was published or went live meanwhile */
-	if (g->npending > 0 && is_other)
-	{
-		/* kept rows stay: evaluating them could cause the live version to be reread */
-		flush_gathering();
-		g = current_gathering();
-	}
-	if (is_other)
-	{
-		Size		size = counted->nseries * sizeof(SeriesDefinition);
-
-		g->version = live->version;
-		g->newest = live->newest;
-		g->series_version = live->counting->series_version;
-		g->series = MemoryContextAlloc(g->context, Max(size, 1));
-		memcpy(g->series, counted->series, size);
-	}
-	if (g->capacity - g->nrecords < room ||
-		MemoryContextMemAllocated(g->context, true) > get_hash_memory_limit())
-		make_room(g, room);
-	return g;
-}
-
-/* What is known about a customer. */
-static Touched *
-know_customer(Gathering *g, int64 customer_id)
-{
-	bool		found;
-	Touched    *customer = touched_insert(g->customers, customer_id, &found);
-
-	if (!found)
-	{
-		customer->last = 0;
-		customer->pending = customer->rebuild = customer->counted = false;
-		customer->must_exist = customer->exists = customer->found = false;
-	}
-	return customer;
-}
-
-/* Remembers a customer to be queued, and whether it must exist. */
-static Touched *
-touch_customer(Gathering *g, int64 customer_id, bool must_exist)
-{
-	Touched    *customer = know_customer(g, customer_id);
-
-	customer->must_exist |= must_exist;
-	if (!customer->pending)
-	{
-		customer->pending = true;
-		g->npending++;
-	}
-	return customer;
-}
-
-static void
-add_record(Gathering *g, Touched *customer, int series, int32 day, int64 value)
-{
-	Assert(g->nrecords < g->capacity);
-	Assert(series >= 0 && series <= PG_UINT16_MAX);
-	Assert(g->today - day == (int16) (g->today - day));
-	g->records[g->nrecords] = (Record) {
-		.next = customer->last,.days_ago = (int16) (g->today - day),
-		.series = (uint16) series,.value = value
-	};
-	customer->last = ++g->nrecords;
-}
-
-static void
-add_increment(Gathering *g, Touched *customer, int32 day, const Increment *in)
-{
-	int64		value = (int64) in->cell.total;
-
-	if (day <= g->today - in->keep)
-		return;					/* no window reaches it */
-	if (in->kind == SERIES_DISTINCT)
-		value = (int64) in->cell.key;
-	else if (in->cell.total != value)
-	{
-		int128		high = in->cell.total >> HIGH_PART_SHIFT;
-
-		add_record(g, customer, in->series | HIGH_PART, day, (int64) high);
-		value = (int64) (in->cell.total - high * ((int128) 1 << HIGH_PART_SHIFT));
-	}
-	add_record(g, customer, in->series, day, value);
 }
 
 /* ---------------------------------------------------------------- triggers */
@@ -489,7 +81,8 @@ check_trigger(FunctionCallInfo fcinfo, bool row, const char *name)
 		(TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) != 0) != row)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired AFTER, FOR EACH %s", name, row ? "ROW" : "STATEMENT")));
+				 errmsg("function \"%s\" must be fired AFTER, FOR EACH %s", name,
+						row ? "ROW" : "STATEMENT")));
 }
 
 /* The trigger reads columns by number, so it must be on its own table. */
@@ -541,33 +134,13 @@ check_event(const Live *live, const Event *event)
 		chs_error_throw(error);
 }
 
-/* Counts an event; must_exist tells whether its customer must exist. */
-static void
-count_event(const Live *live, Gathering *g, const Event *event, bool must_exist)
-{
-	int32		day = chs_count_day(event->occurred_at);
-	Increment  *increments;
-	int			n;
-	Touched    *customer = touch_customer(g, event->customer_id, must_exist);
-
-	customer->counted = true;
-	/* a rebuild counts every event anyway */
-	if (customer->rebuild)
-		return;
-	increments = palloc(Max(live->counting->published->max_increments, 1) * sizeof(Increment));
-	n = chs_count_event(live->counting->published, event->event_type, event->event_type_length,
-						event->event_data, day, increments);
-	for (int i = 0; i < n; i++)
-		add_increment(g, customer, day, &increments[i]);
-}
-
 /* Queues a rebuild, for later, of a customer of whom a row is restored from a dump. */
 static void
-touch_restored(Gathering *g, int64 customer_id)
+queue_restored(const Live *live, int64 customer_id)
 {
-	if (g->npending == 0)
+	if (!chs_pending_any_here())
 		chs_restore_hold_worker();
-	touch_customer(g, customer_id, false)->rebuild = true;
+	chs_pending_rebuild(live, customer_id, false);
 }
 
 /* Deletes of events before this time change no score, and are not captured. */
@@ -593,7 +166,6 @@ chs_capture(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	const Live *live;
-	Gathering  *g;
 	Event		event;
 
 	check_trigger(fcinfo, true, "chs.capture");
@@ -602,24 +174,23 @@ chs_capture(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) && deletes_ignored_before != DT_NOBEGIN &&
 		read_event(trigdata->tg_trigslot).occurred_at < deletes_ignored_before)
 		PG_RETURN_POINTER(NULL);
-	g = gathering_for(live);
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && chs_restore_is_on(trigdata->tg_relation))
-		touch_restored(g, slot_int64(trigdata->tg_trigslot, EVENTS_CUSTOMER_ID));
+		queue_restored(live, slot_int64(trigdata->tg_trigslot, EVENTS_CUSTOMER_ID));
 	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
 		event = read_event(trigdata->tg_trigslot);
 		check_event(live, &event);
-		count_event(live, g, &event, true);
+		chs_pending_event(live, &event, true);
 	}
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		event = read_event(trigdata->tg_newslot);
 		check_event(live, &event);
-		touch_customer(g, event.customer_id, true)->rebuild = true;
-		touch_customer(g, slot_int64(trigdata->tg_trigslot, EVENTS_CUSTOMER_ID), false)->rebuild = true;
+		chs_pending_rebuild(live, event.customer_id, true);
+		chs_pending_rebuild(live, slot_int64(trigdata->tg_trigslot, EVENTS_CUSTOMER_ID), false);
 	}
 	else
-		touch_customer(g, slot_int64(trigdata->tg_trigslot, EVENTS_CUSTOMER_ID), false)->rebuild = true;
+		chs_pending_rebuild(live, slot_int64(trigdata->tg_trigslot, EVENTS_CUSTOMER_ID), false);
 	PG_RETURN_POINTER(NULL);
 }
 
@@ -644,36 +215,11 @@ static struct
 	CommandId	command;
 }			truncated_in;
 
-/*
- * What was known of a customer may be so no more, after this transaction deleted it
- * or changed its key.
- */
+/* What was known of a customer may be so no more: it was deleted, or its key changed. */
 static void
 forget_customer(int64 customer_id)
 {
-	for (Gathering *g = innermost; g != NULL; g = g->outer)
-	{
-		Touched    *customer = touched_lookup(g->customers, customer_id);
-
-		if (customer != NULL)
-			customer->exists = customer->found = false;
-	}
-	attached->forget_keys();
-}
-
-/* The same for all of them, after TRUNCATE. */
-static void
-forget_customers(void)
-{
-	for (Gathering *g = innermost; g != NULL; g = g->outer)
-	{
-		touched_iterator it;
-		Touched    *customer;
-
-		touched_start_iterate(g->customers, &it);
-		while ((customer = touched_iterate(g->customers, &it)) != NULL)
-			customer->exists = customer->found = false;
-	}
+	chs_pending_forget_customer(customer_id);
 	attached->forget_keys();
 }
 
@@ -686,7 +232,6 @@ Datum
 chs_capture_truncate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	Gathering  *g;
 	OwnerRights saved;
 	Portal		portal;
 
@@ -699,12 +244,17 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 			PG_RETURN_POINTER(NULL);
 	}
 	else if (RelationGetRelid(trigdata->tg_relation) == chs_catalog_relation(CHS_CUSTOMERS))
-		forget_customers();
+	{
+		chs_pending_forget_customers();
+		attached->forget_keys();
+	}
 	else if (RelationGetRelid(trigdata->tg_relation) != chs_catalog_relation(CHS_QUEUE) &&
 			 RelationGetRelid(trigdata->tg_relation) != chs_catalog_relation(CHS_ACTIVITY))
-		check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMER_EVENTS), "chs.capture_truncate", "customer_events");
+		check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMER_EVENTS), "chs.capture_truncate",
+					"customer_events");
 	/* once for a table and its partitions */
-	if (truncated_in.command == GetCurrentCommandId(false) && truncated_in.subid == GetCurrentSubTransactionId())
+	if (truncated_in.command == GetCurrentCommandId(false) &&
+		truncated_in.subid == GetCurrentSubTransactionId())
 		PG_RETURN_POINTER(NULL);
 	if (trigdata->tg_trigger->tgnargs > 0 && attached->is_past(trigdata))
 		PG_RETURN_POINTER(NULL);
@@ -718,16 +268,19 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 	PopActiveSnapshot();
 	for (;;)
 	{
+		const Live *live;
+
 		SPI_cursor_fetch(portal, true, 1000);
 		if (SPI_processed == 0)
 			break;
-		g = gathering_for(capturing_version());
+		live = capturing_version();
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			bool		isnull;
-			Datum		id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+			Datum		id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1,
+										   &isnull);
 
-			touch_customer(g, DatumGetInt64(id), false)->rebuild = true;
+			chs_pending_rebuild(live, DatumGetInt64(id), false);
 		}
 		SPI_freetuptable(SPI_tuptable);
 		chs_capture_flush_pending();
@@ -753,6 +306,27 @@ column_differs(TupleTableSlot *a, TupleTableSlot *b, int column)
 	return !datum_image_eq(x, y, attribute->attbyval, attribute->attlen);
 }
 
+static void
+capture_changed_customer(TupleTableSlot *old, TupleTableSlot *new)
+{
+	int64		customer_id = slot_int64(new, CUSTOMERS_CUSTOMER_ID);
+	bool		renumbered = column_differs(old, new, CUSTOMERS_CUSTOMER_ID);
+	/* the day that is scored may be another one, or the events others */
+	bool		rebuild = renumbered || column_differs(old, new, CUSTOMERS_EXTERNAL_ID) ||
+		column_differs(old, new, CUSTOMERS_CHURNED_AT);
+
+	if (!rebuild && !column_differs(old, new, CUSTOMERS_SEGMENT) &&
+		!column_differs(old, new, CUSTOMERS_CREATED_AT))
+		return;
+	forget_customer(slot_int64(old, CUSTOMERS_CUSTOMER_ID));
+	if (rebuild)
+		chs_pending_rebuild(capturing_version(), customer_id, false);
+	else
+		chs_pending_score(capturing_version(), customer_id);
+	if (renumbered)
+		chs_gone_forget(slot_int64(old, CUSTOMERS_CUSTOMER_ID), &customer_id);
+}
+
 /*
  * chs_capture_customer is the row trigger of chs.customers: queues the scoring
  * of a customer that is new, or of which changed what its score depends on.
@@ -763,83 +337,34 @@ Datum
 chs_capture_customer(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	Gathering  *g;
-	Touched    *customer;
+	TupleTableSlot *row;
+	const Live *live;
+	int64		customer_id;
 
 	check_trigger(fcinfo, true, "chs.capture_customer");
 	check_table(fcinfo, chs_catalog_relation(CHS_CUSTOMERS), "chs.capture_customer", "customers");
+	row = trigdata->tg_trigslot;
+	customer_id = slot_int64(row, CUSTOMERS_CUSTOMER_ID);
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 	{
-		int64		customer_id = slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID);
-
 		forget_customer(customer_id);
 		chs_gone_forget(customer_id, NULL);
 		PG_RETURN_POINTER(NULL);
 	}
-	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) &&
-		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID) &&
-		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_EXTERNAL_ID) &&
-		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_SEGMENT) &&
-		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CREATED_AT) &&
-		!column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CHURNED_AT))
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		capture_changed_customer(row, trigdata->tg_newslot);
 		PG_RETURN_POINTER(NULL);
-
-	g = gathering_for(capturing_version());
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && chs_restore_is_on(trigdata->tg_relation))
-		touch_restored(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
-	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-	{
-		customer = touch_customer(g, slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID), false);
-		/* without foreign keys there may be events already */
-		customer->rebuild |= SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
 	}
+	live = capturing_version();
+	if (chs_restore_is_on(trigdata->tg_relation))
+		queue_restored(live, customer_id);
+	/* without foreign keys there may be events already */
+	else if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		chs_pending_rebuild(live, customer_id, false);
 	else
-	{
-		forget_customer(slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID));
-		customer = touch_customer(g, slot_int64(trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID), false);
-		/* the day that is scored may be another one, or the events others */
-		if (column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CHURNED_AT) ||
-			column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID) ||
-			column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_EXTERNAL_ID))
-			customer->rebuild = true;
-		if (column_differs(trigdata->tg_trigslot, trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID))
-		{
-			int64		renumbered = slot_int64(trigdata->tg_newslot, CUSTOMERS_CUSTOMER_ID);
-
-			chs_gone_forget(slot_int64(trigdata->tg_trigslot, CUSTOMERS_CUSTOMER_ID), &renumbered);
-		}
-	}
+		chs_pending_score(live, customer_id);
 	PG_RETURN_POINTER(NULL);
-}
-
-/* -------------------------------------------------------- attached tables */
-
-/*
- * chs_capture_finds_customer tells whether a customer exists, without keeping it
- * from being deleted: what is queued for one who is gone is passed over.
- */
-bool
-chs_capture_finds_customer(const Live *live, int64 customer_id)
-{
-	Touched    *customer = know_customer(gathering_for(live), customer_id);
-
-	if (!customer->found)
-		customer->found = customer->exists || chs_customer_exists(customer_id);
-	return customer->found;
-}
-
-/* chs_capture_event counts an event that keeps the rules, of a customer who exists. */
-void
-chs_capture_event(const Live *live, const Event *event)
-{
-	count_event(live, gathering_for(live), event, false);
-}
-
-/* chs_capture_rebuild queues a rebuild of a customer. */
-void
-chs_capture_rebuild(const Live *live, int64 customer_id)
-{
-	touch_customer(gathering_for(live), customer_id, false)->rebuild = true;
 }
 
 /* ------------------------------------------------------ end of transactions */
@@ -871,12 +396,14 @@ reset_if_unused(MemoryContext context)
 	if (unused == 0)
 	{
 		/* made like that of a subtransaction */
-		MemoryContext fresh = AllocSetContextCreate(TopTransactionContext, "chs probe", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext fresh = AllocSetContextCreate(TopTransactionContext, "chs probe",
+													ALLOCSET_DEFAULT_SIZES);
 
 		unused = used_bytes(fresh);
 		MemoryContextDelete(fresh);
 	}
-	if (!MemoryContextIsEmpty(context) && context->firstchild == NULL && used_bytes(context) == unused)
+	if (!MemoryContextIsEmpty(context) && context->firstchild == NULL &&
+		used_bytes(context) == unused)
 		MemoryContextReset(context);
 }
 
@@ -892,8 +419,7 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			/* the memory goes with the transaction */
-			innermost = NULL;
+			chs_pending_end();
 			has_fired = false;
 			truncated_in.subid = InvalidSubTransactionId;
 			attached->forget(InvalidSubTransactionId);
@@ -916,8 +442,7 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
 		reset_if_unused(CurTransactionContext);
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
-		while (innermost != NULL && innermost->subid >= subid)
-			drop_innermost();
+		chs_pending_discard(subid);
 		attached->forget(subid);
 	}
 }

@@ -10,9 +10,6 @@
 #include "commands/trigger.h"
 #include "datatype/timestamp.h"
 
-#include "store/event.h"
-#include "store/live.h"
-
 /*
  * What the capture of attached tables (see attached.c) does at the same moments as that
  * of chs.customer_events, which knows nothing else of it.
@@ -24,7 +21,8 @@ typedef struct CaptureHooks
 	void		(*pass_on) (SubTransactionId subid, SubTransactionId parent);
 	void		(*forget) (SubTransactionId subid);
 	void		(*forget_keys) (void);	/* customers have changed */
-	bool		(*is_truncated) (TriggerData *trigdata);	/* handles TRUNCATE of a table of its own */
+	bool		(*is_truncated) (TriggerData *trigdata);	/* handles TRUNCATE of a table of its
+															 * own */
 	bool		(*is_past) (TriggerData *trigdata); /* tells whether no window reaches the rows */
 } CaptureHooks;
 
@@ -33,8 +31,5 @@ extern void chs_capture_init(void);
 extern void chs_capture_flush_pending(void);
 extern bool chs_capture_is_pending(void);
 extern void chs_capture_ignore_deletes(TimestampTz before);
-extern bool chs_capture_finds_customer(const Live *live, int64 customer_id);
-extern void chs_capture_event(const Live *live, const Event *event);
-extern void chs_capture_rebuild(const Live *live, int64 customer_id);
 
 #endif							/* CHS_CAPTURE_H */
