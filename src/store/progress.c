@@ -176,8 +176,8 @@ chs_progress_end(Job *job)
 	args[0] = CStringGetTextDatum(job_names[job->kind]);
 	args[1] = Int64GetDatum(job->done);
 	chs_spi_execute_as_owner("UPDATE chs.jobs SET phase = 'finished', done = $2, total = $2,"
-							 " pid = NULL, updated_at = clock_timestamp(), finished_at = clock_timestamp()"
-							 " WHERE job = $1",
+							 " pid = NULL, updated_at = clock_timestamp(),"
+							 " finished_at = clock_timestamp() WHERE job = $1",
 							 lengthof(types), types, args, NULL);
 	commit(job);
 	if (job->commits)
