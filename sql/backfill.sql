@@ -1,4 +1,6 @@
 -- What publishing does to activities: nothing, unless they lack what the version needs.  Then it waits for them.
+\pset format unaligned
+\pset tuples_only on
 INSERT INTO chs.customers (customer_id, segment, created_at) SELECT n, 'smb', '2020-01-01' FROM generate_series(1, 6) n;
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 SELECT c, 'login', jsonb_build_object('ip_address', n % (c + 3)), now() - n * interval '1 day' FROM generate_series(1, 5) c, generate_series(0, 50) n;

@@ -1,5 +1,7 @@
 -- Plug-in factors: functions of users give values to metrics, with the rights of
 -- whoever registered them, and whatever they do harms their own customer only.
+\pset format unaligned
+\pset tuples_only on
 \set VERBOSITY terse
 SET client_min_messages = warning;
 CREATE ROLE regress_chs_analyst;
@@ -187,7 +189,6 @@ CREATE FUNCTION regress_chs_crm.outcome() RETURNS TABLE (sqlstate text, message 
            (SELECT h.score = chs_score(3) FROM chs.customer_health h WHERE h.customer_id = 3 AND NOT EXISTS (SELECT FROM chs.failures))
 $$;
 SET chs.plugin_timeout = '400ms';
-\x
 CALL regress_chs_crm.misbehave('');                                             SELECT * FROM regress_chs_crm.outcome();
 CALL regress_chs_crm.misbehave('RETURN 1 / (customer_id - 3);');                SELECT * FROM regress_chs_crm.outcome();
 CALL regress_chs_crm.misbehave('RETURN ''NaN'';');                              SELECT * FROM regress_chs_crm.outcome();
@@ -221,7 +222,6 @@ CALL regress_chs_crm.misbehave('LOOP BEGIN LOOP BEGIN PERFORM pg_sleep(600); EXC
 SELECT * FROM regress_chs_crm.outcome();
 CALL regress_chs_crm.misbehave('BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN RETURN 12; END;');
 SELECT * FROM regress_chs_crm.outcome();
-\x
 -- Too slow for everybody: after three times it is not called for a while, so that nobody waits long.
 CALL regress_chs_crm.misbehave('');
 CREATE OR REPLACE FUNCTION regress_chs_crm.naughty(customer_id bigint, as_of timestamptz) RETURNS double precision LANGUAGE sql AS 'SELECT 1.0::double precision FROM pg_sleep(600)';

@@ -1,4 +1,6 @@
 -- chs_record_event: one event by a function, once per idempotency key.
+\pset format unaligned
+\pset tuples_only on
 \set ECHO none \i test/refusal.sql \set ECHO all
 SET timezone = 'UTC';
 SET datestyle = 'ISO';

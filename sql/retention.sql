@@ -1,4 +1,6 @@
 -- Old events and history are deleted; scores stay what they are, or it is said that they cannot be told any more.
+\pset format unaligned
+\pset tuples_only on
 
 SET datestyle TO iso;
 

@@ -1,5 +1,7 @@
 -- What others wrote, and chs runs or is run by, stays within its bounds: trigger
 -- functions on tables of somebody's own, expressions of sources, plug-ins.
+\pset format unaligned
+\pset tuples_only on
 \set VERBOSITY terse
 SET client_min_messages = warning;
 INSERT INTO chs.customers (customer_id, external_id, created_at) VALUES (1, 'one', '2020-01-01'), (2, 'two', '2020-01-01');

@@ -1,4 +1,6 @@
 -- Trigger functions that are called or attached in ways that are not theirs.
+\pset format unaligned
+\pset tuples_only on
 \set ECHO none \i test/refusal.sql \set ECHO all
 SELECT refusal(s) FROM unnest(ARRAY['SELECT chs.capture()', 'SELECT chs.capture_flush()', 'SELECT chs.capture_truncate()',
     'SELECT chs.capture_customer()', 'SELECT chs.invalidate()', 'SELECT chs.scorecard_versions_guard()']) s \g (format=unaligned tuples_only=on)
