@@ -32,7 +32,6 @@
 #include "attach/rejected.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
-#include "base/error.h"
 #include "base/spi.h"
 #include "source/expression.h"
 #include "source/source.h"
@@ -295,13 +294,19 @@ event_type_sql(Relation rel, const char *event_type)
 	return event_type;
 }
 
-static char *
-text_argument(FunctionCallInfo fcinfo, int n, const char *name)
+static void
+check_not_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("\"%s\" must not be null", name)));
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	check_not_null(fcinfo, n, name);
 	return text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
@@ -365,10 +370,7 @@ open_relation(FunctionCallInfo fcinfo, Source *source)
 {
 	Relation	rel;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("\"%s\" must not be null", "relation")));
+	check_not_null(fcinfo, 0, "relation");
 	rel = open_own(PG_GETARG_OID(0));
 	check_relation(rel);
 	source->relation = RelationGetRelid(rel);
@@ -383,7 +385,6 @@ chs_attach(PG_FUNCTION_ARGS)
 {
 	Relation	rel;
 	Source		source = {0};
-	ErrorData  *error;
 	OwnerRights saved;
 	bool		again;
 	bool		was_counted;
@@ -402,9 +403,7 @@ chs_attach(PG_FUNCTION_ARGS)
 								   text_argument(fcinfo, 3, "occurred_at"));
 	source.event_data = PG_ARGISNULL(4) ? NULL :
 		canonical(rel, "event_data", MAPPED_JSONB, text_argument(fcinfo, 4, "event_data"));
-	error = chs_source_try(&source);
-	if (error != NULL)
-		chs_error_throw(error);
+	chs_source_try(&source);
 
 	SPI_connect();
 	chs_catalog_become_owner(&saved);
@@ -436,7 +435,6 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 	Source		source = {.of_customers = true,.by_external_id = true};
 	Relation	rel = open_relation(fcinfo, &source);
 	char	   *name = qualified_name(rel);
-	ErrorData  *error;
 	OwnerRights saved;
 	bool		again;
 
@@ -448,9 +446,7 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 											 chs_source_attribute_type(i),
 											 text_argument(fcinfo, 2 + i,
 														   chs_customer_attributes[i]));
-	error = chs_source_try(&source);
-	if (error != NULL)
-		chs_error_throw(error);
+	chs_source_try(&source);
 	relation_close(rel, NoLock);
 
 	SPI_connect();

@@ -134,7 +134,7 @@ chs_synced_take(const Source *source, const MappedRow *old, const MappedRow *new
 
 /* Does to a customer what was done to its row, or adds the row to the log. */
 static void
-take_row(const Source *source, Mapping *mapping, Oid relation, HeapTuple tuple,
+sync_row(const Source *source, Mapping *mapping, Oid relation, HeapTuple tuple,
 		 const MappedRow *old, const MappedRow *new)
 {
 	ErrorData  *error = chs_synced_take(source, old, new);
@@ -189,7 +189,7 @@ chs_sync_customer(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 		tuples[n++] = new = trigdata->tg_newtuple;
 	chs_mapping_evaluate(mapping, tuples, n, mapped);
-	take_row(&copy, mapping, RelationGetRelid(trigdata->tg_relation), new ? new : old,
+	sync_row(&copy, mapping, RelationGetRelid(trigdata->tg_relation), new ? new : old,
 			 old ? &mapped[0] : NULL, new ? &mapped[n - 1] : NULL);
 	PG_RETURN_POINTER(NULL);
 }
@@ -222,10 +222,10 @@ chs_sync_truncate(PG_FUNCTION_ARGS)
 }
 
 static void
-take_rows(const ExistingRows *rows, void *arg)
+sync_rows(const ExistingRows *rows, void *arg)
 {
 	for (int i = 0; i < rows->n; i++)
-		take_row(arg, rows->mapping, rows->relations[i], rows->tuples[i], NULL, &rows->mapped[i]);
+		sync_row(arg, rows->mapping, rows->relations[i], rows->tuples[i], NULL, &rows->mapped[i]);
 }
 
 /*
@@ -242,6 +242,6 @@ chs_synced_take_all(int source_id)
 		chs_error_throw(error);
 	SPI_connect();
 	chs_rejected_forget(source_id);
-	chs_existing_rows(&source, take_rows, &source);
+	chs_existing_rows(&source, sync_rows, &source);
 	SPI_finish();
 }

@@ -282,7 +282,7 @@ chs_source_init(void)
  * rights of their author, or NULL.
  */
 static ErrorData *
-check_owner(const Source *source, Oid relation, Oid *owner)
+owner_error(const Source *source, Oid relation, Oid *owner)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 
@@ -294,7 +294,7 @@ check_owner(const Source *source, Oid relation, Oid *owner)
 	/* a partition may have a different owner, who did not write the expressions */
 	if (relation != source->relation)
 		return list_member_oid(get_partition_ancestors(relation), source->relation) ?
-			check_owner(source, source->relation, owner) :
+			owner_error(source, source->relation, owner) :
 			chs_error_make(ERRCODE_WRONG_OBJECT_TYPE, "the table is not the one that was attached",
 						   NULL, NULL);
 	if (!chs_source_is_builtin(source) && *owner != get_role_oid(source->owner, true))
@@ -324,7 +324,7 @@ has_right(Oid role, Oid relation, AclMode right, const char *const *columns)
  * may not do of what its rows do, or NULL.
  */
 static ErrorData *
-check_rights(const Source *source, Oid owner)
+rights_error(const Source *source, Oid owner)
 {
 	static const struct
 	{
@@ -393,7 +393,7 @@ static Mapping *
 compile_mapping(const Live *live, const Source *source, Oid relation)
 {
 	Oid			owner = InvalidOid;
-	ErrorData  *error = check_owner(source, relation, &owner);
+	ErrorData  *error = owner_error(source, relation, &owner);
 	MappedColumn columns[EVENT_COLUMNS] = {
 		[EVENT_CUSTOMER] = {"customer", customer_as(source), source->customer},
 		[EVENT_TYPE] = {"event_type", MAPPED_TEXT, source->event_type},
@@ -402,7 +402,7 @@ compile_mapping(const Live *live, const Source *source, Oid relation)
 	};
 
 	if (error == NULL && !chs_source_is_builtin(source))
-		error = check_rights(source, owner);
+		error = rights_error(source, owner);
 	if (source->of_customers)
 		return compile_customers(source, relation, owner, error);
 	if (source->event_data == NULL && error == NULL)
@@ -550,7 +550,7 @@ Mapping *
 chs_source_compile_key(const Source *source)
 {
 	Oid			owner = InvalidOid;
-	ErrorData  *error = check_owner(source, source->relation, &owner);
+	ErrorData  *error = owner_error(source, source->relation, &owner);
 	MappedColumn column = {"customer", customer_as(source), source->customer};
 
 	return chs_mapping_compile(source->relation, owner, &column, 1, -1,
@@ -584,25 +584,29 @@ chs_source_check_readable(const Live *live)
 }
 
 /*
- * chs_source_try tells why a source that is not attached yet could not be evaluated, or
- * NULL; and sets the functions that it calls.
+ * chs_source_try raises an error if a source that is not attached yet could not be
+ * evaluated, and sets the functions that it calls.
  */
-ErrorData *
+void
 chs_source_try(Source *source)
 {
 	Mapping    *m;
-	ErrorData  *broken;
 	ListCell   *lc;
 
 	source->any_function = true;
 	m = compile_mapping(chs_live_version(), source, source->relation);
-	broken = m->broken ? chs_error_copy(m->broken) : NULL;
+	if (m->broken != NULL)
+	{
+		ErrorData  *broken = chs_error_copy(m->broken);
+
+		chs_mapping_free(m);
+		chs_error_throw(broken);
+	}
 	source->any_function = false;
 	source->functions = NIL;
 	foreach(lc, m->functions)
 		source->functions = lappend(source->functions, pstrdup(lfirst(lc)));
 	chs_mapping_free(m);
-	return broken;
 }
 
 /* chs_source_error tells why the events of a source cannot be read, or NULL. */

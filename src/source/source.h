@@ -40,7 +40,7 @@ extern CompiledSource *chs_source_compile(const Live *live, const Source *source
 extern Mapping *chs_source_compile_key(const Source *source);
 extern void chs_source_check_readable(const Live *live);
 extern bool chs_source_needs_field(const Live *live, const char *field);
-extern ErrorData *chs_source_try(Source *source);
+extern void chs_source_try(Source *source);
 extern ErrorData *chs_source_error(const Live *live, const Source *source);
 extern bool chs_source_event(const Datum *values, const bool *nulls, Event *event);
 extern ErrorData *chs_source_check(const Live *live, const Event *event);
