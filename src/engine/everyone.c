@@ -66,7 +66,8 @@ static const Part everyone = {0};
  * ones among them, and advances *last.  Returns how many it looked at.
  */
 static int
-list_customers(Fold *fold, FoldList *list, const Part *part, int64 *last, int limit, bool only_stale)
+list_customers(Fold *fold, FoldList *list, const Part *part, int64 *last, int limit,
+			   bool only_stale)
 {
 	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
 	Relation	primary_key = index_open(chs_catalog_relation(CHS_CUSTOMERS_PKEY), AccessShareLock);
@@ -109,7 +110,8 @@ list_customers(Fold *fold, FoldList *list, const Part *part, int64 *last, int li
 static int
 rescore_slice(const Part *part, EveryonePass *pass, int limit, bool only_stale, int *nscored)
 {
-	MemoryContext slice = AllocSetContextCreate(CurrentMemoryContext, "chs customers to score", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext slice = AllocSetContextCreate(CurrentMemoryContext, "chs customers to score",
+												ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(slice);
 	Fold		fold;
 	FoldList	list = {0};
@@ -275,7 +277,8 @@ make_live(Job *job, int version)
 	if (!chs_publish_make_live(version, true) && chs_publish_waiting() == version)
 	{
 		ereport(NOTICE,
-				(errmsg("version %d cannot become live because events of a source cannot be read", version),
+				(errmsg("version %d cannot become live because events of a source cannot be read",
+						version),
 				 errhint("See chs.source_status.")));
 		return;
 	}
@@ -311,7 +314,8 @@ score_everyone(Job *job)
 		make_live(job, waiting);
 	else if (pass.skipped)
 		ereport(NOTICE,
-				(errmsg("customers that other transactions have locked, or that failed, were skipped"),
+				(errmsg("customers that other transactions have locked, or that failed, were"
+						" skipped"),
 				 errhint("See chs.failures, or run it again when those transactions have ended.")));
 }
 
@@ -322,7 +326,8 @@ versions_text(void)
 	int			waiting = chs_publish_waiting();
 	int			version = chs_live_version()->version;
 
-	return waiting == 0 ? psprintf("version %d", version) : psprintf("version %d before %d", version, waiting);
+	return waiting == 0 ? psprintf("version %d", version) :
+		psprintf("version %d before %d", version, waiting);
 }
 
 /*
@@ -334,10 +339,11 @@ Datum
 chs_recalculate_all(PG_FUNCTION_ARGS)
 {
 	Job			job;
+	Datum		today;
 
+	today = DirectFunctionCall1(date_out, DateADTGetDatum(chs_customer_today()));
 	chs_progress_begin(&job, JOB_RECALCULATE, fcinfo,
-					   psprintf("%s, %s", versions_text(),
-								DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(chs_customer_today())))));
+					   psprintf("%s, %s", versions_text(), DatumGetCString(today)));
 	(void) fold_queue(&job);
 	score_everyone(&job);
 	chs_progress_end(&job);
@@ -395,8 +401,10 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 	chs_health_counts_correct();
 	if (nskipped > 0)
 		ereport(NOTICE,
-				(errmsg_plural("the rebuild of %d customer, which another transaction had locked or which failed, is queued",
-							   "the rebuilds of %d customers, which other transactions had locked or which failed, are queued",
+				(errmsg_plural("the rebuild of %d customer, which another transaction had locked"
+							   " or which failed, is queued",
+							   "the rebuilds of %d customers, which other transactions had locked"
+							   " or which failed, are queued",
 							   nskipped, nskipped),
 				 errhint("See chs.failures.")));
 	if (waiting > 0)

@@ -13,10 +13,11 @@
 typedef struct EveryonePass
 {
 	int64		last_customer_id;	/* customers up to this one have been looked at */
-	int			nput_off;		/* in the last slice, as they need other people's code, for lack of time */
-	bool		skipped;		/* some were busy, taken by somebody else, or failed: they stay as they are */
+	int			nput_off;		/* in the last slice: no time for other people's code */
+	bool		skipped;		/* some were busy, taken or failed: they stay as they are */
 } EveryonePass;
 
-extern int	chs_everyone_rescore_stale(const Part *part, EveryonePass *pass, int limit, int *nscored);
+extern int	chs_everyone_rescore_stale(const Part *part, EveryonePass *pass, int limit,
+									   int *nscored);
 
 #endif							/* CHS_EVERYONE_H */

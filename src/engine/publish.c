@@ -47,7 +47,7 @@ chs_publish_waiting(void)
 	return live->newest > live->version ? live->newest : 0;
 }
 
-/* Whether the events of all sources can be read; if not, a waiting version should continue to wait. */
+/* Whether the events of all sources can be read; else a waiting version goes on waiting. */
 static bool
 can_be_counted(const Live *live)
 {
@@ -57,7 +57,7 @@ can_be_counted(const Live *live)
 	return true;
 }
 
-/* Records in a version's row that it is live; a trigger makes sure that nothing else of it changes. */
+/* Records in a version's row that it is live; a trigger sees that nothing else changes. */
 static void
 store_live(int version)
 {
@@ -67,7 +67,8 @@ store_live(int version)
 
 	chs_spi_begin(&saved);
 	if (SPI_execute_with_args("UPDATE chs.scorecard_versions SET live_at = clock_timestamp()"
-							  " WHERE version = $1", lengthof(types), types, args, NULL, false, 0) != SPI_OK_UPDATE ||
+							  " WHERE version = $1",
+							  lengthof(types), types, args, NULL, false, 0) != SPI_OK_UPDATE ||
 		SPI_processed != 1)
 		elog(ERROR, "could not update chs.scorecard_versions");
 	chs_spi_end(&saved);
@@ -110,7 +111,8 @@ lock_publishing(bool wait)
 bool
 chs_publish_make_live(int version, bool wait)
 {
-	if (!lock_publishing(wait) || chs_publish_waiting() != version || !can_be_counted(chs_live_version()))
+	if (!lock_publishing(wait) || chs_publish_waiting() != version ||
+		!can_be_counted(chs_live_version()))
 		return false;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	store_live(version);
@@ -133,7 +135,8 @@ chs_publish(PG_FUNCTION_ARGS)
 	bool		isnull;
 
 	SPI_connect();
-	chs_spi_execute_as_owner("SELECT chs.publish($1)", lengthof(types), types, args, PG_ARGISNULL(0) ? "n" : NULL);
+	chs_spi_execute_as_owner("SELECT chs.publish($1)", lengthof(types), types, args,
+							 PG_ARGISNULL(0) ? "n" : NULL);
 	version = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	SPI_finish();
 	PG_RETURN_DATUM(version);

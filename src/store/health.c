@@ -85,9 +85,11 @@ chs_health_open(HealthTables *tables, const Live *live, int32 today, Snapshot sn
 	tables->calculated_at = GetCurrentTimestamp();
 	tables->any_changed = false;
 	tables->nrecorded = 0;
-	tables->recorded_context = AllocSetContextCreate(CurrentMemoryContext, "chs history", ALLOCSET_DEFAULT_SIZES);
+	tables->recorded_context = AllocSetContextCreate(CurrentMemoryContext, "chs history",
+													 ALLOCSET_DEFAULT_SIZES);
 	tables->scanning = false;
-	tables->scan_context = AllocSetContextCreate(CurrentMemoryContext, "chs scan of customers", ALLOCSET_DEFAULT_SIZES);
+	tables->scan_context = AllocSetContextCreate(CurrentMemoryContext, "chs scan of customers",
+												 ALLOCSET_DEFAULT_SIZES);
 	tables->history_sequence = chs_identity_sequence(tables->history.rel, 1);
 	chs_health_counts_begin(&tables->counts, snapshot);
 }
@@ -167,7 +169,8 @@ chs_health_stored_activity(HealthTables *tables, int64 customer_id)
 static HeapTuple
 find_health_row(HealthTables *tables, int64 customer_id)
 {
-	return find_row(tables, &tables->health, &tables->health_scan, CHS_CUSTOMER_HEALTH_PKEY, customer_id);
+	return find_row(tables, &tables->health, &tables->health_scan, CHS_CUSTOMER_HEALTH_PKEY,
+					customer_id);
 }
 
 /* Whether a version waits, and the activity of a customer does not count what it needs. */
@@ -179,7 +182,9 @@ is_to_be_counted(HealthTables *tables, int64 customer_id)
 		find_row(tables, &tables->activity, &tables->activity_scan, CHS_ACTIVITY_PKEY, customer_id);
 	bool		isnull;
 
-	return row != NULL && DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION, RelationGetDescr(tables->activity.rel), &isnull)) <
+	return row != NULL &&
+		DatumGetInt32(heap_getattr(row, ACTIVITY_SERIES_VERSION,
+								   RelationGetDescr(tables->activity.rel), &isnull)) <
 		live->counting->series_version;
 }
 
@@ -198,8 +203,10 @@ chs_health_is_stale(HealthTables *tables, const Customer *customer)
 
 	return row == NULL ||
 		DatumGetInt32(heap_getattr(row, HEALTH_VERSION, desc, &isnull)) != tables->live->version ||
-		DatumGetDateADT(heap_getattr(row, HEALTH_AS_OF, desc, &isnull)) < Min(today, customer->last_day) ||
-		DatumGetBool(heap_getattr(row, HEALTH_ACTIVE, desc, &isnull)) != (customer->last_day > today) ||
+		DatumGetDateADT(heap_getattr(row, HEALTH_AS_OF, desc, &isnull)) <
+		Min(today, customer->last_day) ||
+		DatumGetBool(heap_getattr(row, HEALTH_ACTIVE, desc, &isnull)) !=
+		(customer->last_day > today) ||
 		is_to_be_counted(tables, customer->customer_id);
 }
 
@@ -257,15 +264,20 @@ find_history(HealthTables *tables, int64 customer_id, StoredHealth *stored)
 	bool		isnull;
 	Datum		datum;
 
-	ScanKeyInit(&key, HISTORY_COLUMN(HEALTH_CUSTOMER_ID), BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(customer_id));
+	ScanKeyInit(&key, HISTORY_COLUMN(HEALTH_CUSTOMER_ID), BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(customer_id));
 	scan = systable_beginscan_ordered(tables->history.rel, index, tables->snapshot, 1, &key);
 	row = systable_getnext_ordered(scan, BackwardScanDirection);
 	if (HeapTupleIsValid(row))
 	{
+		Datum		status = heap_getattr(row, HISTORY_COLUMN(HEALTH_STATUS), desc, &isnull);
+
 		stored->has_history = true;
-		stored->known.status = status_of_name(TextDatumGetCString(heap_getattr(row, HISTORY_COLUMN(HEALTH_STATUS), desc, &isnull)));
-		stored->as_of = DatumGetDateADT(heap_getattr(row, HISTORY_COLUMN(HEALTH_AS_OF), desc, &isnull));
-		stored->version = DatumGetInt32(heap_getattr(row, HISTORY_COLUMN(HEALTH_VERSION), desc, &isnull));
+		stored->known.status = status_of_name(TextDatumGetCString(status));
+		stored->as_of = DatumGetDateADT(heap_getattr(row, HISTORY_COLUMN(HEALTH_AS_OF), desc,
+													 &isnull));
+		stored->version = DatumGetInt32(heap_getattr(row, HISTORY_COLUMN(HEALTH_VERSION), desc,
+													 &isnull));
 		datum = heap_getattr(row, HISTORY_COLUMN(HEALTH_SCORE), desc, &isnull);
 		stored->recorded = !isnull;
 		stored->recorded_score = isnull ? 0 : DatumGetFloat8(datum);
@@ -300,13 +312,15 @@ find_health(HealthTables *tables, int64 customer_id)
 	stored.version = DatumGetInt32(values[HEALTH_VERSION - 1]);
 	stored.recorded = !nulls[HEALTH_RECORDED_SCORE - 1];
 	stored.recorded_score = stored.recorded ? DatumGetFloat8(values[HEALTH_RECORDED_SCORE - 1]) : 0;
-	stored.segment = nulls[HEALTH_SEGMENT - 1] ? NULL : TextDatumGetCString(values[HEALTH_SEGMENT - 1]);
+	stored.segment = nulls[HEALTH_SEGMENT - 1] ?
+		NULL : TextDatumGetCString(values[HEALTH_SEGMENT - 1]);
 	return stored;
 }
 
 /* Whether a score belongs in the history: on a new day, or after a significant change. */
 static bool
-is_worth_recording(const StoredHealth *stored, const Score *score, const Live *live, int32 as_of_day)
+is_worth_recording(const StoredHealth *stored, const Score *score, const Live *live,
+				   int32 as_of_day)
 {
 	bool		known = score->status != STATUS_UNKNOWN;
 
@@ -331,7 +345,8 @@ insert_health(HealthTables *tables, int64 customer_id, const Datum *values, cons
 	if (!chs_claim_new(customer_id))
 		return false;
 	InitDirtySnapshot(dirty);
-	is_new = chs_customer_lock_one(customer_id, false, tables->snapshot, &customer) == CUSTOMER_LOCKED &&
+	is_new =
+		chs_customer_lock_one(customer_id, false, tables->snapshot, &customer) == CUSTOMER_LOCKED &&
 		chs_table_find(tables->health.rel, CHS_CUSTOMER_HEALTH_PKEY, customer_id, &dirty) == NULL;
 	if (is_new)
 		(void) chs_table_store(&tables->health, NULL, values, nulls, HEALTH_COLUMNS);
@@ -339,7 +354,7 @@ insert_health(HealthTables *tables, int64 customer_id, const Datum *values, cons
 	return is_new;
 }
 
-/* How long to wait for whoever has taken a customer, where it is not known who that is, in milliseconds. */
+/* How long to wait for whoever has taken a customer, if unknown, in milliseconds. */
 #define LOCKED_WAIT_MS 10
 
 /*
@@ -366,7 +381,8 @@ chs_health_taken_by(int64 customer_id)
 	else if ((row->t_data->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) == 0)
 		xid = HeapTupleHeaderGetRawXmax(row->t_data);
 	/* committed subtransactions have no locks by which their session could be found */
-	return TransactionIdIsValid(xid) && TransactionIdIsInProgress(xid) ? SubTransGetTopmostTransaction(xid) : InvalidTransactionId;
+	return TransactionIdIsValid(xid) && TransactionIdIsInProgress(xid) ?
+		SubTransGetTopmostTransaction(xid) : InvalidTransactionId;
 }
 
 /* chs_health_wait waits for whoever has taken a customer; there may be others afterwards. */
@@ -397,7 +413,8 @@ chs_health_write_history(HealthTables *tables)
 		return;
 	for (int i = 0; i < tables->nrecorded; i++)
 	{
-		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(tables->history.rel), &TTSOpsHeapTuple);
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(tables->history.rel),
+											&TTSOpsHeapTuple);
 		ExecStoreHeapTuple(tables->recorded[i], slots[i], false);
 	}
 	chs_table_insert_many(&tables->history, slots, tables->nrecorded);
@@ -459,7 +476,8 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard
 
 	values[HEALTH_CUSTOMER_ID - 1] = Int64GetDatum(customer->customer_id);
 	nulls[HEALTH_SEGMENT - 1] = customer->segment == NULL;
-	values[HEALTH_SEGMENT - 1] = customer->segment == NULL ? (Datum) 0 : CStringGetTextDatum(customer->segment);
+	values[HEALTH_SEGMENT - 1] = customer->segment == NULL ?
+		(Datum) 0 : CStringGetTextDatum(customer->segment);
 	values[HEALTH_SCORECARD - 1] = CStringGetTextDatum(scorecard->name);
 	values[HEALTH_VERSION - 1] = Int32GetDatum(tables->live->version);
 	values[HEALTH_AS_OF - 1] = DateADTGetDatum(as_of_day);
@@ -470,7 +488,8 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard
 	values[HEALTH_CALCULATED_AT - 1] = TimestampTzGetDatum(tables->calculated_at);
 	values[HEALTH_SCORE - 1] = Float8GetDatum(score->score);
 	nulls[HEALTH_SCORE - 1] = score->status == STATUS_UNKNOWN;
-	values[HEALTH_RECORDED_SCORE - 1] = Float8GetDatum(record ? score->score : stored.recorded_score);
+	values[HEALTH_RECORDED_SCORE - 1] =
+		Float8GetDatum(record ? score->score : stored.recorded_score);
 	nulls[HEALTH_RECORDED_SCORE - 1] = record ? nulls[HEALTH_SCORE - 1] : !stored.recorded;
 	values[HEALTH_RISK_SCORE - 1] = Float8GetDatum(score->score);
 	nulls[HEALTH_RISK_SCORE - 1] = !active || !at_risk;

@@ -36,8 +36,8 @@ typedef struct HealthTables
 	int			nrecorded;		/* rows of the history that are not inserted yet */
 	HeapTuple	recorded[HISTORY_ROWS];
 	MemoryContext recorded_context; /* holds them */
-	TimestampTz calculated_at;	/* the same for a whole batch, so that a BRIN index is rarely changed */
-	bool		scanning;		/* activity and health are read by scans, in the order of customers */
+	TimestampTz calculated_at;	/* of a whole batch, so that a BRIN index is rarely changed */
+	bool		scanning;		/* activity and health are read by scans, by customer */
 	CustomerScan activity_scan;
 	CustomerScan health_scan;
 	MemoryContext scan_context;
@@ -52,9 +52,11 @@ extern void chs_health_end_scan(HealthTables *tables);
 extern void chs_health_write_history(HealthTables *tables);
 extern StoredActivity chs_health_stored_activity(HealthTables *tables, int64 customer_id);
 extern bool chs_health_is_stale(HealthTables *tables, const Customer *customer);
-extern void chs_health_store_activity(HealthTables *tables, int64 customer_id, const StoredActivity *stored,
-									  Activity *activity, int series_version, FullTransactionId folded_to);
-extern bool chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard *scorecard,
+extern void chs_health_store_activity(HealthTables *tables, int64 customer_id,
+									  const StoredActivity *stored, Activity *activity,
+									  int series_version, FullTransactionId folded_to);
+extern bool chs_health_store(HealthTables *tables, const Customer *customer,
+							 const Scorecard *scorecard,
 							 const Score *score);
 extern TransactionId chs_health_taken_by(int64 customer_id);
 extern void chs_health_wait(int64 customer_id);

@@ -71,7 +71,8 @@ inspect_counts(Relation rel, Snapshot snapshot, TimestampTz now)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
-		Datum		datum = heap_getattr(tuple, COUNTS_LAST_UPDATED, RelationGetDescr(rel), &isnull);
+		Datum		datum = heap_getattr(tuple, COUNTS_LAST_UPDATED, RelationGetDescr(rel),
+										 &isnull);
 
 		if (!isnull)
 			known_counts.last_updated = Max(known_counts.last_updated, DatumGetTimestampTz(datum));
@@ -103,7 +104,8 @@ append_counts(HealthCounts *counts)
 		bool		changed = count->score_hundredths != 0;
 
 		nulls[COUNTS_SEGMENT - 1] = count->segment == NULL;
-		values[COUNTS_SEGMENT - 1] = nulls[COUNTS_SEGMENT - 1] ? (Datum) 0 : CStringGetTextDatum(count->segment);
+		values[COUNTS_SEGMENT - 1] = nulls[COUNTS_SEGMENT - 1] ?
+			(Datum) 0 : CStringGetTextDatum(count->segment);
 		for (HealthStatus status = STATUS_UNKNOWN; status <= STATUS_HEALTHY; status++)
 		{
 			values[count_columns[status] - 1] = Int64GetDatum(count->customers[status]);
@@ -121,7 +123,10 @@ append_counts(HealthCounts *counts)
 	counts->nsegments = 0;
 }
 
-/* Replaces the rows of chs.health_counts by one per segment, except those that somebody else is replacing. */
+/*
+ * Replaces the rows of chs.health_counts by one per segment, except those that
+ * somebody else is replacing.
+ */
 static void
 sum_counts(void)
 {
@@ -130,15 +135,20 @@ sum_counts(void)
 	CommandCounterIncrement();
 	chs_spi_begin(&saved);
 	chs_spi_execute("WITH free AS (SELECT ctid FROM chs.health_counts FOR UPDATE SKIP LOCKED)"
-					", gone AS (DELETE FROM chs.health_counts h USING free WHERE h.ctid = free.ctid RETURNING h.*)"
+					", gone AS (DELETE FROM chs.health_counts h USING free"
+					" WHERE h.ctid = free.ctid RETURNING h.*)"
 					" INSERT INTO chs.health_counts"
 					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown),"
-					" sum(score_hundredths), max(last_updated) FROM gone GROUP BY segment", 0, NULL, NULL, NULL);
+					" sum(score_hundredths), max(last_updated) FROM gone GROUP BY segment",
+					0, NULL, NULL, NULL);
 	chs_spi_end(&saved);
 	known_counts.nrows = 0;
 }
 
-/* Returns the changes of a segment; if there are too many segments, after appending what there is. */
+/*
+ * Returns the changes of a segment; if there are too many segments, after appending
+ * what there is.
+ */
 static SegmentCount *
 count_of_segment(HealthCounts *counts, const char *segment)
 {
@@ -172,7 +182,10 @@ chs_health_counts_begin(HealthCounts *counts, Snapshot snapshot)
 	counts->nsegments = 0;
 }
 
-/* chs_health_counts_add counts a customer n times: 1, -1 for one that was counted, or 0 to note the time. */
+/*
+ * chs_health_counts_add counts a customer n times: 1, -1 for one that was counted, or 0
+ * to note the time.
+ */
 void
 chs_health_counts_add(HealthCounts *counts, const char *segment, KnownScore known, int n)
 {
@@ -206,12 +219,16 @@ chs_health_counts_correct(void)
 	chs_claim_counts_wait();
 	CommandCounterIncrement();
 	chs_spi_begin(&saved);
-	chs_spi_execute("INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths)"
-					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths)"
+	chs_spi_execute("INSERT INTO chs.health_counts (segment, healthy, at_risk, critical,"
+					"  unknown, score_hundredths)"
+					" SELECT segment, sum(healthy), sum(at_risk), sum(critical),"
+					"  sum(unknown), sum(score_hundredths)"
 					" FROM (" HEALTH_COUNTS_ACTUAL
-					"       UNION ALL SELECT segment, -healthy, -at_risk, -critical, -unknown, -score_hundredths"
+					"       UNION ALL SELECT segment, -healthy, -at_risk, -critical, -unknown,"
+					" -score_hundredths"
 					"       FROM (" HEALTH_COUNTS_STORED ") s) lacking"
-					" GROUP BY segment HAVING (sum(healthy), sum(at_risk), sum(critical), sum(unknown), sum(score_hundredths))"
+					" GROUP BY segment HAVING (sum(healthy), sum(at_risk), sum(critical),"
+					" sum(unknown), sum(score_hundredths))"
 					"                  <> (0, 0, 0, 0, 0)", 0, NULL, NULL, NULL);
 	chs_spi_end(&saved);
 }

@@ -41,7 +41,8 @@ typedef struct HealthCounts
 } HealthCounts;
 
 extern void chs_health_counts_begin(HealthCounts *counts, Snapshot snapshot);
-extern void chs_health_counts_add(HealthCounts *counts, const char *segment, KnownScore known, int n);
+extern void chs_health_counts_add(HealthCounts *counts, const char *segment, KnownScore known,
+								  int n);
 extern void chs_health_counts_end(HealthCounts *counts, int nsegments);
 extern void chs_health_counts_correct(void);
 
@@ -52,7 +53,8 @@ extern void chs_health_counts_correct(void);
 	" FROM chs.health_counts GROUP BY segment"
 #define HEALTH_COUNTS_ACTUAL \
 	"SELECT segment, count(*) FILTER (WHERE status = 'healthy') AS healthy," \
-	" count(*) FILTER (WHERE status = 'at_risk') AS at_risk, count(*) FILTER (WHERE status = 'critical') AS critical," \
+	" count(*) FILTER (WHERE status = 'at_risk') AS at_risk," \
+	" count(*) FILTER (WHERE status = 'critical') AS critical," \
 	" count(*) FILTER (WHERE status = 'unknown') AS unknown," \
 	" COALESCE(sum(round(score::numeric * 100)), 0) AS score_hundredths" \
 	" FROM chs.customer_health WHERE active GROUP BY segment"
