@@ -3,20 +3,11 @@
 -- change, queued and folded, scores are those of its rows, and chs_verify() finds
 -- nothing.  Commits, and recreates the extension.
 
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
-SET client_min_messages = warning;
+\set own_schema att
+\ir anew.psql
 SET timezone = 'Asia/Kathmandu';
 SET datestyle = 'SQL, DMY';
-
-DROP EXTENSION IF EXISTS chs CASCADE;
-DROP SCHEMA IF EXISTS tap, att, "att's" CASCADE;
-CREATE SCHEMA tap;
-CREATE SCHEMA att;
-CREATE EXTENSION pgtap SCHEMA tap;
-CREATE EXTENSION chs;
-SET search_path = tap, public;
+DROP SCHEMA IF EXISTS "att's" CASCADE;
 
 SELECT no_plan();
 
