@@ -1,4 +1,6 @@
 -- Dropped and made again in one session, and in a schema of its own.
+\pset format unaligned
+\pset tuples_only on
 SET timezone = 'UTC';
 CREATE FUNCTION logins() RETURNS TABLE (logins float8, verified boolean) LANGUAGE plpgsql AS $$
 BEGIN

@@ -39,6 +39,7 @@ FROM generate_series(1, 3) c, generate_series(10, 100, 10) d;
 
 -- Off by default: nothing is deleted.
 SELECT kind, setting, needed_days, ago(delete_before) AS delete_before, kept_from, complete, warning FROM chs.retention_status;
+SELECT * FROM chs_apply_retention() \gdesc
 SELECT * FROM chs_apply_retention();
 SELECT deleted FROM chs.delete_old('events', 1000, true);
 SELECT count(*) FROM chs.customer_events;
