@@ -66,7 +66,8 @@ database_to_leave(const Node *statement)
 		case T_DropdbStmt:
 			return ((const DropdbStmt *) statement)->dbname;
 		case T_AlterDatabaseStmt:
-			if (option_value(((const AlterDatabaseStmt *) statement)->options, "tablespace") != NULL)
+			if (option_value(((const AlterDatabaseStmt *) statement)->options,
+							 "tablespace") != NULL)
 				return ((const AlterDatabaseStmt *) statement)->dbname;
 			return NULL;
 		case T_RenameStmt:
