@@ -109,8 +109,8 @@ chs_wake_at_commit(void)
 }
 
 /*
- * chs_wake_to_retry has workers try the customers again that they have left because
- * a transaction had claimed them: the one that ends, perhaps.  Must not fail.
+ * chs_wake_to_retry has workers try the customers again that they have skipped
+ * because a transaction had claimed them: the one that ends, perhaps.  Must not fail.
  */
 void
 chs_wake_to_retry(void)
@@ -125,7 +125,7 @@ chs_wake_to_retry(void)
 	if (slot == NULL)
 		return;
 	(void) pg_atomic_fetch_add_u32(&slot->releases, 1);
-	/* if there is no worker, and none is to be started for customers that were left, none were */
+	/* if there is no worker, and none is to be started for them, none were skipped */
 	if (slot->retry_at != 0 || slot->workers[0].pid != 0)
 		chs_wake_worker_of(slot);
 }

@@ -89,7 +89,7 @@ typedef struct DatabaseSlot
 	pg_atomic_uint32 releases;
 	/* a worker failed, and nothing has happened since that may have mended it */
 	pg_atomic_uint32 backing_off;
-	/* when to start a worker for customers that were left; 0: there are none */
+	/* when to start a worker for customers that were skipped; 0: there are none */
 	TimestampTz retry_at;
 	int			retry_delay;	/* the last time, in milliseconds */
 	/* what the first worker is doing has waited since then; 0: it is not at work */

@@ -16,6 +16,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/id.h"
 #include "base/settings.h"
 #include "base/xid.h"
 #include "engine/fold.h"
@@ -148,23 +149,9 @@ chs_pass_retry_now(FoldProgress *progress)
 	}
 }
 
-static int
-compare_retries(const void *a, const void *b)
-{
-	int64		x = ((const FoldRetry *) a)->customer_id;
-	int64		y = ((const FoldRetry *) b)->customer_id;
-
-	return (x > y) - (x < y);
-}
-
-static int
-compare_skipped(const void *a, const void *b)
-{
-	int64		x = ((const SkippedCustomer *) a)->customer_id;
-	int64		y = ((const SkippedCustomer *) b)->customer_id;
-
-	return (x > y) - (x < y);
-}
+/* both can be compared like the customers that they begin with */
+StaticAssertDecl(offsetof(FoldRetry, customer_id) == 0, "a retry begins with its customer");
+StaticAssertDecl(offsetof(SkippedCustomer, customer_id) == 0, "so does who is skipped");
 
 /*
  * Forgets those that were due and have been folded, and postpones those that were
@@ -176,16 +163,16 @@ settle_retries(FoldProgress *progress, FoldList *list, TimestampTz now)
 	int			nkept = 0;
 	int			nput_off = 0;
 
-	qsort(list->skipped, list->nskipped, sizeof(SkippedCustomer), compare_skipped);
+	qsort(list->skipped, list->nskipped, sizeof(SkippedCustomer), chs_id_compare);
 	for (int i = 0; i < progress->nretries; i++)
 	{
 		FoldRetry	retry = progress->retries[i];
 
 		if (retry.due_at <= now)
 		{
-			SkippedCustomer key = {retry.customer_id, SKIP_BUSY};
-			const SkippedCustomer *skipped = bsearch(&key, list->skipped, list->nskipped,
-													 sizeof(SkippedCustomer), compare_skipped);
+			const SkippedCustomer *skipped = bsearch(&retry.customer_id, list->skipped,
+													 list->nskipped, sizeof(SkippedCustomer),
+													 chs_id_compare);
 
 			if (skipped == NULL)
 				continue;
@@ -222,7 +209,7 @@ chs_pass_retry(FoldProgress *progress)
 		progress->overflowed = progress->overflow_put_off = progress->in_pass = false;
 		return;
 	}
-	qsort(progress->retries, progress->nretries, sizeof(FoldRetry), compare_retries);
+	qsort(progress->retries, progress->nretries, sizeof(FoldRetry), chs_id_compare);
 	for (int i = 0; i < progress->nretries; i++)
 		if (progress->retries[i].due_at <= now)
 			customer_ids[list.n++] = progress->retries[i].customer_id;

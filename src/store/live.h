@@ -8,7 +8,6 @@
 #include "base/compat.h"
 
 #include "datatype/timestamp.h"
-
 #include "utils/snapshot.h"
 
 #include "score/scorecard.h"

@@ -241,7 +241,7 @@ start_worker(LaunchedWorker *launch, DatabaseSlot *slot, int number)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Whether customers that were left are to be tried again. */
+/* Whether customers that were skipped are to be tried again. */
 static bool
 is_due(const DatabaseSlot *slot)
 {

@@ -345,7 +345,7 @@ chs_worker_end_batch(void)
 }
 
 /*
- * A worker that leaves, though some customers are left, comes again after so
+ * A worker that leaves, though some customers were skipped, comes again after so
  * long, or up to so long.
  */
 #define MIN_RETRY_DELAY_MS 5000
