@@ -202,7 +202,7 @@ CREATE FUNCTION chs.source_unreadable(source_id integer) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_unreadable';
 COMMENT ON FUNCTION chs.source_unreadable(integer) IS 'what keeps the rows of a source from being read; NULL: nothing';
 
-CREATE FUNCTION chs.trigger_problem(relation regclass, VARIADIC triggers text[]) RETURNS text
+CREATE FUNCTION chs.trigger_problem(relation regclass, triggers text[]) RETURNS text
     LANGUAGE sql STABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -224,10 +224,10 @@ CREATE FUNCTION chs.source_problem(source_id integer) RETURNS text
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT COALESCE(chs.source_unreadable(s.source_id), CASE
-               WHEN s.source_id = 1 THEN chs.trigger_problem(s.relation, '00_chs_capture', '00_chs_capture_truncate')
+               WHEN s.source_id = 1 THEN chs.trigger_problem(s.relation, ARRAY['00_chs_capture', '00_chs_capture_truncate'])
                WHEN s.kind = 'events' THEN
-                   chs.trigger_problem(s.relation, '00_chs_capture', '00_chs_capture_flush', '00_chs_capture_truncate')
-               ELSE chs.trigger_problem(s.relation, '00_chs_customers', '00_chs_customers_truncate')
+                   chs.trigger_problem(s.relation, ARRAY['00_chs_capture', '00_chs_capture_flush', '00_chs_capture_truncate'])
+               ELSE chs.trigger_problem(s.relation, ARRAY['00_chs_customers', '00_chs_customers_truncate'])
            END)
     FROM chs.sources s WHERE s.source_id = source_problem.source_id;
 END;
@@ -238,7 +238,7 @@ CREATE FUNCTION chs.source_problems(OUT object text, OUT problem text) RETURNS S
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT 'table chs.customers',
-           chs.trigger_problem('chs.customers', '00_chs_capture', '00_chs_capture_truncate')
+           chs.trigger_problem('chs.customers', ARRAY['00_chs_capture', '00_chs_capture_truncate'])
     UNION ALL
     (SELECT 'source ' || s.relation, chs.source_problem(s.source_id)
      FROM chs.sources s ORDER BY s.kind DESC, s.source_id);
