@@ -26,6 +26,27 @@ SELECT what, change, left(old_value::text, 60) AS old, left(new_value::text, 60)
 SET client_min_messages = warning;
 SELECT chs_publish('all kinds of changes');
 SELECT count(*) AS unpublished FROM chs.draft_changes;
+-- Who published it, and exactly what was looked at.
+SELECT length(chs.draft_hash()), chs.draft_hash() = chs.draft_hash(chs_scorecard_export()) AS of_the_document,
+       chs.draft_hash() = chs.draft_hash(chs_scorecard_export(2)) AS as_published, chs.draft_hash() = chs.draft_hash(chs_scorecard_export(1)) AS as_shipped;
+BEGIN;
+CREATE ROLE regress_chs_publisher;
+GRANT EXECUTE ON FUNCTION chs_publish(text, text) TO regress_chs_publisher;
+SELECT chs.draft_hash() AS hash \gset
+SAVEPOINT s;
+UPDATE chs.recommendations SET priority = 3 WHERE recommendation = 'whole_critical';
+\set VERBOSITY sqlstate
+SELECT chs_publish('somebody was faster', :'hash');
+\set VERBOSITY default
+ROLLBACK TO s;
+SET LOCAL chs.actor = 'Ann';
+SET LOCAL ROLE regress_chs_publisher;
+SELECT chs_publish('as I saw it', :'hash');
+RESET ROLE;
+SET LOCAL chs.actor = '';
+SELECT chs_publish('by nobody in particular');
+SELECT version, published_by = session_user AS by_us, published_by = 'regress_chs_publisher' AS by_role, actor, note FROM chs.scorecard_versions WHERE version > 1 ORDER BY 1;
+ROLLBACK;
 SELECT version, published_by = session_user AS by_us, note, jsonb_array_length(changes) AS changes,
        published_at BETWEEN now() - interval '1 day' AND now() AS today FROM chs.scorecard_versions ORDER BY 1;
 SELECT version, note, array_to_string(path, '.') AS what, change, new AS new_value

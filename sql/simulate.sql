@@ -13,6 +13,24 @@ CREATE VIEW simulated AS SELECT customer_id, name, segment, active, live_score, 
 -- The draft is what is live.
 SELECT count(*) AS customers, bool_and(live_score IS NOT DISTINCT FROM draft_score AND live_status = draft_status AND live_scorecard = draft_scorecard) AS same FROM chs_simulate();
 
+-- A sample: so many customers, or a fraction of them, the same ones each time and with what all of them give.
+SELECT s AS sample, count(*) AS customers, count(*) FILTER (WHERE a.customer_id = b.customer_id) AS again,
+       count(*) FILTER (WHERE a IS NOT DISTINCT FROM e) AS as_among_all
+FROM unnest('{0.0001,0.999999999,1,3,5,1000,1e300}'::double precision[]) s,
+     LATERAL ROWS FROM (chs_simulate(sample => s)) a,
+     LATERAL (SELECT b.customer_id FROM chs_simulate(sample => s) b WHERE b.customer_id = a.customer_id) b,
+     LATERAL (SELECT e FROM chs_simulate() e WHERE e.customer_id = a.customer_id) e(e) GROUP BY s ORDER BY s;
+SELECT count(*) FROM chs_simulate(sample => 0);
+SELECT count(*) FROM chs_simulate(sample => 'NaN');
+SELECT count(*) FROM chs_simulate(sample => -5);
+-- Of a large table little is read, and not only neighbours.
+BEGIN;
+INSERT INTO chs.customers (customer_id, created_at) SELECT n, now() FROM generate_series(100, 20000) n;
+ANALYZE chs.customers;
+SELECT count(*) AS customers, count(DISTINCT customer_id / 2000) >= 9 AS from_everywhere FROM chs.sample_customers(40) customer_id;
+SELECT count(*) BETWEEN 1500 AND 2500 AS about_a_tenth FROM chs.sample_customers(0.1);
+ROLLBACK;
+
 -- A draft that needs nothing new, and one that does.
 UPDATE chs.targets SET target = target * 2 WHERE metric = 'api_calls';
 UPDATE chs.segments SET scorecard = 'volume_only' WHERE segment = 'enterprise';
@@ -48,7 +66,7 @@ SET ROLE regress_chs_analyst;
 SELECT count(*) FROM chs_simulate();
 SELECT score FROM chs.health_by(chs_scorecard_export(1), 1);
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION chs_simulate(jsonb), chs.health_by(jsonb, bigint, timestamptz) TO regress_chs_analyst;
+GRANT EXECUTE ON FUNCTION chs_simulate(jsonb, double precision), chs.health_by(jsonb, bigint, timestamptz) TO regress_chs_analyst;
 REVOKE SELECT ON chs.metrics, chs.customer_events FROM regress_chs_analyst;
 SET ROLE regress_chs_analyst;
 SELECT count(*) FROM chs_simulate();

@@ -75,8 +75,9 @@ BEGIN ATOMIC
             'chs.scorecard_versions', 'chs.scorecard_version_factors', 'chs.draft_changes',
             'chs.retention', 'chs.sources', 'chs.source_status', 'chs.rejected_events']),
         ('administer', '{EXECUTE}', ARRAY[
-            'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)', 'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint)',
-            'ROUTINE @extschema@.chs_publish(text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
+            'ROUTINE @extschema@.chs_simulate(jsonb, double precision)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
+            'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint)',
+            'ROUTINE @extschema@.chs_publish(text, text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
             'ROUTINE @extschema@.chs_scorecard_import(jsonb)',
             'ROUTINE @extschema@.chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',
             'ROUTINE @extschema@.chs_drop_factor(text, text, boolean)',
@@ -99,7 +100,7 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_purge_customer(bigint)',
             'ROUTINE @extschema@.chs_retry_rejected(regclass)', 'ROUTINE @extschema@.chs_refresh(bigint)',
             'ROUTINE @extschema@.chs_pause(text)', 'ROUTINE @extschema@.chs_resume()',
-            'ROUTINE @extschema@.chs_simulate(jsonb)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
+            'ROUTINE @extschema@.chs_simulate(jsonb, double precision)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE chs.worker_status_now()', 'ROUTINE chs.queue_status_now()',
             'ROUTINE chs.source_rejected(integer, text)'])
         ) AS g(may, privileges, objects), unnest(g.privileges) AS p(privilege), unnest(g.objects) AS o(object);

@@ -220,6 +220,13 @@ $$;
 COMMENT ON FUNCTION @extschema@.chs_scorecard_export(integer)
     IS 'the draft, or a published version, as a document; use jsonb_pretty() for version control';
 
+-- In the encoding of the database; jsonb has one text for each value.
+CREATE FUNCTION chs.draft_hash(document jsonb DEFAULT NULL) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+RETURN encode(sha256(convert_to(COALESCE($1, @extschema@.chs_scorecard_export(NULL::integer))::text, getdatabaseencoding())), 'hex');
+COMMENT ON FUNCTION chs.draft_hash(jsonb) IS 'identifies the draft, or a document as chs_scorecard_export() returns it: what chs_publish() takes as expected';
+
 -- All or nothing: if a guard refuses something, the whole statement is undone.
 -- Segments that have customers but are not in the document stay, with the default
 -- scorecard, by which the document scores such customers.

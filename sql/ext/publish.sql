@@ -5,6 +5,7 @@ CREATE TABLE chs.scorecard_versions (
     published_at   timestamptz NOT NULL DEFAULT now(),
     live_at        timestamptz,
     published_by   text NOT NULL DEFAULT current_user,
+    actor          text,
     note           text,
     changes        jsonb NOT NULL DEFAULT '[]',
     document       jsonb NOT NULL,
@@ -17,7 +18,8 @@ COMMENT ON TABLE chs.scorecard_versions IS 'every published version, complete; t
 COMMENT ON COLUMN chs.scorecard_versions.recommendations IS 'the recommendations of that version; not part of the document, which is passed to a function for every score';
 COMMENT ON COLUMN chs.scorecard_versions.published_at IS 'when it was published';
 COMMENT ON COLUMN chs.scorecard_versions.live_at IS 'when it went live; NULL: it waits until activities count what it needs, or never went live because another one was published meanwhile';
-COMMENT ON COLUMN chs.scorecard_versions.published_by IS 'who published it';
+COMMENT ON COLUMN chs.scorecard_versions.published_by IS 'the role that published it';
+COMMENT ON COLUMN chs.scorecard_versions.actor IS 'the person who published it, as the setting chs.actor said; NULL if it said nothing';
 COMMENT ON COLUMN chs.scorecard_versions.note IS 'why, in the publisher''s words';
 COMMENT ON COLUMN chs.scorecard_versions.changes IS 'the differences from the version before, an object each with path, change, old and new';
 COMMENT ON COLUMN chs.scorecard_versions.document IS 'the rules: scorecards, factors, metrics, targets, segments';
@@ -78,8 +80,9 @@ COMMENT ON FUNCTION chs.document_series_definitions(jsonb)
 -- Publishes the version after the latest one.  It is live at once if the activities of
 -- the live version count what it needs, or if there is nothing to count.  Otherwise
 -- it waits, and a version that waited until now never goes live; what has been
--- counted for that one is kept if this one needs nothing beyond it.
-CREATE FUNCTION chs.publish(note text) RETURNS integer
+-- counted for that one is kept if this one needs nothing beyond it.  What is compared
+-- with the expected hash is what has been frozen, so that nothing can come between.
+CREATE FUNCTION chs.publish(note text, published_by text, expected text) RETURNS integer
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -111,8 +114,8 @@ BEGIN
                             AND needed <@ (chs.document_series(live.document) || chs.document_series(latest.document))
                        THEN latest.series_version ELSE number END;
     END IF;
-    INSERT INTO chs.scorecard_versions (version, live_at, published_by, note, changes, document, series_version)
-    VALUES (number, CASE WHEN NOT waits THEN now() END, session_user, note,
+    INSERT INTO chs.scorecard_versions (version, live_at, published_by, actor, note, changes, document, series_version)
+    VALUES (number, CASE WHEN NOT waits THEN now() END, published_by, nullif(current_setting('chs.actor'), ''), note,
             (SELECT COALESCE(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                  'path', c.path, 'change', c.change, 'old', c.old_value, 'new', c.new_value))), '[]')
              FROM chs.document_changes(@extschema@.chs_scorecard_export(latest.version), @extschema@.chs_scorecard_export(NULL::integer)) c
@@ -122,6 +125,12 @@ BEGIN
     SELECT number, s.key, f.ordinality, f.value ->> 'factor', (f.value ->> 'weight')::double precision, f.value -> 'weights'
     FROM jsonb_each(draft -> 'scorecards') s,
          jsonb_array_elements(s.value -> 'factors') WITH ORDINALITY f;
+    IF expected <> chs.draft_hash(@extschema@.chs_scorecard_export(number)) THEN
+        RAISE EXCEPTION 'the draft is not the one that was expected'
+            USING ERRCODE = 'serialization_failure',
+                  DETAIL = format('Its hash is %s.', chs.draft_hash(@extschema@.chs_scorecard_export(number))),
+                  HINT = 'Somebody has changed it. See chs.draft_changes, simulate again, and publish what chs.draft_hash() says then.';
+    END IF;
     PERFORM chs.warn_of_deleted_events(draft);
     IF waits THEN
         RAISE NOTICE 'version % becomes live when the activities of all customers count what it needs', number
@@ -134,13 +143,13 @@ EXCEPTION WHEN unique_violation THEN
         USING ERRCODE = 'serialization_failure', HINT = 'Publish again, in a new transaction.';
 END
 $$;
-COMMENT ON FUNCTION chs.publish(text) IS 'does what chs_publish() does, with the privileges of the extension''s owner';
-REVOKE EXECUTE ON FUNCTION chs.publish(text) FROM PUBLIC;
+COMMENT ON FUNCTION chs.publish(text, text, text) IS 'does what chs_publish() does, with the privileges of the extension''s owner';
+REVOKE EXECUTE ON FUNCTION chs.publish(text, text, text) FROM PUBLIC;
 
-CREATE FUNCTION @extschema@.chs_publish(note text DEFAULT NULL) RETURNS integer
+CREATE FUNCTION @extschema@.chs_publish(note text DEFAULT NULL, expected text DEFAULT NULL) RETURNS integer
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_publish';
-COMMENT ON FUNCTION @extschema@.chs_publish(text) IS 'freezes the draft as a new version and returns its number; the version is live for all customers at once, or as soon as activities count what it needs';
-REVOKE EXECUTE ON FUNCTION @extschema@.chs_publish(text) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.chs_publish(text, text) IS 'freezes the draft as a new version and returns its number; the version is live for all customers at once, or as soon as activities count what it needs; fails with a serialization failure if the hash of the draft is not the expected one';
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_publish(text, text) FROM PUBLIC;
 
 CREATE VIEW chs.draft_changes WITH (security_invoker) AS
 SELECT array_to_string(c.path, '.') AS what, c.change, c.old_value, c.new_value
@@ -170,7 +179,7 @@ BEGIN
                                 chs_rollback.version);
     END IF;
     PERFORM @extschema@.chs_scorecard_import(document);
-    RETURN @extschema@.chs_publish(COALESCE(note, format('back to version %s', chs_rollback.version)));
+    RETURN @extschema@.chs_publish(COALESCE(note, format('back to version %s', chs_rollback.version)), NULL::text);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.chs_rollback(integer, text, boolean)

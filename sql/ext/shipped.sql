@@ -102,4 +102,4 @@ INSERT INTO chs.recommendations (recommendation, segment, score_from, score_belo
     ('whole_sponsor', 'enterprise', 0, 65, 1,
      'Bring in an executive sponsor of your own: sponsors talking to each other reach the budget, which the daily contacts do not control.');
 
-SELECT @extschema@.chs_publish('as shipped'::text);
+SELECT @extschema@.chs_publish('as shipped'::text, NULL::text);

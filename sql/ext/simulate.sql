@@ -10,7 +10,31 @@ COMMENT ON FUNCTION chs.health_by(jsonb, bigint, timestamptz)
 -- A document can ask anything about the events of the customers that the caller sees.
 REVOKE EXECUTE ON FUNCTION chs.health_by(jsonb, bigint, timestamptz) FROM PUBLIC;
 
-CREATE FUNCTION @extschema@.chs_simulate(document jsonb DEFAULT NULL,
+-- A number of customers is chosen, by hash, among those of about as many pages.  So little
+-- is read of a large table, and few are neighbours, who would be of the same age.  They are
+-- the same ones each time, so that two simulations can be compared.
+CREATE FUNCTION chs.sample_customers(sample double precision) RETURNS SETOF bigint
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 500
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF sample IS NULL OR NOT sample > 0 OR sample >= 'infinity' THEN
+        RAISE EXCEPTION '"sample" (%) must be a number of customers, or a fraction of them', sample
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example 500, or 0.1 for a tenth.';
+    END IF;
+    IF sample < 1 THEN
+        RETURN QUERY SELECT c.customer_id FROM chs.customers c
+        WHERE hashint8extended(c.customer_id, 0) & 1073741823 < sample * 1073741824;
+    ELSE
+        RETURN QUERY SELECT c.customer_id
+        FROM chs.customers c TABLESAMPLE SYSTEM (least(100, 100 * (sample + 10) / greatest(1,
+            pg_relation_size('chs.customers'::regclass) / current_setting('block_size')::integer))) REPEATABLE (0)
+        ORDER BY hashint8extended(c.customer_id, 0), c.customer_id LIMIT least(sample, 1e9)::bigint;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.sample_customers(double precision) IS 'a number (from 1 on) or a fraction (below 1) of the customers that the caller may see, the same ones each time';
+
+CREATE FUNCTION @extschema@.chs_simulate(document jsonb DEFAULT NULL, sample double precision DEFAULT NULL,
         OUT customer_id bigint, OUT name text, OUT segment text, OUT active boolean,
         OUT live_score double precision, OUT live_status text, OUT live_scorecard text,
         OUT draft_score double precision, OUT draft_status text, OUT draft_scorecard text,
@@ -19,16 +43,20 @@ CREATE FUNCTION @extschema@.chs_simulate(document jsonb DEFAULT NULL,
     LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10000
     SET search_path = pg_catalog, pg_temp SET jit = off
 BEGIN ATOMIC
-    WITH d AS MATERIALIZED (SELECT COALESCE($1, chs.draft_document()) AS document)
+    WITH d AS MATERIALIZED (SELECT COALESCE($1, chs.draft_document()) AS document),
+         -- each half with a join of its own, so that a sample is looked up by the primary key
+         c AS (SELECT a.* FROM chs.customers a WHERE $2 IS NULL
+               UNION ALL
+               SELECT a.* FROM chs.sample_customers($2) s JOIN chs.customers a ON a.customer_id = s WHERE $2 IS NOT NULL)
     SELECT c.customer_id, c.name, c.segment,
            COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > (now() AT TIME ZONE 'UTC')::date, true),
            l.score, l.status, l.scorecard, n.score, n.status, n.scorecard,
            round((n.score - l.score)::numeric, 2)::double precision
-    FROM chs.customers c
+    FROM c
     CROSS JOIN d
     CROSS JOIN LATERAL chs.health_now(c.customer_id) l
     CROSS JOIN LATERAL chs.health_by(d.document, c.customer_id) n;
 END;
-COMMENT ON FUNCTION @extschema@.chs_simulate(jsonb)
-    IS 'the score and status of every customer under the draft, or another document, beside the live ones: exactly what publishing it would give';
-REVOKE EXECUTE ON FUNCTION @extschema@.chs_simulate(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.chs_simulate(jsonb, double precision)
+    IS 'the score and status of every customer, or of a sample (how many, from 1 on, or what fraction), under the draft, or another document, beside the live ones: exactly what publishing it would give';
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_simulate(jsonb, double precision) FROM PUBLIC;

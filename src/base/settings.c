@@ -24,6 +24,9 @@ int			chs_naptime = 60;
 /* The databases that workers are started for; empty: all. */
 static char *chs_databases = NULL;
 
+/* On whose behalf the session acts, which chs.publish() reads. */
+static char *chs_actor = NULL;
+
 /* Whether changes of status are announced. */
 bool		chs_announce_status = true;
 
@@ -111,6 +114,10 @@ chs_settings_define(void)
 							   " extension.",
 							   &chs_databases, "", PGC_SIGHUP, GUC_LIST_INPUT, check_databases,
 							   NULL, NULL);
+	DefineCustomStringVariable("chs.actor",
+							   "Names the person on whose behalf the session acts.",
+							   "Versions of scorecards record it beside the role that published them.",
+							   &chs_actor, "", PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.max_workers",
 							"Sets how many background workers may share the work of one database.",
 							"Further ones start only when there is a backlog; each takes a slot of"

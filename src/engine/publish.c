@@ -23,6 +23,7 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
@@ -123,20 +124,26 @@ chs_publish_make_live(int version, bool wait)
 
 /*
  * chs_publish freezes the draft as a new version, with the rights of the owner:
- * those who may publish need not be able to write arbitrary versions.
+ * those who may publish need not be able to write arbitrary versions.  The version
+ * names the current role of the caller.
  */
 PG_FUNCTION_INFO_V1(chs_publish);
 Datum
 chs_publish(PG_FUNCTION_ARGS)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		args[] = {PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0)};
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
+	Datum		args[] = {
+		PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0),
+		CStringGetTextDatum(GetUserNameFromId(GetUserId(), false)),
+		PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1)
+	};
+	char		nulls[] = {PG_ARGISNULL(0) ? 'n' : ' ', ' ', PG_ARGISNULL(1) ? 'n' : ' '};
 	Datum		version;
 	bool		isnull;
 
 	SPI_connect();
-	chs_spi_execute_as_owner("SELECT chs.publish($1)", lengthof(types), types, args,
-							 PG_ARGISNULL(0) ? "n" : NULL);
+	chs_spi_execute_as_owner("SELECT chs.publish($1, $2, $3)", lengthof(types), types, args,
+							 nulls);
 	version = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	SPI_finish();
 	PG_RETURN_DATUM(version);

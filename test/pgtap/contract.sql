@@ -26,7 +26,7 @@ INSERT INTO contract VALUES
         score_below double precision, priority integer, action text'),
     ('v', 'recommendations_current', 'customer_id bigint, rank bigint, recommendation text, factor text, action text, priority integer,
         gain double precision, score double precision'),
-    ('r', 'scorecard_versions', 'version integer, published_at timestamp with time zone, published_by text, note text,
+    ('r', 'scorecard_versions', 'version integer, published_at timestamp with time zone, published_by text, actor text, note text,
         document jsonb'),
     ('r', 'activity', 'customer_id bigint, activity chs_activity'),
     ('r', 'queue', 'customer_id bigint, delta chs_activity, rebuild boolean, enqueued_at timestamp with time zone'),
@@ -126,7 +126,7 @@ INSERT INTO functions VALUES
     ('chs_resume()', 'boolean', 'v', 'u'),
     ('chs_apply_retention(bigint)', 'record', 'v', 'u'),
     ('chs_verify()', 'SETOF record', 'v', 'u'),
-    ('chs_publish(text)', 'integer', 'v', 'u'),
+    ('chs_publish(text,text)', 'integer', 'v', 'u'),
     ('chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)', 'void', 'v', 'u'),
     ('chs_drop_factor(text, text, boolean)', 'void', 'v', 'u'),
     ('chs_recommendations(bigint)', 'SETOF record', 's', 'r'),
@@ -224,7 +224,7 @@ SELECT is_empty($$
 $$, 'PUBLIC has no right on any table or view');
 SELECT ok(NOT has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may not execute ' || f)
 FROM unnest(ARRAY['public.chs_process_queue(bigint)', 'public.chs_recalculate(bigint)', 'public.chs_recalculate_all()',
-                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint)', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text)', 'chs.wake_worker()']) f;
+                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint)', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text,text)', 'chs.wake_worker()']) f;
 SELECT ok(has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may execute ' || f)
 FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'chs.curve(text, double precision)']) f;
 SELECT ok(NOT has_schema_privilege('chs_tap_stranger', 'chs', 'CREATE'), 'PUBLIC creates nothing in schema chs');
