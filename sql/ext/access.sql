@@ -58,7 +58,7 @@ BEGIN ATOMIC
         ('read', '{SELECT}'::text[], ARRAY[
             'chs.customers', 'chs.segments', 'chs.customer_health', 'chs.health_counts', 'chs.health_scores',
             'chs.scorecard_version_factors',
-            'chs.dashboard_stats', 'chs.segment_stats', 'chs.customer_list', 'chs.scored_customers', 'chs.at_risk_customers',
+            'chs.dashboard_stats', 'chs.segment_stats', 'chs.value_stats', 'chs.customer_list', 'chs.scored_customers', 'chs.at_risk_customers',
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
             'chs.daily_scores', 'chs.status_changes', 'chs.status_movements',
             'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
@@ -84,7 +84,7 @@ BEGIN ATOMIC
             'ROUTINE chs.add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',
             'ROUTINE chs.add_metrics(text, text, jsonb)', 'ROUTINE chs.register_plugin(text)',
             'ROUTINE @extschema@.chs_attach(regclass, text, text, text, text, text)', 'ROUTINE @extschema@.chs_detach(regclass)',
-            'ROUTINE @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text)',
+            'ROUTINE @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text, text, text)',
             'ROUTINE chs.scale_weights(text, text, double precision)', 'ROUTINE chs.source_rejected(integer, text)']),
         -- do the workers' job by hand, monitor them, repair
         ('operate', '{SELECT}', ARRAY[

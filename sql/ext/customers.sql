@@ -8,11 +8,15 @@ CREATE TABLE chs.customers (
     segment     text REFERENCES chs.segments ON UPDATE CASCADE,
     parent_id   bigint REFERENCES chs.customers,
     created_at  timestamptz NOT NULL DEFAULT now() CHECK (isfinite(created_at)),
-    churned_at  timestamptz CHECK (isfinite(churned_at))
+    churned_at  timestamptz CHECK (isfinite(churned_at)),
+    owner       text,
+    value       numeric CHECK (value > -1e15 AND value < 1e15)
 );
 -- Lists by segment, and by name.
 CREATE INDEX customers_segment_idx ON chs.customers (segment, customer_id);
 CREATE INDEX customers_name_idx ON chs.customers (name, customer_id);
+-- Lists of one who looks after customers, where that is known.
+CREATE INDEX customers_owner_idx ON chs.customers (owner, customer_id) WHERE owner IS NOT NULL;
 CREATE INDEX customers_parent_id_idx ON chs.customers (parent_id) WHERE parent_id IS NOT NULL;
 COMMENT ON TABLE chs.customers IS 'who is scored';
 COMMENT ON COLUMN chs.customers.customer_id IS 'identifies the customer everywhere';
@@ -23,4 +27,6 @@ COMMENT ON COLUMN chs.customers.external_id IS 'the company''s own key for the c
 COMMENT ON COLUMN chs.customers.segment IS 'selects the scorecard and targets; NULL: the default scorecard, and the targets for everyone else';
 COMMENT ON COLUMN chs.customers.parent_id IS 'the customer that this one belongs to, if any';
 COMMENT ON COLUMN chs.customers.created_at IS 'customer since; one too new to have filled a window loses no points for having no data in it';
+COMMENT ON COLUMN chs.customers.owner IS 'who looks after the customer';
+COMMENT ON COLUMN chs.customers.value IS 'what the customer is worth: the revenue of a year, in the company''s currency';
 COMMENT ON COLUMN chs.customers.churned_at IS 'when the customer left; it is not scored past that UTC day';

@@ -175,12 +175,13 @@ COMMENT ON FUNCTION chs.sync_truncate() IS 'trigger: warns that TRUNCATE of an a
 
 CREATE FUNCTION @extschema@.chs_attach_customers(
         relation regclass, external_id text, name text DEFAULT NULL, email text DEFAULT NULL,
-        segment text DEFAULT NULL, created_at text DEFAULT NULL, churned_at text DEFAULT NULL)
+        segment text DEFAULT NULL, created_at text DEFAULT NULL, churned_at text DEFAULT NULL,
+        owner text DEFAULT NULL, value text DEFAULT NULL)
     RETURNS integer
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_attach_customers';
-COMMENT ON FUNCTION @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text)
+COMMENT ON FUNCTION @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text, text, text)
     IS 'keeps chs.customers in step with a table; each argument is an expression over the row; returns the source_id';
-REVOKE EXECUTE ON FUNCTION @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.chs_retry_rejected(relation regclass DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_retry_rejected';

@@ -56,14 +56,16 @@ store_customer(const RowChange *change)
 	initStringInfo(&differs);
 	for (int i = 0; i <= CUSTOMER_ATTRIBUTES; i++)
 	{
-		types[i] = i > 0 && chs_source_attribute_type(i - 1) == MAPPED_TIME ? TIMESTAMPTZOID :
-			TEXTOID;
+		MappedAs	as = i == 0 ? MAPPED_EXTERNAL_ID : chs_source_attribute_type(i - 1);
+
+		types[i] = as == MAPPED_TIME ? TIMESTAMPTZOID : as == MAPPED_NUMBER ? NUMERICOID : TEXTOID;
 		args[i] = change->new->values[i];
 		nulls[i] = change->new->nulls[i] ? 'n' : ' ';
 	}
-	appendStringInfoString(&sql, "INSERT INTO chs.customers AS c (external_id, name, email,"
-						   " segment, created_at, churned_at)"
-						   " VALUES ($1, $2, $3, $4, COALESCE($5, now()), $6)"
+	appendStringInfoString(&sql, "INSERT INTO chs.customers AS c"
+						   " (external_id, name, email, segment, created_at, churned_at,"
+						   "  owner, value)"
+						   " VALUES ($1, $2, $3, $4, COALESCE($5, now()), $6, $7, $8)"
 						   " ON CONFLICT (external_id) DO ");
 	for (int i = 0; i < CUSTOMER_ATTRIBUTES; i++)
 	{

@@ -116,7 +116,8 @@ chs_settings_define(void)
 							   NULL, NULL);
 	DefineCustomStringVariable("chs.actor",
 							   "Names the person on whose behalf the session acts.",
-							   "Versions of scorecards record it beside the role that published them.",
+							   "Versions of scorecards record it beside the role that published"
+							   " them.",
 							   &chs_actor, "", PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("chs.max_workers",
 							"Sets how many background workers may share the work of one database.",

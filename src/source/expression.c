@@ -147,6 +147,11 @@ check_type(const MappedColumn *column, Oid type)
 				type != UNKNOWNOID)
 				wanted = "timestamp with or without time zone, or date";
 			break;
+		case MAPPED_NUMBER:
+			if (type != INT2OID && type != INT4OID && type != INT8OID && type != NUMERICOID &&
+				type != FLOAT4OID && type != FLOAT8OID && type != UNKNOWNOID)
+				wanted = "smallint, integer, bigint, numeric, real or double precision";
+			break;
 		case MAPPED_JSONB:
 			if (type != JSONBOID && type != JSONOID && type != UNKNOWNOID)
 				wanted = "jsonb or json";
@@ -176,6 +181,8 @@ chs_expression_converted(MappedAs as, const char *sql, Oid type)
 		return psprintf("(%s)::pg_catalog.text", sql);
 	if (as == MAPPED_JSONB)
 		return psprintf("(%s)::pg_catalog.jsonb", sql);
+	if (as == MAPPED_NUMBER)
+		return psprintf("(%s)::pg_catalog.numeric", sql);
 	if (type == TIMESTAMPOID)
 		return psprintf("pg_catalog.timezone('UTC', (%s))", sql);
 	if (type == DATEOID)

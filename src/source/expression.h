@@ -21,6 +21,7 @@ typedef enum MappedAs
 	MAPPED_EXTERNAL_ID,			/* text */
 	MAPPED_TEXT,
 	MAPPED_TIME,				/* timestamptz; without a time zone it is UTC */
+	MAPPED_NUMBER,				/* numeric */
 	MAPPED_JSONB
 } MappedAs;
 

@@ -15,7 +15,7 @@
 
 #include "source/expression.h"
 
-#define MAX_MAPPED_COLUMNS 6
+#define MAX_MAPPED_COLUMNS 8
 
 /* Columns of the mapping of a source. */
 enum

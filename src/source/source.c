@@ -50,7 +50,11 @@
 MappedAs
 chs_source_attribute_type(int attribute)
 {
-	return attribute < 3 ? MAPPED_TEXT : MAPPED_TIME;
+	static const MappedAs types[CUSTOMER_ATTRIBUTES] = {
+		MAPPED_TEXT, MAPPED_TEXT, MAPPED_TEXT, MAPPED_TIME, MAPPED_TIME, MAPPED_TEXT, MAPPED_NUMBER
+	};
+
+	return types[attribute];
 }
 
 /*
@@ -340,8 +344,10 @@ rights_error(const Source *source, Oid owner)
 	};
 	static const char *const of_events[] = {"customer_id", "event_type", "event_data",
 											"occurred_at", NULL};
-	static const char *const of_customers[] = {"external_id", "name", "email", "segment",
-											   "created_at", "churned_at", NULL};
+	static const char *const of_customers[] = {
+		"external_id", "name", "email", "segment", "created_at", "churned_at", "owner", "value",
+		NULL
+	};
 	Oid			relation = chs_catalog_relation(source->of_customers ? CHS_CUSTOMERS :
 												CHS_CUSTOMER_EVENTS);
 	const char *table = source->of_customers ? "chs.customers" : "chs.customer_events";

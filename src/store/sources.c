@@ -13,8 +13,9 @@
 #include "base/spi.h"
 #include "store/live.h"
 
-const char *const chs_customer_attributes[] = {"name", "email", "segment", "created_at",
-											   "churned_at"};
+const char *const chs_customer_attributes[] = {
+	"name", "email", "segment", "created_at", "churned_at", "owner", "value"
+};
 
 /* Reads the names of functions. */
 static List *
@@ -44,7 +45,8 @@ chs_source_list(MemoryContext context, bool of_customers, int *n)
 	chs_spi_select(psprintf("SELECT source_id, relation, customer_key, customer, event_type,"
 							" occurred_at, event_data, owner, attributes ->> 'name',"
 							" attributes ->> 'email', attributes ->> 'segment',"
-							" attributes ->> 'created_at', attributes ->> 'churned_at', functions"
+							" attributes ->> 'created_at', attributes ->> 'churned_at',"
+							" attributes ->> 'owner', attributes ->> 'value', functions"
 							" FROM chs.sources WHERE %s ORDER BY source_id",
 							of_customers ? "kind = 'customers'" : "kind = 'events'"),
 				   0, NULL, NULL);

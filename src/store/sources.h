@@ -15,7 +15,7 @@
 #define BUILTIN_SOURCE_ID 1
 
 /* What a table of customers may say about them besides the external_id. */
-#define CUSTOMER_ATTRIBUTES 5
+#define CUSTOMER_ATTRIBUTES 7
 extern const char *const chs_customer_attributes[CUSTOMER_ATTRIBUTES];
 
 /* A row of chs.sources. */

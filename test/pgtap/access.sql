@@ -41,7 +41,7 @@ SELECT set_eq($$
       AND 'ROUTINE ' || 'public.' || proname || '(' || pg_get_function_identity_arguments(oid) || ')' <> ALL (
           SELECT object FROM chs.grants())
       AND oid NOT IN (SELECT to_regprocedure(substr(object, 9)) FROM chs.grants() WHERE object LIKE 'ROUTINE %')
-$$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()', 'chs.publish(text)', 'chs.warn_of_deleted_events(jsonb)',
+$$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()', 'chs.publish(text,text,text)', 'chs.warn_of_deleted_events(jsonb)',
     'chs_apply_retention(bigint)', 'chs.apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)', 'chs.backfill_history(date,bigint)',
     'chs.change_grants(text,name,text,text[])'],
     'every other function that PUBLIC may not execute is granted to somebody');

@@ -8,7 +8,8 @@
 CREATE TEMP TABLE contract (kind "char", relation text, columns text);
 INSERT INTO contract VALUES
     ('r', 'customers', 'customer_id bigint, external_id text, name text, email text, segment text, parent_id bigint,
-        created_at timestamp with time zone, churned_at timestamp with time zone'),
+        created_at timestamp with time zone, churned_at timestamp with time zone, owner text, value numeric'),
+    ('v', 'value_stats', 'segment text, status text, customers bigint, value double precision, without_value bigint'),
     ('r', 'segments', 'segment text, scorecard text'),
     ('r', 'event_types', 'event_type text, required text[], positive text[]'),
     ('r', 'customer_events', 'event_id bigint, customer_id bigint, event_type text, event_data jsonb,
@@ -42,7 +43,8 @@ INSERT INTO contract VALUES
         healthy_percent double precision, at_risk_percent double precision, critical_percent double precision,
         unknown_percent double precision, average_score double precision, last_updated timestamp with time zone'),
     ('v', 'at_risk_customers', 'customer_id bigint, external_id text, name text, email text, segment text,
-        score double precision, status text, trend text, weakest_factor text, calculated_at timestamp with time zone'),
+        score double precision, status text, trend text, weakest_factor text, calculated_at timestamp with time zone,
+        owner text, value double precision'),
     ('v', 'score_distribution', 'score_from double precision, score_to double precision, customers bigint'),
     ('v', 'daily_scores', 'customer_id bigint, day date, score double precision, status text, version integer'),
     ('v', 'status_changes', 'customer_id bigint, previous_status text, status text, score double precision,
@@ -52,7 +54,7 @@ INSERT INTO contract VALUES
         change double precision, moved_most text'),
     ('v', 'health_trend', 'customer_id bigint, slope double precision, trend text, days bigint, first_day date, last_day date'),
     ('v', 'customer_list', 'customer_id bigint, name text, email text, segment text, score double precision,
-        status text, trend text, calculated_at timestamp with time zone'),
+        status text, trend text, calculated_at timestamp with time zone, owner text, value double precision'),
     ('v', 'scored_customers', 'customer_id bigint, external_id text, name text, email text, segment text, score double precision,
         status text, trend text, weakest_factor text, active boolean, calculated_at timestamp with time zone'),
     ('v', 'factor_scores', 'health_score_id bigint, factor_name text, score double precision, weight double precision,
@@ -325,13 +327,13 @@ SELECT results_eq($$SELECT m.factor, m.metric, m.event_type, m.aggregate, m.wind
     ('payment_timeliness', 'late_or_pending', 'payment', 'count', 90, 5),
     ('support_tickets', 'urgent', 'support_ticket', 'count', 30, 10),
     ('support_tickets', 'high_priority', 'support_ticket', 'count', 30, 5)$$, 'penalties of the default scorecard');
-SELECT results_eq($$SELECT m.factor, m.metric, m.event_type, m.aggregate, m.filter, m.window_days, m.penalty FROM chs.metrics m
+SELECT results_eq($$SELECT m.factor, m.metric, m.event_type, m.aggregate, m.window_days, m.penalty FROM chs.metrics m
     WHERE m.scorecard = 'volume_only' AND m.penalty IS NOT NULL ORDER BY m.factor, m.penalty DESC, m.metric$$, $$VALUES
-    ('payment_timeliness', 'overdue', 'payment', 'count', '$.status == "overdue"', 90, 20::double precision),
-    ('payment_timeliness', 'failed', 'payment', 'count', '$.status == "failed"', 90, 10),
-    ('payment_timeliness', 'late_or_pending', 'payment', 'count', '$.status == "paid_late" || $.status == "pending"', 90, 5),
-    ('support_tickets', 'urgent', 'support_ticket', 'count', '$.priority == "urgent"', 30, 10),
-    ('support_tickets', 'high_priority', 'support_ticket', 'count', '$.priority == "high"', 30, 5)$$, 'penalties of volume_only');
+    ('payment_timeliness', 'overdue', 'payment', 'count', 90, 20::double precision),
+    ('payment_timeliness', 'failed', 'payment', 'count', 90, 10),
+    ('payment_timeliness', 'late_or_pending', 'payment', 'count', 90, 5),
+    ('support_tickets', 'urgent', 'support_ticket', 'count', 30, 10),
+    ('support_tickets', 'high_priority', 'support_ticket', 'count', 30, 5)$$, 'penalties of volume_only');
 
 -- What the filters mean: a row per event that distinguishes them.
 CREATE TEMP TABLE filters (metric text, data jsonb, counts boolean);

@@ -134,7 +134,7 @@ END
 $$;
 SELECT open_attached(10) AS ten \gset
 SELECT cmp_ok(open_attached(500) - :ten, '<', 200000::bigint, 'attached: no more rows are kept for 500 levels that are open');
-SELECT is((SELECT count(*) FROM public.part p WHERE ip_address IS NOT NULL), (SELECT sum(n) FROM (SELECT value AS n FROM chs.customers, chs_explain(customer_id) WHERE metric = 'logins') s)::bigint
+SELECT is((SELECT count(*) FROM public.part p WHERE ip_address IS NOT NULL), (SELECT sum(n) FROM (SELECT e.value AS n FROM chs.customers, chs_explain(customer_id) e WHERE metric = 'logins') s)::bigint
           - (SELECT count(*) FROM public.direct WHERE ip_address IS NOT NULL) - (SELECT count(*) FROM public.failing WHERE ip_address IS NOT NULL), 'and all count');
 SELECT is((SELECT count(*) FROM chs_verify()), 0::bigint, 'and each row counts once');
 

@@ -450,15 +450,25 @@ REVOKE CREATE ON SCHEMA att FROM chs_tap_other;
 
 -- A table of customers ------------------------------------------------------------
 
-CREATE TABLE att.accounts (account_id text PRIMARY KEY, title text, plan text, since date, ended timestamptz, mail text);
-INSERT INTO att.accounts VALUES ('bee', 'Bee', 'Pro', '2024-01-01', NULL, NULL), ('new', 'New', 'Basic', '2024-06-01', NULL, 'a@b.c');
+CREATE TABLE att.accounts (account_id text PRIMARY KEY, title text, plan text, since date, ended timestamptz, mail text, manager text, monthly numeric(9,2));
+INSERT INTO att.accounts VALUES ('bee', 'Bee', 'Pro', '2024-01-01', NULL, NULL, 'ann', 100.5), ('new', 'New', 'Basic', '2024-06-01', NULL, 'a@b.c', NULL, NULL);
+SELECT throws_ok($$SELECT chs_attach_customers('att.accounts', 'account_id', value => 'title')$$, '42804', '"value" must be of type smallint, integer, bigint, numeric, real or double precision, not text', 'a value is a number');
 SELECT lives_ok($$SELECT chs_attach_customers('att.accounts', 'account_id', name => 'title', created_at => 'since', churned_at => 'ended', email => 'mail',
+    owner => 'manager', value => '12 * monthly',
     segment => $q$CASE plan WHEN 'Pro' THEN 'smb' WHEN 'Basic' THEN 'startup' ELSE plan END$q$)$$, 'a table of customers');
 CREATE FUNCTION tap.company() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT format('%s %s %s %s %s %s', external_id, name, email, segment, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), to_char(churned_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'))
     FROM chs.customers WHERE external_id IN (SELECT account_id FROM att.accounts) OR external_id IN ('new', 'newer', 'gone') ORDER BY external_id
 $$;
 SELECT results_eq('SELECT company()', $$VALUES ('bee Bee  smb 2024-01-01 '), ('new New a@b.c startup 2024-06-01 ')$$, 'what is there is taken, an old customer is known again');
+SELECT results_eq($$SELECT external_id, owner, value FROM chs.customer_list WHERE external_id IN ('bee', 'new') ORDER BY 1$$,
+                  $$VALUES ('bee', 'ann', 1206::double precision), ('new', NULL, NULL)$$, 'with who looks after them, and what they are worth');
+UPDATE att.accounts SET manager = 'bob', monthly = 1000 WHERE account_id = 'bee';
+SELECT results_eq($$SELECT owner, value FROM chs.customers WHERE external_id = 'bee'$$, $$VALUES ('bob', 12000.00)$$, 'which follow, too');
+UPDATE att.accounts SET monthly = 'NaN' WHERE account_id = 'bee';
+SELECT results_eq($$SELECT customer_key, sqlstate FROM chs.rejected_events WHERE relation = 'att.accounts'::regclass$$, $$VALUES ('bee', '23514')$$, 'what is no number is rejected');
+UPDATE att.accounts SET monthly = NULL WHERE account_id = 'bee';
+SELECT is(chs_retry_rejected('att.accounts'), 0::bigint, 'nothing is rejected any more');
 INSERT INTO att.accounts VALUES ('gone', 'Gone', 'Basic', '2025-01-01', '2025-06-01 00:00+00', NULL), ('odd', 'Odd', 'Odd', NULL, NULL, NULL), ('same', 'Same', 'Pro', NULL, NULL, 'a@b.c');
 UPDATE att.accounts SET account_id = 'newer', title = 'Newer' WHERE account_id = 'new';
 SELECT results_eq('SELECT company()', $$VALUES ('bee Bee  smb 2024-01-01 '), ('gone Gone  startup 2025-01-01 2025-06-01'), ('newer Newer a@b.c startup 2024-06-01 ')$$,

@@ -108,6 +108,18 @@ SELECT results_eq('SELECT day, events FROM chs_daily_activity(1, 10) ORDER BY ev
     $$SELECT (occurred_at AT TIME ZONE 'UTC')::date, count(*) FROM chs.customer_events
       WHERE customer_id = 1 AND (occurred_at AT TIME ZONE 'UTC')::date > (now() AT TIME ZONE 'UTC')::date - 10 GROUP BY event_type, 1 ORDER BY event_type, 1$$, 'of the days that are asked for');
 
+-- Who looks after customers, and what they are worth: also of those who have no score yet, but not of those who have left.
+UPDATE chs.customers SET owner = CASE WHEN customer_id % 1000 = 7 THEN 'rare' WHEN customer_id % 3 > 0 THEN 'often' END, value = CASE WHEN customer_id % 5 > 0 THEN customer_id + 0.25 END;
+INSERT INTO chs.customers (customer_id, value, churned_at) VALUES (5000, 1e6, NULL), (5001, 5, now() - interval '3 days');
+SELECT results_eq('SELECT segment, status, customers, value, without_value FROM chs.value_stats ORDER BY 1, 2', $$
+    SELECT segment, status, count(*), coalesce(sum(value), 0), count(*) - count(value) FROM chs.customer_list
+    WHERE customer_id < 5000 AND (SELECT active FROM chs.customer_health h WHERE h.customer_id = customer_list.customer_id) OR customer_id = 5000 GROUP BY 1, 2 ORDER BY 1, 2$$, 'value_stats adds up values');
+SELECT is((SELECT sum(customers)::bigint FROM chs.value_stats), (SELECT total + 1 FROM chs.dashboard_stats), 'of everybody who counts');
+SELECT results_eq($$SELECT sum(value) FROM chs.at_risk_customers WHERE segment = 'startup'$$, $$SELECT sum(value) FROM chs.value_stats WHERE segment = 'startup' AND status IN ('at_risk', 'critical')$$, 'so much is at risk');
+SELECT throws_ok($$UPDATE chs.customers SET value = 'NaN' WHERE customer_id = 5000$$, '23514', NULL, 'a value is a number');
+SELECT throws_ok($$UPDATE chs.customers SET value = -1e15 WHERE customer_id = 5000$$, '23514', NULL, 'of a magnitude that anybody can add up');
+DELETE FROM chs.customers WHERE customer_id >= 5000;
+
 -- How a page is read: without reading and sorting everything.
 ANALYZE chs.customers, chs.customer_health, chs.health_scores;
 CREATE FUNCTION pg_temp.plan(query text) RETURNS json LANGUAGE plpgsql AS $$
@@ -129,7 +141,8 @@ END $$;
 CREATE TEMP TABLE filters (list, filter) AS VALUES
     ('scored_customers', $$status = 'critical'$$), ('scored_customers', $$status = 'healthy'$$), ('scored_customers', $$status = 'unknown'$$),
     ('scored_customers', $$status = 'healthy' AND trend = 'improving'$$), ('scored_customers', $$status = 'unknown' AND trend = 'none'$$),
-    ('customer_list', $$segment = 'startup'$$), ('customer_list', $$segment = 'segment 1'$$), ('customer_list', $$segment = 'none'$$);
+    ('customer_list', $$segment = 'startup'$$), ('customer_list', $$segment = 'segment 1'$$), ('customer_list', $$segment = 'none'$$),
+    ('customer_list', $$owner = 'often'$$), ('customer_list', $$owner = 'rare'$$), ('customer_list', $$owner = 'nobody'$$);
 GRANT SELECT ON filters TO PUBLIC;
 CREATE ROLE chs_tap_reader;
 SELECT chs_grant('chs_tap_reader', 'read') \g /dev/null

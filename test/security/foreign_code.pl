@@ -225,7 +225,7 @@ foreach my $role ('app', 'reader', 'recorder', 'administrator', 'operator')
 ok(!attempt('busy', 'attacker', $_), "nor: $_") foreach (
 	'CREATE CAST (bigint AS text) WITH INOUT AS IMPLICIT', 'CREATE CAST (integer AS chs.customers) WITH FUNCTION lair.i(bigint)',
 	'CREATE FUNCTION pg_catalog.lair() RETURNS boolean LANGUAGE sql AS $$SELECT true$$', 'ALTER EXTENSION chs ADD FUNCTION lair.b()',
-	'ALTER FUNCTION chs.publish(text) OWNER TO attacker');
+	'ALTER FUNCTION chs.publish(text, text, text) OWNER TO attacker');
 ok(attempt('busy', 'attacker', $_), "he may: $_") foreach (
 	'CREATE OPERATOR chs.= (LEFTARG = bigint, RIGHTARG = integer, FUNCTION = lair.eq)',
 	'CREATE OPERATOR ext.= (LEFTARG = bigint, RIGHTARG = integer, FUNCTION = lair.eq)');

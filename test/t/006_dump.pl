@@ -23,9 +23,10 @@ VALUES ('default', 'sentiment', 'rating', 1, 'survey', 'avg', 'rating', 90, '0:0
 UPDATE chs.targets SET target = 7 WHERE (metric, scorecard) = ('logins', 'default');
 UPDATE chs.scorecards SET description = 'ours' WHERE scorecard = 'default';
 DELETE FROM chs.metrics WHERE (scorecard, metric) = ('default', 'high_priority');
+SET chs.actor = 'Ann';
 SELECT chs_publish('fewer logins will do');
-INSERT INTO chs.customers (name, segment, created_at, parent_id)
-VALUES ('a', 'smb', '2020-01-01', 3), ('b', 'edu', '2020-01-01', NULL), ('c', NULL, '2020-01-01', NULL);
+INSERT INTO chs.customers (name, segment, created_at, parent_id, owner, value)
+VALUES ('a', 'smb', '2020-01-01', 3, 'Bob', 1200.50), ('b', 'edu', '2020-01-01', NULL, NULL, NULL), ('c', NULL, '2020-01-01', NULL, NULL, NULL);
 INSERT INTO chs.customer_events (customer_id, event_type, event_data, occurred_at)
 SELECT c, 'login', '{"ip_address": "x"}', now() - c * interval '1 day' FROM generate_series(1, 3) c, generate_series(1, 5);
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (2, 'survey', '{"rating": 9}'), (3, 'survey', '{"rating": 3}');
@@ -74,7 +75,8 @@ my $scores_before = $node->safe_psql('company', $scores);
 $node->safe_psql('company', q(CALL chs_backfill_history((now() AT TIME ZONE 'UTC')::date - 9)));
 isnt($node->safe_psql('company', 'SELECT count(*) FROM chs.health_scores WHERE backfilled'), '0', 'there is a past that was computed afterwards');
 my $dump_before = dump_of('company');
-like($dump_before, qr/fewer logins will do/, 'there is something of the users\' own');
+like($dump_before, qr/\tAnn\t.*fewer logins will do/, 'there is something of the users\' own');
+like($dump_before, qr/\tBob\t1200\.50/, 'of customers, too');
 like($dump_before, qr/chs\.health_scores: /, 'and a history');
 isnt($node->safe_psql('company', "SELECT count(*) FROM chs_status_changes('3:3:')"), '0', 'with changes of status');
 
