@@ -244,7 +244,8 @@ store_source(const Source *source, bool *again)
 		source->by_external_id ? "external_id" : "customer_id",
 		source->customer, source->event_type, source->occurred_at, source->event_data,
 		source->owner, source->attributes[0], source->attributes[1], source->attributes[2],
-		source->attributes[3], source->attributes[4]
+		source->attributes[3], source->attributes[4], source->attributes[5],
+		source->attributes[6]
 	};
 	Oid			types[lengthof(texts) + 2];
 	Datum		args[lengthof(texts) + 2];
@@ -257,16 +258,17 @@ store_source(const Source *source, bool *again)
 		args[i] = texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
 		nulls[i] = texts[i] ? ' ' : 'n';
 	}
-	types[12] = REGCLASSOID;
-	args[12] = ObjectIdGetDatum(source->relation);
-	types[13] = TEXTARRAYOID;
-	args[13] = PointerGetDatum(strlist_to_textarray(source->functions));
-	nulls[12] = nulls[13] = ' ';
+	types[14] = REGCLASSOID;
+	args[14] = ObjectIdGetDatum(source->relation);
+	types[15] = TEXTARRAYOID;
+	args[15] = PointerGetDatum(strlist_to_textarray(source->functions));
+	nulls[14] = nulls[15] = ' ';
 	chs_spi_execute("INSERT INTO chs.sources AS s (kind, customer_key, customer, event_type,"
 					"  occurred_at, event_data, owner, relation, functions, attributes)"
-					" VALUES ($1, $2, $3, $4, $5, $6, $7, $13, $14, CASE $1 WHEN 'customers' THEN"
+					" VALUES ($1, $2, $3, $4, $5, $6, $7, $15, $16, CASE $1 WHEN 'customers' THEN"
 					"  jsonb_strip_nulls(jsonb_build_object('name', $8, 'email', $9,"
-					"   'segment', $10, 'created_at', $11, 'churned_at', $12)) END)"
+					"   'segment', $10, 'created_at', $11, 'churned_at', $12,"
+					"   'owner', $13, 'value', $14)) END)"
 					" ON CONFLICT (relation, kind) DO UPDATE SET"
 					" (customer_key, customer, event_type, occurred_at, event_data, owner,"
 					"  functions, attributes, attached_at) ="

@@ -79,7 +79,7 @@ store_customer(const RowChange *change)
 			appendStringInfo(&sql, "created_at = COALESCE($%d, c.created_at)", i + 2);
 		else
 			appendStringInfo(&sql, "%s = $%d", name, i + 2);
-		appendStringInfo(&differs, "%s c.%s IS DISTINCT FROM EXCLUDED.%s", 
+		appendStringInfo(&differs, "%s c.%s IS DISTINCT FROM EXCLUDED.%s",
 						 differs.len == 0 ? "" : " OR", name, name);
 	}
 	if (differs.len == 0)
