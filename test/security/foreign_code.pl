@@ -272,7 +272,7 @@ sub work
 	sql('busy', 'app', qq(
 		SELECT ext.chs_attach('app.tickets$round'::regclass, 'customer'::text, 'support_ticket'::text, 'at'::text, NULL::text, 'customer_id'::text);
 		INSERT INTO app.tickets$round (customer) VALUES (${round}05), (NULL), (-1);
-		SELECT ext.chs_attach_customers('app.accounts$round'::regclass, 'key'::text, 'name'::text, NULL::text, NULL::text, NULL::text, NULL::text);
+		SELECT ext.chs_attach_customers('app.accounts$round'::regclass, 'key'::text, 'name'::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text);
 		INSERT INTO app.accounts$round VALUES ('new$round', 'new'), ('c${round}_6', 'renamed'), (NULL, 'nobody');
 		UPDATE app.accounts$round SET name = 'twice';
 		DELETE FROM app.accounts$round WHERE key = 'new$round';
@@ -282,7 +282,7 @@ sub work
 	{
 		sql('busy', $role, qq(
 			UPDATE chs.targets SET target = target + 1 WHERE metric = 'logins';
-			SELECT ext.chs_publish('round $round'::text);
+			SELECT ext.chs_publish('round $round'::text, NULL::text);
 			SELECT ext.chs_rollback(1, NULL::text, true);
 			SELECT ext.chs_scorecard_import(ext.chs_scorecard_export(NULL::integer));
 			SELECT ext.chs_pause('a pause'::text), ext.chs_resume();
