@@ -104,10 +104,11 @@ SELECT CASE WHEN v IS NOT NULL THEN greatest(0, least(100, CASE
 END)) END
 $$;
 
--- Which accounts to score as of which day; a trend needs the day a week earlier too.
+-- Which accounts to score as of which day; a trend compares the day before with the day a
+-- week earlier.
 CREATE TABLE raven.point (account_id text, day date, PRIMARY KEY (account_id, day));
 CREATE VIEW raven.moment AS
-SELECT account_id, day FROM raven.point UNION SELECT account_id, day - 7 FROM raven.point;
+SELECT account_id, day - ago AS day FROM raven.point, (VALUES (0), (1), (8)) d(ago) GROUP BY 1, 2;
 
 -- The raw value of every metric and the number of events of every penalty; NULL: no data.
 CREATE VIEW raven.value_shipped AS
@@ -263,23 +264,23 @@ BEGIN
 
     ANALYZE raven.factor_is, raven.score_is;
 
-    -- Improving or declining: by 2 points or more since 7 days ago.  Quotients such
+    -- Improving or declining: by 2 points or more in the 7 days up to the day before.  Quotients such
     -- as 1/6 have only so many digits, and 2 points are often just those.
     INSERT INTO raven.trend_is
     SELECT account_id, day, factor, metric,
            CASE WHEN round(now - before, 9) >= 2 THEN 'improving' WHEN round(now - before, 9) <= -2 THEN 'declining'
                 WHEN now - before IS NOT NULL THEN 'stable' END
     FROM (SELECT p.account_id, p.day, NULL::text AS factor, NULL::text AS metric, n.exact AS now, b.exact AS before
-          FROM raven.point p JOIN raven.score_is n USING (account_id, day)
-          JOIN raven.score_is b ON b.account_id = p.account_id AND b.day = p.day - 7
+          FROM raven.point p JOIN raven.score_is n ON n.account_id = p.account_id AND n.day = p.day - 1
+          JOIN raven.score_is b ON b.account_id = p.account_id AND b.day = p.day - 8
           UNION ALL
           SELECT p.account_id, p.day, n.factor, NULL, n.score, b.score
-          FROM raven.point p JOIN raven.factor_is n USING (account_id, day)
-          JOIN raven.factor_is b ON b.account_id = p.account_id AND b.day = p.day - 7 AND b.factor = n.factor
+          FROM raven.point p JOIN raven.factor_is n ON n.account_id = p.account_id AND n.day = p.day - 1
+          JOIN raven.factor_is b ON b.account_id = p.account_id AND b.day = p.day - 8 AND b.factor = n.factor
           UNION ALL
           SELECT p.account_id, p.day, n.factor, n.metric, n.score, b.score
-          FROM raven.point p JOIN raven.metric_is n USING (account_id, day)
-          JOIN raven.metric_is b ON b.account_id = p.account_id AND b.day = p.day - 7 AND b.metric = n.metric
+          FROM raven.point p JOIN raven.metric_is n ON n.account_id = p.account_id AND n.day = p.day - 1
+          JOIN raven.metric_is b ON b.account_id = p.account_id AND b.day = p.day - 8 AND b.metric = n.metric
           WHERE n.penalty IS NULL) t;
     ANALYZE raven.trend_is;
 END
