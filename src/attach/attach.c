@@ -397,7 +397,7 @@ chs_attach(PG_FUNCTION_ARGS)
 	check_relatives(rel);
 	name = qualified_name(rel);
 	source.by_external_id = customer_key_argument(fcinfo, 5);
-	source.customer = canonical(rel, "customer", 
+	source.customer = canonical(rel, "customer",
 								source.by_external_id ? MAPPED_EXTERNAL_ID : MAPPED_CUSTOMER_ID,
 								text_argument(fcinfo, 1, "customer"));
 	source.event_type = canonical(rel, "event_type", MAPPED_TEXT,

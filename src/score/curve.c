@@ -29,7 +29,7 @@ read_number(const char **next, const char *text)
 				 errdetail("A number was expected at \"%s\".",
 						   chs_message_value(*next, strlen(*next))),
 				 errhint("Write points as value:score, in ascending order of value,"
-				 		" as in '0:0 1:100'.")));
+						" as in '0:0 1:100'.")));
 	*next = end;
 	return d;
 }
@@ -58,7 +58,7 @@ chs_curve_read(const char *text)
 					 errmsg("invalid curve: \"%s\"", text),
 					 errdetail("A colon was expected after the value %g.", x),
 					 errhint("Write points as value:score, in ascending order of value,"
-					 		" as in '0:0 1:100'.")));
+							" as in '0:0 1:100'.")));
 		y = read_number(&next, text);
 		if (curve.npoints > 0 && x <= curve.points[curve.npoints - 1].x)
 			ereport(ERROR,
@@ -84,7 +84,7 @@ chs_curve_read(const char *text)
 					 errmsg("invalid curve: \"%s\"", text),
 					 errdetail("A space was expected after the point %g:%g.", x, y),
 					 errhint("Write points as value:score, separated by one space,"
-					 		" as in '0:0 1:100'.")));
+							" as in '0:0 1:100'.")));
 	}
 }
 

@@ -358,7 +358,7 @@ rights_error(const Source *source, Oid owner)
 	initStringInfo(&lacking);
 	for (size_t i = 0; i < lengthof(needed); i++)
 		if (needed[i].of_customers == source->of_customers &&
-			!has_right(owner, relation, needed[i].right, 
+			!has_right(owner, relation, needed[i].right,
 					   source->of_customers ? of_customers : of_events))
 			appendStringInfo(&lacking, "%s%s", lacking.len == 0 ? "" : ", ", needed[i].name);
 	if (lacking.len == 0)

@@ -395,23 +395,22 @@ read_health(HeapTuple tuple, TupleDesc desc)
 static void
 verify_counts(Verification *v)
 {
-	if (SPI_execute("SELECT CASE WHEN COALESCE(s.segment, e.segment) IS NULL"
-					"  THEN 'health_counts of customers without a segment'"
-					"  ELSE format('health_counts of %L', COALESCE(s.segment, e.segment)) END,"
-					" s.counts::text, e.counts::text FROM"
-					" (SELECT segment,"
-					"   ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
-					"  FROM (" HEALTH_COUNTS_STORED ") c) s"
-					" FULL JOIN"
-					" (SELECT segment,"
-					"   ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
-					"  FROM (" HEALTH_COUNTS_ACTUAL ") c) e"
-					" ON COALESCE(s.segment, '') = COALESCE(e.segment, '')"
-					" WHERE COALESCE(s.counts::text, '(0,0,0,0,0)')"
-					"  <> COALESCE(e.counts::text, '(0,0,0,0,0)')"
-					" ORDER BY COALESCE(s.segment, e.segment)",
-					true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.health_counts");
+	(void) chs_spi_select("SELECT CASE WHEN COALESCE(s.segment, e.segment) IS NULL"
+						  "  THEN 'health_counts of customers without a segment'"
+						  "  ELSE format('health_counts of %L', COALESCE(s.segment, e.segment))"
+						  " END,"
+						  " s.counts::text, e.counts::text FROM"
+						  " (SELECT segment,"
+						  "   ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
+						  "  FROM (" HEALTH_COUNTS_STORED ") c) s"
+						  " FULL JOIN"
+						  " (SELECT segment,"
+						  "   ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
+						  "  FROM (" HEALTH_COUNTS_ACTUAL ") c) e"
+						  " ON COALESCE(s.segment, '') = COALESCE(e.segment, '')"
+						  " WHERE COALESCE(s.counts::text, '(0,0,0,0,0)')"
+						  "  <> COALESCE(e.counts::text, '(0,0,0,0,0)')"
+						  " ORDER BY COALESCE(s.segment, e.segment)", 0, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
@@ -429,8 +428,7 @@ verify_counts(Verification *v)
 static void
 verify_history(Verification *v)
 {
-	if (SPI_execute(HISTORY_INVALID, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read chs.health_scores");
+	(void) chs_spi_select(HISTORY_INVALID, 0, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
@@ -451,20 +449,20 @@ verify_history(Verification *v)
 static void
 verify_references(Verification *v)
 {
-	if (SPI_execute("SELECT c.customer_id, 'segment', c.segment FROM chs.customers c"
-					" WHERE c.segment IS NOT NULL AND NOT EXISTS"
-					"  (SELECT FROM chs.segments s WHERE s.segment = c.segment)"
-					" UNION ALL"
-					" SELECT c.customer_id, 'parent_id', c.parent_id::text FROM chs.customers c"
-					" WHERE c.parent_id IS NOT NULL AND NOT EXISTS"
-					"  (SELECT FROM chs.customers p WHERE p.customer_id = c.parent_id)"
-					" UNION"
-					" SELECT e.customer_id, 'event_type', e.event_type FROM chs.customer_events e"
-					" WHERE NOT EXISTS"
-					"  (SELECT FROM chs.event_types t WHERE t.event_type = e.event_type)"
-					" ORDER BY 1, 2, 3",
-					true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read what customers and events refer to");
+	(void) chs_spi_select("SELECT c.customer_id, 'segment', c.segment FROM chs.customers c"
+						  " WHERE c.segment IS NOT NULL AND NOT EXISTS"
+						  "  (SELECT FROM chs.segments s WHERE s.segment = c.segment)"
+						  " UNION ALL"
+						  " SELECT c.customer_id, 'parent_id', c.parent_id::text"
+						  " FROM chs.customers c"
+						  " WHERE c.parent_id IS NOT NULL AND NOT EXISTS"
+						  "  (SELECT FROM chs.customers p WHERE p.customer_id = c.parent_id)"
+						  " UNION"
+						  " SELECT e.customer_id, 'event_type', e.event_type"
+						  " FROM chs.customer_events e"
+						  " WHERE NOT EXISTS"
+						  "  (SELECT FROM chs.event_types t WHERE t.event_type = e.event_type)"
+						  " ORDER BY 1, 2, 3", 0, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];

@@ -145,6 +145,23 @@ chs_customer_external_id(int64 customer_id, Snapshot snapshot)
 	return external_id;
 }
 
+/* Whether a customer's row is there now, whatever a snapshot sees, and who wrote it. */
+static bool
+find_now(int64 customer_id, TransactionId *written_by)
+{
+	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
+	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id,
+									  SnapshotSelf);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+
+	if (found)
+		*written_by = HeapTupleHeaderGetXmin(tuple->t_data);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 /*
  * chs_customer_exists tells whether there is such a customer now, whatever a
  * snapshot sees.
@@ -152,14 +169,9 @@ chs_customer_external_id(int64 customer_id, Snapshot snapshot)
 bool
 chs_customer_exists(int64 customer_id)
 {
-	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
-	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id,
-									  SnapshotSelf);
-	bool		exists = HeapTupleIsValid(systable_getnext(scan));
+	TransactionId written_by;
 
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return exists;
+	return find_now(customer_id, &written_by);
 }
 
 /*
@@ -169,16 +181,9 @@ chs_customer_exists(int64 customer_id)
 bool
 chs_customer_is_own(int64 customer_id)
 {
-	Relation	rel = table_open(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
-	SysScanDesc scan = begin_key_scan(rel, CHS_CUSTOMERS_PKEY, CUSTOMERS_CUSTOMER_ID, customer_id,
-									  SnapshotSelf);
-	HeapTuple	tuple = systable_getnext(scan);
-	bool		is_own = HeapTupleIsValid(tuple) &&
-		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	TransactionId written_by;
 
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return is_own;
+	return find_now(customer_id, &written_by) && TransactionIdIsCurrentTransactionId(written_by);
 }
 
 /* chs_customer_find_external finds who has an external_id now; false if nobody has. */
