@@ -153,7 +153,8 @@ private_begin() {
 	touch "$work/.chs-work"
 	mkdir "$work/src"
 	tar -C "$origin" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='./sql/chs--*.sql' \
-		--exclude=./results --exclude=./test/output --exclude=./demo/company --exclude=./tmp_check . |
+		--exclude=./results --exclude=./test/output --exclude=./demo/company --exclude=./tmp_check \
+		--exclude=./web/company --exclude=node_modules --exclude=./web/ui/dist . |
 		tar -C "$work/src" --no-same-owner -xf - || exit 1
 
 	export CHS_WORK=$work CHS_ORIGIN=$origin PGMAJOR
