@@ -5,7 +5,8 @@
 
 \echo '## Most at risk, and why'
 WITH worst AS (
-    SELECT *, row_number() OVER (ORDER BY score, customer_id) AS place
+    SELECT customer_id, name, segment, status, trend, score, created_at,
+           row_number() OVER (ORDER BY score, customer_id) AS place
     FROM chs.customer_list
     WHERE score IS NOT NULL AND (churned_at IS NULL OR churned_at > now())
     ORDER BY score, customer_id
