@@ -1,6 +1,6 @@
 # chs: customer health scores inside PostgreSQL. See README.md.
 
-EXTENSION = chs
+EXTENSION = chs chs_cluster
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" chs.control)
 
 MODULE_big = chs
@@ -8,7 +8,9 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 # The extension's SQL is one file per area, joined in the order of dependence.
 AREAS = schema activity scorecards plugins recommendations guards documents retention publish customers events sources queue shipped health failures scoring simulate work operations worker views history advice lint purge past durable refused access dump replication defaults
-DATA_built = sql/chs--$(EXTVERSION).sql
+# Several servers as one: an extension of SQL alone, for the database that reads them.
+CLUSTER_AREAS = views nodes everywhere route access
+DATA_built = sql/chs--$(EXTVERSION).sql sql/chs_cluster--$(EXTVERSION).sql
 EXTRA_CLEAN = $(DATA_built)
 
 # From every released version to the next.
@@ -32,6 +34,9 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 sql/chs--$(EXTVERSION).sql: $(AREAS:%=sql/ext/%.sql)
+	cat $^ > $@
+
+sql/chs_cluster--$(EXTVERSION).sql: $(CLUSTER_AREAS:%=sql/cluster/%.sql)
 	cat $^ > $@
 
 $(OBJS): $(wildcard src/*/*.h)
@@ -67,8 +72,8 @@ typedefs:
 # What PGXN takes: the sources with the script made from sql/ext, as chs-VERSION.tar.gz.
 DIST_DIR ?= .
 DIST_VERSION = $(shell sed -n 's/^    "version": "\(.*\)",/\1/p' META.json)
-DIST_FILES = CHANGELOG.md CONTRIBUTING.md LICENSE META.json Makefile README.md SECURITY.md chs.control doc sql src expected test
+DIST_FILES = CHANGELOG.md CONTRIBUTING.md LICENSE META.json Makefile README.md SECURITY.md chs.control chs_cluster.control doc sql src expected test
 .PHONY: dist
-dist: sql/chs--$(EXTVERSION).sql
+dist: $(DATA_built)
 	tar -czf $(DIST_DIR)/chs-$(DIST_VERSION).tar.gz --transform 's,^,chs-$(DIST_VERSION)/,' \
 		--exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=test/output --exclude=test/bench/output $(DIST_FILES)

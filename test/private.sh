@@ -152,7 +152,7 @@ private_begin() {
 	chmod 755 "$work"
 	touch "$work/.chs-work"
 	mkdir "$work/src"
-	tar -C "$origin" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='./sql/chs--*.sql' \
+	tar -C "$origin" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='./sql/chs*--*.sql' \
 		--exclude=./results --exclude=./test/output --exclude=./demo/company --exclude=./tmp_check \
 		--exclude=./web/company --exclude=node_modules --exclude=./web/ui/dist . |
 		tar -C "$work/src" --no-same-owner -xf - || exit 1
