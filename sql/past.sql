@@ -93,7 +93,9 @@ RESET chs.event_retention;
 
 -- Everyone: what chs_history says, from the first event or creation to the end.
 CREATE FUNCTION regress_chs_everyone(days date[], by_version integer DEFAULT NULL, OUT rows bigint, OUT customers bigint, OUT differ bigint, OUT missing bigint) LANGUAGE sql AS $$
-    WITH everyone AS MATERIALIZED (SELECT * FROM chs.score_history(days, by_version => regress_chs_everyone.by_version)),
+    WITH everyone AS MATERIALIZED (
+        SELECT e.customer_id, e.segment, e.day, e.score, e.status, e.coverage, e.trend, e.factor_scores, e.scorecard, e.version
+        FROM chs.score_history(days, by_version => regress_chs_everyone.by_version) e),
     each AS MATERIALIZED (
         SELECT c.customer_id, c.segment, h.* FROM chs.customers c, unnest(days) d, chs_history(c.customer_id, d, d, regress_chs_everyone.by_version) h
         WHERE d >= (SELECT min(t AT TIME ZONE 'UTC')::date FROM (SELECT c.created_at AS t UNION ALL SELECT e.occurred_at FROM chs.customer_events e WHERE e.customer_id = c.customer_id) b)

@@ -23,6 +23,8 @@ BEGIN
                     ELSE format('(SELECT NOT row_security_active(''chs.customers''::regclass)) OR'
                                 ' EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = %I.customer_id)', c.relname)
                END AS seen,
+               -- whoever records need not see customers
+               CASE WHEN c.relname = 'outcomes' THEN 'WITH CHECK (true)' ELSE '' END AS written,
                EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'follow_customers') AS follows
         FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
@@ -36,7 +38,7 @@ BEGIN
             EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t.name);
         END IF;
         IF NOT t.follows THEN
-            EXECUTE format('CREATE POLICY follow_customers ON %s USING (%s)', t.name, t.seen);
+            EXECUTE format('CREATE POLICY follow_customers ON %s USING (%s) %s', t.name, t.seen, t.written);
         END IF;
     END LOOP;
 END
@@ -60,13 +62,15 @@ BEGIN ATOMIC
             'chs.scorecard_version_factors',
             'chs.dashboard_stats', 'chs.segment_stats', 'chs.value_stats', 'chs.customer_list', 'chs.scored_customers', 'chs.at_risk_customers',
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
-            'chs.daily_scores', 'chs.status_changes', 'chs.status_movements',
+            'chs.outcomes', 'chs.daily_scores', 'chs.status_changes', 'chs.status_movements',
             'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
         -- send events, by INSERT, COPY, chs_record_event or chs_record_events
         -- but not under an event_id of one's choice, which would make others' events fail
         ('record', '{INSERT (customer_id),INSERT (event_type),INSERT (event_data),INSERT (occurred_at),INSERT (idempotency_key)}', ARRAY['chs.customer_events']),
         ('record', '{SELECT (event_id),SELECT (customer_id),SELECT (idempotency_key)}', ARRAY['chs.customer_events']),
         ('record', '{SELECT}', ARRAY['chs.event_types']),
+        -- and what became of customers
+        ('record', '{INSERT}', ARRAY['chs.outcomes']),
         -- edit the draft and publish it
         ('administer', '{SELECT,INSERT,UPDATE,DELETE}', ARRAY[
             'chs.scorecards', 'chs.factors', 'chs.metrics', 'chs.targets', 'chs.segments', 'chs.segment_weights',
@@ -76,7 +80,8 @@ BEGIN ATOMIC
             'chs.retention', 'chs.sources', 'chs.source_status', 'chs.rejected_events']),
         ('administer', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_simulate(jsonb, double precision)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
-            'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint)',
+            'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint, bigint[], boolean)',
+            'ROUTINE chs.event_days(jsonb, bigint[], date, date)', 'ROUTINE chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[])',
             'ROUTINE @extschema@.chs_publish(text, text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
             'ROUTINE @extschema@.chs_scorecard_import(jsonb)',
             'ROUTINE @extschema@.chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',

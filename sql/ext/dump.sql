@@ -59,6 +59,7 @@ SELECT chs.dump('chs.scorecard_versions');
 SELECT chs.dump('chs.scorecard_version_factors');
 SELECT chs.dump('chs.event_types');
 SELECT chs.dump('chs.customers');
+SELECT chs.dump('chs.outcomes');
 SELECT chs.dump('chs.sources');
 SELECT chs.dump('chs.rejected_events');
 DROP FUNCTION chs.dump(regclass);

@@ -16,7 +16,7 @@ BEGIN
 
     WITH past AS MATERIALIZED (
         SELECT h.customer_id, h.segment, h.scorecard, h.version, h.day AS as_of, h.status, h.trend, h.coverage, h.factor_scores, h.score
-        FROM chs.score_history(days, NULL::jsonb, NULL::integer, after, last_customer_id) h
+        FROM chs.score_history(days, NULL::jsonb, NULL::integer, after, last_customer_id, NULL::bigint[], false) h
     ), stored AS MATERIALIZED (
         SELECT s.customer_id, s.as_of, s.health_score_id, s.backfilled,
                ROW(s.segment, s.scorecard, s.version, s.status, s.trend, s.coverage, s.factor_scores, s.score)

@@ -77,15 +77,16 @@ COMMENT ON FUNCTION @extschema@.chs_history(bigint, date, date, integer)
     IS 'health of a customer on each UTC day, by default the last 90, exactly as chs_score() gives it for that day, by the version that was live then or the one that is named; one pass over the raw events';
 
 CREATE FUNCTION chs.score_history(days date[], document jsonb DEFAULT NULL, by_version integer DEFAULT NULL,
-        after bigint DEFAULT NULL, upto bigint DEFAULT NULL,
+        after bigint DEFAULT NULL, upto bigint DEFAULT NULL, customers bigint[] DEFAULT NULL, metrics boolean DEFAULT false,
         OUT customer_id bigint, OUT segment text, OUT day date, OUT score double precision, OUT status text,
-        OUT coverage double precision, OUT trend text, OUT factor_scores double precision[], OUT scorecard text, OUT version integer)
+        OUT coverage double precision, OUT trend text, OUT factor_scores double precision[], OUT scorecard text, OUT version integer,
+        OUT metric_values double precision[], OUT metric_scores double precision[])
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 ROWS 100000 AS 'MODULE_PATHNAME', 'chs_score_history';
-COMMENT ON FUNCTION chs.score_history(date[], jsonb, integer, bigint, bigint)
-    IS 'what chs_history() says of each of the days, for all customers, or those after one and up to another: each from its first event or creation to the day on which it churned, and no day for which events have been deleted; by the version that was live then, by the one that is named, or as if a document were published; reads the events of thousands of customers at once, in parallel';
+COMMENT ON FUNCTION chs.score_history(date[], jsonb, integer, bigint, bigint, bigint[], boolean)
+    IS 'what chs_history() says of each of the days, for all customers, those listed, or those after one and up to another: each from its first event or creation to the day on which it churned, and no day for which events have been deleted; by the version that was live then, by the one that is named, or as if a document were published; with metrics, the values and scores of these in the order of the scorecard, NULL where missing, and no trend; reads the events of thousands of customers at once, in parallel';
 -- A document can ask anything about the events of the customers that the caller sees.
-REVOKE EXECUTE ON FUNCTION chs.score_history(date[], jsonb, integer, bigint, bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION chs.score_history(date[], jsonb, integer, bigint, bigint, bigint[], boolean) FROM PUBLIC;
 
 CREATE FUNCTION chs.health_now(customer_id bigint, as_of timestamptz DEFAULT NULL, by_version integer DEFAULT NULL,
         OUT score double precision, OUT status text, OUT coverage double precision, OUT trend text,

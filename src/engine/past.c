@@ -135,6 +135,7 @@ chs_past_begin(const Live *live, int version, Jsonb *document, const int32 *days
 	past->today = chs_customer_today();
 	past->days = days;
 	past->ndays = ndays;
+	past->trends = true;
 	past->kept_from = chs_retention_kept_from(GetActiveSnapshot());
 	if (document != NULL)
 		set_document(past, document);
@@ -230,12 +231,12 @@ score_by(const Past *past, const PastVersion *v, const Customer *customer,
 	if (scorecard->has_functions)
 	{
 		int			nneeded;
-		int32	   *needed = chs_days_needed(scorecard, days, ndays, &nneeded);
+		int32	   *needed = chs_days_needed(scorecard, days, ndays, past->trends, &nneeded);
 
 		(void) chs_plugin_add_days(calls, input, scorecard, customer->customer_id, needed,
 								   nneeded);
 	}
-	scores = chs_days_score(input, scorecard, &subject, days, ndays);
+	scores = chs_days_score(input, scorecard, &subject, days, ndays, past->trends);
 	for (int i = 0, j = 0; i < v->n; i++)
 	{
 		int32		day = Min(past->days[v->first + i], customer->last_day);

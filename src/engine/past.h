@@ -38,6 +38,7 @@ typedef struct Past
 	Jsonb	   *document;		/* of that */
 	int32		kept_from;		/* events of earlier days have been deleted */
 	int32		today;
+	bool		trends;			/* at first they are wanted */
 } Past;
 
 /* How a day was scored. */

@@ -50,36 +50,38 @@ drop_repeated(int32 *days, int n)
 
 /*
  * chs_days_needed returns the days that must be scored for the scores of the given
- * days with their trends: those, and the ones that the trends compare with.  All
- * ascend, without repetitions.
+ * days: those, and with trends the ones that these compare with.  All ascend, without
+ * repetitions.
  */
 int32 *
-chs_days_needed(const Scorecard *scorecard, const int32 *days, int ndays, int *nneeded)
+chs_days_needed(const Scorecard *scorecard, const int32 *days, int ndays, bool trends,
+				int *nneeded)
 {
-	int32	   *needed = palloc(Max(ndays, 1) * 3 * sizeof(int32));
+	int			n = trends ? 3 * ndays : ndays;
+	int32	   *needed = palloc(Max(n, 1) * sizeof(int32));
 
-	for (int i = 0; i < ndays; i++)
+	memcpy(needed, days, ndays * sizeof(int32));
+	for (int i = 0; trends && i < ndays; i++)
 	{
-		needed[i] = days[i];
 		needed[ndays + i] = days[i] - 1;
 		needed[2 * ndays + i] = days[i] - 1 - scorecard->trend_days;
 	}
-	qsort(needed, 3 * ndays, sizeof(int32), compare_days);
-	*nneeded = drop_repeated(needed, 3 * ndays);
+	qsort(needed, n, sizeof(int32), compare_days);
+	*nneeded = drop_repeated(needed, n);
 	return needed;
 }
 
 /*
- * chs_days_score scores an activity as of each of the days, which ascend, with the
- * trends: the same as chs_score_calculate for each.  The day of the subject does not
- * matter.
+ * chs_days_score scores an activity as of each of the days, which ascend: the same as
+ * chs_score_calculate for each, or as chs_score_of_day without the trends, which would
+ * cost twice as much again.  The day of the subject does not matter.
  */
 Score **
 chs_days_score(const ScoreInput *input, const Scorecard *scorecard, const ScoreSubject *subject,
-			   const int32 *days, int ndays)
+			   const int32 *days, int ndays, bool trends)
 {
 	int			nneeded;
-	int32	   *needed = chs_days_needed(scorecard, days, ndays, &nneeded);
+	int32	   *needed = chs_days_needed(scorecard, days, ndays, trends, &nneeded);
 	Score	  **all = palloc(Max(nneeded, 1) * sizeof(Score *));
 	Score	  **scores = palloc(Max(ndays, 1) * sizeof(Score *));
 	ScoreSubject on_day = *subject;
@@ -93,6 +95,8 @@ chs_days_score(const ScoreInput *input, const Scorecard *scorecard, const ScoreS
 		on_day.as_of_day = needed[i];
 		all[i] = chs_score_of_day(input, scorecard, &on_day);
 	}
+	if (!trends)
+		return all;
 	for (int i = 0; i < ndays; i++)
 	{
 		while (needed[now] < days[i])
@@ -170,7 +174,7 @@ chs_activity_history(PG_FUNCTION_ARGS)
 	if (input == NULL)
 		return (Datum) 0;
 	scorecard = chs_scorecard_of_segment(input->published, subject.segment);
-	scores = chs_days_score(input, scorecard, &subject, days, ndays);
+	scores = chs_days_score(input, scorecard, &subject, days, ndays, true);
 	for (int i = 0; i < ndays; i++)
 	{
 		Datum		values[1 + SCORE_COLUMNS];

@@ -16,9 +16,10 @@
 #define MAX_DAYS 36525
 
 extern int32 *chs_days_needed(const Scorecard *scorecard, const int32 *days, int ndays,
-							  int *nneeded);
+							  bool trends, int *nneeded);
 extern Score **chs_days_score(const ScoreInput *input, const Scorecard *scorecard,
-							  const ScoreSubject *subject, const int32 *days, int ndays);
+							  const ScoreSubject *subject, const int32 *days, int ndays,
+							  bool trends);
 extern void chs_days_check(int32 day);
 extern int32 *chs_days_of_array(ArrayType *array, int *ndays);
 

@@ -36,12 +36,21 @@ chs_value_trend(Trend trend, bool *isnull)
 	return name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
 }
 
+/* An array of numbers, some of them NULL. */
+static Datum
+array_of(Datum *values, bool *nulls, int n)
+{
+	int			lower = 1;
+
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, FLOAT8OID,
+											  sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
 /* chs_value_factor_scores returns the scores of the factors as an array. */
 Datum
 chs_value_factor_scores(const Scorecard *scorecard, const Score *score)
 {
 	int			n = scorecard->nfactors;
-	int			lower = 1;
 	Datum	   *scores = palloc(Max(n, 1) * sizeof(Datum));
 	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
 
@@ -50,8 +59,43 @@ chs_value_factor_scores(const Scorecard *scorecard, const Score *score)
 		scores[i] = Float8GetDatum(score->factors[i].score);
 		nulls[i] = !score->factors[i].has_score;
 	}
-	return PointerGetDatum(construct_md_array(scores, nulls, 1, &n, &lower, FLOAT8OID,
-											  sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	return array_of(scores, nulls, n);
+}
+
+/*
+ * chs_value_metrics fills two columns with arrays: the values of all metrics, in the
+ * order of the scorecard, NULL where there is none, and likewise their scores.
+ */
+void
+chs_value_metrics(const Scorecard *scorecard, const Score *score, Datum *values, bool *nulls)
+{
+	Datum	   *numbers[2];
+	bool	   *missing[2];
+	int			n = 0;
+
+	for (int i = 0; i < scorecard->nfactors; i++)
+		n += scorecard->factors[i].nmetrics;
+	for (int k = 0; k < 2; k++)
+	{
+		numbers[k] = palloc(Max(n, 1) * sizeof(Datum));
+		missing[k] = palloc(Max(n, 1) * sizeof(bool));
+	}
+	n = 0;
+	for (int i = 0; i < scorecard->nfactors; i++)
+		for (int j = 0; j < scorecard->factors[i].nmetrics; j++, n++)
+		{
+			const MetricScore *m = &score->factors[i].metrics[j];
+
+			numbers[0][n] = Float8GetDatum(m->value);
+			missing[0][n] = !m->has_value;
+			numbers[1][n] = Float8GetDatum(m->score);
+			missing[1][n] = !m->has_score;
+		}
+	for (int k = 0; k < 2; k++)
+	{
+		values[k] = array_of(numbers[k], missing[k], n);
+		nulls[k] = false;
+	}
 }
 
 /*

@@ -19,6 +19,8 @@
 extern char *chs_value_day(int32 day);
 extern Datum chs_value_trend(Trend trend, bool *isnull);
 extern Datum chs_value_factor_scores(const Scorecard *scorecard, const Score *score);
+extern void chs_value_metrics(const Scorecard *scorecard, const Score *score, Datum *values,
+							  bool *nulls);
 extern void chs_value_score(const Scorecard *scorecard, const Score *score, Datum *values,
 							bool *nulls);
 extern TupleDesc chs_value_result_type(FunctionCallInfo fcinfo);

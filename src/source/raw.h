@@ -18,6 +18,7 @@ typedef struct RawRequest
 	const int64 *customer_ids;
 	int32		first_day;
 	int32		last_day;		/* DAY_NO_END: all */
+	bool		scattered;		/* many others lie between the first and the last */
 	bool		attached_only;	/* not those of chs.customer_events */
 } RawRequest;
 

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -31,6 +32,21 @@ struct EventSlice
 	RawActivities *attached;	/* of attached tables; NULL: there are none */
 };
 
+/* Customers are scattered if so many times as many numbers lie between them. */
+#define SCATTERED 4
+
+/*
+ * chs_slice_scattered tells whether so few of the customers between the first and the last
+ * may have been requested that their events are better searched for customer by customer.
+ */
+bool
+chs_slice_scattered(const RawRequest *request)
+{
+	return request->n > 0 &&
+		((uint64) request->customer_ids[request->n - 1] - (uint64) request->customer_ids[0]) /
+		SCATTERED > (uint64) request->n;
+}
+
 /* The start of a day as an argument of the query. */
 static ParamExternData
 start_of_day(int64 day)
@@ -50,25 +66,34 @@ read_own(const RawRequest *request, const Jsonb *document, Tuplestorestate *into
 	SPIExecuteOptions options = {.read_only = true};
 	OwnerRights saved;
 	char	   *query;
+	Datum	   *numbers = palloc(request->n * sizeof(Datum));
 
 	chs_catalog_become_reader(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	options.params = makeParamList(3);
+	for (int i = 0; i < request->n; i++)
+		numbers[i] = Int64GetDatum(request->customer_ids[i]);
+	options.params = makeParamList(4);
 	options.params->params[0] = (ParamExternData) {
 		.value = JsonbPGetDatum(document),.pflags = PARAM_FLAG_CONST,.ptype = JSONBOID
 	};
 	options.params->params[1] = start_of_day(request->first_day);
 	options.params->params[2] = start_of_day((int64) request->last_day + 1);
+	options.params->params[3] = (ParamExternData) {
+		.value = PointerGetDatum(construct_array(numbers, request->n, INT8OID, sizeof(int64),
+												 FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
+		.pflags = PARAM_FLAG_CONST,.ptype = INT8ARRAYOID
+	};
 	options.dest = CreateDestReceiver(DestTuplestore);
 	SetTuplestoreDestReceiverParams(options.dest, into, CurrentMemoryContext, true, NULL, NULL);
 	query = psprintf("SELECT customer_id,"
 					 " %s.chs_activity_agg($1, event_type, event_data, occurred_at)"
 					 " FROM chs.customer_events WHERE occurred_at >= $2 AND occurred_at < $3"
-					 " AND customer_id >= " INT64_FORMAT " AND customer_id <= " INT64_FORMAT
+					 " AND customer_id >= " INT64_FORMAT " AND customer_id <= " INT64_FORMAT "%s"
 					 " GROUP BY customer_id ORDER BY customer_id",
 					 quote_identifier(get_namespace_name(chs_catalog_extension_schema())),
-					 request->customer_ids[0], request->customer_ids[request->n - 1]);
+					 request->customer_ids[0], request->customer_ids[request->n - 1],
+					 request->scattered ? " AND customer_id = ANY ($4)" : "");
 	if (SPI_execute_extended(query, &options) != SPI_OK_SELECT)
 		elog(ERROR, "could not read chs.customer_events");
 	SPI_finish();

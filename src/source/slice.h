@@ -14,6 +14,7 @@
 
 typedef struct EventSlice EventSlice;
 
+extern bool chs_slice_scattered(const RawRequest *request);
 extern EventSlice *chs_slice_read(const RawRequest *request, const Jsonb *document);
 extern ActivityData *chs_slice_activity(EventSlice *slice, int64 customer_id);
 extern void chs_slice_end(EventSlice *slice);

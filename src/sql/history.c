@@ -126,6 +126,8 @@ typedef struct Everyone
 {
 	ReturnSetInfo *rsinfo;
 	const Past *past;
+	Datum		listed;			/* the only customers, or 0: all */
+	bool		metrics;		/* are wanted, too */
 	EventSlice *slice;
 	PluginCalls *calls;
 	const Customer *customer;	/* the current one */
@@ -134,21 +136,25 @@ typedef struct Everyone
 	const char *message;		/* of the first failure */
 } Everyone;
 
-/* Lists the next customers that the caller sees, up to a limit. */
+/* Lists the next customers that the caller sees, of a list if there is one, up to a limit. */
 static Customer *
-list_customers(int64 after, int64 upto, int *n)
+list_customers(Datum listed, int64 after, int64 upto, int *n)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {INT8OID, INT8OID};
-	Datum		args[] = {Int64GetDatum(after), Int64GetDatum(upto)};
+	Oid			types[] = {INT8OID, INT8OID, INT8ARRAYOID};
+	Datum		args[] = {Int64GetDatum(after), Int64GetDatum(upto), listed};
 	Customer   *customers;
 
 	SPI_connect();
-	*n = (int) chs_spi_select("SELECT customer_id, segment, created_at, churned_at"
-							  " FROM chs.customers WHERE customer_id OPERATOR(pg_catalog.>) $1"
-							  " AND customer_id OPERATOR(pg_catalog.<=) $2"
-							  " ORDER BY customer_id LIMIT " CppAsString2(SLICE_CUSTOMERS),
-							  lengthof(types), types, args);
+	*n = (int) chs_spi_select(psprintf("SELECT customer_id, segment, created_at, churned_at"
+									   " FROM chs.customers"
+									   " WHERE customer_id OPERATOR(pg_catalog.>) $1"
+									   " AND customer_id OPERATOR(pg_catalog.<=) $2%s"
+									   " ORDER BY customer_id LIMIT %d",
+									   listed == 0 ? "" :
+									   " AND customer_id OPERATOR(pg_catalog.=) ANY ($3)",
+									   SLICE_CUSTOMERS),
+							  listed == 0 ? 2 : 3, types, args);
 	caller = MemoryContextSwitchTo(caller);
 	customers = palloc(Max(*n, 1) * sizeof(Customer));
 	for (int i = 0; i < *n; i++)
@@ -191,8 +197,8 @@ score_customer(void *arg)
 
 	for (int i = 0; i < e->past->ndays; i++)
 	{
-		Datum		values[HISTORY_COLUMNS + 2];
-		bool		nulls[HISTORY_COLUMNS + 2];
+		Datum		values[HISTORY_COLUMNS + 4];
+		bool		nulls[HISTORY_COLUMNS + 4];
 
 		if (scores[i].score == NULL || e->past->days[i] < first ||
 			e->past->days[i] > customer->last_day)
@@ -202,6 +208,10 @@ score_customer(void *arg)
 		nulls[1] = customer->segment == NULL;
 		values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(customer->segment);
 		put_score(e->past->days[i], &scores[i], values + 2, nulls + 2);
+		nulls[HISTORY_COLUMNS + 2] = nulls[HISTORY_COLUMNS + 3] = true;
+		if (e->metrics)
+			chs_value_metrics(scores[i].scorecard, scores[i].score, values + HISTORY_COLUMNS + 2,
+							  nulls + HISTORY_COLUMNS + 2);
 		tuplestore_putvalues(e->rsinfo->setResult, e->rsinfo->setDesc, values, nulls);
 	}
 }
@@ -245,7 +255,7 @@ score_slice(Everyone *e, int64 upto, int64 *last)
 	MemoryContext scratch = AllocSetContextCreate(caller, "chs past of a customer",
 												  ALLOCSET_DEFAULT_SIZES);
 	int			n;
-	Customer   *customers = list_customers(*last, upto, &n);
+	Customer   *customers = list_customers(e->listed, *last, upto, &n);
 	int64	   *customer_ids = palloc(Max(n, 1) * sizeof(int64));
 	RawRequest	request = {
 		.live = e->past->counting,.n = n,.customer_ids = customer_ids,
@@ -255,6 +265,7 @@ score_slice(Everyone *e, int64 upto, int64 *last)
 
 	for (int i = 0; i < n; i++)
 		*last = customer_ids[i] = customers[i].customer_id;
+	request.scattered = e->listed != 0 && chs_slice_scattered(&request);
 	if (n > 0)
 		e->slice = chs_slice_read(&request, e->past->document);
 	for (int i = 0; i < n; i++)
@@ -275,7 +286,8 @@ score_slice(Everyone *e, int64 upto, int64 *last)
 /*
  * chs_score_history scores the customers that the caller sees, within a range, as of each
  * of the days from its first event or creation to the day on which it churned, each by
- * the version that was live then, by the one that is named, or by a document.  Days
+ * the version that was live then, by the one that is named, or by a document; with the
+ * values and scores of the metrics, if these are wanted, in place of the trend.  Days
  * for which events have been deleted have no rows.
  */
 PG_FUNCTION_INFO_V1(chs_score_history);
@@ -283,8 +295,11 @@ Datum
 chs_score_history(PG_FUNCTION_ARGS)
 {
 	Everyone	e = {
-		.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo,.context = CurrentMemoryContext
+		.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo,.context = CurrentMemoryContext,
+		.listed = PG_ARGISNULL(5) ? 0 : PG_GETARG_DATUM(5),
+		.metrics = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6)
 	};
+	Past	   *past;
 	int64		last = PG_ARGISNULL(3) ? PG_INT64_MIN : PG_GETARG_INT64(3);
 	int64		upto = PG_ARGISNULL(4) ? PG_INT64_MAX : PG_GETARG_INT64(4);
 	MemoryContext slice;
@@ -295,9 +310,11 @@ chs_score_history(PG_FUNCTION_ARGS)
 	days = PG_ARGISNULL(0) ? NULL : chs_days_of_array(PG_GETARG_ARRAYTYPE_P(0), &ndays);
 	if (ndays == 0)
 		return (Datum) 0;
-	e.past = chs_past_begin(chs_live_at(GetActiveSnapshot()),
-							PG_ARGISNULL(2) ? PAST_VERSION_OF_DAY : PG_GETARG_INT32(2),
-							PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), days, ndays);
+	past = chs_past_begin(chs_live_at(GetActiveSnapshot()),
+						  PG_ARGISNULL(2) ? PAST_VERSION_OF_DAY : PG_GETARG_INT32(2),
+						  PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), days, ndays);
+	past->trends = !e.metrics;
+	e.past = past;
 	e.calls = chs_plugin_begin(e.context);
 	slice = AllocSetContextCreate(e.context, "chs past of customers", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(slice);

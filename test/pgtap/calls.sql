@@ -27,7 +27,7 @@ CREATE TEMP TABLE extremes (type regtype, value text);
 INSERT INTO extremes SELECT type::regtype, value FROM (
 SELECT 'bigint' AS type, unnest(ARRAY['1', '0', '-1', '4711', '9223372036854775807', '-9223372036854775808']) AS value
 UNION ALL SELECT 'integer', unnest(ARRAY['1', '0', '-1', '2147483647', '-2147483648'])
-UNION ALL SELECT 'text', unnest(ARRAY['login', '', 'events', '0:0 1:100', repeat('x', 3000), '''; SELECT 1; --', E'\u20ac\n'])
+UNION ALL SELECT 'text', unnest(ARRAY['login', '', 'events', 'churned', '0:0 1:100', repeat('x', 3000), '''; SELECT 1; --', E'\u20ac\n'])
 UNION ALL SELECT 'name', unnest(ARRAY['postgres', '', 'pg_monitor', 'nobody of that name'])
 UNION ALL SELECT 'jsonb', unnest(ARRAY['{}', '[]', 'null', '1', '"x"', '[[{"a": []}]]', '{"scorecards": 1}', '{"scorecards": {"default": {}}, "segments": {}, "default": "default"}',
     '{"metric": null}', '[{"metric": 1}]', (SELECT document::text FROM chs.scorecard_versions WHERE version = 1),

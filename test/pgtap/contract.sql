@@ -10,6 +10,7 @@ INSERT INTO contract VALUES
     ('r', 'customers', 'customer_id bigint, external_id text, name text, email text, segment text, parent_id bigint,
         created_at timestamp with time zone, churned_at timestamp with time zone, owner text, value numeric'),
     ('v', 'value_stats', 'segment text, status text, customers bigint, value double precision, without_value bigint'),
+    ('r', 'outcomes', 'customer_id bigint, outcome text, happened_at timestamp with time zone, amount numeric, note text'),
     ('r', 'segments', 'segment text, scorecard text'),
     ('r', 'event_types', 'event_type text, required text[], positive text[]'),
     ('r', 'customer_events', 'event_id bigint, customer_id bigint, event_type text, event_data jsonb,
@@ -89,6 +90,7 @@ FROM pg_attribute WHERE attrelid = 'chs.customers'::regclass AND attname = 'cust
 SELECT col_not_null('chs', 'customer_events', c, c || ' of an event is required')
 FROM unnest('{event_id,customer_id,event_type,event_data,occurred_at,recorded_at}'::text[]) c;
 SELECT fk_ok('chs', 'customer_events', 'customer_id', 'chs', 'customers', 'customer_id', 'events belong to customers');
+SELECT fk_ok('chs', 'outcomes', 'customer_id', 'chs', 'customers', 'customer_id', 'outcomes belong to customers');
 SELECT fk_ok('chs', 'customer_events', 'event_type', 'chs', 'event_types', 'event_type', 'events have a known type');
 SELECT ok((SELECT bool_and(i.indkey[0] = (SELECT attnum FROM pg_attribute
                                           WHERE attrelid = i.indrelid AND attname = 'customer_id'))
@@ -226,7 +228,7 @@ SELECT is_empty($$
 $$, 'PUBLIC has no right on any table or view');
 SELECT ok(NOT has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may not execute ' || f)
 FROM unnest(ARRAY['public.chs_process_queue(bigint)', 'public.chs_recalculate(bigint)', 'public.chs_recalculate_all()',
-                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint)', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text,text)', 'chs.wake_worker()']) f;
+                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint,bigint[],boolean)', 'chs.event_days(jsonb,bigint[],date,date)', 'chs.outcome_rows(text,integer,integer,date[],jsonb,bigint[])', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text,text)', 'chs.wake_worker()']) f;
 SELECT ok(has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may execute ' || f)
 FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'chs.curve(text, double precision)']) f;
 SELECT ok(NOT has_schema_privilege('chs_tap_stranger', 'chs', 'CREATE'), 'PUBLIC creates nothing in schema chs');

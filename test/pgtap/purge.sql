@@ -26,6 +26,7 @@ INSERT INTO public.visits VALUES ('Zaphod-external_id', now(), 'Zaphod-page'), (
 SELECT chs_attach('public.visits', 'who', $$'login'$$, 'at', $$jsonb_build_object('ip_address', page)$$, 'external_id') \g /dev/null
 SELECT chs_process_queue() \g /dev/null
 INSERT INTO public.visits VALUES ('Zaphod-external_id', 'infinity', 'Zaphod-page');
+INSERT INTO chs.outcomes (customer_id, outcome, note) VALUES (:id, 'Zaphod-outcome', 'Zaphod-note');
 INSERT INTO chs.missing_customers VALUES (1, 'Zaphod-external_id');
 INSERT INTO chs.failures SELECT :id, 'XX000', 'Zaphod-message', 'Zaphod-detail', 1, now(), now(), 1;
 INSERT INTO chs.customer_events (customer_id, event_type, event_data) VALUES (:id, 'login', '{"ip_address": "Zaphod-queued"}');
@@ -44,7 +45,7 @@ BEGIN
     END LOOP;
 END $$;
 SELECT set_eq(format('SELECT relname FROM pg_temp.traces(%s) WHERE n > 0', :id),
-    '{customers,customer_events,queue,activity,customer_health,health_scores,failures,missing_customers,rejected_events}'::text[],
+    '{customers,customer_events,queue,activity,customer_health,health_scores,failures,missing_customers,rejected_events,outcomes}'::text[],
     'before, there is something of the customer in all these tables');
 
 CREATE TEMP TABLE others AS SELECT * FROM chs.customer_health WHERE customer_id = 7;

@@ -158,7 +158,9 @@ BEGIN
         FROM chs.customers c, unnest(days) d(day), chs.health_now(c.customer_id, d.day::timestamp AT TIME ZONE 'UTC', past_differs.version) n;
     CREATE TEMP TABLE one ON COMMIT DROP AS
         SELECT c.customer_id, c.segment, h.* FROM chs.customers c, chs_history(c.customer_id, today - first, today + 2, past_differs.version) h WHERE h.day = ANY (days);
-    CREATE TEMP TABLE everyone ON COMMIT DROP AS SELECT * FROM chs.score_history(days, by_version => past_differs.version);
+    CREATE TEMP TABLE everyone ON COMMIT DROP AS
+        SELECT e.customer_id, e.segment, e.day, e.score, e.status, e.coverage, e.trend, e.factor_scores, e.scorecard, e.version
+        FROM chs.score_history(days, by_version => past_differs.version) e;
     RETURN QUERY
         SELECT 'chs_score: ' || a::text FROM apart a WHERE a.score IS DISTINCT FROM a.by_itself
         UNION ALL (SELECT 'chs_history: ' || o::text FROM (TABLE one EXCEPT SELECT customer_id, segment, day, score, status, coverage, trend, factor_scores, scorecard, apart.version FROM apart) o)
