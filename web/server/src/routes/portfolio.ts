@@ -1,0 +1,80 @@
+// All customers together: the lead's page, and cards.
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import { statement } from '../db.ts'
+import { Day, exactly } from '../schema/common.ts'
+import { Distribution, Movements, Movers, PortfolioTrend, Segments, Stats, Values } from '../schema/portfolio.ts'
+import { rows, today } from '../sql.ts'
+import { answers, type Context, send } from './context.ts'
+
+const counts = (s: string) => ['total', 'healthy', 'at_risk', 'critical', 'unknown', 'healthy_percent', 'at_risk_percent', 'critical_percent',
+  'unknown_percent', 'average_score', 'last_updated'].map(column => `${s}.${column}`).join(', ')
+
+const stats = statement('stats', `SELECT row_to_json(r)::text AS json FROM (SELECT ${counts('s')} FROM chs.dashboard_stats s) r`)
+const segments = statement('segments', `
+  SELECT json_build_object('segments', ${rows(`SELECT s.segment, s.description, ${counts('s')} FROM chs.segment_stats s`, 'r.segment NULLS LAST')})::text AS json`)
+const values = statement('values', `
+  SELECT json_build_object('values', ${rows('SELECT v.segment, v.status, v.customers, v.value, v.without_value FROM chs.value_stats v', 'r.segment NULLS LAST, r.status')})::text AS json`,
+  { milliseconds: 15_000 })
+const distribution = statement('distribution', `
+  SELECT json_build_object('buckets', ${rows('SELECT d.score_from, d.score_to, d.customers FROM chs.score_distribution d', 'r.score_from')})::text AS json`,
+  { milliseconds: 15_000 })
+const movements = statement('movements', `
+  SELECT json_build_object('from', d.from_day, 'to', d.to_day,
+    'movements', ${rows('SELECT m.from_status, m.to_status, m.customers FROM chs_status_movements(d.from_day, d.to_day) m', 'r.from_status, r.to_status')})::text AS json
+  FROM (SELECT COALESCE($1::date, COALESCE($2::date, ${today}) - 30) AS from_day, COALESCE($2::date, ${today}) AS to_day) d`, { milliseconds: 30_000 })
+const movers = statement('movers', `
+  WITH m AS MATERIALIZED (
+    SELECT c.customer_id, c.name, c.segment, c.score, c.status, c.previous_score, c.previous_status,
+           round(c.change::numeric, 2)::double precision AS change, c.moved_most AS factor
+    FROM chs.score_changes c WHERE c.change <> 0)
+  SELECT json_build_object('down', ${rows('SELECT * FROM m WHERE m.change < 0 ORDER BY m.change, m.customer_id LIMIT $1', 'r.change, r.customer_id')},
+                           'up', ${rows('SELECT * FROM m WHERE m.change > 0 ORDER BY m.change DESC, m.customer_id LIMIT $1', 'r.change DESC, r.customer_id')})::text AS json`,
+  { milliseconds: 30_000 })
+const trend = statement('trend', `
+  SELECT json_build_object('days', ${rows(`
+    SELECT d.day, count(*) FILTER (WHERE d.status = 'healthy') AS healthy, count(*) FILTER (WHERE d.status = 'at_risk') AS at_risk,
+           count(*) FILTER (WHERE d.status = 'critical') AS critical, count(*) FILTER (WHERE d.status = 'unknown') AS unknown,
+           round(avg(d.score)::numeric, 2) AS average_score
+    FROM chs.daily_scores d WHERE d.day > ${today} - $1::integer GROUP BY d.day`, 'r.day')})::text AS json`, { milliseconds: 30_000 })
+
+const tags = ['portfolio']
+
+export const portfolio: FastifyPluginAsyncTypebox<Context> = async (app, { db }) => {
+  app.get('/stats', {
+    schema: { operationId: 'stats', summary: 'How many customers have which status', tags, response: answers({ 200: Stats }) },
+  }, async (request, reply) => send(reply, await db.read(request.identity, stats)))
+
+  app.get('/segments', {
+    schema: { operationId: 'segments', summary: 'The same for each segment', tags, response: answers({ 200: Segments }) },
+  }, async (request, reply) => send(reply, await db.read(request.identity, segments)))
+
+  app.get('/portfolio/values', {
+    schema: { operationId: 'values', summary: 'What the customers of each segment and status are worth', tags, response: answers({ 200: Values }) },
+  }, async (request, reply) => send(reply, await db.read(request.identity, values)))
+
+  app.get('/portfolio/distribution', {
+    schema: { operationId: 'distribution', summary: 'How many customers have a score from 0 to 5, 5 to 10, and so on', tags, response: answers({ 200: Distribution }) },
+  }, async (request, reply) => send(reply, await db.read(request.identity, distribution)))
+
+  app.get('/portfolio/movements', {
+    schema: {
+      operationId: 'movements', summary: 'How many customers moved from which status to which; without days, in 30 days', tags,
+      querystring: exactly({ from: Type.Optional(Day), to: Type.Optional(Day) }), response: answers({ 200: Movements }),
+    },
+  }, async (request, reply) => send(reply, await db.read(request.identity, movements, [request.query.from ?? null, request.query.to ?? null])))
+
+  app.get('/portfolio/movers', {
+    schema: {
+      operationId: 'movers', summary: 'Whose score moved most in seven days, and by which factor', tags,
+      querystring: exactly({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 10 })) }), response: answers({ 200: Movers }),
+    },
+  }, async (request, reply) => send(reply, await db.read(request.identity, movers, [request.query.limit ?? 10])))
+
+  app.get('/portfolio/trend', {
+    schema: {
+      operationId: 'portfolio_trend', summary: 'How many customers had which status on each day', tags,
+      querystring: exactly({ days: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 90 })) }), response: answers({ 200: PortfolioTrend }),
+    },
+  }, async (request, reply) => send(reply, await db.read(request.identity, trend, [request.query.days ?? 90])))
+}

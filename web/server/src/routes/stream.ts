@@ -1,0 +1,28 @@
+// The stream of changes.
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import { Problem } from '../problem.ts'
+import { Streams, snapshotPattern } from '../stream.ts'
+import { answers, type Context } from './context.ts'
+
+export const stream: FastifyPluginAsyncTypebox<Context & { streams: Streams }> = async (app, { config, streams }) => {
+  app.get('/stream', {
+    schema: {
+      operationId: 'stream', tags: ['stream'],
+      summary: 'Changes of status as they happen, as server-sent events: "changes" with what changed, "resync" if that is too much, "expired" when the session has ended',
+      headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ maxLength: 100_000, pattern: snapshotPattern, description: 'the id of the last event that was seen: goes on from there' })) }),
+      produces: ['text/event-stream'], response: answers({ 200: Type.String() }),
+    },
+  }, async (request, reply) => {
+    const who = request.identity
+    if (streams.size >= config.streams) throw new Problem(503, 'Too many streams are open.', { headers: { 'retry-after': '10' } })
+    if (streams.countOf(who) >= config.streamsPerPerson) throw new Problem(429, `You have ${config.streamsPerPerson} streams open already.`, { headers: { 'retry-after': '10' } })
+    const present = await streams.begin(who)
+    const since = request.headers['last-event-id'] ?? present
+    reply.hijack()
+    for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) reply.raw.setHeader(name, value)
+    reply.raw.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache, no-transform', 'x-accel-buffering': 'no' })
+    request.raw.socket.setTimeout(0)
+    streams.add(who, since, reply.raw, request.expires)
+  })
+}
