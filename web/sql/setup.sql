@@ -188,6 +188,16 @@ $$;
 COMMENT ON FUNCTION chs_web.rollback(integer, text, boolean, text)
     IS 'rolls back if the draft has the expected hash (*: whatever it has), and returns the new version; NULL: somebody has changed it';
 
+-- Two numbers about all, which readers need to tell how old what they see is; the tables behind them say more.
+CREATE OR REPLACE FUNCTION chs_web.live_version() RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    RETURN (SELECT max(v.version) FROM chs.scorecard_versions v WHERE v.live_at IS NOT NULL);
+COMMENT ON FUNCTION chs_web.live_version() IS 'the version of the rules that is live';
+CREATE OR REPLACE FUNCTION chs_web.lag_seconds() RETURNS double precision
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    RETURN (SELECT q.lag_seconds FROM chs.queue_status_now() q);
+COMMENT ON FUNCTION chs_web.lag_seconds() IS 'how far stored scores lag behind the events; 0 if they do not';
+
 -- What readers need to draw scores: where statuses begin, and curves.  Of published rules nothing else is told.
 CREATE OR REPLACE FUNCTION chs_web.rules() RETURNS json
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -25,8 +25,11 @@ import { stream } from './routes/stream.ts'
 import { Streams } from './stream.ts'
 
 declare module 'fastify' {
-  /** open: without a token.  login: counted as an attempt to log in.  streaming: the body may take its time. */
-  interface FastifyContextConfig { open?: boolean; login?: boolean; streaming?: boolean }
+  /**
+   * open: without a token.  login: counted as an attempt to log in.  streaming: the body may take its time.  may: which
+   * function of chs_grant() it takes; only told, since PostgreSQL decides.
+   */
+  interface FastifyContextConfig { open?: boolean; login?: boolean; streaming?: boolean; may?: 'read' | 'record' | 'administer' | 'operate' | 'maintain' }
 }
 
 // A body of a request that is not streamed must have come by then.
@@ -97,7 +100,8 @@ export async function build(config: Config) {
     }
     // The rest of a body that is refused is not read.
     if (problem.status === 408 || problem.status === 413) reply.header('connection', 'close')
-    return reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(JSON.stringify(problemBody(problem, request.id)))
+    const may = problem.code === '42501' ? request.routeOptions.config.may : undefined
+    return reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(JSON.stringify({ ...problemBody(problem, request.id), ...(may && { may }) }))
   })
   const notFound = () => { throw new Problem(404, 'There is no such resource.') }
 

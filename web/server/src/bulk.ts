@@ -17,10 +17,8 @@ const longestLine = 1 << 20
 
 /** A line that cannot be used. */
 export class LineProblem extends Problem {
-  readonly line: number
   constructor(line: number, detail: string, more: { hint?: string | undefined; code?: string | undefined } = {}) {
-    super(422, `line ${line}: ${detail}`, { hint: more.hint ?? 'Nothing was recorded.', code: more.code })
-    this.line = line
+    super(422, `line ${line}: ${detail}`, { hint: more.hint ?? 'Nothing was recorded.', code: more.code, line })
   }
 }
 

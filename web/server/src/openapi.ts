@@ -23,6 +23,7 @@ export function described(route: RouteOptions): void {
   const schema = route.schema as { response?: Record<string, unknown>; security?: unknown[] } | undefined
   if (!schema) return
   schema.response = { ...schema.response, default: schemas.Problem }
+  if (route.config?.may) (schema as Record<string, unknown>)['x-may'] = route.config.may
   schema.security = route.config?.open ? [] : [{ cookie: [] }, { bearer: [] }]
 }
 

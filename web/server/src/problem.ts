@@ -10,15 +10,18 @@ export class Problem extends Error {
   readonly hint: string | undefined
   readonly code: string | undefined
   readonly errors: Pointer[] | undefined
+  /** Of a bulk load: the first line that is wrong. */
+  readonly line: number | undefined
   readonly headers: Record<string, string>
 
   constructor(status: number, detail: string,
-    more: { hint?: string | undefined; code?: string | undefined; errors?: Pointer[]; headers?: Record<string, string> } = {}) {
+    more: { hint?: string | undefined; code?: string | undefined; errors?: Pointer[]; line?: number; headers?: Record<string, string> } = {}) {
     super(detail)
     this.status = status
     this.hint = more.hint
     this.code = more.code
     this.errors = more.errors
+    this.line = more.line
     this.headers = more.headers ?? {}
   }
 }
@@ -64,6 +67,7 @@ export function problemBody(problem: Problem, instance: string) {
     detail: problem.message,
     ...(problem.hint !== undefined && { hint: problem.hint }),
     ...(problem.code !== undefined && { code: problem.code }),
+    ...(problem.line !== undefined && { line: problem.line }),
     ...(problem.errors !== undefined && { errors: problem.errors }),
     instance,
   }

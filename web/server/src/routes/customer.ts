@@ -51,6 +51,7 @@ const NotePath = exactly({ customer_id: Id, note_id: Type.Integer({ minimum: 1, 
 
 export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) => {
   app.get('/customers/:customer_id', {
+    config: { may: 'read' },
     schema: {
       operationId: 'customer', summary: 'One customer with everything: health, why it changed, what to do, past, activity, timeline', tags, params: CustomerPath,
       querystring: exactly({
@@ -65,6 +66,7 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   })
 
   app.get('/customers/:customer_id/change', {
+    config: { may: 'read' },
     schema: {
       operationId: 'change', summary: 'Why the score moved between two days', tags, params: CustomerPath,
       querystring: exactly({ since: Type.Optional(Since), until: Type.Optional(Day) }), response: answers({ 200: Change }),
@@ -72,6 +74,7 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   }, async (request, reply) => send(reply, await db.read(request.identity, change, [request.params.customer_id, request.query.since ?? '30d', request.query.until ?? null, false])))
 
   app.get('/customers/:customer_id/recommendations', {
+    config: { may: 'read' },
     schema: {
       operationId: 'recommendations', summary: 'What to do, by the points to be gained', tags, params: CustomerPath,
       response: answers({ 200: exactly({ recommendations: Type.Array(Recommendation) }) }),
@@ -79,6 +82,7 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   }, async (request, reply) => send(reply, await db.read(request.identity, recommendations, [request.params.customer_id])))
 
   app.get('/customers/:customer_id/history', {
+    config: { may: 'read' },
     schema: {
       operationId: 'history', summary: 'Score and status of each day', tags, params: CustomerPath,
       querystring: exactly({ from: Type.Optional(Day), to: Type.Optional(Day), factors: Type.Optional(Type.Boolean({ default: false })), version: Type.Optional(Type.Integer({ minimum: 1 })) }),
@@ -90,6 +94,7 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   })
 
   app.get('/customers/:customer_id/activity', {
+    config: { may: 'read' },
     schema: {
       operationId: 'activity', summary: 'How many events of each type on each day', tags, params: CustomerPath,
       querystring: exactly({ days: Type.Optional(Days) }), response: answers({ 200: exactly({ days: Type.Array(ActivityDay) }) }),
@@ -97,6 +102,7 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   }, async (request, reply) => send(reply, await db.read(request.identity, activity, [request.params.customer_id, request.query.days ?? 90])))
 
   app.get('/customers/:customer_id/timeline', {
+    config: { may: 'read' },
     schema: {
       operationId: 'timeline', summary: 'Changes of status, changes of the rules, and notes, latest first', tags, params: CustomerPath,
       querystring: exactly({ limit: Type.Optional(Limit), after: Type.Optional(After) }), response: answers({ 200: Timeline }),
@@ -107,6 +113,7 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   })
 
   app.post('/customers/:customer_id/events', {
+    config: { may: 'record' },
     schema: {
       operationId: 'record_event', summary: 'Record an event; with the same Idempotency-Key only once', tags, params: CustomerPath,
       headers: Type.Object({ 'idempotency-key': Type.Optional(Text(200, { description: 'the same for a second attempt' })) }),
@@ -121,6 +128,7 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   })
 
   app.post('/customers', {
+    config: { may: 'maintain' },
     schema: {
       operationId: 'add_customer', summary: 'Add a customer', tags, body: CustomerNew,
       response: answers({ 201: exactly({ customer_id: Id }) }),
@@ -132,10 +140,12 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   })
 
   app.patch('/customers/:customer_id', {
+    config: { may: 'maintain' },
     schema: { operationId: 'change_customer', summary: 'Change a customer', tags, params: CustomerPath, body: CustomerPatch, response: answers({ 200: exactly({ customer_id: Id }) }) },
   }, async (request, reply) => send(reply, await db.write(request.identity, callOf(request), patch, [request.params.customer_id, request.body], () => `customer ${request.params.customer_id}`)))
 
   app.delete('/customers/:customer_id', {
+    config: { may: 'operate' },
     schema: {
       operationId: 'purge_customer', summary: 'Forget a customer, with all events, for good', tags, params: CustomerPath,
       querystring: exactly({ name: Text(500, { description: 'its name, so that it is not another one; without a name its external_id, else its number' }) }),
@@ -153,6 +163,7 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   })
 
   app.post('/customers/:customer_id/refresh', {
+    config: { may: 'operate' },
     schema: { operationId: 'refresh', summary: 'Have a customer scored again soon', tags, params: CustomerPath, response: answers({ 202: nothing }) },
   }, async (request, reply) => {
     const { customer_id } = request.params
@@ -161,15 +172,18 @@ export const customer: FastifyPluginAsyncTypebox<Context> = async (app, { db }) 
   })
 
   app.post('/customers/:customer_id/rebuild', {
+    config: { may: 'operate' },
     schema: { operationId: 'rebuild', summary: 'Count the events of a customer anew, score and store', tags, params: CustomerPath, response: answers({ 200: exactly({ score: Type.Union([Type.Number(), Type.Null()]) }) }) },
   }, async (request, reply) => send(reply, await db.write(request.identity, callOf(request), rebuild, [request.params.customer_id], () => `customer ${request.params.customer_id}`)))
 
   app.post('/customers/:customer_id/notes', {
+    config: { may: 'read' },
     schema: { operationId: 'add_note', summary: 'Write a note', tags, params: CustomerPath, body: exactly({ note: Text(10_000) }), response: answers({ 201: exactly({ note_id: Type.Integer() }) }) },
   }, async (request, reply) => send(reply, await db.write(request.identity, callOf(request), addNote, [request.params.customer_id, request.body.note],
     done => `customer ${request.params.customer_id}, note ${(JSON.parse(done) as { note_id: number }).note_id}`), 201))
 
   app.delete('/customers/:customer_id/notes/:note_id', {
+    config: { may: 'read' },
     schema: { operationId: 'drop_note', summary: 'Delete a note of one\'s own', tags, params: NotePath, response: answers({ 204: nothing }) },
   }, async (request, reply) => {
     const { customer_id, note_id } = request.params

@@ -85,10 +85,14 @@ SELECT json_build_object(
   'customers', (SELECT COALESCE(json_agg(json_build_object(
     'customer_id', l.customer_id, 'external_id', l.external_id, 'name', l.name, 'segment', l.segment, 'owner', l.owner, 'value', l.value,
     'score', l.score, 'status', l.status, 'trend', l.trend, 'coverage', l.coverage,
-    'weakest_factor', (SELECT w.weakest_factor FROM chs.scored_customers w WHERE w.customer_id = l.customer_id),
+    'weakest_factor', w.factor, 'weakest_points', w.points,
     'change', ${change}, 'status_since', NULL, 'previous_status', NULL,
     'as_of', l.as_of, 'calculated_at', l.calculated_at, 'churned_at', l.churned_at${withSparkline ? sparkline : ''}) ORDER BY l.n), '[]')
-    FROM l WHERE l.n <= $1::integer),
+    FROM l
+    LEFT JOIN LATERAL (SELECT b.factor_name AS factor, round((b.effective_weight * (100 - b.score))::numeric, 2) AS points
+                       FROM chs.factor_breakdown b WHERE b.customer_id = l.customer_id AND b.score IS NOT NULL
+                       ORDER BY (100 - b.score) * b.weight DESC, b.position LIMIT 1) w ON true
+    WHERE l.n <= $1::integer),
   'total', CASE WHEN $14::boolean
                 THEN (SELECT COALESCE(sum(CASE WHEN $4::text[] IS NULL THEN s.total
                              ELSE s.healthy * ('healthy' = ANY ($4))::integer + s.at_risk * ('at_risk' = ANY ($4))::integer
@@ -135,6 +139,7 @@ function parametersOf(query: Query): unknown[] {
 
 export const customers: FastifyPluginAsyncTypebox<Context> = async (app, { db }) => {
   app.get('/customers', {
+    config: { may: 'read' },
     schema: {
       operationId: 'customers', summary: 'Customers, in pages that stay right while scores move', tags: ['customers'],
       querystring: CustomerQuery, response: answers({ 200: CustomerPage }),
@@ -155,6 +160,7 @@ export const customers: FastifyPluginAsyncTypebox<Context> = async (app, { db })
   })
 
   app.get('/customers.csv', {
+    config: { may: 'read' },
     schema: {
       operationId: 'customers_csv', summary: 'The same list, all of it, as CSV for spreadsheets', tags: ['customers'],
       querystring: CustomerFilters, produces: ['text/csv'], response: answers({ 200: Type.String({ description: 'CSV with a header' }) }),

@@ -18,6 +18,7 @@ const patience = 30_000
 
 export const events: FastifyPluginAsyncTypebox<Context> = async (app, { config, db }) => {
   app.get('/event-types', {
+    config: { may: 'record' },
     schema: { operationId: 'event_types', summary: 'Kinds of events, and what their event_data must have', tags: ['events'], response: answers({ 200: exactly({ event_types: Type.Array(EventType) }) }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, eventTypes)))
 
@@ -26,7 +27,7 @@ export const events: FastifyPluginAsyncTypebox<Context> = async (app, { config, 
 
   app.post('/events', {
     bodyLimit: Number.MAX_SAFE_INTEGER,
-    config: { streaming: true },
+    config: { streaming: true, may: 'record' },
     schema: {
       operationId: 'record_events', tags: ['events'],
       summary: 'Record many events, all or none: an object a line (NDJSON), or CSV with a header; the fields are customer_id, event_type, event_data, occurred_at, idempotency_key',

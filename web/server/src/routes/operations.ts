@@ -31,21 +31,25 @@ const tags = ['operations']
 
 export const operate: FastifyPluginAsyncTypebox<Context> = async (app, { db }) => {
   app.get('/operations', {
+    config: { may: 'operate' },
     schema: { operationId: 'operations', summary: 'Workers, queue, long jobs, failures, rejected rows, sources, retention', tags, response: answers({ 200: Operations }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, operations)))
 
   app.post('/operations/pause', {
+    config: { may: 'operate' },
     schema: { operationId: 'pause', summary: 'Stop the workers until they are resumed; readers stay exact', tags, body: PauseRequest, response: answers({ 204: nothing }) },
   }, async (request, reply) => {
     await db.write(request.identity, callOf(request), pause, [request.body.reason], () => 'workers')
     return reply.code(204).send()
   })
 
-  app.post('/operations/resume', {
+  app.delete('/operations/pause', {
+    config: { may: 'operate' },
     schema: { operationId: 'resume', summary: 'Let the workers work again', tags, response: answers({ 200: Resumed }) },
   }, async (request, reply) => send(reply, await db.write(request.identity, callOf(request), resume, [], () => 'workers')))
 
   app.post('/operations/rejected/retry', {
+    config: { may: 'operate' },
     schema: {
       operationId: 'retry_rejected', summary: 'Look at the rows of attached tables anew, of one source or of all', tags,
       body: exactly({ source_id: Type.Optional(Type.Integer({ minimum: 1, maximum: 2147483647 })) }), response: answers({ 200: Retried }),

@@ -10,7 +10,19 @@ import { answers, type Context, send } from './context.ts'
 const counts = (s: string) => ['total', 'healthy', 'at_risk', 'critical', 'unknown', 'healthy_percent', 'at_risk_percent', 'critical_percent',
   'unknown_percent', 'average_score', 'last_updated'].map(column => `${s}.${column}`).join(', ')
 
-const stats = statement('stats', `SELECT row_to_json(r)::text AS json FROM (SELECT ${counts('s')} FROM chs.dashboard_stats s) r`)
+// The owners are read from their index, one step for each.
+const stats = statement('stats', `
+  WITH RECURSIVE live AS MATERIALIZED (SELECT max(f.version) AS version FROM chs.scorecard_version_factors f WHERE f.version = chs_web.live_version()),
+  owner AS (
+    (SELECT c.owner FROM chs.customers c WHERE c.owner IS NOT NULL ORDER BY c.owner LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.owner FROM chs.customers c WHERE c.owner > o.owner ORDER BY c.owner LIMIT 1) FROM owner o WHERE o.owner IS NOT NULL)
+  SELECT row_to_json(r)::text AS json
+  FROM (SELECT ${counts('s')}, chs_web.lag_seconds() AS lag_seconds, live.version,
+               (SELECT COALESCE(json_agg(f.factor ORDER BY f.ordinal, f.factor), '[]')
+                FROM (SELECT f.factor, min(f.ordinal) AS ordinal FROM chs.scorecard_version_factors f WHERE f.version = live.version GROUP BY f.factor) f) AS factors,
+               (SELECT COALESCE(json_agg(o.owner ORDER BY o.owner), '[]') FROM (SELECT o.owner FROM owner o WHERE o.owner IS NOT NULL LIMIT 500) o) AS owners
+        FROM chs.dashboard_stats s, live) r`)
 const segments = statement('segments', `
   SELECT json_build_object('segments', ${rows(`SELECT s.segment, s.description, ${counts('s')} FROM chs.segment_stats s`, 'r.segment NULLS LAST')})::text AS json`)
 const values = statement('values', `
@@ -42,22 +54,27 @@ const tags = ['portfolio']
 
 export const portfolio: FastifyPluginAsyncTypebox<Context> = async (app, { db }) => {
   app.get('/stats', {
+    config: { may: 'read' },
     schema: { operationId: 'stats', summary: 'How many customers have which status', tags, response: answers({ 200: Stats }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, stats)))
 
   app.get('/segments', {
+    config: { may: 'read' },
     schema: { operationId: 'segments', summary: 'The same for each segment', tags, response: answers({ 200: Segments }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, segments)))
 
   app.get('/portfolio/values', {
+    config: { may: 'read' },
     schema: { operationId: 'values', summary: 'What the customers of each segment and status are worth', tags, response: answers({ 200: Values }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, values)))
 
   app.get('/portfolio/distribution', {
+    config: { may: 'read' },
     schema: { operationId: 'distribution', summary: 'How many customers have a score from 0 to 5, 5 to 10, and so on', tags, response: answers({ 200: Distribution }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, distribution)))
 
   app.get('/portfolio/movements', {
+    config: { may: 'read' },
     schema: {
       operationId: 'movements', summary: 'How many customers moved from which status to which; without days, in 30 days', tags,
       querystring: exactly({ from: Type.Optional(Day), to: Type.Optional(Day) }), response: answers({ 200: Movements }),
@@ -65,6 +82,7 @@ export const portfolio: FastifyPluginAsyncTypebox<Context> = async (app, { db })
   }, async (request, reply) => send(reply, await db.read(request.identity, movements, [request.query.from ?? null, request.query.to ?? null])))
 
   app.get('/portfolio/movers', {
+    config: { may: 'read' },
     schema: {
       operationId: 'movers', summary: 'Whose score moved most in seven days, and by which factor', tags,
       querystring: exactly({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 10 })) }), response: answers({ 200: Movers }),
@@ -72,6 +90,7 @@ export const portfolio: FastifyPluginAsyncTypebox<Context> = async (app, { db })
   }, async (request, reply) => send(reply, await db.read(request.identity, movers, [request.query.limit ?? 10])))
 
   app.get('/portfolio/trend', {
+    config: { may: 'read' },
     schema: {
       operationId: 'portfolio_trend', summary: 'How many customers had which status on each day', tags,
       querystring: exactly({ days: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 90 })) }), response: answers({ 200: PortfolioTrend }),

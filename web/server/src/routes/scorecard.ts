@@ -68,10 +68,12 @@ const VersionPath = exactly({ version: Type.Integer({ minimum: 1, maximum: 21474
 
 export const scorecard: FastifyPluginAsyncTypebox<Context> = async (app, { db }) => {
   app.get('/scorecard/rules', {
+    config: { may: 'read' },
     schema: { operationId: 'rules', summary: 'The live rules, as far as charts need them', tags, response: answers({ 200: Rules }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, rules)))
 
   app.get('/scorecard/draft', {
+    config: { may: 'administer' },
     schema: { operationId: 'draft', summary: 'The draft, how it differs from what was published last, and what is questionable in it', tags, response: answers({ 200: Draft }) },
   }, async (request, reply) => {
     const json = await db.read(request.identity, draft)
@@ -80,6 +82,7 @@ export const scorecard: FastifyPluginAsyncTypebox<Context> = async (app, { db })
   })
 
   app.put('/scorecard/draft', {
+    config: { may: 'administer' },
     bodyLimit: 4 << 20,
     schema: { operationId: 'save_draft', summary: 'Replace the draft that one has seen', tags, headers: IfMatch, body: Document, response: answers({ 200: DraftSaved }) },
   }, async (request, reply) => {
@@ -89,19 +92,23 @@ export const scorecard: FastifyPluginAsyncTypebox<Context> = async (app, { db })
   })
 
   app.get('/scorecard/draft/changes', {
+    config: { may: 'administer' },
     schema: { operationId: 'draft_changes', summary: 'How the draft differs from what was published last', tags, response: answers({ 200: DraftChanges }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, changes)))
 
   app.get('/scorecard/draft/lint', {
+    config: { may: 'administer' },
     schema: { operationId: 'draft_lint', summary: 'What is questionable in the draft', tags, response: answers({ 200: DraftLint }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, lint)))
 
-  app.post('/scorecard/checks', {
+  app.post('/scorecard/draft/check', {
+    config: { may: 'administer' },
     bodyLimit: 4 << 20,
-    schema: { operationId: 'check_document', summary: 'What changes and lint would say if a document were the draft; it does not become it', tags, body: exactly({ document: Document }), response: answers({ 200: DraftCheck }) },
+    schema: { operationId: 'check_draft', summary: 'What changes and lint would say if a document were the draft; it does not become it', tags, body: exactly({ document: Document }), response: answers({ 200: DraftCheck }) },
   }, async (request, reply) => send(reply, await db.tryOut(request.identity, check, importDraft, [request.body.document])))
 
   app.post('/scorecard/simulations', {
+    config: { may: 'administer' },
     bodyLimit: 4 << 20,
     schema: { operationId: 'simulate', summary: 'What the draft, or another document, would do to scores and statuses', tags, body: SimulationRequest, response: answers({ 200: Simulation }) },
   }, async (request, reply) => {
@@ -110,19 +117,23 @@ export const scorecard: FastifyPluginAsyncTypebox<Context> = async (app, { db })
   })
 
   app.get('/scorecard/versions', {
+    config: { may: 'administer' },
     schema: { operationId: 'versions', summary: 'What was published, by whom, why, and what changed', tags, response: answers({ 200: Versions }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, versions)))
 
   app.get('/scorecard/versions/:version', {
+    config: { may: 'administer' },
     schema: { operationId: 'version', summary: 'A published version as a document', tags, params: VersionPath, response: answers({ 200: VersionDocument }) },
   }, async (request, reply) => send(reply, await db.read(request.identity, version, [request.params.version])))
 
   app.post('/scorecard/versions', {
+    config: { may: 'administer' },
     schema: { operationId: 'publish', summary: 'Publish the draft, if it is the one that is expected', tags, body: Publication, response: answers({ 201: Published }) },
   }, async (request, reply) => send(reply, await db.write(request.identity, callOf(request), publish, [request.body.note, request.body.expected],
     done => `version ${(JSON.parse(done) as { version: number }).version}`), 201))
 
   app.post('/scorecard/versions/:version/rollback', {
+    config: { may: 'administer' },
     schema: { operationId: 'rollback', summary: 'Make an earlier version the draft, and publish it again', tags, params: VersionPath, headers: IfMatch, body: Rollback, response: answers({ 201: Published }) },
   }, async (request, reply) => {
     const json = await db.write(request.identity, callOf(request), rollback, [request.params.version, request.body.note ?? null, request.body.discard ?? false, expected(request.headers)],

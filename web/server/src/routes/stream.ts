@@ -7,6 +7,7 @@ import { answers, type Context } from './context.ts'
 
 export const stream: FastifyPluginAsyncTypebox<Context & { streams: Streams }> = async (app, { config, streams }) => {
   app.get('/stream', {
+    config: { may: 'read' },
     schema: {
       operationId: 'stream', tags: ['stream'],
       summary: 'Changes of status as they happen, as server-sent events: "changes" with what changed, "resync" if that is too much, "expired" when the session has ended',

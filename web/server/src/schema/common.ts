@@ -22,6 +22,7 @@ export const Problem = exactly({
   detail: Type.String({ description: 'what is wrong' }),
   hint: Type.Optional(Type.String({ description: 'what to do about it' })),
   code: Type.Optional(Type.String({ description: 'SQLSTATE, if PostgreSQL refused' })),
+  may: Type.Optional(Type.Enum(['read', 'record', 'administer', 'operate', 'maintain'], { description: 'what is missing: a function of chs_grant(), or to maintain customers' })),
   line: Type.Optional(Type.Integer({ description: 'of a bulk load: the first line that is wrong' })),
   errors: Type.Optional(Type.Array(exactly({ pointer: Type.String(), detail: Type.String() }))),
   instance: Type.String({ description: 'the request id, under which the log of the server tells more' }),

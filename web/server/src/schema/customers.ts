@@ -40,6 +40,7 @@ export const CustomerRow = exactly({
   trend: nullable(Trend),
   coverage: nullable(Type.Number({ description: 'share of the weight that rests on data, 0 to 1' })),
   weakest_factor: nullable(Type.String({ description: 'the factor that costs most' })),
+  weakest_points: nullable(Type.Number({ description: 'points of the score that it costs' })),
   change: nullable(Type.Number({ description: 'of the score, against the end of the day seven days ago' })),
   status_since: nullable(Time),
   previous_status: nullable(Status),
@@ -73,6 +74,7 @@ export const Health = exactly({
   customer_id: Id, external_id: nullable(Type.String()), name: nullable(Type.String()), segment: nullable(Type.String()),
   email: nullable(Type.String()), parent_id: nullable(Type.Integer()), owner: nullable(Type.String()), value: nullable(Type.Number()),
   created_at: Time, churned_at: nullable(Time),
+  status_since: nullable(Time), previous_status: nullable(Status), calculated_at: nullable(Time),
   score: Score, status: Status, coverage: nullable(Type.Number()), trend: nullable(Trend), scorecard: Type.String(), version: Type.Integer(), as_of: Day,
   factors: nullable(Type.Array(Factor)),
 })

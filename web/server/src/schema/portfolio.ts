@@ -7,7 +7,13 @@ const counts = {
   healthy_percent: nullable(Type.Number()), at_risk_percent: nullable(Type.Number()), critical_percent: nullable(Type.Number()), unknown_percent: nullable(Type.Number()),
   average_score: nullable(Type.Number()), last_updated: nullable(Time),
 }
-export const Stats = exactly(counts)
+export const Stats = exactly({
+  ...counts,
+  lag_seconds: nullable(Type.Number({ description: 'how far stored scores lag behind the events; 0 if they do not' })),
+  version: nullable(Type.Integer({ description: 'of the rules that are live' })),
+  factors: Type.Array(Type.String(), { description: 'of the live rules' }),
+  owners: Type.Array(Type.String(), { description: 'who looks after customers that one may see, at most 500' }),
+})
 export type Stats = Static<typeof Stats>
 export const Segment = exactly({ segment: nullable(Type.String()), description: nullable(Type.String()), ...counts })
 export type Segment = Static<typeof Segment>
