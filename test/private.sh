@@ -59,7 +59,7 @@ private_packages() {
 	for group in "$@"; do
 		case $group in
 			server) wanted+=("postgresql-$PGMAJOR" "postgresql-server-dev-$PGMAJOR" gcc make) ;;
-			test) wanted+=("postgresql-$PGMAJOR-pgtap" libipc-run-perl perl) ;;
+			test) wanted+=("postgresql-$PGMAJOR-pgtap" libipc-run-perl perl python3) ;;
 			clients) wanted+=(python3-psycopg2 python3-psycopg python3-sqlalchemy python3-pyodbc odbc-postgresql unixodbc libpostgresql-jdbc-java) ;;
 			*) wanted+=("$group") ;;
 		esac
