@@ -55,6 +55,17 @@ FROM said s, chs.health_now(customer_id) h;
 SELECT count(*) AS customers, bool_and(b.draft_score IS NOT DISTINCT FROM s.live_score AND b.live_score IS NOT DISTINCT FROM s.draft_score) AS as_it_was
 FROM chs_simulate(chs_scorecard_export(1)) b JOIN said s USING (customer_id);
 ROLLBACK;
+-- As of an earlier day, by the rules of today.
+SELECT s.customer_id, s.active, s.live_score IS NOT DISTINCT FROM h.score AS as_live, s.draft_score IS NOT DISTINCT FROM d.score AS as_drafted,
+       s.draft_score <> t.draft_score AS differs
+FROM chs_simulate(as_of => now() - interval '20 days') s JOIN simulated t USING (customer_id),
+     chs.health_now(s.customer_id, now() - interval '20 days', 1) h, chs.health_by(chs.draft_document(), s.customer_id, now() - interval '20 days') d
+ORDER BY 1;
+BEGIN;
+SELECT FROM chs_publish('later');
+CALL chs_recalculate_all();
+SELECT count(*) AS customers, bool_and(live_score IS NOT DISTINCT FROM draft_score) AS same FROM chs_simulate(as_of => '2021-01-01');
+ROLLBACK;
 SELECT count(*) FROM chs_simulate('{"default": "x", "segments": {}, "scorecards": {}}');
 SELECT score, status, version FROM chs.health_by(chs.draft_document(), 99);
 SELECT * FROM chs.health_by(NULL, 1);
@@ -66,7 +77,7 @@ SET ROLE regress_chs_analyst;
 SELECT count(*) FROM chs_simulate();
 SELECT score FROM chs.health_by(chs_scorecard_export(1), 1);
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION chs_simulate(jsonb, double precision), chs.health_by(jsonb, bigint, timestamptz) TO regress_chs_analyst;
+GRANT EXECUTE ON FUNCTION chs_simulate(jsonb, double precision, timestamptz), chs.health_by(jsonb, bigint, timestamptz) TO regress_chs_analyst;
 REVOKE SELECT ON chs.metrics, chs.customer_events FROM regress_chs_analyst;
 SET ROLE regress_chs_analyst;
 SELECT count(*) FROM chs_simulate();

@@ -79,7 +79,7 @@ BEGIN ATOMIC
             'chs.scorecard_versions', 'chs.scorecard_version_factors', 'chs.draft_changes',
             'chs.retention', 'chs.sources', 'chs.source_status', 'chs.rejected_events']),
         ('administer', '{EXECUTE}', ARRAY[
-            'ROUTINE @extschema@.chs_simulate(jsonb, double precision)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
+            'ROUTINE @extschema@.chs_simulate(jsonb, double precision, timestamptz)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint, bigint[], boolean)',
             'ROUTINE chs.event_days(jsonb, bigint[], date, date)', 'ROUTINE chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[])',
             'ROUTINE @extschema@.chs_publish(text, text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
@@ -105,7 +105,7 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_purge_customer(bigint)',
             'ROUTINE @extschema@.chs_retry_rejected(regclass)', 'ROUTINE @extschema@.chs_refresh(bigint)',
             'ROUTINE @extschema@.chs_pause(text)', 'ROUTINE @extschema@.chs_resume()',
-            'ROUTINE @extschema@.chs_simulate(jsonb, double precision)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
+            'ROUTINE @extschema@.chs_simulate(jsonb, double precision, timestamptz)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE chs.worker_status_now()', 'ROUTINE chs.queue_status_now()',
             'ROUTINE chs.source_rejected(integer, text)'])
         ) AS g(may, privileges, objects), unnest(g.privileges) AS p(privilege), unnest(g.objects) AS o(object);

@@ -35,6 +35,7 @@ $$;
 COMMENT ON FUNCTION chs.sample_customers(double precision) IS 'a number (from 1 on) or a fraction (below 1) of the customers that the caller may see, the same ones each time';
 
 CREATE FUNCTION @extschema@.chs_simulate(document jsonb DEFAULT NULL, sample double precision DEFAULT NULL,
+        as_of timestamptz DEFAULT NULL,
         OUT customer_id bigint, OUT name text, OUT segment text, OUT active boolean,
         OUT live_score double precision, OUT live_status text, OUT live_scorecard text,
         OUT draft_score double precision, OUT draft_status text, OUT draft_scorecard text,
@@ -49,14 +50,16 @@ BEGIN ATOMIC
                UNION ALL
                SELECT a.* FROM chs.sample_customers($2) s JOIN chs.customers a ON a.customer_id = s WHERE $2 IS NOT NULL)
     SELECT c.customer_id, c.name, c.segment,
-           COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > (now() AT TIME ZONE 'UTC')::date, true),
+           COALESCE((c.churned_at AT TIME ZONE 'UTC')::date > (COALESCE($3, now()) AT TIME ZONE 'UTC')::date, true),
            l.score, l.status, l.scorecard, n.score, n.status, n.scorecard,
            round((n.score - l.score)::numeric, 2)::double precision
     FROM c
     CROSS JOIN d
-    CROSS JOIN LATERAL chs.health_now(c.customer_id) l
-    CROSS JOIN LATERAL chs.health_by(d.document, c.customer_id) n;
+    CROSS JOIN LATERAL chs.health_now(c.customer_id, $3, CASE WHEN $3 IS NOT NULL THEN
+        -- the rules of today, not those of that day
+        (SELECT v.version FROM chs.scorecard_versions v WHERE v.live_at IS NOT NULL ORDER BY v.version DESC LIMIT 1) END) l
+    CROSS JOIN LATERAL chs.health_by(d.document, c.customer_id, $3) n;
 END;
-COMMENT ON FUNCTION @extschema@.chs_simulate(jsonb, double precision)
-    IS 'the score and status of every customer, or of a sample (how many, from 1 on, or what fraction), under the draft, or another document, beside the live ones: exactly what publishing it would give';
-REVOKE EXECUTE ON FUNCTION @extschema@.chs_simulate(jsonb, double precision) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.chs_simulate(jsonb, double precision, timestamptz)
+    IS 'the score and status of every customer, or of a sample (how many, from 1 on, or what fraction), under the draft, or another document, beside the live ones: exactly what publishing it would give; with as_of, both as of the UTC day of that time';
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_simulate(jsonb, double precision, timestamptz) FROM PUBLIC;

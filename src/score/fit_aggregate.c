@@ -107,11 +107,11 @@ begin_state(FunctionCallInfo fcinfo)
 	{
 		FitMetric  *m = &rows->metrics[i];
 
-		if (!(factors[i] >= 0 && factors[i] < rows->nmetrics) ||
+		if (!(factors[i] >= 1 && factors[i] <= rows->nmetrics) ||
 			!(ramps[i] >= 0 && ramps[i] <= 100))
 			invalid_argument("metrics");
 		*m = (FitMetric) {
-			.factor = (int) factors[i],.ramps = (int) ramps[i],.penalty = penalties[i]
+			.factor = (int) factors[i] - 1,.ramps = (int) ramps[i],.penalty = penalties[i]
 		};
 	}
 	chs_fit_rows_begin(rows);

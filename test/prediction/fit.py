@@ -33,7 +33,7 @@ class Problem:
 
     def by_chs(self, ridges, order=''):
         rows = ',\n'.join(f"({c}, {left}, {today!r}::float8, {array(s)}, {array(e)})" for c, left, today, s, e in self.rows)
-        arguments = ', '.join(array(a) for a in (self.factors, self.ramps, self.penalties, self.start, ridges))
+        arguments = ', '.join(array(a) for a in ([f + 1 for f in self.factors], self.ramps, self.penalties, self.start, ridges))
         out = sql(f'SELECT chs.fit_agg(c, l, t, s, e, {arguments} {order}) FROM (VALUES {rows}) r (c, l, t, s, e);')
         return out if out.startswith('ERROR') else json.loads(out or 'null')
 
