@@ -18,7 +18,7 @@ BEGIN
         SELECT c.oid::regclass AS name, c.relrowsecurity AS secured,
                CASE WHEN c.relname = 'rejected_events'
                     THEN 'NOT row_security_active(''chs.customers''::regclass) AND chs.source_is_readable(source_id, relation)'
-                    WHEN c.relname = 'health_counts'
+                    WHEN c.relname IN ('health_counts', 'daily_counts', 'partial_counts')
                     THEN 'NOT row_security_active(''chs.customers''::regclass)'
                     ELSE format('(SELECT NOT row_security_active(''chs.customers''::regclass)) OR'
                                 ' EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = %I.customer_id)', c.relname)
@@ -30,7 +30,7 @@ BEGIN
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
           AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'chs')
           AND c.relkind IN ('r', 'p') AND c.oid NOT IN ('chs.customers'::regclass, 'chs.customer_events'::regclass)
-          AND (c.relname IN ('health_counts', 'rejected_events')
+          AND (c.relname IN ('health_counts', 'daily_counts', 'partial_counts', 'rejected_events')
                OR EXISTS (SELECT FROM pg_attribute a
                           WHERE a.attrelid = c.oid AND a.attname = 'customer_id' AND NOT a.attisdropped))
     LOOP
@@ -62,7 +62,7 @@ BEGIN ATOMIC
             'chs.scorecard_version_factors',
             'chs.dashboard_stats', 'chs.segment_stats', 'chs.value_stats', 'chs.customer_list', 'chs.scored_customers', 'chs.at_risk_customers',
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
-            'chs.outcomes', 'chs.daily_scores', 'chs.status_changes', 'chs.status_movements',
+            'chs.outcomes', 'chs.daily_scores', 'chs.status_changes', 'chs.status_movements', 'chs.daily_counts', 'chs.counted_days', 'chs.daily_stats',
             'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
         -- send events, by INSERT, COPY, chs_record_event or chs_record_events
         -- but not under an event_id of one's choice, which would make others' events fail
@@ -101,7 +101,7 @@ BEGIN ATOMIC
         ('operate', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_process_queue(bigint)', 'ROUTINE @extschema@.chs_recalculate(bigint)',
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',
-            'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_backfill_history(date)', 'ROUTINE @extschema@.chs_verify()',
+            'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_backfill_history(date)', 'ROUTINE @extschema@.chs_verify()', 'ROUTINE @extschema@.chs_count_days(date)',
             'ROUTINE @extschema@.chs_purge_customer(bigint)',
             'ROUTINE @extschema@.chs_retry_rejected(regclass)', 'ROUTINE @extschema@.chs_refresh(bigint)',
             'ROUTINE @extschema@.chs_pause(text)', 'ROUTINE @extschema@.chs_resume()',

@@ -68,6 +68,9 @@ DROP FUNCTION chs.dump(regclass);
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.health_scores', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.retention', '');
+SELECT pg_catalog.pg_extension_config_dump('chs.daily_counts', '');
+SELECT pg_catalog.pg_extension_config_dump('chs.counted_days', '');
+SELECT pg_catalog.pg_extension_config_dump('chs.recounts', '');
 
 SELECT pg_catalog.pg_extension_config_dump('chs.customers_customer_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events_event_id_seq', '');

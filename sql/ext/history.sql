@@ -113,40 +113,6 @@ COMMENT ON COLUMN chs.score_changes.previous_day IS 'the UTC day of that score, 
 COMMENT ON COLUMN chs.score_changes.change IS 'points gained, negative if lost; NULL unless both scores are known';
 COMMENT ON COLUMN chs.score_changes.moved_most IS 'the factor that contributed most to the change';
 
-CREATE FUNCTION @extschema@.chs_status_movements(from_day date DEFAULT NULL, to_day date DEFAULT NULL,
-        OUT from_status text, OUT to_status text, OUT customers bigint)
-    RETURNS SETOF record
-    LANGUAGE sql STABLE PARALLEL SAFE ROWS 25
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT m.from_status, m.to_status, count(*)
-    FROM (SELECT CASE WHEN c.churned_at < (p.from_day + 1)::timestamp AT TIME ZONE 'UTC' THEN 'churned'
-                      ELSE COALESCE(f.status, 'none') END AS from_status,
-                 CASE WHEN c.churned_at < (p.to_day + 1)::timestamp AT TIME ZONE 'UTC' THEN 'churned'
-                      ELSE COALESCE(t.status, 'none') END AS to_status
-          FROM (SELECT COALESCE($1, (now() AT TIME ZONE 'UTC')::date - 30) AS from_day,
-                       COALESCE($2, (now() AT TIME ZONE 'UTC')::date) AS to_day) p
-          CROSS JOIN chs.customers c
-          LEFT JOIN LATERAL (
-              SELECT s.status FROM chs.health_scores s
-              WHERE s.customer_id = c.customer_id AND s.as_of <= p.from_day
-              ORDER BY s.as_of DESC, s.health_score_id DESC LIMIT 1) f ON true
-          LEFT JOIN LATERAL (
-              SELECT s.status FROM chs.health_scores s
-              WHERE s.customer_id = c.customer_id AND s.as_of <= p.to_day
-              ORDER BY s.as_of DESC, s.health_score_id DESC LIMIT 1) t ON true) m
-    GROUP BY m.from_status, m.to_status;
-END;
-COMMENT ON FUNCTION @extschema@.chs_status_movements(date, date)
-    IS 'how many customers moved from which status to which, between the ends of two UTC days (by default 30 days ago and today); none: no score yet, churned: the customer had left';
-
-CREATE VIEW chs.status_movements WITH (security_invoker) AS
-SELECT m.from_status, m.to_status, m.customers FROM @extschema@.chs_status_movements(NULL::date, NULL::date) m;
-COMMENT ON VIEW chs.status_movements IS 'how many customers moved from which status to which in the last 30 days; chs_status_movements covers any period';
-COMMENT ON COLUMN chs.status_movements.from_status IS 'status 30 days ago; none: no score yet, churned: the customer had left';
-COMMENT ON COLUMN chs.status_movements.to_status IS 'status now, or churned';
-COMMENT ON COLUMN chs.status_movements.customers IS 'how many customers';
-
 CREATE FUNCTION @extschema@.chs_daily_activity(customer_id bigint, days integer DEFAULT 90,
         OUT day date, OUT event_type text, OUT events bigint)
     RETURNS SETOF record

@@ -4,6 +4,9 @@
 -- if they can be identified.  At wal_level = logical a row that is deleted is logged whole.
 ALTER TABLE chs.queue REPLICA IDENTITY FULL;
 ALTER TABLE chs.health_counts REPLICA IDENTITY FULL;
+ALTER TABLE chs.daily_counts REPLICA IDENTITY FULL;
+ALTER TABLE chs.partial_counts REPLICA IDENTITY FULL;
+ALTER TABLE chs.recounts REPLICA IDENTITY FULL;
 ALTER TABLE chs.missing_customers REPLICA IDENTITY FULL;
 ALTER TABLE chs.shipped REPLICA IDENTITY FULL;
 ALTER TABLE chs.targets REPLICA IDENTITY FULL;
@@ -20,8 +23,8 @@ DO $$
 DECLARE
     t text;
 BEGIN
-    FOREACH t IN ARRAY '{activity,customer_health,event_types,factors,failures,health_counts,health_scores,jobs,metrics,missing_customers,pause,plugins,queue,
-                         recommendations,rejected_events,retention,scorecard_version_factors,scorecard_versions,scorecards,
+    FOREACH t IN ARRAY '{activity,counted_days,customer_health,daily_counts,day_count,event_types,factors,failures,health_counts,health_scores,jobs,metrics,missing_customers,partial_counts,pause,plugins,queue,
+                         recommendations,recounts,rejected_events,retention,scorecard_version_factors,scorecard_versions,scorecards,
                          segment_weights,segments,shipped,sources,targets}'::text[] LOOP
         EXECUTE pg_catalog.format('CREATE TRIGGER "00_chs_skip_replicated" BEFORE INSERT OR UPDATE OR DELETE ON chs.%1$I
                                    FOR EACH ROW EXECUTE FUNCTION chs.skip_replicated(%2$s);

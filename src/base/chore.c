@@ -16,7 +16,8 @@
 static const char *const chore_names[CHORES] = {
 	[CHORE_DELETE_EVENTS] = "deleting old events",
 	[CHORE_DELETE_HISTORY] = "deleting old history",
-	[CHORE_DELETE_REJECTED] = "deleting old rejected rows"
+	[CHORE_DELETE_REJECTED] = "deleting old rejected rows",
+	[CHORE_COUNT_DAYS] = "counting days"
 };
 
 #define NO_CHORE CHORES

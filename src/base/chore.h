@@ -12,10 +12,11 @@ typedef enum Chore
 {
 	CHORE_DELETE_EVENTS,
 	CHORE_DELETE_HISTORY,
-	CHORE_DELETE_REJECTED
+	CHORE_DELETE_REJECTED,
+	CHORE_COUNT_DAYS
 } Chore;
 
-#define CHORES (CHORE_DELETE_REJECTED + 1)
+#define CHORES (CHORE_COUNT_DAYS + 1)
 
 extern void chs_chore_begin(Chore chore);
 extern void chs_chore_limit_waits(void);

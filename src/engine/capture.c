@@ -21,7 +21,9 @@
 #include "base/error.h"
 #include "base/spi.h"
 #include "engine/pending.h"
+#include "score/count.h"
 #include "store/customer.h"
+#include "store/daily_counts.h"
 #include "store/event.h"
 #include "store/gone.h"
 #include "store/live.h"
@@ -306,6 +308,27 @@ column_differs(TupleTableSlot *a, TupleTableSlot *b, int column)
 	return !datum_image_eq(x, y, attribute->attbyval, attribute->attlen);
 }
 
+/* The day on which a customer left, or DAY_NO_END. */
+static int32
+churn_day(TupleTableSlot *row)
+{
+	bool		isnull;
+	Datum		churned_at = slot_getattr(row, CUSTOMERS_CHURNED_AT, &isnull);
+
+	return isnull ? DAY_NO_END : chs_count_day(DatumGetTimestampTz(churned_at));
+}
+
+/* Has the past days be counted again on which a customer had left, or not, unlike before. */
+static void
+recount_days(TupleTableSlot *old, TupleTableSlot *new)
+{
+	int32		before = churn_day(old);
+	int32		after = churn_day(new);
+
+	if (before != after && Min(before, after) < chs_customer_today())
+		chs_daily_counts_mark(Min(before, after));
+}
+
 static void
 capture_changed_customer(TupleTableSlot *old, TupleTableSlot *new)
 {
@@ -323,6 +346,7 @@ capture_changed_customer(TupleTableSlot *old, TupleTableSlot *new)
 		chs_pending_rebuild(capturing_version(), customer_id, false);
 	else
 		chs_pending_score(capturing_version(), customer_id);
+	recount_days(old, new);
 	if (renumbered)
 		chs_gone_forget(slot_int64(old, CUSTOMERS_CUSTOMER_ID), &customer_id);
 }

@@ -18,6 +18,7 @@
 #include "score/days.h"
 #include "score/values.h"
 #include "store/customer.h"
+#include "store/daily_counts.h"
 #include "store/live.h"
 #include "store/progress.h"
 
@@ -43,6 +44,7 @@ Datum
 chs_backfill_history(PG_FUNCTION_ARGS)
 {
 	Oid			types[] = {DATEOID, INT8OID};
+	Datum		args[lengthof(types)];
 	Job			job;
 	int32		from_day;
 
@@ -51,19 +53,24 @@ chs_backfill_history(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" must be one of the %d days before today", "from_day", MAX_DAYS)));
+	args[0] = DateADTGetDatum(from_day);
 	chs_progress_begin(&job, JOB_HISTORY, fcinfo,
 					   psprintf("version %d, from %s", chs_live_version()->version,
 								chs_value_day(from_day)));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	note_deleted_events(from_day);
 	PopActiveSnapshot();
+	chs_spi_execute_as_owner("INSERT INTO chs.recounts (from_day, extends)"
+							 " SELECT greatest($1, p.before), true"
+							 " FROM chs.retention_plan('history'::text) p",
+							 1, types, args, NULL);
 	for (;;)
 	{
-		Datum		args[] = {DateADTGetDatum(from_day), Int64GetDatum(job.last_customer_id)};
 		HeapTuple	row;
 		bool		isnull;
 		int64		n;
 
+		args[1] = Int64GetDatum(job.last_customer_id);
 		chs_spi_execute_as_owner("SELECT customers, last_customer_id"
 								 " FROM chs.backfill_history($1, $2)",
 								 lengthof(types), types, args, NULL);
@@ -75,6 +82,9 @@ chs_backfill_history(PG_FUNCTION_ARGS)
 		job.last_customer_id = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
 		chs_progress_store(&job, "computing the past");
 	}
+	/* the workers do that, too, but not while this is running */
+	while (chs_daily_counts_slice(true))
+		chs_progress_store(&job, "counting days");
 	chs_progress_end(&job);
 	PG_RETURN_VOID();
 }

@@ -33,12 +33,14 @@
 #include "base/scan.h"
 #include "base/settings.h"
 #include "base/tables.h"
+#include "score/count.h"
 #include "score/score.h"
 #include "score/scorecard.h"
 #include "score/values.h"
 #include "store/announce.h"
 #include "store/claim.h"
 #include "store/customer.h"
+#include "store/daily_counts.h"
 #include "store/health_counts.h"
 #include "store/live.h"
 
@@ -84,6 +86,7 @@ chs_health_open(HealthTables *tables, const Live *live, int32 today, Snapshot sn
 	chs_table_open(&tables->history, chs_catalog_relation(CHS_HEALTH_SCORES), false);
 	tables->calculated_at = GetCurrentTimestamp();
 	tables->any_changed = false;
+	tables->any_recorded = false;
 	tables->nrecorded = 0;
 	tables->recorded_context = AllocSetContextCreate(CurrentMemoryContext, "chs history",
 													 ALLOCSET_DEFAULT_SIZES);
@@ -104,6 +107,9 @@ chs_health_close(HealthTables *tables)
 	chs_health_write_history(tables);
 	if (tables->any_changed)
 		chs_announce();
+	/* the transaction lasts beyond midnight, and the day may have been counted */
+	if (tables->any_recorded && tables->today < chs_count_day(GetCurrentTimestamp()))
+		chs_daily_counts_mark(tables->today);
 	chs_health_counts_end(&tables->counts, tables->live->published->nsegments);
 	chs_table_close(&tables->history);
 	chs_table_close(&tables->health);
@@ -502,6 +508,7 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard
 	chs_health_counts_add(&tables->counts, customer->segment, known, active ? 1 : 0);
 	if (record)
 		record_history(tables, values, nulls, changed);
+	tables->any_recorded |= record;
 	tables->any_changed |= changed;
 	return true;
 }

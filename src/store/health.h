@@ -42,6 +42,7 @@ typedef struct HealthTables
 	CustomerScan health_scan;
 	MemoryContext scan_context;
 	bool		any_changed;	/* statuses, which is to be announced */
+	bool		any_recorded;	/* in the history */
 	HealthCounts counts;
 } HealthTables;
 

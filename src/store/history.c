@@ -17,8 +17,11 @@ chs_history_remove_invalid(void)
 	OwnerRights saved;
 
 	chs_spi_begin(&saved);
-	(void) chs_spi_execute("DELETE FROM chs.health_scores d USING (" HISTORY_INVALID ") i"
-						   " WHERE d.customer_id = i.customer_id AND d.as_of = i.as_of"
-						   " AND d.health_score_id = i.health_score_id", 0, NULL, NULL, NULL);
+	(void) chs_spi_execute("WITH gone AS (DELETE FROM chs.health_scores d"
+						   "  USING (" HISTORY_INVALID ") i"
+						   "  WHERE d.customer_id = i.customer_id AND d.as_of = i.as_of"
+						   "  AND d.health_score_id = i.health_score_id RETURNING d.as_of)"
+						   " INSERT INTO chs.recounts (from_day)"
+						   " SELECT min(as_of) FROM gone HAVING count(*) > 0", 0, NULL, NULL, NULL);
 	chs_spi_end(&saved);
 }

@@ -11,11 +11,13 @@
 
 #include "base/chore.h"
 #include "engine/retention.h"
+#include "store/daily_counts.h"
 
 /* In the order in which they are done. */
 const HousekeepingStep chs_housekeeping_steps[] = {
 	{CHORE_DELETE_EVENTS, chs_retention_delete_events},
 	{CHORE_DELETE_HISTORY, chs_retention_delete_history},
 	{CHORE_DELETE_REJECTED, chs_retention_delete_rejected},
+	{CHORE_COUNT_DAYS, chs_daily_counts_step},
 	{0, NULL}
 };

@@ -34,7 +34,7 @@ $$, 'PUBLIC executes nothing that changes anything, but for recording an event w
 SELECT set_eq($$
     SELECT 'chs.' || relname FROM tables
     EXCEPT SELECT object FROM chs.grants() WHERE privilege LIKE 'SELECT%'
-$$, '{chs.missing_customers,chs.shipped}'::text[], 'every other table and view is granted to somebody');
+$$, '{chs.day_count,chs.missing_customers,chs.partial_counts,chs.recounts,chs.shipped}'::text[], 'every other table and view is granted to somebody');
 SELECT set_eq($$
     SELECT oid::regprocedure::text FROM functions
     WHERE prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) AND NOT has_function_privilege('chs_tap_stranger', oid, 'EXECUTE')
@@ -43,6 +43,7 @@ SELECT set_eq($$
       AND oid NOT IN (SELECT to_regprocedure(substr(object, 9)) FROM chs.grants() WHERE object LIKE 'ROUTINE %')
 $$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()', 'chs.publish(text,text,text)', 'chs.warn_of_deleted_events(jsonb)',
     'chs_apply_retention(bigint)', 'chs.apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)', 'chs.backfill_history(date,bigint)',
+    'chs.count_days(date)', 'chs.begin_day_count(boolean)', 'chs.count_days_slice(integer,boolean)', 'chs.end_day_count()',
     'chs.change_grants(text,name,text,text[])'],
     'every other function that PUBLIC may not execute is granted to somebody');
 SELECT is_empty($$
@@ -60,8 +61,8 @@ SELECT i, t, '{"endpoint": "/", "ip_address": "::1", "amount": 5, "feature_name"
 FROM generate_series(1, 5) i, unnest('{api_call,login,payment,feature_use,support_ticket}'::text[]) t, generate_series(1, i * 5);
 SELECT FROM chs_process_queue();
 -- The past: everyone was healthy last month and a week ago.
-INSERT INTO chs.health_scores (customer_id, score, status, coverage, trend, factor_scores, scorecard, version, as_of, calculated_at)
-SELECT h.customer_id, 90, 'healthy', 1, 'stable', h.factor_scores, h.scorecard, h.version, d, d + time '12:00'
+INSERT INTO chs.health_scores (customer_id, segment, score, status, coverage, trend, factor_scores, scorecard, version, as_of, calculated_at)
+SELECT h.customer_id, h.segment, 90, 'healthy', 1, 'stable', h.factor_scores, h.scorecard, h.version, d, d + time '12:00'
 FROM chs.customer_health h, generate_series(now() AT TIME ZONE 'UTC' - interval '40 days', now() AT TIME ZONE 'UTC' - interval '1 day', '1 day') t(t), date(t) d;
 
 CREATE ROLE chs_tap_reader;
@@ -205,6 +206,9 @@ BEGIN
         EXECUTE format('GRANT SELECT ON chs.%I TO chs_tap_smb', t.relname);
     END LOOP;
 END $$;
+SELECT chs_count_days() \g /dev/null
+CREATE TEMP TABLE owners_days AS SELECT * FROM chs.daily_stats;
+GRANT SELECT ON owners_days TO PUBLIC;
 ALTER TABLE chs.customers ENABLE ROW LEVEL SECURITY;
 CREATE POLICY smb ON chs.customers TO chs_tap_smb USING (segment = 'smb');
 -- (an expected result is the owner's own query, limited to those customers)
@@ -227,6 +231,9 @@ SELECT is((SELECT array_agg(customers ORDER BY score_from) FROM chs.score_distri
 SELECT is((SELECT sum(customers) FROM chs.status_movements), 2::numeric, 'status_movements likewise');
 SELECT is((SELECT sum(customers) FROM chs_status_movements(current_date - 20, current_date)), 2::numeric, 'and of any period');
 SELECT is_empty('TABLE chs.health_counts', 'the ready counts of everyone are not to be seen');
+SELECT results_eq('SELECT * FROM chs.daily_stats', 'SELECT * FROM owners_days WHERE segment = ''smb''', 'days that are over are counted likewise');
+SELECT is((SELECT count(*) FROM owners_days WHERE total > 0), 2::bigint, '(there is a day, of two segments)');
+SELECT is_empty('TABLE chs.daily_counts', 'and their ready counts not to be seen');
 SELECT is(chs_score(1) IS NOT NULL, true, 'its own customer is scored');
 SELECT throws_ok(format(q, 3), 'P0002', 'customer 3 does not exist', format(q, 3) || ' does not tell')
 FROM unnest(ARRAY['SELECT chs_score(%s)', 'SELECT chs_score(%s, now() - interval ''9 days'')', 'SELECT chs_status(%s)', 'SELECT * FROM chs_explain(%s)',
