@@ -2,80 +2,20 @@
  * purge.c
  *	  Forgetting a customer.
  *
- * Everything that is kept by customer is deleted: the tables are found in the
- * catalogs, so that none is forgotten.
+ * What is removed is decided in SQL (sql/ext/purge.sql).  Here is what SQL cannot do:
+ * looking with the rights of the caller, of the extension's owner and of those whose
+ * tables refer to the customer.
  */
 #include "base/compat.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rls.h"
 
 #include "base/catalog.h"
 #include "base/spi.h"
 #include "base/tables.h"
 #include "store/customer.h"
-
-/*
- * The foreign keys of other people's tables, by name, table and the table's owner; how
- * to find what they refer to of customer $1; and a row of them that refers to it.
- */
-#define FOREIGN_KEYS \
-	"SELECT k.conname, k.conrelid::pg_catalog.regclass, t.relowner," \
-	" pg_catalog.format('SELECT %s FROM %s r WHERE r.customer_id = $1'," \
-	"  pg_catalog.string_agg(pg_catalog.format('r.%I::pg_catalog.text', p.attname), ', '" \
-	"   ORDER BY u.i), k.confrelid::pg_catalog.regclass)," \
-	" pg_catalog.format('SELECT FROM %s%s f WHERE %s LIMIT 1'," \
-	"  CASE t.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, k.conrelid::pg_catalog.regclass," \
-	"  pg_catalog.string_agg(pg_catalog.format('f.%I = $%s::%s', f.attname, u.i," \
-	"   pg_catalog.format_type(p.atttypid, NULL)), ' AND ' ORDER BY u.i))" \
-	" FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class t ON t.oid = k.conrelid" \
-	" CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey))" \
-	"  WITH ORDINALITY u(f, p, i)" \
-	" JOIN pg_catalog.pg_attribute f ON f.attrelid = k.conrelid AND f.attnum = u.f" \
-	" JOIN pg_catalog.pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = u.p" \
-	" WHERE k.contype = 'f' AND k.conparentid = 0" \
-	" AND k.confrelid IN ('chs.customers'::pg_catalog.regclass," \
-	"  'chs.customer_events'::pg_catalog.regclass)" \
-	" AND t.relnamespace <> 'chs'::pg_catalog.regnamespace AND $1 IS NOT NULL" \
-	" GROUP BY k.oid, k.conname, k.conrelid, k.confrelid, t.relowner, t.relkind" \
-	" ORDER BY k.conrelid, k.conname"
-
-enum
-{
-	KEY_NAME = 1,
-	KEY_TABLE,
-	KEY_OWNER,
-	KEY_REFERRED,
-	KEY_FIND
-};
-
-/* A statement for each table of the extension that has a customer_id. */
-#define DELETES \
-	"SELECT pg_catalog.format('DELETE FROM %s WHERE customer_id = $1'," \
-	"  c.oid::pg_catalog.regclass)" \
-	" FROM pg_catalog.pg_depend d" \
-	" JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'chs'" \
-	" JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'p')" \
-	" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = 'customer_id'" \
-	"  AND NOT a.attisdropped" \
-	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass" \
-	" AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'" \
-	" AND $1 IS NOT NULL"
-
-/* Copies of rejected rows. */
-#define DELETE_REJECTED \
-	"DELETE FROM chs.rejected_events r USING chs.sources s, chs.customers c" \
-	" WHERE c.customer_id = $1 AND r.source_id = s.source_id AND r.customer_key =" \
-	"  CASE s.customer_key WHEN 'external_id' THEN c.external_id" \
-	"   ELSE c.customer_id::pg_catalog.text END"
-
-#define DELETE_MISSING \
-	"DELETE FROM chs.missing_customers m USING chs.customers c" \
-	" WHERE c.customer_id = $1 AND m.external_id = c.external_id"
 
 /* Executes a statement with the customer as $1, and returns the number of rows. */
 static uint64
@@ -87,44 +27,6 @@ execute_for(int64 customer_id, const char *sql)
 	return chs_spi_execute(sql, 1, &type, &arg, NULL);
 }
 
-/* Raises an error if a row of a table refers to one of the customer. */
-static void
-check_reference(HeapTuple key, TupleDesc desc, int64 customer_id)
-{
-	bool		isnull;
-	Oid			owner = DatumGetObjectId(SPI_getbinval(key, desc, KEY_OWNER, &isnull));
-	const char *find = SPI_getvalue(key, desc, KEY_FIND);
-	uint64		n = execute_for(customer_id, SPI_getvalue(key, desc, KEY_REFERRED));
-	SPITupleTable *rows = SPI_tuptable;
-	int			natts = rows->tupdesc->natts;
-	Oid			types[INDEX_MAX_KEYS];
-	Datum		args[INDEX_MAX_KEYS];
-	char		nulls[INDEX_MAX_KEYS + 1] = {0};
-
-	for (uint64 i = 0; i < n; i++)
-	{
-		OwnerRights saved;
-
-		for (int j = 0; j < natts; j++)
-		{
-			types[j] = TEXTOID;
-			args[j] = SPI_getbinval(rows->vals[i], rows->tupdesc, j + 1, &isnull);
-			nulls[j] = isnull ? 'n' : ' ';
-		}
-		chs_catalog_become_role(owner, &saved);
-		chs_spi_execute_now(NULL, find, natts, types, args, nulls);
-		chs_catalog_become_caller(&saved);
-		if (SPI_processed > 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-					 errmsg("customer %lld cannot be purged because rows of table %s refer to it",
-							(long long) customer_id, SPI_getvalue(key, desc, KEY_TABLE)),
-					 errdetail("Foreign key \"%s\" is of a table that does not belong to chs.",
-							   SPI_getvalue(key, desc, KEY_NAME)),
-					 errhint("Delete these rows before, or set their references to NULL.")));
-	}
-}
-
 /*
  * Refuses to purge a customer that other people's tables refer to by foreign keys: these
  * do nothing for the owner, and his rights must not be used to change such tables.
@@ -133,25 +35,29 @@ check_reference(HeapTuple key, TupleDesc desc, int64 customer_id)
 static void
 check_references(int64 customer_id)
 {
-	uint64		n = execute_for(customer_id, FOREIGN_KEYS);
-	SPITupleTable *keys = SPI_tuptable;
+	uint64		n = execute_for(customer_id, "SELECT foreign_key, relation, owner, query"
+								" FROM chs.references_to($1)");
+	SPITupleTable *queries = SPI_tuptable;
 
 	for (uint64 i = 0; i < n; i++)
-		check_reference(keys->vals[i], keys->tupdesc, customer_id);
-}
+	{
+		HeapTuple	row = queries->vals[i];
+		bool		isnull;
+		OwnerRights saved;
 
-/* Deletes from every table that has a customer_id, and returns the number of rows. */
-static uint64
-delete_everywhere(int64 customer_id)
-{
-	uint64		deleted = 0;
-	uint64		n = execute_for(customer_id, DELETES);
-	SPITupleTable *statements = SPI_tuptable;
-
-	for (uint64 i = 0; i < n; i++)
-		deleted += execute_for(customer_id,
-							   SPI_getvalue(statements->vals[i], statements->tupdesc, 1));
-	return deleted;
+		chs_catalog_become_role(DatumGetObjectId(SPI_getbinval(row, queries->tupdesc, 3, &isnull)),
+								&saved);
+		chs_spi_execute_now(NULL, SPI_getvalue(row, queries->tupdesc, 4), 0, NULL, NULL, NULL);
+		chs_catalog_become_caller(&saved);
+		if (SPI_processed > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+					 errmsg("customer %lld cannot be purged because rows of table %s refer to it",
+							(long long) customer_id, SPI_getvalue(row, queries->tupdesc, 2)),
+					 errdetail("Foreign key \"%s\" is of a table that does not belong to chs.",
+							   SPI_getvalue(row, queries->tupdesc, 1)),
+					 errhint("Delete these rows before, or set their references to NULL.")));
+	}
 }
 
 /*
@@ -166,17 +72,9 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 {
 	int64		customer_id = PG_GETARG_INT64(0);
 	OwnerRights saved;
-	uint64		events;
-	uint64		left;
-	bool		exists;
+	Datum		events;
+	bool		nothing_there;
 
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("customers cannot be purged in a transaction of isolation level %s",
-						IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
-				 errdetail("Rows that were added after the transaction began would remain."),
-				 errhint("Use a transaction of isolation level READ COMMITTED.")));
 	PreventCommandIfReadOnly("chs_purge_customer()");
 	chs_table_lock(CHS_CUSTOMERS);
 	SPI_connect();
@@ -185,19 +83,12 @@ chs_purge_customer(PG_FUNCTION_ARGS)
 		check_enable_rls(chs_catalog_relation(CHS_CUSTOMERS), InvalidOid, true) == RLS_ENABLED)
 		chs_customer_not_found(customer_id);
 	chs_catalog_become_owner(&saved);
-	exists = execute_for(customer_id, "SELECT FROM chs.customers"
-						 " WHERE customer_id = $1 FOR UPDATE") > 0;
 	check_references(customer_id);
-	execute_for(customer_id, DELETE_REJECTED);
-	execute_for(customer_id, DELETE_MISSING);
-	execute_for(customer_id, "UPDATE chs.customers SET parent_id = NULL WHERE parent_id = $1");
-	events = execute_for(customer_id, "DELETE FROM chs.customer_events WHERE customer_id = $1");
-	execute_for(customer_id, "DELETE FROM chs.customers WHERE customer_id = $1");
-	/* what foreign keys do not do for the owner, and what the deletion queued */
-	left = delete_everywhere(customer_id);
-	if (!exists && events + left == 0)
+	execute_for(customer_id, "SELECT chs.purge($1)");
+	events = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &nothing_there);
+	if (nothing_there)
 		chs_customer_not_found(customer_id);
 	chs_catalog_become_caller(&saved);
 	SPI_finish();
-	PG_RETURN_INT64((int64) events);
+	PG_RETURN_DATUM(events);
 }
