@@ -5,14 +5,14 @@ SELECT n, 'v-' || n, CASE WHEN n < 9 THEN 'smb' END, '2020-01-01 00:00+00' FROM 
 INSERT INTO chs.customer_events (customer_id, event_type, event_data)
 SELECT n, t.event_type, t.event_data
 FROM generate_series(1, 9) n
-CROSS JOIN (VALUES ('login', '{"ip_address": "203.0.113.1"}'::jsonb), ('api_call', '{"endpoint": "/"}'), ('payment', '{"amount": 1, "status": "paid_on_time"}')) t;
+CROSS JOIN (VALUES ('login', '{"ip_address": "203.0.113.1"}'::jsonb), ('api_call', '{"endpoint": "/"}'), ('payment', '{"amount": 1, "status": "paid_on_time"}')) t(event_type, event_data);
 SELECT FROM chs_process_queue();
 SELECT * FROM chs_verify();
 
 UPDATE chs.customer_health SET score = score + 0.01 WHERE customer_id = 1;
 UPDATE chs.customer_health SET score = NULL WHERE customer_id = 2;
 UPDATE chs.customer_health SET status = 'healthy' WHERE customer_id = 3;
-UPDATE chs.customer_health SET coverage = 1 WHERE customer_id = 4;
+UPDATE chs.customer_health SET coverage = 0.5 WHERE customer_id = 4;
 UPDATE chs.customer_health SET trend = 'declining' WHERE customer_id = 5;
 UPDATE chs.customer_health SET factor_scores[1] = 100 WHERE customer_id = 6;
 UPDATE chs.customer_health SET as_of = as_of - 1 WHERE customer_id = 7;

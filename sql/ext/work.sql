@@ -1,4 +1,4 @@
--- Manual work: what workers do by themselves, and how to check it.
+-- Manual work: what workers do by themselves.
 
 CREATE FUNCTION @extschema@.chs_process_queue(max_deltas bigint DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_process_queue';
@@ -26,18 +26,11 @@ CREATE PROCEDURE @extschema@.chs_rebuild()
 COMMENT ON PROCEDURE @extschema@.chs_rebuild()
     IS 'rebuilds the activities of all customers from the raw events and scores them, in slices; see chs.progress';
 
-CREATE FUNCTION @extschema@.chs_verify(OUT customer_id bigint, OUT difference text, OUT stored text, OUT expected text)
-    RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'chs_verify';
-COMMENT ON FUNCTION @extschema@.chs_verify()
-    IS 'recomputes every customer from the raw events; one row for each difference from what is stored or what chs_score() answers, none if all is well';
-
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_process_queue(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_recalculate(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE @extschema@.chs_recalculate_all() FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE @extschema@.chs_rebuild() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_rebuild(bigint) FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION @extschema@.chs_verify() FROM PUBLIC;
 
 -- Tells the background processes that this database has the extension now.
 CREATE FUNCTION chs.wake_worker() RETURNS void

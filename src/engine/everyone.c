@@ -36,12 +36,10 @@
 #include "source/slice.h"
 #include "store/claim.h"
 #include "store/customer.h"
-#include "store/gone.h"
 #include "store/health.h"
-#include "store/health_counts.h"
-#include "store/history.h"
 #include "store/live.h"
 #include "store/progress.h"
+#include "store/restore.h"
 
 /*
  * Events of many customers lie in the same blocks, so a slice of few customers
@@ -375,6 +373,8 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 	int			nskipped = 0;
 	int			waiting = chs_publish_waiting();
 	int			n;
+	Oid			type = BOOLOID;
+	Datum		restoring;
 
 	chs_progress_begin(&job, JOB_REBUILD, fcinfo, versions_text());
 	do
@@ -394,11 +394,11 @@ chs_rebuild_all(PG_FUNCTION_ARGS)
 			break;
 	} while (true);
 	/* what is left in the queue is for customers that no longer exist or were skipped */
-	chs_gone_forget_all();
-	chs_history_remove_invalid();
+	restoring = BoolGetDatum(!chs_restore_lock_out());
+	chs_spi_execute_as_owner("SELECT chs.remove_invalid($1)", 1, &type, &restoring, NULL);
 	if (!fold_queue(&job))
 		nskipped = 0;
-	chs_health_counts_correct();
+	chs_spi_execute_as_owner("SELECT chs.correct_health_counts()", 0, NULL, NULL, NULL);
 	if (nskipped > 0)
 		ereport(NOTICE,
 				(errmsg_plural("the rebuild of %d customer, which another transaction had locked"

@@ -48,16 +48,6 @@ chs_publish_waiting(void)
 	return live->newest > live->version ? live->newest : 0;
 }
 
-/* Whether the events of all sources can be read; else a waiting version goes on waiting. */
-static bool
-can_be_counted(const Live *live)
-{
-	for (int i = 0; i < live->nsources; i++)
-		if (chs_source_error(live, &live->sources[i]) != NULL)
-			return false;
-	return true;
-}
-
 /* Records in a version's row that it is live; a trigger sees that nothing else changes. */
 static void
 store_live(int version)
@@ -113,7 +103,7 @@ bool
 chs_publish_make_live(int version, bool wait)
 {
 	if (!lock_publishing(wait) || chs_publish_waiting() != version ||
-		!can_be_counted(chs_live_version()))
+		!chs_source_all_readable(chs_live_version()))
 		return false;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	store_live(version);

@@ -622,6 +622,16 @@ chs_source_error(const Live *live, const Source *source)
 	return chs_source_compile(live, source, source->relation)->mapping->broken;
 }
 
+/* chs_source_all_readable tells whether the events of all sources can be read. */
+bool
+chs_source_all_readable(const Live *live)
+{
+	for (int i = 0; i < live->nsources; i++)
+		if (chs_source_error(live, &live->sources[i]) != NULL)
+			return false;
+	return true;
+}
+
 /*
  * chs_source_event makes an event of what a mapping gave for a row, except its
  * customer; false if it has no type or time.

@@ -42,6 +42,7 @@ extern void chs_source_check_readable(const Live *live);
 extern bool chs_source_needs_field(const Live *live, const char *field);
 extern void chs_source_try(Source *source);
 extern ErrorData *chs_source_error(const Live *live, const Source *source);
+extern bool chs_source_all_readable(const Live *live);
 extern bool chs_source_event(const Datum *values, const bool *nulls, Event *event);
 extern ErrorData *chs_source_check(const Live *live, const Event *event);
 extern void chs_source_init(void);

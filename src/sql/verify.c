@@ -32,8 +32,6 @@
 #include "source/source.h"
 #include "sql/customer_score.h"
 #include "store/customer.h"
-#include "store/health_counts.h"
-#include "store/history.h"
 #include "store/live.h"
 #include "store/missing.h"
 #include "store/queue.h"
@@ -51,11 +49,6 @@ typedef struct StoredHealth
 	ArrayType  *factor_array;	/* the same */
 	int			version;
 	int32		as_of;
-	char	   *segment;		/* or NULL */
-	char	   *scorecard;
-	bool		active;
-	char	   *risk_score;		/* or NULL */
-	char	   *right_risk_score;	/* that follows from the others */
 } StoredHealth;
 
 /* The raw events of some customers, read at once. */
@@ -284,23 +277,6 @@ verify_health(Verification *v, const Customer *customer, const StoredActivity *s
 			OidOutputFunctionCall(F_ARRAY_OUT, chs_value_factor_scores(scorecard, score)));
 }
 
-/* The columns by which lists and counts find a customer. */
-static void
-verify_lists(Verification *v, const Customer *customer, const StoredHealth *health)
-{
-	int64		customer_id = customer->customer_id;
-	bool		active = customer->last_day > v->today;
-
-	compare(v, customer_id, "segment", health->segment, customer->segment);
-	compare(v, customer_id, "scorecard", health->scorecard,
-			chs_scorecard_of_segment(v->live->published, customer->segment)->name);
-	compare(v, customer_id, "risk_score", health->risk_score, health->right_risk_score);
-	/* of an earlier day it is what it was then */
-	if (health->as_of == v->today)
-		compare(v, customer_id, "active", health->active ? "true" : "false",
-				active ? "true" : "false");
-}
-
 static void
 verify_customer(Verification *v, int64 customer_id, const StoredHealth *health)
 {
@@ -343,10 +319,7 @@ verify_customer(Verification *v, int64 customer_id, const StoredHealth *health)
 		report(v, &customer_id, "health", NULL, "a row in chs.customer_health");
 	else if (health->version == live->version && stored.row != NULL &&
 			 stored.series_version >= live->series_version)
-	{
 		verify_health(v, &customer, &stored, health);
-		verify_lists(v, &customer, health);
-	}
 }
 
 static StoredHealth
@@ -370,19 +343,13 @@ read_health(HeapTuple tuple, TupleDesc desc)
 	health.factor_array = DatumGetArrayTypeP(datum);
 	health.version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &isnull));
 	health.as_of = DatumGetDateADT(SPI_getbinval(tuple, desc, 8, &isnull));
-	health.segment = SPI_getvalue(tuple, desc, 9);
-	health.scorecard = SPI_getvalue(tuple, desc, 10);
-	health.active = DatumGetBool(SPI_getbinval(tuple, desc, 11, &isnull));
-	health.risk_score = SPI_getvalue(tuple, desc, 12);
-	health.right_risk_score = SPI_getvalue(tuple, desc, 13);
 	return health;
 }
 
 /* All customers, and all others about whom something is stored. */
 #define EVERYONE \
 	"SELECT i.customer_id, h.score, h.status, h.coverage, h.trend, h.factor_scores," \
-	" h.version, h.as_of, h.segment, h.scorecard, h.active, h.risk_score," \
-	" CASE WHEN h.active AND h.status IN ('at_risk', 'critical') THEN h.score END" \
+	" h.version, h.as_of" \
 	" FROM (SELECT customer_id FROM chs.customers UNION SELECT customer_id FROM chs.activity" \
 	"       UNION SELECT customer_id FROM chs.customer_health" \
 	"       UNION SELECT customer_id FROM chs.failures" \
@@ -391,44 +358,12 @@ read_health(HeapTuple tuple, TupleDesc desc)
 	"       UNION SELECT customer_id FROM chs.customer_events) i" \
 	" LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY i.customer_id"
 
-/* Compares the counters of dashboards with actual counts. */
+/* What plain SQL can compare. */
 static void
-verify_counts(Verification *v)
+verify_rest(Verification *v)
 {
-	(void) chs_spi_select("SELECT CASE WHEN COALESCE(s.segment, e.segment) IS NULL"
-						  "  THEN 'health_counts of customers without a segment'"
-						  "  ELSE format('health_counts of %L', COALESCE(s.segment, e.segment))"
-						  " END,"
-						  " s.counts::text, e.counts::text FROM"
-						  " (SELECT segment,"
-						  "   ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
-						  "  FROM (" HEALTH_COUNTS_STORED ") c) s"
-						  " FULL JOIN"
-						  " (SELECT segment,"
-						  "   ROW(healthy, at_risk, critical, unknown, score_hundredths) AS counts"
-						  "  FROM (" HEALTH_COUNTS_ACTUAL ") c) e"
-						  " ON COALESCE(s.segment, '') = COALESCE(e.segment, '')"
-						  " WHERE COALESCE(s.counts::text, '(0,0,0,0,0)')"
-						  "  <> COALESCE(e.counts::text, '(0,0,0,0,0)')"
-						  " ORDER BY COALESCE(s.segment, e.segment)", 0, NULL, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-
-		report(v, NULL, SPI_getvalue(row, desc, 1), SPI_getvalue(row, desc, 2),
-			   SPI_getvalue(row, desc, 3));
-	}
-}
-
-/*
- * Checks what was computed afterwards of the history, as far as that does not depend on
- * which events were known then.
- */
-static void
-verify_history(Verification *v)
-{
-	(void) chs_spi_select(HISTORY_INVALID, 0, NULL, NULL);
+	chs_spi_select("SELECT customer_id, difference, stored, expected"
+				   " FROM chs.stored_differences()", 0, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
@@ -436,62 +371,9 @@ verify_history(Verification *v)
 		bool		isnull;
 		int64		customer_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 
-		report(v, &customer_id, "health_scores",
-			   psprintf("row %s, backfilled for %s", SPI_getvalue(row, desc, 3),
-						SPI_getvalue(row, desc, 2)), NULL);
+		report(v, isnull ? NULL : &customer_id, SPI_getvalue(row, desc, 2),
+			   SPI_getvalue(row, desc, 3), SPI_getvalue(row, desc, 4));
 	}
-}
-
-/*
- * Checks the references that a restore does not, because rows may arrive before those they
- * refer to.
- */
-static void
-verify_references(Verification *v)
-{
-	(void) chs_spi_select("SELECT c.customer_id, 'segment', c.segment FROM chs.customers c"
-						  " WHERE c.segment IS NOT NULL AND NOT EXISTS"
-						  "  (SELECT FROM chs.segments s WHERE s.segment = c.segment)"
-						  " UNION ALL"
-						  " SELECT c.customer_id, 'parent_id', c.parent_id::text"
-						  " FROM chs.customers c"
-						  " WHERE c.parent_id IS NOT NULL AND NOT EXISTS"
-						  "  (SELECT FROM chs.customers p WHERE p.customer_id = c.parent_id)"
-						  " UNION"
-						  " SELECT e.customer_id, 'event_type', e.event_type"
-						  " FROM chs.customer_events e"
-						  " WHERE NOT EXISTS"
-						  "  (SELECT FROM chs.event_types t WHERE t.event_type = e.event_type)"
-						  " ORDER BY 1, 2, 3", 0, NULL, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-		int64		customer_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-
-		report(v, &customer_id, SPI_getvalue(row, desc, 2), SPI_getvalue(row, desc, 3), NULL);
-	}
-}
-
-/*
- * Reports the sources that do not work; returns false if the events of one cannot
- * be read, so that activities cannot be compared.
- */
-static bool
-verify_sources(Verification *v)
-{
-	const Live *live = v->live;
-	bool		readable = true;
-
-	chs_spi_select("SELECT object, problem FROM chs.source_problems() WHERE problem IS NOT NULL",
-				   0, NULL, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		report(v, NULL, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
-			   SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2), NULL);
-	for (int i = 0; i < live->nsources; i++)
-		readable &= chs_source_error(live, &live->sources[i]) == NULL;
-	return readable;
 }
 
 /* Compares all that is stored by customer. */
@@ -549,11 +431,9 @@ chs_verify(PG_FUNCTION_ARGS)
 	v.live = chs_live_at(v.snapshot);
 	v.today = chs_customer_today();
 	chs_spi_begin(&saved);
-	v.reading.possible = verify_sources(&v);
+	v.reading.possible = chs_source_all_readable(v.live);
 	verify_customers(&v);
-	verify_counts(&v);
-	verify_history(&v);
-	verify_references(&v);
+	verify_rest(&v);
 	chs_spi_end(&saved);
 	PopActiveSnapshot();
 	return (Datum) 0;

@@ -28,13 +28,6 @@
 /* Advisory locks of users have 1 or 2 in the last field. */
 #define CLAIM_LOCK_FIELD4 0x6368
 
-/* What is locked: the second field of the lock's tag. */
-typedef enum ClaimLock
-{
-	LOCK_NEW_CUSTOMER,
-	LOCK_COUNTS
-} ClaimLock;
-
 static uint32
 hash_of(int64 customer_id)
 {
@@ -42,11 +35,11 @@ hash_of(int64 customer_id)
 }
 
 static LOCKTAG
-lock_tag(ClaimLock what, uint32 which)
+lock_tag(int64 customer_id)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, what, which, CLAIM_LOCK_FIELD4);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, hash_of(customer_id), CLAIM_LOCK_FIELD4);
 	return tag;
 }
 
@@ -65,7 +58,7 @@ chs_part_has(const Part *part, int64 customer_id)
 bool
 chs_claim_new(int64 customer_id)
 {
-	LOCKTAG		tag = lock_tag(LOCK_NEW_CUSTOMER, hash_of(customer_id));
+	LOCKTAG		tag = lock_tag(customer_id);
 
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
@@ -74,20 +67,10 @@ chs_claim_new(int64 customer_id)
 void
 chs_claim_new_end(int64 customer_id)
 {
-	LOCKTAG		tag = lock_tag(LOCK_NEW_CUSTOMER, hash_of(customer_id));
-
+	LOCKTAG		tag = lock_tag(customer_id);
 	bool		released PG_USED_FOR_ASSERTS_ONLY = LockRelease(&tag, ExclusiveLock, false);
 
 	Assert(released);
-}
-
-/* chs_claim_counts_wait lets only one session at a time correct chs.health_counts. */
-void
-chs_claim_counts_wait(void)
-{
-	LOCKTAG		tag = lock_tag(LOCK_COUNTS, 0);
-
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /*

@@ -18,7 +18,6 @@ extern bool chs_part_has(const Part *part, int64 customer_id);
 extern void chs_claim_check_transaction(void);
 extern bool chs_claim_new(int64 customer_id);
 extern void chs_claim_new_end(int64 customer_id);
-extern void chs_claim_counts_wait(void);
 extern bool chs_claim_wait_for_workers(void);
 
 #endif							/* CHS_CLAIM_H */

@@ -5,7 +5,8 @@
  * Foreign keys say that it goes with the customer.  But they are ordinary triggers,
  * which do not fire for what arrives by logical replication, nor with
  * session_replication_role = replica.  So the trigger of chs.customers, which always
- * fires, removes what they have left, and chs_rebuild() what is there all the same.
+ * fires, removes what they have left, and chs_rebuild() what is there all the same
+ * (chs.remove_invalid() in sql/ext/verify.sql).
  */
 #include "store/gone.h"
 
@@ -22,12 +23,6 @@
 #include "base/catalog.h"
 #include "base/spi.h"
 #include "store/health.h"
-#include "store/restore.h"
-
-#define DELETE_OF_CUSTOMER(table) "DELETE FROM chs." table " WHERE customer_id = $1"
-#define DELETE_OF_NOBODY(table) \
-	"DELETE FROM chs." table " d WHERE NOT EXISTS" \
-	" (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id)"
 
 /* The tables, and how they keep the customer. */
 static const struct
@@ -36,28 +31,20 @@ static const struct
 	ChsRelation index;
 	int			column;
 	const char *remove;			/* customer $1, who may have become $2 */
-	const char *remove_all;
 }			derived[] = {
 	/* the health first: from then on nobody folds the customer */
 	{
 		CHS_CUSTOMER_HEALTH, CHS_CUSTOMER_HEALTH_PKEY, 1,
-		DELETE_OF_CUSTOMER("customer_health"), DELETE_OF_NOBODY("customer_health")
+		"DELETE FROM chs.customer_health WHERE customer_id = $1"
 	},
-	{
-		CHS_ACTIVITY, CHS_ACTIVITY_PKEY, 1,
-		DELETE_OF_CUSTOMER("activity"), DELETE_OF_NOBODY("activity")
-	},
-	{
-		CHS_FAILURES, CHS_FAILURES_PKEY, 1,
-		DELETE_OF_CUSTOMER("failures"), DELETE_OF_NOBODY("failures")
-	},
+	{CHS_ACTIVITY, CHS_ACTIVITY_PKEY, 1, "DELETE FROM chs.activity WHERE customer_id = $1"},
+	{CHS_FAILURES, CHS_FAILURES_PKEY, 1, "DELETE FROM chs.failures WHERE customer_id = $1"},
 	/* the history is not derived again: it keeps to the customer */
 	{
 		CHS_HEALTH_SCORES, CHS_HEALTH_SCORES_PKEY, 2,
 		"WITH kept AS (UPDATE chs.health_scores SET customer_id = $2"
 		"  WHERE customer_id = $1 AND $2 IS NOT NULL)"
-		" DELETE FROM chs.health_scores WHERE customer_id = $1 AND $2 IS NULL",
-		DELETE_OF_NOBODY("health_scores")
+		" DELETE FROM chs.health_scores WHERE customer_id = $1 AND $2 IS NULL"
 	}
 };
 
@@ -122,20 +109,4 @@ chs_gone_forget(int64 customer_id, const int64 *renumbered)
 							renumbered == NULL ? " n" : NULL);
 		chs_spi_end(&saved);
 	}
-}
-
-/*
- * chs_gone_forget_all removes all that belongs to customers who do not exist.  While
- * a dump is being restored, a history may be there before its customer.
- */
-void
-chs_gone_forget_all(void)
-{
-	OwnerRights saved;
-
-	chs_spi_begin(&saved);
-	for (size_t i = 0; i < lengthof(derived); i++)
-		if (derived[i].table != CHS_HEALTH_SCORES || chs_restore_lock_out())
-			chs_spi_execute_now(NULL, derived[i].remove_all, 0, NULL, NULL, NULL);
-	chs_spi_end(&saved);
 }

@@ -8,6 +8,5 @@
 #include "base/compat.h"
 
 extern void chs_gone_forget(int64 customer_id, const int64 *renumbered);
-extern void chs_gone_forget_all(void);
 
 #endif							/* CHS_GONE_H */

@@ -19,7 +19,6 @@
 #include "base/spi.h"
 #include "base/tables.h"
 #include "score/score.h"
-#include "store/claim.h"
 
 /* Columns of chs.health_counts. */
 enum
@@ -204,31 +203,4 @@ chs_health_counts_end(HealthCounts *counts, int nsegments)
 		append_counts(counts);
 	if (known_counts.nrows >= Max(MAX_COUNT_ROWS, 2 * nsegments))
 		sum_counts();
-}
-
-/*
- * chs_health_counts_correct appends to the table what it lacks.  Folding
- * changes both sides of the comparison by the same amount in one transaction, so it
- * need not be kept out; only others that correct are waited for.
- */
-void
-chs_health_counts_correct(void)
-{
-	OwnerRights saved;
-
-	chs_claim_counts_wait();
-	CommandCounterIncrement();
-	chs_spi_begin(&saved);
-	chs_spi_execute("INSERT INTO chs.health_counts (segment, healthy, at_risk, critical,"
-					"  unknown, score_hundredths)"
-					" SELECT segment, sum(healthy), sum(at_risk), sum(critical),"
-					"  sum(unknown), sum(score_hundredths)"
-					" FROM (" HEALTH_COUNTS_ACTUAL
-					"       UNION ALL SELECT segment, -healthy, -at_risk, -critical, -unknown,"
-					" -score_hundredths"
-					"       FROM (" HEALTH_COUNTS_STORED ") s) lacking"
-					" GROUP BY segment HAVING (sum(healthy), sum(at_risk), sum(critical),"
-					" sum(unknown), sum(score_hundredths))"
-					"                  <> (0, 0, 0, 0, 0)", 0, NULL, NULL, NULL);
-	chs_spi_end(&saved);
 }

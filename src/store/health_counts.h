@@ -44,19 +44,5 @@ extern void chs_health_counts_begin(HealthCounts *counts, Snapshot snapshot);
 extern void chs_health_counts_add(HealthCounts *counts, const char *segment, KnownScore known,
 								  int n);
 extern void chs_health_counts_end(HealthCounts *counts, int nsegments);
-extern void chs_health_counts_correct(void);
-
-/* The counts in chs.health_counts, and the actual ones, by segment. */
-#define HEALTH_COUNTS_STORED \
-	"SELECT segment, sum(healthy) AS healthy, sum(at_risk) AS at_risk, sum(critical) AS critical," \
-	" sum(unknown) AS unknown, sum(score_hundredths) AS score_hundredths" \
-	" FROM chs.health_counts GROUP BY segment"
-#define HEALTH_COUNTS_ACTUAL \
-	"SELECT segment, count(*) FILTER (WHERE status = 'healthy') AS healthy," \
-	" count(*) FILTER (WHERE status = 'at_risk') AS at_risk," \
-	" count(*) FILTER (WHERE status = 'critical') AS critical," \
-	" count(*) FILTER (WHERE status = 'unknown') AS unknown," \
-	" COALESCE(sum(round(score::numeric * 100)), 0) AS score_hundredths" \
-	" FROM chs.customer_health WHERE active GROUP BY segment"
 
 #endif							/* CHS_HEALTH_COUNTS_H */
