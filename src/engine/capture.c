@@ -11,6 +11,7 @@
 #include "engine/capture.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -20,6 +21,7 @@
 #include "base/catalog.h"
 #include "base/error.h"
 #include "base/spi.h"
+#include "base/wake.h"
 #include "engine/pending.h"
 #include "score/count.h"
 #include "store/customer.h"
@@ -235,7 +237,8 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	OwnerRights saved;
-	Portal		portal;
+	Oid			type = INT4OID;
+	Datum		series_version;
 
 	check_trigger(fcinfo, false, "chs.capture_truncate");
 	has_fired = true;
@@ -262,33 +265,16 @@ chs_capture_truncate(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(NULL);
 	chs_capture_flush_pending();
 	chs_spi_begin(&saved);
+	series_version = Int32GetDatum(capturing_version()->counting->series_version);
 	/* the statement's snapshot may be older than the lock that it had to wait for */
-	PushActiveSnapshot(GetLatestSnapshot());
-	portal = SPI_cursor_open_with_args(NULL, "SELECT customer_id FROM chs.customers"
-									   " UNION SELECT customer_id FROM chs.queue",
-									   0, NULL, NULL, NULL, true, 0);
-	PopActiveSnapshot();
-	for (;;)
-	{
-		const Live *live;
-
-		SPI_cursor_fetch(portal, true, 1000);
-		if (SPI_processed == 0)
-			break;
-		live = capturing_version();
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			bool		isnull;
-			Datum		id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1,
-										   &isnull);
-
-			chs_pending_rebuild(live, DatumGetInt64(id), false);
-		}
-		SPI_freetuptable(SPI_tuptable);
-		chs_capture_flush_pending();
-	}
-	SPI_cursor_close(portal);
+	chs_spi_execute_now(NULL, "INSERT INTO chs.queue (xid, customer_id, enqueued_at,"
+						"  series_version, rebuild)"
+						" SELECT pg_current_xact_id(), customer_id, now(), $1, true"
+						" FROM (SELECT customer_id FROM chs.customers"
+						"       UNION SELECT customer_id FROM chs.queue) everyone",
+						1, &type, &series_version, NULL);
 	chs_spi_end(&saved);
+	chs_wake_at_commit();
 	truncated_in.command = GetCurrentCommandId(false);
 	truncated_in.subid = GetCurrentSubTransactionId();
 	PG_RETURN_POINTER(NULL);
