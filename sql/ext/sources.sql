@@ -79,6 +79,113 @@ CREATE FUNCTION chs.capture_source() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chs_capture_source';
 COMMENT ON FUNCTION chs.capture_source() IS 'trigger: adds the rows of an attached table to the queue, and logs unusable ones';
 
+-- What keeps a table from being attached, by what the catalogs say now: called with the latest snapshot.
+CREATE FUNCTION chs.check_attachable(relation regclass, of_customers boolean) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    foreign_hint CONSTANT text := 'Changes made elsewhere are not noticed: copy its rows into a table here, for instance by logical replication, and attach that.';
+    t     record;
+    other text;
+BEGIN
+    SELECT c.*, format('%s.%I', c.relnamespace::regnamespace, c.relname) AS name INTO t FROM pg_class c WHERE c.oid = relation;
+    IF t.relkind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION '% cannot be attached because it is not a table', t.name
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = CASE t.relkind WHEN 'v' THEN 'A view has no rows of its own: attach the tables beneath it, with its expressions.'
+                         WHEN 'm' THEN 'Attach the tables that it is made from, with its expressions.'
+                         WHEN 'f' THEN foreign_hint ELSE 'Attach a table.' END;
+    ELSIF t.relnamespace IN ('pg_catalog'::regnamespace, 'chs'::regnamespace) THEN
+        RAISE EXCEPTION '% cannot be attached because it is a table of the system or of chs', t.name USING ERRCODE = 'wrong_object_type';
+    ELSIF t.relpersistence = 't' THEN
+        RAISE EXCEPTION '% cannot be attached because it is temporary', t.name
+            USING ERRCODE = 'wrong_object_type', DETAIL = 'Other sessions cannot read it.', HINT = 'Use chs_record_events(), or an ordinary table.';
+    ELSIF t.relrowsecurity AND t.relforcerowsecurity
+          AND NOT (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.oid = t.relowner) THEN
+        RAISE EXCEPTION '% cannot be attached because its owner does not see all rows', t.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = 'Row-level security is forced for the owner as well.',
+                  HINT = format('Let the owner see them: ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', t.name);
+    END IF;
+    SELECT c.relname INTO other FROM pg_partition_tree(relation) p JOIN pg_class c ON c.oid = p.relid WHERE c.relkind = 'f' LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '% cannot be attached because its partition % is a foreign table', t.name, other
+            USING ERRCODE = 'wrong_object_type', HINT = foreign_hint;
+    END IF;
+    -- the rows of a partition would count twice if its partitioned table were attached, too
+    SELECT format('%s.%I', c.relnamespace::regnamespace, c.relname) INTO other FROM chs.sources s JOIN pg_class c ON c.oid = s.relation
+    WHERE NOT of_customers AND s.kind = 'events' AND c.oid <> check_attachable.relation
+      AND (c.oid IN (SELECT p.relid FROM pg_partition_ancestors(check_attachable.relation) p)
+           OR check_attachable.relation IN (SELECT p.relid FROM pg_partition_ancestors(c.oid) p)) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '% cannot be attached because % is', t.name, other
+            USING ERRCODE = 'object_in_use', DETAIL = 'Rows of a partition are rows of the partitioned table.', HINT = 'Detach that one first.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.check_attachable(regclass, boolean) IS 'raises an error if a table cannot be attached, because of what it is';
+
+CREATE FUNCTION chs.advise_index(relation regclass, customer text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = relation
+                   AND pg_get_indexdef(i.indexrelid, 1, false) IN (customer, format('(%s)', customer))) THEN
+        RAISE NOTICE '% has no index by which the rows of one customer can be found', relation
+            USING DETAIL = 'The whole table is read whenever events of customers must be read again: after an update or delete, and for past days.',
+                  HINT = CASE WHEN customer LIKE '%SELECT%'
+                         THEN 'An expression with a subquery cannot be indexed; a column that holds the customer could be.'
+                         ELSE format('Create one: CREATE INDEX ON %s ((%s));', relation, customer) END;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.advise_index(regclass, text) IS 'tells the user if no index leads to the rows of a customer';
+
+-- Triggers are also for rows that arrive by logical replication.  DROP TRIGGER locks
+-- partitions first, and whoever reads the table locks them last.
+CREATE FUNCTION chs.watching(relation regclass, kind text, source_id integer, OUT statement text) RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT s.statement
+    FROM (VALUES ('events', 1, '00_chs_capture', 'INSERT OR UPDATE OR DELETE', 'ROW', 'capture_source'),
+                 ('events', 2, '00_chs_capture_flush', 'INSERT OR UPDATE OR DELETE', 'STATEMENT', 'capture_flush'),
+                 ('events', 3, '00_chs_capture_truncate', 'TRUNCATE', 'STATEMENT', 'capture_truncate'),
+                 ('customers', 1, '00_chs_customers', 'INSERT OR UPDATE OR DELETE', 'ROW', 'sync_customer'),
+                 ('customers', 2, '00_chs_customers_truncate', 'TRUNCATE', 'STATEMENT', 'sync_truncate')) t (kind, n, name, events, level, function)
+    CROSS JOIN LATERAL (
+        SELECT u.step, u.statement
+        FROM (VALUES (1, format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', relation)), (2, format('DROP TRIGGER %I ON %s', t.name, relation))) u (step, statement)
+        WHERE EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = relation AND g.tgname = t.name)
+        UNION ALL
+        SELECT u.step, u.statement
+        FROM (VALUES (3, format('CREATE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION chs.%I(''%s'')',
+                             t.name, t.events, relation, t.level, t.function, source_id)),
+                     (4, format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', relation, t.name))) u (step, statement)
+        WHERE source_id > 0) s
+    WHERE t.kind = watching.kind
+    ORDER BY s.step > 2, t.n, s.step;
+END;
+COMMENT ON FUNCTION chs.watching(regclass, text, integer)
+    IS 'the statements that create the triggers of a source of events or customers, replacing existing ones; for source 0, that drop them';
+
+CREATE FUNCTION chs.watching_partitions(relation regclass, source_id integer, OUT statement text) RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT u.statement
+    FROM pg_partition_tree(relation) p JOIN pg_class c ON c.oid = p.relid AND c.relkind <> 'f'
+    CROSS JOIN LATERAL (VALUES
+        (1, format('DROP TRIGGER "00_chs_capture_truncate" ON %s', p.relid)),
+        (2, format('CREATE TRIGGER "00_chs_capture_truncate" AFTER TRUNCATE ON %s FOR EACH STATEMENT'
+                ' EXECUTE FUNCTION chs.capture_truncate(''%s'')', p.relid, source_id)),
+        (3, format('ALTER TABLE %s ENABLE ALWAYS TRIGGER "00_chs_capture_truncate"', p.relid))) u (step, statement)
+    WHERE p.relid <> relation AND (u.step > 1) = (source_id > 0)
+      AND (u.step = 1) = EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = p.relid AND g.tgname = '00_chs_capture_truncate')
+    ORDER BY p.level, p.relid, u.step;
+END;
+COMMENT ON FUNCTION chs.watching_partitions(regclass, integer)
+    IS 'the statements that create triggers for TRUNCATE on the partitions of an attached table, which do not inherit the table''s; for source 0, that drop them';
+
 CREATE FUNCTION @extschema@.chs_attach(
         relation regclass, customer text, event_type text, occurred_at text,
         event_data text DEFAULT NULL, customer_key text DEFAULT 'customer_id')

@@ -10,15 +10,10 @@
  */
 #include "attach/altered.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "commands/extension.h"
-#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "tcop/deparse_utility.h"
@@ -28,19 +23,17 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "attach/attach.h"
 #include "attach/columns.h"
 #include "attach/existing.h"
 #include "attach/partition.h"
 #include "attach/synced.h"
 #include "base/catalog.h"
 #include "base/spi.h"
+#include "engine/publish.h"
 #include "source/source.h"
 #include "store/live.h"
 #include "store/restore.h"
 #include "store/sources.h"
-
-#define TRUNCATE_TRIGGER "00_chs_capture_truncate"
 
 /* An attached table. */
 typedef struct AttachedTable
@@ -139,31 +132,11 @@ is_about(const CollectedCommand *command, const AttachedTable *table)
 void
 chs_altered_watch_partitions(Oid relation, int source_id)
 {
-	ListCell   *lc;
+	Oid			types[] = {REGCLASSOID, INT4OID};
+	Datum		args[] = {ObjectIdGetDatum(relation), Int32GetDatum(source_id)};
 
-	if (get_rel_relkind(relation) != RELKIND_PARTITIONED_TABLE)
-		return;
-	foreach(lc, find_all_inheritors(relation, AccessShareLock, NULL))
-	{
-		Oid			partition = lfirst_oid(lc);
-		char	   *name;
-
-		if (partition == relation || get_rel_relkind(partition) == RELKIND_FOREIGN_TABLE ||
-			OidIsValid(get_trigger_oid(partition, TRUNCATE_TRIGGER, true)) == (source_id > 0))
-			continue;
-		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(partition)),
-										  get_rel_name(partition));
-		if (source_id == 0)
-		{
-			chs_spi_run(psprintf("DROP TRIGGER \"%s\" ON %s", TRUNCATE_TRIGGER, name));
-			continue;
-		}
-		chs_spi_run(psprintf("CREATE TRIGGER \"%s\" AFTER TRUNCATE ON %s FOR EACH STATEMENT"
-							 " EXECUTE FUNCTION chs.capture_truncate('%d')", TRUNCATE_TRIGGER, name,
-							 source_id));
-		chs_spi_run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name,
-							 TRUNCATE_TRIGGER));
-	}
+	chs_spi_run_each("SELECT statement FROM chs.watching_partitions($1, $2)", lengthof(types),
+					 types, args);
 }
 
 /* Tables that the transaction's present command has rewritten. */
@@ -255,19 +228,12 @@ enable_always(const AttachedTable *table)
 	enabling = true;
 	PG_TRY();
 	{
-		SPITupleTable *commands;
-		bool		isnull;
-
-		chs_spi_select("SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I',"
-					   "  tgrelid::regclass, tgname)"
-					   " FROM pg_trigger WHERE tgrelid = $1 AND tgenabled = 'O'"
-					   " AND starts_with(tgname::text, '00_chs_') "
-					   " AND tgname <> '00_chs_skip_replicated'",
-					   1, &type, &relation);
-		commands = SPI_tuptable;
-		for (uint64 i = 0; i < commands->numvals; i++)
-			chs_spi_run(TextDatumGetCString(SPI_getbinval(commands->vals[i], commands->tupdesc, 1,
-														  &isnull)));
+		chs_spi_run_each("SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I',"
+						 "  tgrelid::regclass, tgname)"
+						 " FROM pg_trigger WHERE tgrelid = $1 AND tgenabled = 'O'"
+						 " AND starts_with(tgname::text, '00_chs_') "
+						 " AND tgname <> '00_chs_skip_replicated'",
+						 1, &type, &relation);
 	}
 	PG_FINALLY();
 	{
@@ -423,7 +389,7 @@ chs_follow_alter(PG_FUNCTION_ARGS)
 	/* the transaction's snapshot may be from before the table was attached */
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (follow_commands())
-		chs_attach_rebuild_all("a table of customers or events was altered");
+		chs_publish_again("a table of customers or events was altered");
 	PopActiveSnapshot();
 	chs_spi_end(&saved);
 	PG_RETURN_VOID();

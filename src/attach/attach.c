@@ -2,22 +2,15 @@
  * attach.c
  *	  Attaching a table as a source of events, and detaching it.
  */
-#include "attach/attach.h"
+#include "base/compat.h"
 
 #include "access/relation.h"
 #include "access/xact.h"
-#include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
-#include "catalog/partition.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "commands/event_trigger.h"
-#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -33,12 +26,11 @@
 #include "attach/synced.h"
 #include "base/catalog.h"
 #include "base/spi.h"
+#include "engine/publish.h"
 #include "source/expression.h"
 #include "source/source.h"
 #include "store/live.h"
 #include "store/sources.h"
-
-/* ----------------------------------------------------------------- checks */
 
 static char *
 qualified_name(Relation rel)
@@ -47,192 +39,31 @@ qualified_name(Relation rel)
 									  RelationGetRelationName(rel));
 }
 
-/* What to do about a relation that cannot be attached because of its kind. */
-static const char *
-hint_for_kind(char kind)
-{
-	switch (kind)
-	{
-		case RELKIND_VIEW:
-			return "A view has no rows of its own: attach the tables beneath it, with its"
-				" expressions.";
-		case RELKIND_MATVIEW:
-			return "Attach the tables that it is made from, with its expressions.";
-		case RELKIND_FOREIGN_TABLE:
-			return "Changes made elsewhere are not noticed: copy its rows into a table here, for"
-				" instance by logical replication, and attach that.";
-		default:
-			return "Attach a table.";
-	}
-}
-
-/* Refuses relations that cannot work, with the reason. */
-static void
-check_relation(Relation rel)
-{
-	char		kind = rel->rd_rel->relkind;
-	ListCell   *lc;
-
-	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be attached because it is not a table", qualified_name(rel)),
-				 errhint("%s", hint_for_kind(kind))));
-	if (IsCatalogRelation(rel) || RelationGetNamespace(rel) == get_namespace_oid("chs", false))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be attached because it is a table of the system or of chs",
-						qualified_name(rel))));
-	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be attached because it is temporary", qualified_name(rel)),
-				 errdetail("Other sessions cannot read it."),
-				 errhint("Use chs_record_events(), or an ordinary table.")));
-	if (check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s cannot be attached because its owner does not see all rows",
-						qualified_name(rel)),
-				 errdetail("Row-level security is forced for the owner as well."),
-				 errhint("Let the owner see them: ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;",
-						 qualified_name(rel))));
-	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
-	{
-		if (kind == RELKIND_PARTITIONED_TABLE &&
-			get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("%s cannot be attached because its partition %s is a foreign table",
-							qualified_name(rel), get_rel_name(lfirst_oid(lc))),
-					 errhint("%s", hint_for_kind(RELKIND_FOREIGN_TABLE))));
-	}
-}
-
-/* The rows of a partition would count twice if its partitioned table were attached, too. */
-static void
-check_relatives(Relation rel)
-{
-	const Live *live = chs_live_version();
-	Oid			relid = RelationGetRelid(rel);
-	List	   *ancestors = get_partition_ancestors(relid);
-
-	for (int i = 0; i < live->nsources; i++)
-	{
-		Oid			other = live->sources[i].relation;
-
-		if (other == relid || get_rel_name(other) == NULL)
-			continue;
-		if (list_member_oid(ancestors, other) ||
-			list_member_oid(get_partition_ancestors(other), relid))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("%s cannot be attached because %s is", qualified_name(rel),
-							chs_source_name(&live->sources[i])),
-					 errdetail("Rows of a partition are rows of the partitioned table."),
-					 errhint("Detach that one first.")));
-	}
-}
-
-/* Tells the user if no index leads to the rows of a customer.  Within SPI. */
-static void
-check_index(Relation rel, const char *customer)
-{
-	Oid			types[] = {OIDOID, TEXTOID};
-	Datum		args[] = {ObjectIdGetDatum(RelationGetRelid(rel)), CStringGetTextDatum(customer)};
-
-	if (chs_spi_select("SELECT FROM pg_index, pg_get_indexdef(indexrelid, 1, false) AS first"
-					   " WHERE indrelid = $1 AND first IN ($2, format('(%s)', $2))",
-					   lengthof(types), types, args) > 0)
-		return;
-	ereport(NOTICE,
-			(errmsg("%s has no index by which the rows of one customer can be found",
-					qualified_name(rel)),
-			 errdetail("The whole table is read whenever events of customers must be read again:"
-					   " after an update or delete, and for past days."),
-			 strstr(customer, "SELECT") != NULL ?
-			 errhint("An expression with a subquery cannot be indexed;"
-					 " a column that holds the customer could be.") :
-			 errhint("Create one: CREATE INDEX ON %s ((%s));", qualified_name(rel), customer)));
-}
-
-/* ---------------------------------------------------------------- attaching */
-
-/* The triggers of a source. */
-static const struct
-{
-	bool		of_customers;
-	const char *name;
-	const char *events;
-	const char *level;
-	const char *function;
-}			triggers[] = {
-	{false, "00_chs_capture", "INSERT OR UPDATE OR DELETE", "ROW", "capture_source"},
-	{false, "00_chs_capture_flush", "INSERT OR UPDATE OR DELETE", "STATEMENT", "capture_flush"},
-	{false, "00_chs_capture_truncate", "TRUNCATE", "STATEMENT", "capture_truncate"},
-	{true, "00_chs_customers", "INSERT OR UPDATE OR DELETE", "ROW", "sync_customer"},
-	{true, "00_chs_customers_truncate", "TRUNCATE", "STATEMENT", "sync_truncate"}
-};
-
-static void
-drop_triggers(Oid relid, const char *name, bool of_customers)
-{
-	for (size_t i = 0; i < lengthof(triggers); i++)
-	{
-		if (triggers[i].of_customers != of_customers ||
-			!OidIsValid(get_trigger_oid(relid, triggers[i].name, true)))
-			continue;
-		/* DROP TRIGGER locks partitions first, and whoever reads the table locks them last */
-		LockRelationOid(relid, AccessExclusiveLock);
-		chs_spi_run(psprintf("DROP TRIGGER \"%s\" ON %s", triggers[i].name, name));
-	}
-}
-
-/* Creates the triggers of a source, replacing existing ones. */
-static void
-create_triggers(Oid relid, const char *name, bool of_customers, int source_id)
-{
-	drop_triggers(relid, name, of_customers);
-	for (size_t i = 0; i < lengthof(triggers); i++)
-	{
-		if (triggers[i].of_customers != of_customers)
-			continue;
-		chs_spi_run(psprintf("CREATE TRIGGER \"%s\" AFTER %s ON %s FOR EACH %s"
-							 " EXECUTE FUNCTION chs.%s('%d')",
-							 triggers[i].name, triggers[i].events, name, triggers[i].level,
-							 triggers[i].function, source_id));
-		/* also for rows that arrive by logical replication */
-		chs_spi_run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER \"%s\"", name,
-							 triggers[i].name));
-	}
-}
-
 /*
- * chs_attach_rebuild_all has all activities rebuilt from the raw events, because the
- * sources have changed, by publishing a version like the latest one.  No activity
- * serves any version until then, so a waiting version has nothing to wait for.
- * Customers that failed because of a source are tried again at once, since the
- * version is a different one.  Within SPI, with the rights of the owner.
+ * Runs the statements by which chs.watching() creates the triggers of a source, or those by
+ * which it drops them where the source is 0.
  */
-void
-chs_attach_rebuild_all(const char *note)
+static void
+set_triggers(Oid relid, const char *kind, int source_id)
 {
-	Oid			type = TEXTOID;
-	Datum		arg = CStringGetTextDatum(note);
+	Oid			types[] = {REGCLASSOID, TEXTOID, INT4OID};
+	Datum		args[] = {
+		ObjectIdGetDatum(relid), CStringGetTextDatum(kind), Int32GetDatum(source_id)
+	};
 
-	/* one publisher at a time; scoring only reads and does not wait */
-	LockRelationOid(chs_catalog_relation(CHS_SCORECARD_VERSIONS), ShareRowExclusiveLock);
-	chs_spi_execute_now(NULL, "WITH latest AS (SELECT * FROM chs.scorecard_versions"
-						"  ORDER BY version DESC LIMIT 1),"
-						" factors AS (INSERT INTO chs.scorecard_version_factors"
-						"  SELECT latest.version + 1, f.scorecard, f.ordinal, f.factor, f.weight,"
-						" f.segment_weights"
-						"  FROM latest JOIN chs.scorecard_version_factors f USING (version))"
-						" INSERT INTO chs.scorecard_versions (version, live_at, published_by, note,"
-						" document, series_version, recommendations)"
-						" SELECT version + 1, now(), session_user, $1, document, version + 1,"
-						" recommendations FROM latest",
-						1, &type, &arg, NULL);
+	chs_spi_run_each("SELECT statement FROM chs.watching($1, $2, $3)", lengthof(types), types,
+					 args);
+}
+
+/* Likewise for those of partitions, which may be of other owners. */
+static void
+set_partition_triggers(Oid relid, int source_id)
+{
+	OwnerRights saved;
+
+	chs_catalog_become_owner(&saved);
+	chs_altered_watch_partitions(relid, source_id);
+	chs_catalog_become_caller(&saved);
 }
 
 /* Writes the row of chs.sources, and returns its number and whether there was one. */
@@ -278,6 +109,19 @@ store_source(const Source *source, bool *again)
 					" RETURNING source_id, xmax <> 0", lengthof(types), types, args, nulls);
 	*again = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* Tells the user if no index leads to the rows of a customer.  Within SPI. */
+static void
+advise_index(const Source *source)
+{
+	Oid			types[] = {REGCLASSOID, TEXTOID};
+	Datum		args[] = {
+		ObjectIdGetDatum(source->relation), CStringGetTextDatum(source->customer)
+	};
+
+	chs_spi_execute_now(NULL, "SELECT chs.advise_index($1, $2)", lengthof(types), types, args,
+						NULL);
 }
 
 /*
@@ -372,10 +216,16 @@ static Relation
 open_relation(FunctionCallInfo fcinfo, Source *source)
 {
 	Relation	rel;
+	Oid			types[] = {REGCLASSOID, BOOLOID};
+	Datum		args[] = {PG_GETARG_DATUM(0), BoolGetDatum(source->of_customers)};
+	OwnerRights saved;
 
 	check_not_null(fcinfo, 0, "relation");
 	rel = open_own(PG_GETARG_OID(0));
-	check_relation(rel);
+	chs_spi_begin(&saved);
+	chs_spi_execute_now(NULL, "SELECT chs.check_attachable($1, $2)", lengthof(types), types, args,
+						NULL);
+	chs_spi_end(&saved);
 	source->relation = RelationGetRelid(rel);
 	source->owner = GetUserNameFromId(rel->rd_rel->relowner, false);
 	return rel;
@@ -394,7 +244,6 @@ chs_attach(PG_FUNCTION_ARGS)
 	char	   *name;
 
 	rel = open_relation(fcinfo, &source);
-	check_relatives(rel);
 	name = qualified_name(rel);
 	source.by_external_id = customer_key_argument(fcinfo, 5);
 	source.customer = canonical(rel, "customer",
@@ -410,7 +259,7 @@ chs_attach(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	chs_catalog_become_owner(&saved);
-	check_index(rel, source.customer);
+	advise_index(&source);
 	source.source_id = store_source(&source, &again);
 	was_counted = again || chs_existing_any(source.relation);
 	if (again)
@@ -418,14 +267,11 @@ chs_attach(PG_FUNCTION_ARGS)
 	if (was_counted && !again)
 		chs_source_check_readable(chs_live_version());
 	if (was_counted)
-		chs_attach_rebuild_all(psprintf("%s attached", name));
+		chs_publish_again(psprintf("%s attached", name));
 	chs_catalog_become_caller(&saved);
 	relation_close(rel, NoLock);
-	create_triggers(source.relation, name, false, source.source_id);
-	/* of partitions that may be of other owners */
-	chs_catalog_become_owner(&saved);
-	chs_altered_watch_partitions(source.relation, source.source_id);
-	chs_catalog_become_caller(&saved);
+	set_triggers(source.relation, "events", source.source_id);
+	set_partition_triggers(source.relation, source.source_id);
 	SPI_finish();
 	PG_RETURN_INT32(source.source_id);
 }
@@ -437,7 +283,6 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 {
 	Source		source = {.of_customers = true,.by_external_id = true};
 	Relation	rel = open_relation(fcinfo, &source);
-	char	   *name = qualified_name(rel);
 	OwnerRights saved;
 	bool		again;
 
@@ -456,7 +301,7 @@ chs_attach_customers(PG_FUNCTION_ARGS)
 	chs_catalog_become_owner(&saved);
 	source.source_id = store_source(&source, &again);
 	chs_catalog_become_caller(&saved);
-	create_triggers(source.relation, name, true, source.source_id);
+	set_triggers(source.relation, "customers", source.source_id);
 	SPI_finish();
 	/* the new row is to be seen */
 	CommandCounterIncrement();
@@ -490,7 +335,7 @@ remove_sources(Datum relations, const char *note)
 		of_events |= strcmp(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
 							"events") == 0;
 	if (of_events)
-		chs_attach_rebuild_all(note);
+		chs_publish_again(note);
 	return n;
 }
 
@@ -518,11 +363,9 @@ chs_detach(PG_FUNCTION_ARGS)
 				 errmsg("%s is not attached", name),
 				 errhint("chs.sources lists the tables that are.")));
 	relation_close(rel, NoLock);
-	drop_triggers(relid, name, false);
-	drop_triggers(relid, name, true);
-	chs_catalog_become_owner(&saved);
-	chs_altered_watch_partitions(relid, 0);
-	chs_catalog_become_caller(&saved);
+	set_triggers(relid, "events", 0);
+	set_triggers(relid, "customers", 0);
+	set_partition_triggers(relid, 0);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -571,7 +414,7 @@ chs_follow_drop(PG_FUNCTION_ARGS)
 		if (!isnull)
 			(void) remove_sources(relations, "attached tables were dropped");
 		else if (!chs_partition_dropped_are_past(chs_live_version(), partitions_dropped()))
-			chs_attach_rebuild_all("partitions of attached tables were dropped");
+			chs_publish_again("partitions of attached tables were dropped");
 	}
 	chs_spi_end(&saved);
 	PG_RETURN_VOID();

@@ -109,3 +109,17 @@ chs_spi_execute_now(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Da
 		(void) SPI_freeplan(plan);
 	return n;
 }
+
+/*
+ * chs_spi_run_each executes, with the present rights, the statements that a query under the
+ * latest snapshot returns, one a row.
+ */
+void
+chs_spi_run_each(const char *sql, int nargs, Oid *types, Datum *args)
+{
+	uint64		n = chs_spi_execute_now(NULL, sql, nargs, types, args, NULL);
+	SPITupleTable *statements = SPI_tuptable;
+
+	for (uint64 i = 0; i < n; i++)
+		chs_spi_run(SPI_getvalue(statements->vals[i], statements->tupdesc, 1));
+}

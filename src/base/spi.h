@@ -21,5 +21,6 @@ extern uint64 chs_spi_execute_as_owner(const char *sql, int nargs, Oid *types, D
 									   const char *nulls);
 extern uint64 chs_spi_execute_now(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types,
 								  Datum *args, const char *nulls);
+extern void chs_spi_run_each(const char *sql, int nargs, Oid *types, Datum *args);
 
 #endif							/* CHS_SPI_H */

@@ -113,6 +113,34 @@ chs_publish_make_live(int version, bool wait)
 }
 
 /*
+ * chs_publish_again has all activities rebuilt from the raw events, because the
+ * sources have changed, by publishing a version like the latest one.  No activity
+ * serves any version until then, so a waiting version has nothing to wait for.
+ * Customers that failed because of a source are tried again at once, since the
+ * version is a different one.  Within SPI, with the rights of the owner.
+ */
+void
+chs_publish_again(const char *note)
+{
+	Oid			type = TEXTOID;
+	Datum		arg = CStringGetTextDatum(note);
+
+	/* one publisher at a time; scoring only reads and does not wait */
+	LockRelationOid(chs_catalog_relation(CHS_SCORECARD_VERSIONS), ShareRowExclusiveLock);
+	chs_spi_execute_now(NULL, "WITH latest AS (SELECT * FROM chs.scorecard_versions"
+						"  ORDER BY version DESC LIMIT 1),"
+						" factors AS (INSERT INTO chs.scorecard_version_factors"
+						"  SELECT latest.version + 1, f.scorecard, f.ordinal, f.factor, f.weight,"
+						" f.segment_weights"
+						"  FROM latest JOIN chs.scorecard_version_factors f USING (version))"
+						" INSERT INTO chs.scorecard_versions (version, live_at, published_by, note,"
+						" document, series_version, recommendations)"
+						" SELECT version + 1, now(), session_user, $1, document, version + 1,"
+						" recommendations FROM latest",
+						1, &type, &arg, NULL);
+}
+
+/*
  * chs_publish freezes the draft as a new version, with the rights of the owner:
  * those who may publish need not be able to write arbitrary versions.  The version
  * names the current role of the caller.
