@@ -150,40 +150,6 @@ chs_activity_prune_to(ActivityData *data, int32 day)
 	chs_activity_check(data);
 }
 
-/*
- * chs_activity_until returns the activity without the events of the days after one, in
- * the current memory context.
- */
-ActivityData *
-chs_activity_until(const ActivityData *data, int32 day)
-{
-	ActivityData *to = palloc(sizeof(ActivityData));
-
-	*to = *data;
-	to->series = palloc(Max(data->nseries, 1) * sizeof(Series));
-	for (int i = 0; i < data->nseries; i++)
-	{
-		const Series *from = &data->series[i];
-		Series	   *s = &to->series[i];
-
-		*s = *from;
-		s->ncells = 0;
-		s->cells = palloc_extended(Max(from->ncells, 1) * sizeof(Cell), MCXT_ALLOC_HUGE);
-		for (int j = 0; j < from->ncells; j++)
-		{
-			Cell		c = from->cells[j];
-
-			if (c.day > day)
-				continue;
-			if (s->kind == SERIES_DISTINCT && day - c.day < DISTINCT_BLOCK - 1)
-				c.total &= ((uint128) 2 << (day - c.day)) - 1;
-			if (s->kind != SERIES_DISTINCT || c.total != 0)
-				s->cells[s->ncells++] = c;
-		}
-	}
-	return to;
-}
-
 static void
 merge_series(Series *to, const Series *a, const Series *b)
 {

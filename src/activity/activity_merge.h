@@ -14,7 +14,6 @@ extern ActivityData *chs_activity_from_increments(Increment *increments, int n, 
 extern int	chs_activity_compare_increments(const void *a, const void *b);
 extern ActivityData *chs_activity_merge_two(const ActivityData *a, const ActivityData *b);
 extern ActivityData *chs_activity_merge_many(ActivityData **inputs, int n);
-extern ActivityData *chs_activity_until(const ActivityData *data, int32 day);
 extern void chs_activity_prune_to(ActivityData *data, int32 day);
 extern void chs_activity_prune_series(Series *s, int32 day);
 extern bool chs_activity_cap_distinct(Series *s);

@@ -197,13 +197,13 @@ score_metric(const ScoreInput *input, const Scorecard *scorecard,
 }
 
 /*
- * chs_score_combine_factor makes the score of a factor from those of its metrics:
+ * Makes the score of a factor from those of its metrics:
  * the weighted mean of the metrics that have a score, less penalties, limited to
  * 0..100.  Until the weight of the factor is known the effective weights and
  * contributions are those within it.
  */
-void
-chs_score_combine_factor(const Factor *f, FactorScore *result)
+static void
+combine_factor(const Factor *f, FactorScore *result)
 {
 	double		weight = 0;
 	double		points = 0;
@@ -250,7 +250,7 @@ score_factor(const ScoreInput *input, const Scorecard *scorecard,
 	result->metrics = palloc0(Max(f->nmetrics, 1) * sizeof(MetricScore));
 	for (int i = 0; i < f->nmetrics; i++)
 		score_metric(input, scorecard, subject, &f->metrics[i], &result->metrics[i]);
-	chs_score_combine_factor(f, result);
+	combine_factor(f, result);
 }
 
 /*

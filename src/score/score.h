@@ -99,7 +99,6 @@ extern Score *chs_score_calculate(const ScoreInput *input, const Scorecard *scor
 								  const ScoreSubject *subject);
 extern void chs_score_set_trends(const Scorecard *scorecard, Score *score,
 								 const Score *yesterday, const Score *before);
-extern void chs_score_combine_factor(const Factor *factor, FactorScore *result);
 extern void chs_score_combine(const Scorecard *scorecard, Score *score);
 extern const char *chs_score_status_name(HealthStatus status);
 extern const char *chs_score_trend_name(Trend trend);

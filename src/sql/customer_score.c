@@ -320,6 +320,27 @@ chs_explain(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/*
+ * chs_explain_until explains what the score would be, by a version, if nothing had happened
+ * after a day, and plug-ins had no data.
+ */
+PG_FUNCTION_INFO_V1(chs_explain_until);
+Datum
+chs_explain_until(PG_FUNCTION_ARGS)
+{
+	CustomerScore cs;
+	ActivityData *activity;
+
+	(void) customer_arguments(fcinfo, &cs);
+	activity = chs_raw_customer_activity(cs.customer_id, cs.version, cs.subject.as_of_day,
+										 Min(chs_count_day(PG_GETARG_TIMESTAMPTZ(3)),
+											 cs.subject.as_of_day));
+	chs_explain_rows(fcinfo,
+					 chs_score_prepare(cs.version->published, chs_activity_view_of(activity)),
+					 cs.scorecard, &cs.subject);
+	return (Datum) 0;
+}
+
 /* Returns a row with the contents of customer_health. */
 static Datum
 health_row(FunctionCallInfo fcinfo, const CustomerScore *cs)
