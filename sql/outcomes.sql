@@ -44,7 +44,7 @@ $$;
 CREATE FUNCTION regress_chs_differ(outcome text, horizon integer, gap integer, OUT rows bigint, OUT leaves bigint, OUT in_gap bigint, OUT differ bigint, OUT missing bigint) LANGUAGE sql AS $$
     WITH f AS MATERIALIZED (SELECT r.origin, r.customer_id, r.score, r.leaves, r.left_on, r.age, r.since_last, r.events
                             FROM chs.outcome_rows(outcome, horizon, gap, '{2025-02-28,2025-05-31,2025-07-15}', (SELECT document FROM chs.scorecard_versions WHERE version = 1),
-                                                  ARRAY(SELECT c.customer_id FROM chs.customers c)) r),
+                                                  ARRAY(SELECT c.customer_id FROM chs.customers c), false) r),
          p AS MATERIALIZED (SELECT * FROM regress_chs_risk(outcome, horizon, gap, '{2025-02-28,2025-05-31,2025-07-15}'))
     SELECT (SELECT count(*) FROM f), (SELECT count(*) FILTER (WHERE f.leaves) FROM f), (SELECT count(*) FILTER (WHERE f.leaves IS NULL) FROM f),
            (SELECT count(*) FROM (TABLE f EXCEPT ALL TABLE p) d), (SELECT count(*) FROM (TABLE p EXCEPT ALL TABLE f) d)
@@ -53,7 +53,7 @@ SELECT o, h, g, d.* FROM (VALUES ('churned', 90, 0), ('churned', 30, 20), ('down
     regress_chs_differ(o, h, g) d;
 -- Only listed customers; values and scores of metrics as chs_explain says.
 SELECT customer_id, count(*), bool_and(cardinality(metric_values) = cardinality(metric_scores)) FROM chs.outcome_rows('churned', 90, 0, '{2025-03-31,2025-04-30}',
-    (SELECT document FROM chs.scorecard_versions WHERE version = 1), '{7,290,1000}') GROUP BY 1 ORDER BY 1;
+    (SELECT document FROM chs.scorecard_versions WHERE version = 1), '{7,290,1000}', true) GROUP BY 1 ORDER BY 1;
 CREATE FUNCTION regress_chs_metrics(days date[], listed bigint[], OUT rows bigint, OUT differ bigint) LANGUAGE sql AS $$
     SELECT count(*), count(*) FILTER (WHERE (h.metric_values, h.metric_scores) IS DISTINCT FROM (e.metric_values, e.metric_scores) OR h.trend IS NOT NULL
         OR h.score IS DISTINCT FROM chs_score(h.customer_id, h.day::timestamp AT TIME ZONE 'UTC', 1))
@@ -67,9 +67,9 @@ SELECT * FROM regress_chs_metrics('{2025-03-31}', '{5,6,7,6}');
 SELECT * FROM regress_chs_metrics('{2025-03-31}', '{5,290}');
 SELECT count(metric_values), count(metric_scores), count(trend) > 0 AS trend FROM chs.score_history('{2025-03-31}', customers => '{5,6}');
 -- What is refused.
-SELECT count(*) FROM chs.outcome_rows('lost', 90, 0, '{2025-03-31}', NULL, '{1}');
-SELECT count(*) FROM chs.outcome_rows('no:fun', 90, 0, '{2025-03-31}', NULL, '{1}');
-SELECT count(*) FROM chs.outcome_rows(NULL, 90, 0, '{2025-03-31}', NULL, '{1}');
+SELECT count(*) FROM chs.outcome_rows('lost', 90, 0, '{2025-03-31}', NULL, '{1}', false);
+SELECT count(*) FROM chs.outcome_rows('no:fun', 90, 0, '{2025-03-31}', NULL, '{1}', false);
+SELECT count(*) FROM chs.outcome_rows(NULL, 90, 0, '{2025-03-31}', NULL, '{1}', false);
 \set VERBOSITY default
 SELECT chs.check_outcome('lost');
 SELECT chs.check_outcome('no:fun');
@@ -102,13 +102,62 @@ GRANT DELETE ON chs.outcomes TO regress_chs_smb;
 SET ROLE regress_chs_smb;
 SELECT customer_id FROM chs.outcomes WHERE outcome = 'lost';
 DELETE FROM chs.outcomes WHERE customer_id = 2;
-SELECT customer_id, leaves FROM chs.outcome_rows('lost', 90, 0, '{2025-05-01}', (SELECT document FROM chs.scorecard_versions WHERE version = 1), '{2,3,6}') ORDER BY 1;
+SELECT customer_id, leaves FROM chs.outcome_rows('lost', 90, 0, '{2025-05-01}', (SELECT document FROM chs.scorecard_versions WHERE version = 1), '{2,3,6}', false) ORDER BY 1;
 RESET ROLE;
 SELECT customer_id FROM chs.outcomes WHERE outcome = 'lost' ORDER BY 1;
 DROP POLICY smb ON chs.customers;
 ALTER TABLE chs.customers DISABLE ROW LEVEL SECURITY;
 DROP OWNED BY regress_chs_recorder, regress_chs_smb;
 DROP ROLE regress_chs_recorder, regress_chs_smb;
+-- How well a number tells who leaves: pair by pair, and the error customer by customer.
+CREATE TABLE regress_chs_rows AS
+SELECT '2025-01-31'::date + o AS origin, (n % 40)::bigint AS customer_id, hashint4(n * 7 + o) % 5 > 1 AS leaves,
+       (abs(hashint4(n + o)) % 12)::float8 AS a, (abs(hashint4(n * 3 + o)) % 1000)::float8 - CASE WHEN hashint4(n * 7 + o) % 5 > 1 THEN 300 ELSE 0 END AS b
+FROM generate_series(0, 2) o, generate_series(1, 60) n;
+CREATE FUNCTION regress_chs_auc(OUT rows bigint, OUT pairs bigint, OUT auc float8, OUT standard_error float8, OUT other_auc float8, OUT other_error float8, OUT difference_error float8) LANGUAGE sql AS $$
+    WITH r AS (SELECT row_number() OVER () AS i, * FROM regress_chs_rows WHERE a IS NOT NULL AND b <> 'NaN'),
+         p AS (SELECT l.i AS l, s.i AS s, l.customer_id AS cl, s.customer_id AS cs,
+                      CASE WHEN l.a < s.a THEN 1 WHEN l.a = s.a THEN 0.5 ELSE 0 END::numeric AS a, CASE WHEN l.b < s.b THEN 1 WHEN l.b = s.b THEN 0.5 ELSE 0 END::numeric AS b
+               FROM r l JOIN r s ON l.origin = s.origin AND l.leaves AND NOT s.leaves),
+         t AS (SELECT avg(a) AS a, avg(b) AS b, count(*)::numeric AS n FROM p),
+         c AS (SELECT customer_id, COALESCE((SELECT sum(p.a - t.a) FROM p, t WHERE cl = customer_id), 0) / n AS la, COALESCE((SELECT sum(p.a - t.a) FROM p, t WHERE cs = customer_id), 0) / n AS sa,
+                      COALESCE((SELECT sum(p.b - t.b) FROM p, t WHERE cl = customer_id), 0) / n AS lb, COALESCE((SELECT sum(p.b - t.b) FROM p, t WHERE cs = customer_id), 0) / n AS sb,
+                      bool_or(leaves) AS leaves, bool_or(NOT leaves) AS stays
+               FROM r, t GROUP BY customer_id, n),
+         k AS (SELECT count(*) FILTER (WHERE leaves)::numeric AS m, count(*) FILTER (WHERE stays)::numeric AS n, count(*)::numeric AS c FROM c),
+         v AS (SELECT m / (m - 1) * sum(la * la) + n / (n - 1) * sum(sa * sa) + 2 * k.c / (k.c - 1) * sum(la * sa) AS a, m / (m - 1) * sum(lb * lb) + n / (n - 1) * sum(sb * sb) + 2 * k.c / (k.c - 1) * sum(lb * sb) AS b,
+                      m / (m - 1) * sum((la - lb) ^ 2) + n / (n - 1) * sum((sa - sb) ^ 2) + 2 * k.c / (k.c - 1) * sum((la - lb) * (sa - sb)) AS d FROM c, k GROUP BY m, n, k.c)
+    SELECT (SELECT count(*) FROM r), t.n::bigint, t.a::float8, sqrt(v.a)::float8, t.b::float8, sqrt(v.b)::float8, sqrt(v.d)::float8 FROM t, v
+$$;
+CREATE FUNCTION regress_chs_agree() RETURNS boolean LANGUAGE sql AS $$
+    SELECT (x.rows, x.pairs) = (y.rows, y.pairs) AND abs(x.auc - y.auc) < 1e-12 AND abs(x.standard_error - y.standard_error) < 1e-12 AND abs(x.other_auc - y.other_auc) < 1e-12
+           AND abs(x.other_error - y.other_error) < 1e-12 AND abs(x.difference_error - y.difference_error) < 1e-12
+    FROM (SELECT (chs.auc(array_agg(origin), array_agg(customer_id), array_agg(leaves), array_agg(a), array_agg(b))).* FROM regress_chs_rows) x, regress_chs_auc() y
+$$;
+SELECT round(auc::numeric, 4) AS auc, round(standard_error::numeric, 4) AS error, rows, pairs FROM regress_chs_auc();
+SELECT regress_chs_agree();
+-- The same bits in any order, and whatever the numbers of the customers; what is not known does not count.
+SELECT count(DISTINCT f) FROM generate_series(1, 5) k CROSS JOIN LATERAL (
+    SELECT chs.auc(array_agg(origin ORDER BY o), array_agg(hashint8extended(customer_id, k) ORDER BY o), array_agg(leaves ORDER BY o), array_agg(a ORDER BY o), array_agg(b ORDER BY o)) AS f
+    FROM (SELECT *, hashint4(k * 1000 + (row_number() OVER ())::integer) AS o FROM regress_chs_rows) r) x;
+UPDATE regress_chs_rows SET a = NULL WHERE a = 3;
+UPDATE regress_chs_rows SET b = 'NaN' WHERE b BETWEEN 0 AND 20;
+SELECT count(*) FILTER (WHERE b = 'NaN') > 0 AS some FROM regress_chs_rows;
+SELECT regress_chs_agree();
+UPDATE regress_chs_rows SET b = 0 WHERE b = 'NaN';
+-- Everybody twice, as somebody else: the same area, an error 1 / sqrt(2) as large, but for the corrections.
+SELECT x.auc = y.auc, round((x.standard_error / y.standard_error)::numeric, 2)
+FROM (SELECT (chs.auc(array_agg(origin), array_agg(customer_id), array_agg(leaves), array_agg(a))).* FROM regress_chs_rows) x,
+     (SELECT (chs.auc(array_agg(origin), array_agg(customer_id), array_agg(leaves), array_agg(a))).*
+      FROM (SELECT * FROM regress_chs_rows UNION ALL SELECT origin, customer_id + 1000, leaves, a, b FROM regress_chs_rows) r) y;
+-- Perfect, and not defined.
+SELECT (chs.auc('{2025-01-01,2025-01-01,2025-01-01,2025-01-01}', '{1,2,3,4}', '{t,t,f,f}', '{1,2,3,4}')).*;
+SELECT (chs.auc('{2025-01-01,2025-01-01}', '{1,2}', '{t,f}', '{1,1}')).*;
+SELECT (chs.auc('{2025-01-01,2025-01-01}', '{1,2}', '{t,t}', '{1,1}')).*;
+SELECT (chs.auc('{}', '{}', '{}', '{}')).*;
+SELECT chs.auc('{2025-01-01}', '{1,2}', '{t}', '{1}');
+DROP TABLE regress_chs_rows;
+DROP FUNCTION regress_chs_auc, regress_chs_agree;
 DROP FUNCTION regress_chs_differ, regress_chs_risk, regress_chs_metrics, regress_chs_day;
 DROP EXTENSION chs;
 CREATE EXTENSION chs;

@@ -81,7 +81,7 @@ BEGIN ATOMIC
         ('administer', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_simulate(jsonb, double precision, timestamptz)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint, bigint[], boolean)',
-            'ROUTINE chs.event_days(jsonb, bigint[], date, date)', 'ROUTINE chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[])',
+            'ROUTINE chs.event_days(jsonb, bigint[], date, date)', 'ROUTINE chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[], boolean)',
             'ROUTINE @extschema@.chs_publish(text, text)', 'ROUTINE @extschema@.chs_rollback(integer, text, boolean)',
             'ROUTINE @extschema@.chs_scorecard_import(jsonb)',
             'ROUTINE @extschema@.chs_add_factor(text, double precision, text, jsonb, text, boolean, text, text, double precision, text)',

@@ -71,7 +71,7 @@ COMMENT ON FUNCTION chs.check_outcome(text) IS 'internal: raises an error for an
 -- The rules of the method (doc/prediction.md).  At the end of the UTC day of an origin a customer is at risk
 -- who exists, is scored, and has neither left nor had the outcome; of silence, only one who had such an event within
 -- as many days before.  What happens in the horizon days after the gap is what the score should have known.
-CREATE FUNCTION chs.outcome_rows(outcome text, horizon integer, gap integer, days date[], document jsonb, customers bigint[],
+CREATE FUNCTION chs.outcome_rows(outcome text, horizon integer, gap integer, days date[], document jsonb, customers bigint[], metrics boolean,
         OUT origin date, OUT customer_id bigint, OUT segment text, OUT score double precision, OUT status text,
         OUT leaves boolean, OUT left_on date, OUT age integer, OUT since_last integer, OUT events bigint,
         OUT metric_values double precision[], OUT metric_scores double precision[])
@@ -94,7 +94,7 @@ BEGIN
               WHERE outcome_rows.outcome = 'churned' AND c.churned_at IS NOT NULL AND c.customer_id = ANY (customers)) h
         GROUP BY h.customer_id
     ), scored AS (
-        SELECT s.* FROM chs.score_history(days, document, NULL::integer, NULL::bigint, NULL::bigint, customers, true) s
+        SELECT s.* FROM chs.score_history(days, document, NULL::integer, NULL::bigint, NULL::bigint, customers, metrics) s
     ), seen AS (
         SELECT e.* FROM chs.event_days(
             chs.counting_document(CASE WHEN silent THEN ARRAY[substr(outcome, 4)] ELSE ARRAY(SELECT t.event_type FROM chs.event_types t) END),
@@ -125,6 +125,15 @@ BEGIN
       AND CASE WHEN silent THEN r.last_event > r.day - horizon ELSE r.happened > r.day OR r.happened IS NULL END;
 END
 $$;
-COMMENT ON FUNCTION chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[])
-    IS 'internal: a row for each origin, one of the days, and each of the customers that was at risk of an outcome then: how it was scored by a document, with the values and scores of the metrics, and whether it had the outcome in the horizon days after the gap; leaves is NULL if it left within the gap; since_last, in days, and events are of the type that a silence is of, or of all types';
-REVOKE EXECUTE ON FUNCTION chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[], boolean)
+    IS 'internal: a row for each origin, one of the days, and each of the customers that was at risk of an outcome then: how it was scored by a document (NULL: by the version that was live then), if wanted with the values and scores of the metrics, and whether it had the outcome in the horizon days after the gap; leaves is NULL if it left within the gap; since_last, in days, and events are of the type that a silence is of, or of all types';
+REVOKE EXECUTE ON FUNCTION chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[], boolean) FROM PUBLIC;
+
+CREATE FUNCTION chs.auc(origins date[], customers bigint[], leaves boolean[], value double precision[], other double precision[] DEFAULT NULL,
+        OUT rows bigint, OUT leaving bigint, OUT different_customers bigint, OUT pairs bigint,
+        OUT auc double precision, OUT standard_error double precision,
+        OUT other_auc double precision, OUT other_error double precision, OUT difference_error double precision)
+    RETURNS record
+    LANGUAGE c IMMUTABLE PARALLEL SAFE COST 10000 AS 'MODULE_PATHNAME', 'chs_auc';
+COMMENT ON FUNCTION chs.auc(date[], bigint[], boolean[], double precision[], double precision[])
+    IS 'internal: the share of pairs of the same origin, one that leaves and one that stays, in which the former has the lower value, ties half; with the standard error by customer; and the same for another value of the same rows, with the error of the difference';

@@ -43,6 +43,8 @@ UNION ALL SELECT 'pg_snapshot', unnest(ARRAY['1:1:', '3:9:5', '1:922337203685477
 UNION ALL SELECT 'regclass', unnest(ARRAY['0', '1', 'pg_class', 'chs.customers', 'chs.customer_events', 'chs.dashboard_stats', 'chs.customers_pkey', 'chs.customers_customer_id_seq'])
 UNION ALL SELECT 'bytea', unnest(ARRAY['', '\x00', '\x7fffffff00000000'])
 UNION ALL SELECT 'bigint[]', unnest(ARRAY['{}', '{NULL}', '{1,1}'])
+UNION ALL SELECT 'boolean[]', unnest(ARRAY['{}', '{NULL}', '{t,f}'])
+UNION ALL SELECT 'double precision[]', unnest(ARRAY['{}', '{NULL}', '{NaN,Infinity}'])
 UNION ALL SELECT 'text[]', unnest(ARRAY['{}', '{NULL}', '{{a,b},{c,d}}'])
 UNION ALL SELECT 'date[]', unnest(ARRAY['{}', '{NULL}', '{today,today}', '{4714-11-24 BC,294276-12-31}', '{5874897-12-31}', '{infinity}'])
 UNION ALL SELECT 'double precision[]', unnest(ARRAY['{1}', '{}', '{NULL}', '{NaN,Infinity,-1}', '{{1,2},{3,4}}'])

@@ -228,7 +228,7 @@ SELECT is_empty($$
 $$, 'PUBLIC has no right on any table or view');
 SELECT ok(NOT has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may not execute ' || f)
 FROM unnest(ARRAY['public.chs_process_queue(bigint)', 'public.chs_recalculate(bigint)', 'public.chs_recalculate_all()',
-                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint,bigint[],boolean)', 'chs.event_days(jsonb,bigint[],date,date)', 'chs.outcome_rows(text,integer,integer,date[],jsonb,bigint[])', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text,text)', 'chs.wake_worker()']) f;
+                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint,bigint[],boolean)', 'chs.event_days(jsonb,bigint[],date,date)', 'chs.outcome_rows(text,integer,integer,date[],jsonb,bigint[],boolean)', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text,text)', 'chs.wake_worker()']) f;
 SELECT ok(has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may execute ' || f)
 FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'chs.curve(text, double precision)']) f;
 SELECT ok(NOT has_schema_privilege('chs_tap_stranger', 'chs', 'CREATE'), 'PUBLIC creates nothing in schema chs');
