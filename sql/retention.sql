@@ -36,6 +36,7 @@ FROM chs.customers, (VALUES (0), (1), (3), (10), (150), (250)) v (d),
 INSERT INTO chs.health_scores (customer_id, score, status, coverage, factor_scores, scorecard, version, as_of, calculated_at)
 SELECT c, 50, 'at_risk', 1, '{}', 'default', 1, (now() AT TIME ZONE 'UTC')::date - d, now() - d * interval '1 day'
 FROM generate_series(1, 3) c, generate_series(10, 100, 10) d;
+DO $$ BEGIN PERFORM chs.date_statuses(1, 3); END $$;
 
 -- Off by default: nothing is deleted.
 SELECT kind, setting, needed_days, ago(delete_before) AS delete_before, kept_from, complete, warning FROM chs.retention_status;

@@ -16,7 +16,10 @@ CREATE TABLE chs.customer_health (
     score          double precision CHECK (score BETWEEN 0 AND 100),
     recorded_score double precision,
     risk_score     double precision,
-    active         boolean NOT NULL
+    active         boolean NOT NULL,
+    -- changes only with the status, so behind what an update logs
+    status_since    timestamptz NOT NULL,
+    previous_status text CHECK (previous_status IN ('healthy', 'at_risk', 'critical', 'unknown'))
 ) WITH (fillfactor = 70);
 -- Lists begin with the lowest scores.  The index contains only those below healthy,
 -- which have a column of their own: an index on the score would prevent heap-only
@@ -41,6 +44,8 @@ COMMENT ON COLUMN chs.customer_health.version IS 'the published version that was
 COMMENT ON COLUMN chs.customer_health.as_of IS 'the UTC day that the score is for';
 COMMENT ON COLUMN chs.customer_health.calculated_at IS 'when it was calculated; the same for a whole batch';
 COMMENT ON COLUMN chs.customer_health.active IS 'false from the UTC day of churned_at on: dashboards do not count the customer';
+COMMENT ON COLUMN chs.customer_health.status_since IS 'when the status began, as far as chs.health_scores has told';
+COMMENT ON COLUMN chs.customer_health.previous_status IS 'the status before; NULL: it is the first one';
 COMMENT ON COLUMN chs.customer_health.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.customer_health.risk_score IS 'the score of an active customer that is at_risk or critical, otherwise NULL';
 COMMENT ON COLUMN chs.customer_health.recorded_score IS 'score of the latest row of chs.health_scores';
@@ -85,7 +90,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION chs.recount_health() IS 'trigger: removes deleted customers from chs.health_counts';
-CREATE TRIGGER recount_health AFTER UPDATE OR DELETE ON chs.customer_health
+CREATE TRIGGER recount_health AFTER UPDATE OF segment, status, score, active OR DELETE ON chs.customer_health
     FOR EACH ROW EXECUTE FUNCTION chs.recount_health();
 CREATE TRIGGER recount_all_health AFTER TRUNCATE ON chs.customer_health
     FOR EACH STATEMENT EXECUTE FUNCTION chs.recount_health();
@@ -107,6 +112,7 @@ CREATE TABLE chs.health_scores (
     calculated_at   timestamptz NOT NULL,
     score           double precision,
     backfilled      boolean NOT NULL DEFAULT false,
+    may_change      boolean NOT NULL DEFAULT true,
     -- folding fills it in; generated, so that dumps leave it out: transaction IDs mean nothing in another cluster
     changed_by    xid8 GENERATED ALWAYS AS (NULL::xid8) STORED,
     -- in chronological order, even though rows for past days may be added later
@@ -114,6 +120,9 @@ CREATE TABLE chs.health_scores (
 );
 -- Rows arrive in this order, so a few blocks of summaries suffice.
 CREATE INDEX health_scores_as_of_idx ON chs.health_scores USING brin (as_of, calculated_at);
+-- Lists of changes of status, latest first; the expression is that of chs.status_changes.
+CREATE INDEX health_scores_may_change_idx ON chs.health_scores
+    (least(calculated_at, (as_of + 1)::timestamp AT TIME ZONE 'UTC'), customer_id) WHERE may_change;
 -- Only rows that changed a status, which are few.
 CREATE INDEX health_scores_changed_by_idx ON chs.health_scores (changed_by) WHERE changed_by IS NOT NULL;
 ALTER TABLE chs.health_scores ADD CONSTRAINT health_scores_customer_id_fkey
@@ -133,5 +142,6 @@ COMMENT ON COLUMN chs.health_scores.scorecard IS 'the scorecard that was used';
 COMMENT ON COLUMN chs.health_scores.as_of IS 'the UTC day that the score is for; the last row of a day shows how it ended';
 COMMENT ON COLUMN chs.health_scores.calculated_at IS 'when it was calculated; the same for a whole batch';
 COMMENT ON COLUMN chs.health_scores.backfilled IS 'true: computed afterwards by chs_backfill_history(), from the events as they were known then; false: recorded at the time';
+COMMENT ON COLUMN chs.health_scores.may_change IS 'false: the status is that of the row before, of the same day or the day before, between which no other can be added; true: it may be another one';
 COMMENT ON COLUMN chs.health_scores.version IS 'the published version that gave the score, and can reproduce it';
 COMMENT ON COLUMN chs.health_scores.changed_by IS 'the transaction that changed the status by this row; NULL if it did not change, is the first one or of a churned customer, or after a restore';

@@ -17,17 +17,25 @@ COMMENT ON COLUMN chs.daily_scores.version IS 'its published version';
 COMMENT ON COLUMN chs.daily_scores.health_score_id IS 'the row of chs.health_scores; chs.factor_scores has its factors';
 COMMENT ON COLUMN chs.daily_scores.backfilled IS 'whether it was computed afterwards, by chs_backfill_history()';
 
--- A row that was added later is for the end of its day.
+-- A row that was added later is for the end of its day.  Rows that may change a status are few and have an index;
+-- whether they do is seen from the row before.
 CREATE VIEW chs.status_changes WITH (security_invoker) AS
-SELECT n.customer_id, n.previous_status, n.status, n.score, n.started_at, n.ended_at,
-       (extract(epoch FROM COALESCE(n.ended_at, greatest(least(now(), c.churned_at), n.started_at)) - n.started_at) / 86400)::double precision AS lasted_days
-FROM (SELECT ch.*, lead(ch.started_at) OVER (PARTITION BY ch.customer_id ORDER BY ch.as_of, ch.health_score_id) AS ended_at
-      FROM (SELECT s.customer_id, s.as_of, s.health_score_id, s.status, s.score,
-                   least(s.calculated_at, (s.as_of + 1)::timestamp AT TIME ZONE 'UTC') AS started_at,
-                   lag(s.status) OVER (PARTITION BY s.customer_id ORDER BY s.as_of, s.health_score_id) AS previous_status
-            FROM chs.health_scores s) ch
-      WHERE ch.status IS DISTINCT FROM ch.previous_status) n
-JOIN chs.customers c ON c.customer_id = n.customer_id;
+SELECT s.customer_id, p.status AS previous_status, s.status, s.score, s.started_at, n.started_at AS ended_at,
+       (extract(epoch FROM COALESCE(n.started_at, greatest(least(now(), c.churned_at), s.started_at)) - s.started_at) / 86400)::double precision AS lasted_days
+FROM (SELECT h.customer_id, h.as_of, h.health_score_id, h.status, h.score,
+             least(h.calculated_at, (h.as_of + 1)::timestamp AT TIME ZONE 'UTC') AS started_at
+      FROM chs.health_scores h WHERE h.may_change) s
+JOIN chs.customers c USING (customer_id)
+LEFT JOIN LATERAL (
+    SELECT o.status FROM chs.health_scores o
+    WHERE o.customer_id = s.customer_id AND (o.as_of, o.health_score_id) < (s.as_of, s.health_score_id)
+    ORDER BY o.as_of DESC, o.health_score_id DESC LIMIT 1) p ON true
+LEFT JOIN LATERAL (
+    SELECT least(o.calculated_at, (o.as_of + 1)::timestamp AT TIME ZONE 'UTC') AS started_at FROM chs.health_scores o
+    WHERE o.customer_id = s.customer_id AND (o.as_of, o.health_score_id) > (s.as_of, s.health_score_id)
+      AND o.may_change AND o.status <> s.status
+    ORDER BY o.as_of, o.health_score_id LIMIT 1) n ON true
+WHERE s.status IS DISTINCT FROM p.status;
 COMMENT ON VIEW chs.status_changes IS 'every change of a customer''s status, and how long the new one lasted';
 COMMENT ON COLUMN chs.status_changes.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.status_changes.previous_status IS 'the status before; NULL: it is the first one';

@@ -36,6 +36,46 @@ END;
 COMMENT ON FUNCTION chs.invalid_history()
     IS 'rows of chs.health_scores that chs_backfill_history() does not write: of a day that was not over, of a version that was never published, or a second one of the same day';
 
+-- Whose status began earlier or later than health says, by the history up to its day; not where the history, of
+-- which retention may have deleted some, does not reach back as far as health remembers.
+CREATE FUNCTION chs.misdated_statuses(first bigint, last bigint,
+        OUT customer_id bigint, OUT status text, OUT as_of date, OUT stored_since timestamptz, OUT stored_previous text,
+        OUT status_since timestamptz, OUT previous_status text)
+    RETURNS SETOF record
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT h.customer_id, h.status, h.as_of, h.status_since, h.previous_status, b.status_since, p.status
+    FROM chs.customer_health h
+    LEFT JOIN LATERAL (
+        SELECT s.status, s.as_of, s.health_score_id FROM chs.health_scores s
+        WHERE s.customer_id = h.customer_id AND s.as_of <= h.as_of AND s.status <> h.status
+        ORDER BY s.as_of DESC, s.health_score_id DESC LIMIT 1) p ON true
+    CROSS JOIN LATERAL (
+        SELECT least(s.calculated_at, (s.as_of + 1)::timestamp AT TIME ZONE 'UTC') AS status_since FROM chs.health_scores s
+        WHERE s.customer_id = h.customer_id AND s.as_of <= h.as_of
+          AND (s.as_of, s.health_score_id) > (COALESCE(p.as_of, '-infinity'), COALESCE(p.health_score_id, 0))
+        ORDER BY s.as_of, s.health_score_id LIMIT 1) b
+    WHERE h.customer_id BETWEEN $1 AND $2
+      AND CASE WHEN p.status IS NULL THEN b.status_since < h.status_since
+               ELSE ROW(b.status_since, p.status) IS DISTINCT FROM ROW(h.status_since, h.previous_status) END;
+END;
+COMMENT ON FUNCTION chs.misdated_statuses(bigint, bigint)
+    IS 'customers, from one up to another, whose history says something else about when the present status began than chs.customer_health';
+
+-- What folding has changed meanwhile is as it left it.
+CREATE FUNCTION chs.date_statuses(first bigint, last bigint) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE chs.customer_health h SET status_since = m.status_since, previous_status = m.previous_status
+    FROM chs.misdated_statuses($1, $2) m
+    WHERE h.customer_id = m.customer_id AND h.status = m.status AND h.as_of = m.as_of AND h.status_since = m.stored_since;
+END;
+COMMENT ON FUNCTION chs.date_statuses(bigint, bigint)
+    IS 'dates the present status of customers, from one up to another, by their history';
+REVOKE EXECUTE ON FUNCTION chs.date_statuses(bigint, bigint) FROM PUBLIC;
+
 -- Of the health: the columns by which lists and counts find a customer, unless it is about to be calculated again.  As a
 -- string, since with BEGIN ATOMIC the types of columns of chs.customer_events could not be altered.
 CREATE FUNCTION chs.stored_differences(OUT customer_id bigint, OUT difference text, OUT stored text, OUT expected text)
@@ -65,6 +105,10 @@ CREATE FUNCTION chs.stored_differences(OUT customer_id bigint, OUT difference te
     UNION ALL
     SELECT i.customer_id, 'health_scores', format('row %s, backfilled for %s', i.health_score_id, i.as_of), NULL FROM chs.invalid_history() i
     UNION ALL
+    (SELECT m.customer_id, 'status_since', concat_ws(' after ', m.stored_since, m.stored_previous), concat_ws(' after ', m.status_since, m.previous_status)
+     FROM (SELECT min(h.customer_id) AS first, max(h.customer_id) AS last FROM chs.customer_health h) h,
+          chs.misdated_statuses(h.first, h.last) m ORDER BY m.customer_id)
+    UNION ALL
     -- references that a restore does not check, because rows may arrive before those they refer to
     (SELECT c.customer_id, 'segment', c.segment, NULL FROM chs.customers c
      WHERE c.segment IS NOT NULL AND NOT EXISTS (SELECT FROM chs.segments s WHERE s.segment = c.segment)
@@ -91,8 +135,14 @@ BEGIN ATOMIC
     WHERE NOT restoring AND NOT EXISTS (SELECT FROM chs.customers c WHERE c.customer_id = d.customer_id);
     WITH gone AS (
         DELETE FROM chs.health_scores d USING chs.invalid_history() i
-        WHERE d.customer_id = i.customer_id AND d.as_of = i.as_of AND d.health_score_id = i.health_score_id RETURNING d.as_of)
+        WHERE d.customer_id = i.customer_id AND d.as_of = i.as_of AND d.health_score_id = i.health_score_id RETURNING d.customer_id, d.as_of, d.health_score_id
+    ), left_over AS (
+        -- each may now follow another status than before
+        UPDATE chs.health_scores s SET may_change = true
+        WHERE NOT s.may_change AND s.customer_id IN (SELECT g.customer_id FROM gone g)
+          AND s.health_score_id NOT IN (SELECT g.health_score_id FROM gone g))
     INSERT INTO chs.recounts (from_day) SELECT min(g.as_of) FROM gone g HAVING count(*) > 0;
+    SELECT chs.date_statuses(min(h.customer_id), max(h.customer_id)) FROM chs.customer_health h;
 END;
 COMMENT ON FUNCTION chs.remove_invalid(boolean) IS 'removes what is derived of customers who do not exist, and invalid rows of the history';
 REVOKE EXECUTE ON FUNCTION chs.remove_invalid(boolean) FROM PUBLIC;

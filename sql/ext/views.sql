@@ -105,7 +105,8 @@ COMMENT ON COLUMN chs.value_stats.without_value IS 'how many of them have no val
 CREATE VIEW chs.customer_list WITH (security_invoker) AS
 SELECT c.customer_id, c.external_id, c.name, c.email, c.segment, c.parent_id,
        h.score, COALESCE(h.status, 'unknown') AS status, h.coverage, h.trend,
-       h.as_of, h.calculated_at, c.created_at, c.churned_at, c.owner, c.value::double precision AS value
+       h.as_of, h.calculated_at, c.created_at, c.churned_at, c.owner, c.value::double precision AS value,
+       h.status_since, h.previous_status
 FROM chs.customers c
 LEFT JOIN LATERAL (SELECT h.* FROM chs.customer_health h WHERE h.customer_id = c.customer_id OFFSET 0) h ON true;
 COMMENT ON VIEW chs.customer_list IS 'every customer with its health, in pages by customer_id, also of one segment, or by name and customer_id. A rare status or trend is looked for among all customers, and an order by score sorts them all: see scored_customers and at_risk_customers';
@@ -125,6 +126,8 @@ COMMENT ON COLUMN chs.customer_list.created_at IS 'customer since';
 COMMENT ON COLUMN chs.customer_list.churned_at IS 'when it left, if it has';
 COMMENT ON COLUMN chs.customer_list.owner IS 'who looks after it';
 COMMENT ON COLUMN chs.customer_list.value IS 'the revenue of a year, in the company''s currency';
+COMMENT ON COLUMN chs.customer_list.status_since IS 'when the status began';
+COMMENT ON COLUMN chs.customer_list.previous_status IS 'the status before; NULL: it is the first one';
 
 -- The other way round: health first, so that its indexes are used, and then each customer.
 -- customer_list cannot do that, since it shows who has no health yet.
@@ -135,7 +138,8 @@ SELECT h.customer_id, c.external_id, c.name, c.email, c.segment, c.parent_id,
         WHERE f.version = h.version AND f.scorecard = h.scorecard AND h.factor_scores[f.ordinal] IS NOT NULL
         ORDER BY (100 - h.factor_scores[f.ordinal]) * COALESCE((f.segment_weights ->> h.segment)::double precision, f.weight) DESC,
                  f.ordinal LIMIT 1) AS weakest_factor,
-       h.active, h.as_of, h.calculated_at, c.created_at, c.churned_at, c.owner, c.value::double precision AS value
+       h.active, h.as_of, h.calculated_at, c.created_at, c.churned_at, c.owner, c.value::double precision AS value,
+       h.status_since, h.previous_status
 FROM chs.customer_health h
 CROSS JOIN LATERAL (SELECT c.* FROM chs.customers c WHERE c.customer_id = h.customer_id OFFSET 0) c;
 COMMENT ON VIEW chs.scored_customers IS 'customers with health, in pages by customer_id; those of status healthy or unknown, also of one trend, are found by an index, however few. Rare values of anything else are looked for among all customers that the status leaves: for at_risk and critical use at_risk_customers, for segments customer_list';
@@ -157,6 +161,8 @@ COMMENT ON COLUMN chs.scored_customers.created_at IS 'customer since';
 COMMENT ON COLUMN chs.scored_customers.churned_at IS 'when it left, if it has';
 COMMENT ON COLUMN chs.scored_customers.owner IS 'who looks after it';
 COMMENT ON COLUMN chs.scored_customers.value IS 'the revenue of a year, in the company''s currency';
+COMMENT ON COLUMN chs.scored_customers.status_since IS 'when the status began';
+COMMENT ON COLUMN chs.scored_customers.previous_status IS 'the status before; NULL: it is the first one';
 
 CREATE VIEW chs.factor_scores WITH (security_invoker) AS
 SELECT s.health_score_id, s.customer_id, f.factor AS factor_name,
@@ -219,7 +225,7 @@ SELECT h.customer_id, c.external_id, c.name, c.email, c.segment, h.risk_score AS
         WHERE f.version = h.version AND f.scorecard = h.scorecard AND h.factor_scores[f.ordinal] IS NOT NULL
         ORDER BY (100 - h.factor_scores[f.ordinal]) * COALESCE((f.segment_weights ->> h.segment)::double precision, f.weight) DESC,
                  f.ordinal LIMIT 1) AS weakest_factor,
-       h.as_of, h.calculated_at, c.owner, c.value::double precision AS value
+       h.as_of, h.calculated_at, c.owner, c.value::double precision AS value, h.status_since, h.previous_status
 FROM chs.customer_health h JOIN chs.customers c USING (customer_id)
 WHERE h.risk_score IS NOT NULL;
 COMMENT ON VIEW chs.at_risk_customers IS 'active customers of status at_risk or critical; pages by score and customer_id, lowest first, or within a range of scores. Rare values of anything else are looked for among all of them';
@@ -237,6 +243,8 @@ COMMENT ON COLUMN chs.at_risk_customers.as_of IS 'the UTC day that the score is 
 COMMENT ON COLUMN chs.at_risk_customers.calculated_at IS 'when it was calculated';
 COMMENT ON COLUMN chs.at_risk_customers.owner IS 'who looks after it';
 COMMENT ON COLUMN chs.at_risk_customers.value IS 'the revenue of a year, in the company''s currency';
+COMMENT ON COLUMN chs.at_risk_customers.status_since IS 'when the status began';
+COMMENT ON COLUMN chs.at_risk_customers.previous_status IS 'the status before; NULL: it is the first one';
 
 CREATE VIEW chs.score_distribution WITH (security_invoker) AS
 SELECT (5 * b.bucket)::double precision AS score_from, (5 * b.bucket + 5)::double precision AS score_to,

@@ -62,13 +62,16 @@ enum
 	HEALTH_RECORDED_SCORE,
 	HEALTH_RISK_SCORE,
 	HEALTH_ACTIVE,
-	HEALTH_COLUMNS = HEALTH_ACTIVE
+	HEALTH_STATUS_SINCE,
+	HEALTH_PREVIOUS_STATUS,
+	HEALTH_COLUMNS = HEALTH_PREVIOUS_STATUS
 };
 
 /* In chs.health_scores those that both tables have follow the identifier. */
 #define HISTORY_COLUMN(column) (1 + (column))
 #define HISTORY_BACKFILLED HISTORY_COLUMN(SHARED_COLUMNS + 1)
-#define HISTORY_CHANGED_BY (HISTORY_BACKFILLED + 1)
+#define HISTORY_MAY_CHANGE (HISTORY_BACKFILLED + 1)
+#define HISTORY_CHANGED_BY (HISTORY_MAY_CHANGE + 1)
 #define HISTORY_COLUMNS HISTORY_CHANGED_BY
 
 /*
@@ -244,6 +247,8 @@ typedef struct StoredHealth
 	bool		active;
 	KnownScore	known;
 	char	   *segment;		/* or NULL */
+	NullableDatum status_since; /* of the row */
+	NullableDatum previous_status;
 } StoredHealth;
 
 static HealthStatus
@@ -253,6 +258,13 @@ status_of_name(const char *name)
 		if (strcmp(name, chs_score_status_name(status)) == 0)
 			return status;
 	return STATUS_UNKNOWN;
+}
+
+/* A value of a row of the history, by the column of health that it is of. */
+static Datum
+of_history(HeapTuple row, TupleDesc desc, int column, bool *isnull)
+{
+	return heap_getattr(row, HISTORY_COLUMN(column), desc, isnull);
 }
 
 /*
@@ -276,15 +288,12 @@ find_history(HealthTables *tables, int64 customer_id, StoredHealth *stored)
 	row = systable_getnext_ordered(scan, BackwardScanDirection);
 	if (HeapTupleIsValid(row))
 	{
-		Datum		status = heap_getattr(row, HISTORY_COLUMN(HEALTH_STATUS), desc, &isnull);
-
+		datum = of_history(row, desc, HEALTH_STATUS, &isnull);
 		stored->has_history = true;
-		stored->known.status = status_of_name(TextDatumGetCString(status));
-		stored->as_of = DatumGetDateADT(heap_getattr(row, HISTORY_COLUMN(HEALTH_AS_OF), desc,
-													 &isnull));
-		stored->version = DatumGetInt32(heap_getattr(row, HISTORY_COLUMN(HEALTH_VERSION), desc,
-													 &isnull));
-		datum = heap_getattr(row, HISTORY_COLUMN(HEALTH_SCORE), desc, &isnull);
+		stored->known.status = status_of_name(TextDatumGetCString(datum));
+		stored->as_of = DatumGetDateADT(of_history(row, desc, HEALTH_AS_OF, &isnull));
+		stored->version = DatumGetInt32(of_history(row, desc, HEALTH_VERSION, &isnull));
+		datum = of_history(row, desc, HEALTH_SCORE, &isnull);
 		stored->recorded = !isnull;
 		stored->recorded_score = isnull ? 0 : DatumGetFloat8(datum);
 		stored->known.score = stored->recorded_score;
@@ -320,7 +329,70 @@ find_health(HealthTables *tables, int64 customer_id)
 	stored.recorded_score = stored.recorded ? DatumGetFloat8(values[HEALTH_RECORDED_SCORE - 1]) : 0;
 	stored.segment = nulls[HEALTH_SEGMENT - 1] ?
 		NULL : TextDatumGetCString(values[HEALTH_SEGMENT - 1]);
+	stored.status_since = (NullableDatum) {
+		values[HEALTH_STATUS_SINCE - 1], nulls[HEALTH_STATUS_SINCE - 1]
+	};
+	stored.previous_status = (NullableDatum) {
+		values[HEALTH_PREVIOUS_STATUS - 1], nulls[HEALTH_PREVIOUS_STATUS - 1]
+	};
 	return stored;
+}
+
+/* When a row of the history begins to hold: one that was added later, at the end of its day. */
+static Datum
+begin_of(TimestampTz calculated_at, int32 as_of_day)
+{
+	return TimestampTzGetDatum(Min(calculated_at, ((int64) as_of_day + 1) * USECS_PER_DAY));
+}
+
+/*
+ * Whether the history's latest row up to a day is that of the stored health.  It may not
+ * be if the customer's last day, or the clock, was put back.
+ */
+static bool
+is_latest(const StoredHealth *stored, int32 as_of_day)
+{
+	return stored->has_history &&
+		(stored->as_of == as_of_day ||
+		 (stored->as_of < as_of_day && (stored->row == NULL || stored->active)));
+}
+
+/*
+ * Determines since when a customer has had a status that begins to be recorded now, and
+ * the one before: *since must be set to now, and is put back to the first of the
+ * history's rows, up to a day, that have had it since.
+ */
+static void
+find_begin_of_status(HealthTables *tables, int64 customer_id, int32 as_of_day, const char *status,
+					 NullableDatum *since, NullableDatum *previous)
+{
+	Relation	index = index_open(chs_catalog_relation(CHS_HEALTH_SCORES_PKEY), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(tables->history.rel);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	row;
+	bool		isnull;
+
+	ScanKeyInit(&keys[0], HISTORY_COLUMN(HEALTH_CUSTOMER_ID), BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(customer_id));
+	ScanKeyInit(&keys[1], HISTORY_COLUMN(HEALTH_AS_OF), BTLessEqualStrategyNumber, F_DATE_LE,
+				DateADTGetDatum(as_of_day));
+	scan = systable_beginscan_ordered(tables->history.rel, index, tables->snapshot,
+									  lengthof(keys), keys);
+	while (previous->isnull &&
+		   HeapTupleIsValid(row = systable_getnext_ordered(scan, BackwardScanDirection)))
+	{
+		char	   *earlier = TextDatumGetCString(of_history(row, desc, HEALTH_STATUS, &isnull));
+
+		if (strcmp(earlier, status) == 0)
+			since->value =
+				begin_of(DatumGetTimestampTz(of_history(row, desc, HEALTH_CALCULATED_AT, &isnull)),
+						 DatumGetDateADT(of_history(row, desc, HEALTH_AS_OF, &isnull)));
+		else
+			*previous = (NullableDatum) {CStringGetTextDatum(earlier), false};
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
 }
 
 /* Whether a score belongs in the history: on a new day, or after a significant change. */
@@ -431,10 +503,12 @@ chs_health_write_history(HealthTables *tables)
 
 /*
  * Records a row of the history, which has the health's first columns; changed tells
- * whether it changes the status.
+ * whether it changes the status, may_change whether the status of the row before, which may
+ * be added later, may be another one.
  */
 static void
-record_history(HealthTables *tables, const Datum *health, const bool *health_nulls, bool changed)
+record_history(HealthTables *tables, const Datum *health, const bool *health_nulls, bool changed,
+			   bool may_change)
 {
 	Datum		values[HISTORY_COLUMNS];
 	bool		nulls[HISTORY_COLUMNS] = {0};
@@ -444,6 +518,7 @@ record_history(HealthTables *tables, const Datum *health, const bool *health_nul
 	memcpy(&values[1], health, SHARED_COLUMNS * sizeof(Datum));
 	memcpy(&nulls[1], health_nulls, SHARED_COLUMNS * sizeof(bool));
 	values[HISTORY_BACKFILLED - 1] = BoolGetDatum(false);
+	values[HISTORY_MAY_CHANGE - 1] = BoolGetDatum(may_change);
 	values[HISTORY_CHANGED_BY - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	nulls[HISTORY_CHANGED_BY - 1] = !changed;
 	if (tables->nrecorded == HISTORY_ROWS)
@@ -477,8 +552,12 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard
 	bool		active = customer->last_day > tables->today;
 	bool		at_risk = score->status == STATUS_AT_RISK || score->status == STATUS_CRITICAL;
 	bool		record = is_worth_recording(&stored, score, tables->live, as_of_day);
+	bool		same_status = stored.has_history && stored.known.status == score->status;
 	/* the first score of a customer is no change */
-	bool		changed = stored.has_history && active && stored.known.status != score->status;
+	bool		changed = stored.has_history && active && !same_status;
+	bool		goes_on = same_status && is_latest(&stored, as_of_day);
+	NullableDatum since = {begin_of(tables->calculated_at, as_of_day), false};
+	NullableDatum previous = {(Datum) 0, true};
 
 	values[HEALTH_CUSTOMER_ID - 1] = Int64GetDatum(customer->customer_id);
 	nulls[HEALTH_SEGMENT - 1] = customer->segment == NULL;
@@ -500,6 +579,18 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard
 	values[HEALTH_RISK_SCORE - 1] = Float8GetDatum(score->score);
 	nulls[HEALTH_RISK_SCORE - 1] = !active || !at_risk;
 	values[HEALTH_ACTIVE - 1] = BoolGetDatum(active);
+	if (goes_on && stored.row != NULL)
+	{
+		since = stored.status_since;
+		previous = stored.previous_status;
+	}
+	else if (stored.has_history)
+		find_begin_of_status(tables, customer->customer_id, as_of_day,
+							 chs_score_status_name(score->status), &since, &previous);
+	values[HEALTH_STATUS_SINCE - 1] = since.value;
+	nulls[HEALTH_STATUS_SINCE - 1] = since.isnull;
+	values[HEALTH_PREVIOUS_STATUS - 1] = previous.value;
+	nulls[HEALTH_PREVIOUS_STATUS - 1] = previous.isnull;
 	if (stored.row == NULL ? !insert_health(tables, customer->customer_id, values, nulls) :
 		!chs_table_store(&tables->health, stored.row, values, nulls, HEALTH_COLUMNS))
 		return false;
@@ -507,7 +598,8 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard
 		chs_health_counts_add(&tables->counts, stored.segment, stored.known, -1);
 	chs_health_counts_add(&tables->counts, customer->segment, known, active ? 1 : 0);
 	if (record)
-		record_history(tables, values, nulls, changed);
+		record_history(tables, values, nulls, changed,
+					   !goes_on || as_of_day > stored.as_of + 1);
 	tables->any_recorded |= record;
 	tables->any_changed |= changed;
 	return true;

@@ -44,7 +44,7 @@ SELECT set_eq($$
 $$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()', 'chs.publish(text,text,text)', 'chs.warn_of_deleted_events(jsonb)',
     'chs_apply_retention(bigint)', 'chs.apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)', 'chs.backfill_history(date,bigint)',
     'chs.count_days(date)', 'chs.begin_day_count(boolean)', 'chs.count_days_slice(integer,boolean)', 'chs.end_day_count()',
-    'chs.change_grants(text,name,text,text[])', 'chs.references_to(bigint)', 'chs.purge(bigint)', 'chs.stored_differences()', 'chs.remove_invalid(boolean)', 'chs.correct_health_counts()'],
+    'chs.change_grants(text,name,text,text[])', 'chs.references_to(bigint)', 'chs.purge(bigint)', 'chs.stored_differences()', 'chs.remove_invalid(boolean)', 'chs.correct_health_counts()', 'chs.date_statuses(bigint,bigint)'],
     'every other function that PUBLIC may not execute is granted to somebody');
 SELECT is_empty($$
     SELECT object FROM chs.grants()
@@ -64,6 +64,7 @@ SELECT FROM chs_process_queue();
 INSERT INTO chs.health_scores (customer_id, segment, score, status, coverage, trend, factor_scores, scorecard, version, as_of, calculated_at)
 SELECT h.customer_id, h.segment, 90, 'healthy', 1, 'stable', h.factor_scores, h.scorecard, h.version, d, d + time '12:00'
 FROM chs.customer_health h, generate_series(now() AT TIME ZONE 'UTC' - interval '40 days', now() AT TIME ZONE 'UTC' - interval '1 day', '1 day') t(t), date(t) d;
+SELECT chs.date_statuses(1, 5) \g /dev/null
 
 CREATE ROLE chs_tap_reader;
 CREATE ROLE chs_tap_recorder;

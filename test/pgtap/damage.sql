@@ -40,6 +40,7 @@ INSERT INTO damages (what, found, statement) VALUES
     ('another scorecard', 'scorecard', 'UPDATE chs.customer_health SET scorecard = ''volume_only'' WHERE customer_id = 1'),
     ('not active', 'active', 'UPDATE chs.customer_health SET active = false WHERE customer_id = 1'),
     ('another risk', 'risk_score', 'UPDATE chs.customer_health SET risk_score = 1.5 WHERE customer_id = 1'),
+    ('another beginning', 'status_since', 'UPDATE chs.customer_health SET status_since = status_since + interval ''1 second'' WHERE customer_id = 1'),
     ('a day to come', 'as_of', 'UPDATE chs.customer_health SET as_of = as_of - 1 WHERE customer_id = 1'),
     ('counts twice', 'health_counts of ''smb''', 'INSERT INTO chs.health_counts SELECT * FROM chs.health_counts'),
     ('no counts', 'health_counts of ''smb''', 'DELETE FROM chs.health_counts'),
