@@ -51,7 +51,7 @@ INSERT INTO change (change) VALUES
     ('aggregate = ''distinct'', field = ''a'', measure = ''sum'''), ('measure = ''mean'''), ('measure = ''sum'''), ('measure = NULL'),
     ('aggregate = ''ratio'', filter = ''$.a == 1'''), ('aggregate = ''ratio'', measure = ''sum'''), ('aggregate = ''ratio'', field = ''a'''),
     ('aggregate = ''ratio'', measure = ''sum'', field = ''a'', base_filter = ''$.a > 1'''), ('base_filter = ''$.a > 1'''),
-    ('aggregate = ''growth'''), ('aggregate = ''active_days'''), ('aggregate = ''days_since_last'''),
+    ('aggregate = ''growth'''), ('aggregate = ''of_usual'''), ('aggregate = ''of_usual'', window_days = 366'), ('aggregate = ''active_days'''), ('aggregate = ''days_since_last'''),
     ('window_days = 0'), ('window_days = -7'), ('window_days = 731'), ('window_days = 730'), ('window_days = NULL'),
     ('curve = NULL'), ('weight = NULL'), ('weight = -1'), ('weight = ''NaN'''), ('weight = 1e7'), ('missing = NULL'),
     ('missing = ''guess'''), ('missing = ''score'''), ('missing = ''score'', missing_score = 70'), ('missing_score = 70'),

@@ -86,7 +86,7 @@ CREATE FUNCTION chs.metrics_guard() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     reads_field CONSTANT boolean := NEW.aggregate IN ('sum', 'avg', 'distinct')
-                                    OR NEW.aggregate IN ('ratio', 'growth') AND NEW.measure IN ('sum', 'distinct');
+                                    OR NEW.aggregate IN ('ratio', 'growth', 'of_usual') AND NEW.measure IN ('sum', 'distinct');
     is_penalty CONSTANT boolean := NEW.penalty IS NOT NULL;
     is_function CONSTANT boolean := NEW.aggregate IS NOT DISTINCT FROM 'function';
     at text;
@@ -101,23 +101,24 @@ BEGIN
     SELECT r.* INTO broken FROM (VALUES
         (NEW.metric <> '', 'metric', 'Give it a name.'),
         (is_function OR NEW.event_type <> '', 'event_type', 'Name the type of the events that it counts, a row of chs.event_types.'),
-        (NEW.aggregate IN ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth', 'function'), 'aggregate',
-         'Use count, sum, avg, ratio, distinct, active_days, days_since_last, growth or function.'),
+        (NEW.aggregate IN ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth', 'of_usual', 'function'), 'aggregate',
+         'Use count, sum, avg, ratio, distinct, active_days, days_since_last, growth, of_usual or function.'),
         (is_function OR NEW.function IS NULL, 'function', 'Only the aggregate function calls one: leave it NULL.'),
         (NOT is_function OR NEW.function <> '', 'function', 'Name a function of chs.plugins; chs_add_factor() registers one.'),
         (NOT is_function OR NEW.event_type IS NULL, 'event_type', 'A function is given no events: leave it NULL.'),
         (NOT is_function OR NEW.filter IS NULL, 'filter', 'A function is given no events: leave it NULL.'),
         (NOT is_function OR NEW.window_days IS NULL, 'window_days', 'A function has no window: leave it NULL.'),
         (NEW.measure IN ('count', 'sum', 'distinct'), 'measure', 'Use count, sum or distinct.'),
-        (NEW.measure = 'count' OR NEW.aggregate IN ('ratio', 'growth'), 'measure',
-         'Only ratio and growth can have a measure other than count.'),
+        (NEW.measure = 'count' OR NEW.aggregate IN ('ratio', 'growth', 'of_usual'), 'measure',
+         'Only ratio, growth and of_usual can have a measure other than count.'),
         (NOT reads_field OR NEW.field <> '', 'field',
-         'sum, avg and distinct, also as the measure of ratio and growth, read a top-level key of event_data: name it.'),
+         'sum, avg and distinct, also as the measure of ratio, growth and of_usual, read a top-level key of event_data: name it.'),
         (reads_field OR NEW.field IS NULL, 'field',
          format('Leave it NULL: %s reads no field of event_data.',
-                CASE WHEN NEW.aggregate IN ('ratio', 'growth') THEN NEW.aggregate || ' of count' ELSE NEW.aggregate END)),
+                CASE WHEN NEW.aggregate IN ('ratio', 'growth', 'of_usual') THEN NEW.aggregate || ' of count' ELSE NEW.aggregate END)),
         (NEW.base_filter IS NULL OR NEW.aggregate = 'ratio', 'base_filter', 'Only a ratio has a denominator: leave it NULL.'),
         (is_function OR NEW.window_days BETWEEN 1 AND 730, 'window_days', 'A window has 1 to 730 days, today included.'),
+        (NEW.aggregate <> 'of_usual' OR NEW.window_days <= 365, 'window_days', 'of_usual looks back seven windows: of 1 to 365 days.'),
         (NOT is_penalty OR NEW.penalty > 0 AND NEW.penalty <= 100, 'penalty',
          'It is the points taken off for each event, above 0 and up to 100; NULL makes it a metric with a score.'),
         (NOT is_penalty OR NEW.aggregate = 'count', 'aggregate', 'A penalty counts events: use count, or set penalty to NULL.'),

@@ -260,7 +260,7 @@ BEGIN
                             n.days, n.kept_from, n.kept_from + n.days - 1) END,
            CASE WHEN n.kept_days < n.days THEN 'Use a shorter window, or raise chs.event_retention.' ELSE 'Use a shorter window, or wait.' END
     FROM (SELECT format('metric %s.%s.%s', m.scorecard, m.factor, m.metric) AS object,
-                 m.window_days * CASE m.aggregate WHEN 'growth' THEN 2 ELSE 1 END + 1 + s.trend_days AS days,
+                 m.window_days * CASE m.aggregate WHEN 'growth' THEN 2 WHEN 'of_usual' THEN 7 ELSE 1 END + 1 + s.trend_days AS days,
                  extract(epoch FROM chs.retention_setting('events'::text)) / 86400 AS kept_days,
                  (SELECT r.kept_from FROM chs.retention r WHERE r.kind = 'events') AS kept_from
           FROM chs.metrics m JOIN chs.scorecards s USING (scorecard)) n

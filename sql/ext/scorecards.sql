@@ -58,7 +58,7 @@ CREATE TABLE chs.metrics (
     description   text,
     event_type    text CHECK (event_type <> ''),
     aggregate     text NOT NULL CHECK (aggregate IN
-                     ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth', 'function')),
+                     ('count', 'sum', 'avg', 'ratio', 'distinct', 'active_days', 'days_since_last', 'growth', 'of_usual', 'function')),
     measure       text NOT NULL DEFAULT 'count' CHECK (measure IN ('count', 'sum', 'distinct')),
     field         text CHECK (field <> ''),
     filter        text,
@@ -80,8 +80,9 @@ CREATE TABLE chs.metrics (
     CONSTRAINT metrics_missing_score CHECK ((missing IS NOT DISTINCT FROM 'score') = (missing_score IS NOT NULL)),
     CONSTRAINT metrics_field CHECK (
         (field IS NOT NULL) = (aggregate IN ('sum', 'avg', 'distinct')
-                               OR aggregate IN ('ratio', 'growth') AND measure IN ('sum', 'distinct'))),
-    CONSTRAINT metrics_measure CHECK (aggregate IN ('ratio', 'growth') OR measure = 'count'),
+                               OR aggregate IN ('ratio', 'growth', 'of_usual') AND measure IN ('sum', 'distinct'))),
+    CONSTRAINT metrics_measure CHECK (aggregate IN ('ratio', 'growth', 'of_usual') OR measure = 'count'),
+    CONSTRAINT metrics_of_usual CHECK (aggregate <> 'of_usual' OR window_days <= 365),
     CONSTRAINT metrics_base_filter CHECK (aggregate = 'ratio' OR base_filter IS NULL),
     CONSTRAINT metrics_filter_path CHECK (filter IS NULL OR filter::jsonpath IS NOT NULL),
     CONSTRAINT metrics_base_filter_path CHECK (base_filter IS NULL OR base_filter::jsonpath IS NOT NULL),
@@ -91,7 +92,7 @@ CREATE TABLE chs.metrics (
              ELSE function IS NULL AND event_type IS NOT NULL AND window_days IS NOT NULL END)
 );
 COMMENT ON TABLE chs.metrics IS 'draft: what a factor is measured by; a row with a penalty takes points off the factor for each event instead';
-COMMENT ON COLUMN chs.metrics.aggregate IS 'count, sum, avg, ratio, distinct, active_days, days_since_last or growth of events; or function, for a plug-in';
+COMMENT ON COLUMN chs.metrics.aggregate IS 'count, sum, avg, ratio, distinct, active_days, days_since_last, growth or of_usual of events; or function, for a plug-in';
 COMMENT ON COLUMN chs.metrics.scorecard IS 'the scorecard';
 COMMENT ON COLUMN chs.metrics.factor IS 'the factor';
 COMMENT ON COLUMN chs.metrics.metric IS 'its name';
@@ -100,7 +101,7 @@ COMMENT ON COLUMN chs.metrics.description IS 'what it measures';
 COMMENT ON COLUMN chs.metrics.event_type IS 'the events that it is about';
 COMMENT ON COLUMN chs.metrics.weight IS 'relative to the other metrics of the factor';
 COMMENT ON COLUMN chs.metrics.missing_score IS 'the score without data, if missing is score';
-COMMENT ON COLUMN chs.metrics.measure IS 'for ratio and growth: what is compared (count, sum or distinct)';
+COMMENT ON COLUMN chs.metrics.measure IS 'for ratio, growth and of_usual: what is compared (count, sum or distinct)';
 COMMENT ON COLUMN chs.metrics.field IS 'top-level key of event_data that sum, avg and distinct read';
 COMMENT ON COLUMN chs.metrics.filter IS 'SQL/JSON path predicate: only events for which it is true count';
 COMMENT ON COLUMN chs.metrics.base_filter IS 'for ratio: the predicate of the denominator';

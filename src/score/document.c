@@ -103,6 +103,7 @@ static const struct
 	{"active_days", METRIC_ACTIVE_DAYS},
 	{"days_since_last", METRIC_DAYS_SINCE_LAST},
 	{"growth", METRIC_GROWTH},
+	{"of_usual", METRIC_OF_USUAL},
 	{"function", METRIC_FUNCTION}
 };
 
@@ -140,6 +141,7 @@ series_kind(const Metric *m)
 			return SERIES_DISTINCT;
 		case METRIC_RATIO:
 		case METRIC_GROWTH:
+		case METRIC_OF_USUAL:
 			return m->measure;
 		default:
 			return SERIES_COUNT;
@@ -228,12 +230,15 @@ read_scoring(Metric *m, JsonbContainer *object, const char *where)
 
 /*
  * chs_document_metric_reach returns how many days a metric and its trend need, which
- * leaves out the day that is scored; growth also needs the window before.
+ * leaves out the day that is scored; some also need windows before.
  */
 int
 chs_document_metric_reach(const Metric *m, int trend_days)
 {
-	return m->window * (m->aggregate == METRIC_GROWTH ? 2 : 1) + 1 + trend_days;
+	int			before = m->aggregate == METRIC_GROWTH ? 1 :
+		m->aggregate == METRIC_OF_USUAL ? USUAL_WINDOWS : 0;
+
+	return m->window * (1 + before) + 1 + trend_days;
 }
 
 /* Reads the series that a metric is made of. */
@@ -246,7 +251,8 @@ read_events(Published *p, Metric *m, JsonbContainer *object, int trend_days, con
 
 	m->event_type = get_string(object, "event_type", true, where);
 	m->measure = read_measure(get_string(object, "measure", false, where), where);
-	m->window = (int) get_double(object, "window_days", 1, 730, where);
+	m->window = (int) get_double(object, "window_days", 1,
+								 m->aggregate == METRIC_OF_USUAL ? 365 : 730, where);
 	keep = chs_document_metric_reach(m, trend_days);
 	if (series_kind(m) != SERIES_COUNT && field == NULL)
 		invalid_document("field", where);

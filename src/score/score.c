@@ -50,7 +50,7 @@ window_total(const SeriesView *series, int32 from, int32 to)
 	return chs_activity_window(series, from, to);
 }
 
-/* The quantity that ratio and growth compare. */
+/* The quantity that ratio, growth and of_usual compare. */
 static double
 measured(const WindowTotal *w, SeriesKind measure)
 {
@@ -63,6 +63,43 @@ measured(const WindowTotal *w, SeriesKind measure)
 		default:
 			return (double) w->n;
 	}
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	double		left = *(const double *) a;
+	double		right = *(const double *) b;
+
+	return left < right ? -1 : left > right;
+}
+
+/* Windows of a customer before, at least, that tell what is usual. */
+#define LEAST_USUAL 3
+
+/*
+ * What is usual before a day: the median over the windows that end the day before, from
+ * the first one with any data on.  0 if these are too few.
+ */
+static double
+usual(const SeriesView *series, SeriesKind measure, int32 day, int window, bool *estimated)
+{
+	double		quantities[USUAL_WINDOWS];
+	int			known = 0;
+
+	for (int ago = 1; ago <= USUAL_WINDOWS; ago++)
+	{
+		WindowTotal w = window_total(series, day - ago * window, day - (ago - 1) * window - 1);
+
+		quantities[ago - 1] = measured(&w, measure);
+		*estimated |= w.estimated;
+		if (w.n > 0)
+			known = ago;
+	}
+	if (known < LEAST_USUAL)
+		return 0;
+	qsort(quantities, known, sizeof(double), compare_doubles);
+	return (quantities[(known - 1) / 2] + quantities[known / 2]) / 2;
 }
 
 /*
@@ -117,6 +154,11 @@ metric_value(const ScoreInput *input,
 			result->estimated |= base.estimated;
 			result->has_value = divisor != 0;
 			result->value = measured(&w, m->measure) / divisor - 1;
+			break;
+		case METRIC_OF_USUAL:
+			divisor = usual(s, m->measure, from, window, &result->estimated);
+			result->has_value = divisor != 0;
+			result->value = measured(&w, m->measure) / divisor;
 			break;
 		case METRIC_FUNCTION:
 			break;				/* of no events */

@@ -14,6 +14,9 @@
 /* The maximum number of series of all scorecards of a version together. */
 #define MAX_SERIES 4096
 
+/* How many windows before tell what is usual for a customer. */
+#define USUAL_WINDOWS 6
+
 typedef enum MetricAggregate
 {
 	METRIC_COUNT,
@@ -24,6 +27,7 @@ typedef enum MetricAggregate
 	METRIC_ACTIVE_DAYS,
 	METRIC_DAYS_SINCE_LAST,
 	METRIC_GROWTH,
+	METRIC_OF_USUAL,			/* against the median of the windows before */
 	METRIC_FUNCTION				/* without events: the result of a plug-in */
 } MetricAggregate;
 
@@ -47,7 +51,7 @@ typedef struct Metric
 	char	   *name;
 	char	   *event_type;
 	MetricAggregate aggregate;
-	SeriesKind	measure;		/* what ratio and growth compare */
+	SeriesKind	measure;		/* what ratio, growth and of_usual compare */
 	int			window;			/* days, the last one included */
 	int			series;			/* index into Published.series, or -1 */
 	int			base;			/* likewise, the denominator of a ratio, or -1 */

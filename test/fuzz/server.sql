@@ -63,7 +63,7 @@ SELECT path FROM tree WHERE path <> '{}';
 
 CREATE FUNCTION some_json() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
     SELECT pick('null', 'true', '-1', '0', '1', '0.5', '731', '1e400', '1e-400', '-1e308', '2147483648', '9223372036854775808', '""', '"x"',
-        '"NaN"', '"0:0 1:100"', '"0:0 0:1"', '"count"', '"ratio"', '"sum"', '"distinct"', '"growth"', '"function"', '"$.a > 1"', '"$ ? (@.b == 1)"', '"strict $.x"', '"$["', '"@"',
+        '"NaN"', '"0:0 1:100"', '"0:0 0:1"', '"count"', '"ratio"', '"sum"', '"distinct"', '"growth"', '"of_usual"', '"function"', '"$.a > 1"', '"$ ? (@.b == 1)"', '"strict $.x"', '"$["', '"@"',
         '"missing"', '"default"', '"nobody"', '[]', '{}', '[[]]', '[null]', '{"a": null}', '{"": ""}', '[1, "a", {"b": []}]', '{"smb": 0, "x": -1}', '{"smb": "x"}', '"\ud83d\ude00"',
         to_json(repeat('y', 3000))::text, to_json(repeat('1:1 ', 500))::text)::jsonb
 $$;

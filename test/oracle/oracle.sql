@@ -116,7 +116,7 @@ BEGIN
         FROM chs.customers c, (VALUES (0), (1), (1 + card.trend_days)) b(back)
         WHERE c.customer_id = ANY (p_customers) OR p_customers IS NULL),
     what AS (
-        SELECT m.*, CASE WHEN m.aggregate IN ('ratio', 'growth') THEN m.measure ELSE m.aggregate END AS how
+        SELECT m.*, CASE WHEN m.aggregate IN ('ratio', 'growth', 'of_usual') THEN m.measure ELSE m.aggregate END AS how
         FROM chs.metrics m WHERE m.scorecard = p_scorecard),
     fact AS MATERIALIZED (              -- each event as each metric of its type reads it
         SELECT e.customer_id, m.factor, m.metric, m.aggregate, m.how, m.window_days,
@@ -139,8 +139,9 @@ BEGIN
              LATERAL (SELECT (w.day - f.day) / f.window_days AS windows_ago) a,
              LATERAL (VALUES ('picked', f.picked AND windows_ago = 0),
                              ('base', f.base AND windows_ago = 0),
-                             ('before', f.aggregate = 'growth' AND f.picked AND windows_ago = 1)) p(part, counts)
-        WHERE p.counts AND f.day <= w.day AND f.day > w.day - 2 * f.window_days
+                             ('before', f.aggregate = 'growth' AND f.picked AND windows_ago = 1),
+                             ('usual' || windows_ago, f.aggregate = 'of_usual' AND f.picked AND windows_ago > 0)) p(part, counts)
+        WHERE p.counts AND f.day <= w.day AND f.day > w.day - 7 * f.window_days
         GROUP BY w.customer_id, w.back, w.day, f.factor, f.metric, f.how, p.part),
     pivot AS (
         SELECT customer_id, back, factor, metric,
@@ -148,13 +149,25 @@ BEGIN
                max(n) FILTER (WHERE part = 'base') AS base,
                max(n) FILTER (WHERE part = 'before') AS before
         FROM part GROUP BY 1, 2, 3, 4),
+    usual AS (                          -- the median of the windows before, from the first known one on
+        SELECT o.customer_id, o.back, o.factor, o.metric,
+               (percentile_disc(0.5) WITHIN GROUP (ORDER BY coalesce(p.n, 0))
+                + percentile_disc(0.5) WITHIN GROUP (ORDER BY coalesce(p.n, 0) DESC)) / 2 AS usual
+        FROM (SELECT customer_id, back, factor, metric, max(substr(part, 6)::integer) AS oldest
+              FROM part WHERE part LIKE 'usual%' AND n IS NOT NULL GROUP BY 1, 2, 3, 4) o
+        CROSS JOIN LATERAL generate_series(1, o.oldest) ago
+        LEFT JOIN part p ON (p.customer_id, p.back, p.factor, p.metric, p.part) = (o.customer_id, o.back, o.factor, o.metric, 'usual' || ago)
+        WHERE o.oldest >= 3
+        GROUP BY 1, 2, 3, 4),
     known AS (                          -- NULL: no data
         SELECT w.customer_id, w.segment, w.back, m.*,
                CASE m.aggregate WHEN 'ratio' THEN coalesce(v.picked, 0) / nullif(v.base, 0)
                                 WHEN 'growth' THEN coalesce(v.picked, 0) / nullif(v.before, 0) - 1
+                                WHEN 'of_usual' THEN coalesce(v.picked, 0) / nullif(u.usual, 0)
                                 ELSE v.picked END AS known,
                m.missing = 'zero' AND (NOT card.grace OR w.born <= w.day - m.window_days + 1) AS zero
-        FROM who w CROSS JOIN what m LEFT JOIN pivot v USING (customer_id, back, factor, metric)),
+        FROM who w CROSS JOIN what m LEFT JOIN pivot v USING (customer_id, back, factor, metric)
+        LEFT JOIN usual u USING (customer_id, back, factor, metric)),
     valued AS (
         SELECT k.*,
                coalesce(k.known, CASE WHEN k.zero OR k.penalty IS NOT NULL

@@ -213,7 +213,7 @@ SELECT * FROM tap.none('SELECT customer_id, c.* FROM prop.pruned, LATERAL (
     WHERE day > (late AT TIME ZONE ''UTC'')::date - (SELECT min(window_days) FROM chs.metrics)', 'pruning keeps at least the shortest window');
 SELECT * FROM tap.none('SELECT customer_id, c.* FROM prop.pruned, LATERAL chs.activity_cells(pruned_late) c
     WHERE day <= (late AT TIME ZONE ''UTC'')::date - (
-        SELECT max(1 + trend_days + CASE aggregate WHEN ''growth'' THEN 2 ELSE 1 END * window_days) FROM chs.metrics JOIN chs.scorecards USING (scorecard))', 'pruning keeps nothing older than the longest window and the trend, which is that of the day before');
+        SELECT max(1 + trend_days + CASE aggregate WHEN ''growth'' THEN 2 WHEN ''of_usual'' THEN 7 ELSE 1 END * window_days) FROM chs.metrics JOIN chs.scorecards USING (scorecard))', 'pruning keeps nothing older than the longest window and the trend, which is that of the day before');
 SELECT * FROM tap.none('SELECT customer_id, n, a, b FROM prop.pruned,
         LATERAL (SELECT n FROM unnest(''{0,1,6,7,8,22,23,24,29,30,31,82,83,84,89,90,97}''::integer[]) n) n,
         LATERAL (SELECT late + n * interval ''24 hours'' AS day) d,

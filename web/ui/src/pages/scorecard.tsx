@@ -264,7 +264,7 @@ function MetricEditor({ document, card, factor, metric: m, live, edit }: { docum
   const relative = m.target !== undefined || m.targets !== undefined
   const before = live.scorecards[card]?.factors.find((f) => f.factor === factor.factor)?.metrics.find((one) => one.metric === m.metric)
   const segments = [...new Set([...Object.keys(document.segments), ...Object.keys(m.targets ?? {})])]
-  const words: Record<string, string> = { count: 'number', sum: 'sum', avg: 'mean', ratio: 'share', distinct: 'number of different values', active_days: 'days with any', days_since_last: 'days since the last', growth: 'growth' }
+  const words: Record<string, string> = { count: 'number', sum: 'sum', avg: 'mean', ratio: 'share', distinct: 'number of different values', active_days: 'days with any', days_since_last: 'days since the last', growth: 'growth', of_usual: 'share of the usual' }
   return (
     <Card title={<><span className="text-soft">{nameOf(factor.factor)} /</span> {nameOf(m.metric)}</>}>
       <p className="mb-3 text-soft">{m.description ? `${m.description.charAt(0).toUpperCase()}${m.description.slice(1)}: ` : ''}{words[m.aggregate] ?? m.aggregate} of {m.event_type ? nameOf(m.event_type).toLowerCase() : 'events'}{m.field ? `, ${m.field}` : ''}{m.window_days ? `, in ${m.window_days} days` : ''}.{m.filter && <> Only where <code className="text-[12px] [overflow-wrap:anywhere]">{m.filter}</code>.</>}</p>
