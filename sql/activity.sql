@@ -95,7 +95,7 @@ SELECT refusal(s) FROM unnest(ARRAY[
     $$SELECT '00'::chs_activity$$,
     $$SELECT '010000000000008000000000'::chs_activity$$]) s \g (format=unaligned tuples_only=on)
 SELECT '0100000000000080d5f4e247'::chs_activity;
-SELECT '0100000000000080ff43176519'::chs_activity;
+SELECT '010000000000008043176519ff'::chs_activity;
 SELECT '01000000000000fffc9c6968'::chs_activity;
 SELECT upper(activity::text)::chs_activity FROM stored WHERE part = 0 AND upper(activity::text) = activity::text;
 SELECT refusal(s) FROM unnest(ARRAY[

@@ -37,7 +37,7 @@ SELECT * FROM chs_verify();
 SET session_replication_role = replica;
 DELETE FROM chs.customers WHERE customer_id = 9;
 RESET session_replication_role;
-INSERT INTO chs.activity SELECT 9, series_version, activity, folded_to FROM chs.activity WHERE customer_id = 1;
+INSERT INTO chs.activity SELECT 9, folded_to, series_version, activity FROM chs.activity WHERE customer_id = 1;
 SELECT customer_id, difference, stored, expected FROM chs_verify();
 DELETE FROM chs.customer_events WHERE customer_id = 9;
 DELETE FROM chs.activity WHERE customer_id = 9;

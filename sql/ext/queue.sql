@@ -36,13 +36,13 @@ COMMENT ON COLUMN chs.queue.rebuild IS 'rebuild the activity from the raw events
 COMMENT ON COLUMN chs.queue.series_version IS 'the scorecard version whose series the delta counts';
 
 -- An update on the same page logs what lies between the first and the last byte
--- that change, so what every fold changes stays together: the end of an activity,
--- where its checksum stands, and folded_to.
+-- that change, so what every fold changes stays together: folded_to and the
+-- beginning of an activity.
 CREATE TABLE chs.activity (
     customer_id    bigint PRIMARY KEY,
+    folded_to      xid8 NOT NULL,
     series_version integer NOT NULL,
-    activity       @extschema@.chs_activity NOT NULL,
-    folded_to      xid8 NOT NULL
+    activity       @extschema@.chs_activity NOT NULL
     -- an activity does not compress, so a row is left uncompressed as long as it fits
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
 ALTER TABLE chs.activity ADD CONSTRAINT activity_customer_id_fkey

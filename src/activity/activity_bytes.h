@@ -10,6 +10,7 @@
  *		1		flags
  *		2		number of series
  *		4		day as of which it was pruned
+ *		4		checksum, CRC-32C of all that stands before and after it but the length word
  *		series, ascending by id:
  *			8		id
  *			1		kind
@@ -26,12 +27,12 @@
  *				totals	of each cell (zigzag)
  *			distinct values:	8 hash, var days since the first day, var number
  *								of bytes that follow, a bit for each later day
- *		4		checksum, CRC-32C of all that stands before it but the length word
  *
  * Up to three flipped bits always change the checksum, whatever else a disk does
- * nearly always.  It changes with every event, and stands at the end because the
- * log of an update leaves out the bytes with which the old and the new row begin:
- * there it stands beside chs.activity.folded_to, which is never the same either.
+ * nearly always.  The log of an update leaves out the bytes with which the old and
+ * the new row end.  So what every event changes stands at the beginning: the length,
+ * the checksum, and before them in the row chs.activity.folded_to.  And an event
+ * changes series of its type only, which are neighbours, see series.c.
  *
  * All numbers of a series have the same width, so that the days of a window can
  * be found and summed up in place: scoring works on views, without making cells.
@@ -75,10 +76,10 @@ struct Activity
 #define CHECKSUM_SIZE sizeof(pg_crc32c)
 
 /* The series of a canonical activity. */
-#define BODY(a) ((char *) (a) + HEADER_SIZE)
+#define BODY(a) ((char *) (a) + HEADER_SIZE + CHECKSUM_SIZE)
 #define BODY_SIZE(a) (VARSIZE(a) - HEADER_SIZE - CHECKSUM_SIZE)
 
-/* Follows the header of an open activity; the series and the tail follow it. */
+/* In an open activity this stands in place of a checksum; the series and the tail follow it. */
 typedef struct OpenHeader
 {
 	uint32		body;			/* bytes of series */
@@ -133,7 +134,7 @@ put_checksum(Activity *activity)
 {
 	pg_crc32c	crc = make_checksum(activity);
 
-	memcpy(BODY(activity) + BODY_SIZE(activity), &crc, CHECKSUM_SIZE);
+	memcpy((char *) activity + HEADER_SIZE, &crc, CHECKSUM_SIZE);
 }
 
 static inline bool
@@ -141,7 +142,7 @@ has_checksum(const Activity *activity)
 {
 	pg_crc32c	crc = make_checksum(activity);
 
-	return memcmp(BODY(activity) + BODY_SIZE(activity), &crc, CHECKSUM_SIZE) == 0;
+	return memcmp((const char *) activity + HEADER_SIZE, &crc, CHECKSUM_SIZE) == 0;
 }
 
 /*

@@ -239,7 +239,7 @@ chs_activity_encode(const ActivityData *data)
 	chs_activity_check(data);
 	w.start = palloc(512);
 	w.end = w.start + 512;
-	w.next = w.start + HEADER_SIZE;
+	w.next = w.start + HEADER_SIZE + CHECKSUM_SIZE;
 	for (int i = 0; i < data->nseries; i++)
 	{
 		if (data->series[i].ncells == 0)
@@ -251,9 +251,8 @@ chs_activity_encode(const ActivityData *data)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("an activity cannot hold more than %d series", PG_UINT16_MAX)));
-	writer_reserve(&w, CHECKSUM_SIZE);
 	result = (Activity *) w.start;
-	SET_VARSIZE(result, w.next - w.start + CHECKSUM_SIZE);
+	SET_VARSIZE(result, w.next - w.start);
 	result->format = ACTIVITY_FORMAT;
 	result->flags = 0;
 	result->nseries = nseries;

@@ -23,9 +23,9 @@
 
 /* Columns of chs.activity. */
 #define ACTIVITY_CUSTOMER_ID 1
-#define ACTIVITY_SERIES_VERSION 2
-#define ACTIVITY_ACTIVITY 3
-#define ACTIVITY_FOLDED_TO 4
+#define ACTIVITY_FOLDED_TO 2
+#define ACTIVITY_SERIES_VERSION 3
+#define ACTIVITY_ACTIVITY 4
 #define ACTIVITY_COLUMNS 4
 
 typedef struct Customer

@@ -8,11 +8,11 @@
 use strict;
 use warnings;
 
-# CRC-32C, with which an activity ends.
+# CRC-32C of all but the four bytes after the header, where it stands.
 sub checksum
 {
 	my $crc = 0xffffffff;
-	for my $byte (unpack('C*', $_[0]))
+	for my $byte (unpack('C*', substr($_[0], 0, 8) . substr($_[0], 12)))
 	{
 		$crc ^= $byte;
 		$crc = $crc >> 1 ^ ($crc & 1 ? 0x82f63b78 : 0) for 1 .. 8;
@@ -34,7 +34,7 @@ while (1)
 	$at += 6 + $length;
 }
 die 'no activities' unless @values;
-for (@values) { die 'not the checksum that chs writes' if substr($_, -4) ne pack('V', checksum(substr($_, 0, -4))) }
+for (@values) { die 'not the checksum that chs writes' if substr($_, 8, 4) ne pack('V', checksum($_)) }
 
 for my $number (1 .. $count)
 {
@@ -51,7 +51,7 @@ for my $number (1 .. $count)
 		$value = "\x01" if $value eq '';
 	}
 	# with the right checksum, what is wrong must be found all the same
-	substr($value, -4) = pack('V', checksum(substr($value, 0, -4))) if length $value > 4 && rand() < 0.75;
+	substr($value, 8, 4) = pack('V', checksum($value)) if length $value >= 12 && rand() < 0.75;
 	open(my $out, '>:raw', "$directory/$number") or die "$directory/$number: $!";
 	print $out substr($file, 0, 19), pack('nN', 1, length $value), $value, pack('n', 0xffff);
 	close $out or die;

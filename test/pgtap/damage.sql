@@ -44,7 +44,7 @@ INSERT INTO damages (what, found, statement) VALUES
     ('a day to come', 'as_of', 'UPDATE chs.customer_health SET as_of = as_of - 1 WHERE customer_id = 1'),
     ('counts twice', 'health_counts of ''smb''', 'INSERT INTO chs.health_counts SELECT * FROM chs.health_counts'),
     ('no counts', 'health_counts of ''smb''', 'DELETE FROM chs.health_counts'),
-    ('an activity of nobody', 'customer', 'INSERT INTO chs.activity SELECT 99, series_version, activity, folded_to FROM chs.activity WHERE customer_id = 1'),
+    ('an activity of nobody', 'customer', 'INSERT INTO chs.activity SELECT 99, folded_to, series_version, activity FROM chs.activity WHERE customer_id = 1'),
     ('a health of nobody', 'customer', 'INSERT INTO chs.customer_health SELECT (jsonb_populate_record(h, ''{"customer_id": 99}'')).* FROM chs.customer_health h WHERE customer_id = 1'),
     ('a history of nobody', 'customer', 'INSERT INTO chs.health_scores (customer_id, scorecard, version, as_of, status, coverage, factor_scores, calculated_at)
       SELECT 99, scorecard, version, as_of, status, coverage, factor_scores, calculated_at FROM chs.health_scores WHERE customer_id = 1'),

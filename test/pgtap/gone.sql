@@ -60,7 +60,7 @@ SELECT is_empty('SELECT * FROM chs_verify()', 'and all is right');
 
 -- What is there of nobody all the same.
 CREATE FUNCTION pg_temp.plant(id bigint) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO chs.activity SELECT id, series_version, activity, folded_to FROM chs.activity WHERE customer_id = 1;
+    INSERT INTO chs.activity SELECT id, folded_to, series_version, activity FROM chs.activity WHERE customer_id = 1;
     INSERT INTO chs.customer_health SELECT (jsonb_populate_record(h, jsonb_build_object('customer_id', id))).* FROM chs.customer_health h WHERE customer_id = 1;
     INSERT INTO chs.health_scores (customer_id, scorecard, version, as_of, status, coverage, factor_scores, calculated_at)
     SELECT id, scorecard, version, as_of, status, coverage, factor_scores, calculated_at FROM chs.health_scores WHERE customer_id = 1;
