@@ -14,6 +14,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/lsyscache.h"
@@ -219,6 +220,8 @@ rebuild_slice(int64 *last, int limit, int *nskipped)
 
 	chs_capture_flush_pending();
 	CommandCounterIncrement();
+	/* of a table that is written anew while it is waited for, an earlier snapshot sees no rows */
+	LockRelationOid(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	snapshot = GetActiveSnapshot();
 	live = chs_live_at(snapshot);

@@ -40,6 +40,7 @@
 #include "score/score.h"
 #include "score/scorecard.h"
 #include "source/raw.h"
+#include "source/rewritten.h"
 #include "store/claim.h"
 #include "store/customer.h"
 #include "store/failure.h"
@@ -87,6 +88,18 @@ chs_fold_init(void)
 	RegisterXactCallback(at_transaction_end, NULL);
 }
 
+static void
+lock_tables(void)
+{
+	/* before what refers to it, as TRUNCATE does */
+	LockRelationOid(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
+	chs_table_lock(CHS_ACTIVITY);
+	chs_table_lock(CHS_CUSTOMER_HEALTH);
+	chs_table_lock(CHS_HEALTH_SCORES);
+	/* last, so that the queue stays free where one of the others is locked */
+	chs_table_lock(CHS_QUEUE);
+}
+
 /* chs_fold_begin takes a snapshot, which is the active one until chs_fold_end. */
 void
 chs_fold_begin(Fold *fold)
@@ -96,17 +109,15 @@ chs_fold_begin(Fold *fold)
 	fold->in_capture = chs_capture_is_pending();
 	chs_capture_flush_pending();
 	CommandCounterIncrement();
+	/* of a table that is written anew while it is waited for, an earlier snapshot sees no rows */
+	lock_tables();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fold->live = chs_live_at(GetActiveSnapshot());
 	fold->snapshot = GetActiveSnapshot();
 	fold->horizon = chs_xid_horizon(fold->snapshot);
 	fold->today = chs_customer_today();
 	fold->any_failures = chs_failure_any(fold->snapshot);
-	/* before what refers to it, as TRUNCATE does */
-	LockRelationOid(chs_catalog_relation(CHS_CUSTOMERS), AccessShareLock);
 	chs_health_open(&fold->tables, fold->live, fold->today, fold->snapshot);
-	/* last, so that the queue stays free where one of the others is locked */
-	chs_table_lock(CHS_QUEUE);
 	fold->scratch = AllocSetContextCreate(CurrentMemoryContext, "chs fold", ALLOCSET_DEFAULT_SIZES);
 	fold->plugins = NULL;
 	fold->raw = NULL;
@@ -227,6 +238,7 @@ typedef struct ChosenActivity
 	ActivityData *data;			/* NULL: for lack of time the raw events were not read */
 	const Live *counted;		/* the version whose series it counts */
 	bool		rebuilt;		/* from the raw events, whatever was stored and queued */
+	bool		raw;			/* made from raw events, for whatever reason */
 } ChosenActivity;
 
 /*
@@ -266,6 +278,7 @@ choose_activity(Fold *fold, const FoldOrder *order, const Customer *customer,
 						(long long) customer->customer_id),
 				 errhint("Rebuild the customer after the statement, or in a separate"
 						 " transaction.")));
+	chosen.raw = true;
 	if (folded != fold->snapshot)
 		chosen.data = chs_activity_decode(order->from_events);
 	else if (chosen.rebuilt && as_of_day == fold->today &&
@@ -344,6 +357,11 @@ fold_in_scratch(Fold *fold, int64 customer_id, const FoldOrder *order, CustomerL
 	warn_of_damage(customer_id, &stored, &queued);
 	chosen = choose_activity(fold, order, &customer, &stored, &queued, folded);
 	changes = queued.any || chosen.rebuilt || stored.row == NULL;
+	if (chosen.raw && chs_rewritten_since(fold->live, folded))
+	{
+		*lock = CUSTOMER_TAKEN;
+		return NULL;
+	}
 	if (chosen.data != NULL)
 	{
 		if (changes)

@@ -72,7 +72,8 @@ typedef enum CustomerLock
 	CUSTOMER_LOCKED,			/* or need not be, see fold.c */
 	CUSTOMER_GONE,
 	CUSTOMER_BUSY,				/* changed by somebody else, or about to be */
-	CUSTOMER_TAKEN,				/* folded by somebody else at the same time; see claim.c */
+	CUSTOMER_TAKEN,				/* folded by somebody else at the same time, see claim.c, or not to
+								 * be read under this snapshot, see rewritten.c */
 	CUSTOMER_PUT_OFF			/* no time now for other people's code, see budget.c */
 } CustomerLock;
 
