@@ -6,6 +6,8 @@ export interface Config {
   port: number
   /** Of the database; undefined: PG* variables. */
   url: string | undefined
+  /** Of chs_web; undefined: PGPASSWORD, a pgpass file, or none is needed. */
+  password: string | undefined
   /** Connections for requests, and for exports and bulk loads. */
   connections: number
   streamConnections: number
@@ -69,6 +71,7 @@ export function configOf(env: NodeJS.ProcessEnv): Config {
     host: text('HOST') ?? '127.0.0.1',
     port: number('PORT', 8080),
     url: env['DATABASE_URL'] || undefined,
+    password: file('PASSWORD_FILE'),
     connections: number('CONNECTIONS', 10),
     streamConnections: number('STREAM_CONNECTIONS', 4),
     trustProxy: text('TRUST_PROXY'),

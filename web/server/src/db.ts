@@ -34,7 +34,7 @@ const asServer = `SELECT set_config('role', 'none', true)`
 export function connection(config: Config): pg.ClientConfig {
   const user = config.url ? {} : { user: process.env['PGUSER'] ?? 'chs_web' }
   return {
-    ...(config.url && { connectionString: config.url }), ...user, application_name: 'chs_web',
+    ...(config.url && { connectionString: config.url }), ...user, ...(config.password !== undefined && { password: config.password }), application_name: 'chs_web',
     connectionTimeoutMillis: 5000, keepAlive: true, idle_in_transaction_session_timeout: 60_000,
   }
 }
