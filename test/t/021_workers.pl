@@ -157,8 +157,10 @@ for (1 .. 20)
 	if ($is_second)
 	{
 		$node->poll_query_until('postgres', q(SELECT state IN ('waiting', 'away') FROM chs.worker_status WHERE worker = 1)) or die;
-		# where the first one does leave, it is gone then
-		sleep(2);
+		# it looks again when nobody has woken it for long enough, instead of leaving
+		my $looked = q(SELECT COALESCE((SELECT state_change FROM chs.worker_status JOIN pg_stat_activity USING (pid) WHERE worker = 1), 'infinity'));
+		my $before = $node->safe_psql('postgres', $looked);
+		$node->poll_query_until('postgres', "SELECT ($looked) > '$before' OR '$before' = 'infinity'") or die;
 	}
 	$last_gate->query_safe('COMMIT');
 	$last_gate->quit;
