@@ -13,7 +13,7 @@
 
 #include "base/worker_shared.h"
 
-static bool has_time = false;
+static bool has_budget = true;
 
 /*
  * chs_slow_has_budget tells whether this process folds for everyone now, so that slow
@@ -22,7 +22,14 @@ static bool has_time = false;
 bool
 chs_slow_has_budget(void)
 {
-	return chs_worker_self != NULL && !has_time;
+	return chs_worker_self != NULL && has_budget;
+}
+
+/* chs_slow_set_budget says whether it does so from now on. */
+void
+chs_slow_set_budget(bool on)
+{
+	has_budget = on;
 }
 
 /* chs_slow_offer has a customer folded by the worker for slow ones. */
@@ -56,13 +63,6 @@ chs_slow_note(const char *why)
 	memcpy(chs_worker_database->slow_because, why, length);
 	chs_worker_database->slow_because[length] = '\0';
 	LWLockRelease(chs_worker_shared->lock);
-}
-
-/* chs_slow_has_time says whether this process takes its time from now on. */
-void
-chs_slow_has_time(bool on)
-{
-	has_time = on;
 }
 
 /*

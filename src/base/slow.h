@@ -10,7 +10,7 @@
 #include "base/worker_shared.h"
 
 extern bool chs_slow_has_budget(void);
-extern void chs_slow_has_time(bool on);
+extern void chs_slow_set_budget(bool on);
 extern void chs_slow_offer(int64 customer_id);
 extern void chs_slow_note(const char *why);
 extern bool chs_slow_next(int64 *customer_id);

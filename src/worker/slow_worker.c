@@ -32,9 +32,9 @@ chs_slow_worker_fold_next(void)
 	if (!chs_slow_next(&customer_id))
 		return false;
 	(void) chs_worker_begin_batch(WORKER_FOLDING_SLOW);
-	chs_slow_has_time(true);
+	chs_slow_set_budget(false);
 	chs_fold_slow(customer_id);
-	chs_slow_has_time(false);
+	chs_slow_set_budget(true);
 	chs_worker_end_batch();
 	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
 	chs_slow_end(chs_worker_database);
