@@ -17,7 +17,7 @@ BEGIN
     FOR t IN
         SELECT c.oid::regclass AS name, c.relrowsecurity AS secured,
                CASE WHEN c.relname = 'rejected_events'
-                    THEN 'NOT row_security_active(''chs.customers''::regclass) AND chs.source_is_readable(source_id, relation)'
+                    THEN 'NOT row_security_active(''chs.customers''::regclass) AND chs.is_readable(relation)'
                     WHEN c.relname IN ('health_counts', 'daily_counts', 'partial_counts')
                     THEN 'NOT row_security_active(''chs.customers''::regclass)'
                     ELSE format('(SELECT NOT row_security_active(''chs.customers''::regclass)) OR'

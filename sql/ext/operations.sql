@@ -31,6 +31,34 @@ COMMENT ON COLUMN chs.jobs.run_started_done IS 'customers that were done then';
 COMMENT ON COLUMN chs.jobs.updated_at IS 'when the row was last updated';
 COMMENT ON COLUMN chs.jobs.finished_at IS 'when it was finished; NULL: it is running, or was interrupted';
 
+CREATE FUNCTION chs.begin_job(job text, basis text, pid integer, lock_number integer, OUT done bigint, OUT last_customer_id bigint)
+    RETURNS record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    started_at timestamptz;
+BEGIN
+    UPDATE chs.jobs j SET pid = begin_job.pid, run_started_at = clock_timestamp(), run_started_done = j.done
+    WHERE j.job = begin_job.job AND j.basis = begin_job.basis AND j.finished_at IS NULL AND j.last_customer_id IS NOT NULL
+    RETURNING j.done, j.last_customer_id, j.started_at INTO done, last_customer_id, started_at;
+    IF FOUND THEN
+        RAISE NOTICE 'resuming the job "%" that began at %, after customer %', job, started_at, last_customer_id
+            USING HINT = 'To make it start over, delete its row in chs.jobs first.';
+        RETURN;
+    END IF;
+    done := 0;
+    INSERT INTO chs.jobs AS j (job, phase, done, total, basis, pid, lock_number, started_at, run_started_at, run_started_done, updated_at)
+    SELECT $1, 'starting', 0, (SELECT count(*) FROM chs.customers), $2, $3, $4, n, n, 0, n FROM clock_timestamp() n
+    ON CONFLICT ON CONSTRAINT jobs_pkey DO UPDATE
+    SET (phase, done, total, last_customer_id, basis, pid, started_at, run_started_at, run_started_done, updated_at, finished_at) =
+        ROW (excluded.phase, 0, excluded.total, NULL, excluded.basis, excluded.pid, excluded.started_at,
+             excluded.started_at, 0, excluded.started_at, NULL);
+END
+$$;
+COMMENT ON FUNCTION chs.begin_job(text, text, integer, integer)
+    IS 'begins a job, or resumes an interrupted one on the same basis: how many customers are done, up to which';
+REVOKE EXECUTE ON FUNCTION chs.begin_job(text, text, integer, integer) FROM PUBLIC;
+
 CREATE VIEW chs.progress WITH (security_invoker) AS
 SELECT j.job,
        CASE WHEN j.finished_at IS NOT NULL THEN 'finished' WHEN r.running THEN 'running' ELSE 'interrupted' END AS state,

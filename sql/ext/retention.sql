@@ -25,12 +25,38 @@ COMMENT ON FUNCTION chs.retention_setting(text) IS 'chs.event_retention (of kind
 CREATE FUNCTION chs.document_reach(document jsonb) RETURNS integer
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chs_document_reach';
 COMMENT ON FUNCTION chs.document_reach(jsonb) IS 'how many days of events, today included, the scores of a published document and their trends need';
+-- For churned customers it keeps what the score of their last day needs.  Rows that
+-- somebody has locked are skipped.
+CREATE FUNCTION chs.delete_events(after bigint, max_rows bigint, before date, reach integer,
+                                  OUT deleted bigint, OUT last_customer_id bigint)
+    RETURNS record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+BEGIN
+    DELETE FROM chs.customer_events WHERE ctid = ANY (ARRAY(
+        SELECT e.ctid
+        FROM (SELECT c.customer_id, LEAST(before, (c.churned_at AT TIME ZONE 'UTC')::date - reach)::timestamp AT TIME ZONE 'UTC' AS first_kept
+              FROM chs.customers c WHERE c.customer_id > after ORDER BY c.customer_id LIMIT 1000) s
+        CROSS JOIN LATERAL (SELECT o.ctid FROM chs.customer_events o
+                            WHERE o.customer_id = s.customer_id AND o.occurred_at < s.first_kept
+                            LIMIT max_rows FOR UPDATE SKIP LOCKED) e
+        LIMIT max_rows));
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    -- if all rows were found, these customers are done
+    last_customer_id := CASE WHEN deleted = max_rows THEN after ELSE
+        (SELECT c.customer_id FROM chs.customers c WHERE c.customer_id > after ORDER BY c.customer_id OFFSET 999 LIMIT 1) END;
+END
+$$;
+COMMENT ON FUNCTION chs.delete_events(bigint, bigint, date, integer)
+    IS 'deletes at most so many events of UTC days before one, of at most 1000 customers after one; returns how many, and the customer up to whom all are deleted, NULL at the end';
+REVOKE EXECUTE ON FUNCTION chs.delete_events(bigint, bigint, date, integer) FROM PUBLIC;
+
 CREATE FUNCTION chs.delete_old_events(after bigint, max_rows bigint, before date, reach integer,
                                       OUT deleted bigint, OUT last_customer_id bigint)
     RETURNS record
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_delete_old_events';
 COMMENT ON FUNCTION chs.delete_old_events(bigint, bigint, date, integer)
-    IS 'deletes events of the next customers that no window reaches, without having the customers rebuilt';
+    IS 'does what chs.delete_events() does, without having the customers rebuilt, whom it does not concern';
 
 -- Foreign keys do nothing for the extension's owner, who deletes the events.
 CREATE FUNCTION chs.event_references() RETURNS text

@@ -296,9 +296,17 @@ COMMENT ON FUNCTION @extschema@.chs_retry_rejected(regclass)
     IS 'lists anew in chs.rejected_events which rows, of one attached table or all, cannot be used, and returns how many; listed ones that can be used by now count';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_retry_rejected(regclass) FROM PUBLIC;
 
-CREATE FUNCTION chs.source_is_readable(source_id integer, relation regclass) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chs_source_is_readable';
-COMMENT ON FUNCTION chs.source_is_readable(integer, regclass) IS 'whether the caller could select any row of a table of a source';
+-- Rows of a partition are also those of the tables that it is in.  Copies of rows are not for others.
+CREATE FUNCTION chs.is_readable(relation regclass) RETURNS boolean
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT COALESCE(bool_or(has_schema_privilege(c.relnamespace, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+                            AND NOT row_security_active(c.oid)), false)
+    FROM pg_class c
+    WHERE c.oid = relation OR c.oid IN (SELECT a.relid FROM pg_partition_ancestors(relation) a);
+END;
+COMMENT ON FUNCTION chs.is_readable(regclass) IS 'whether the caller could select any row of a table, or those of a partition by way of a table that it is in';
 
 -- Numbers are no secret, unlike the rows.
 CREATE FUNCTION chs.source_rejected(source_id integer, sqlstate text DEFAULT NULL) RETURNS bigint

@@ -420,38 +420,7 @@ chs_follow_drop(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* --------------------------------------------------------- who may read it */
-
-/* Whether the caller could select any row of a table. */
-static bool
-caller_reads(Oid relation)
-{
-	Oid			schema = get_rel_namespace(relation);
-
-	return chs_schema_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
-		pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(relation, InvalidOid, true) != RLS_ENABLED;
-}
-
-/*
- * chs_source_is_readable tells whether the caller could select any row of a table of
- * a source; of a partition, whose rows are also those of the source's table, by that.
- * Copies of rows are not for others.
- */
-PG_FUNCTION_INFO_V1(chs_source_is_readable);
-Datum
-chs_source_is_readable(PG_FUNCTION_ARGS)
-{
-	Oid			relation = PG_GETARG_OID(1);
-	const Source *source = chs_source_find(chs_live_at(GetActiveSnapshot()), PG_GETARG_INT32(0));
-
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
-		PG_RETURN_BOOL(false);
-	PG_RETURN_BOOL(caller_reads(relation) ||
-				   (source != NULL && relation != source->relation &&
-					chs_source_has_table(source, relation) &&
-					caller_reads(source->relation)));
-}
+/* ----------------------------------------------------------------- status */
 
 /*
  * chs_source_rejected counts the rejected rows of a source, or those with an
@@ -479,8 +448,6 @@ chs_source_rejected(PG_FUNCTION_ARGS)
 	chs_spi_end(&saved);
 	PG_RETURN_INT64(n);
 }
-
-/* ----------------------------------------------------------------- status */
 
 /* chs_source_unreadable tells what keeps the rows of a source from being read, or NULL. */
 PG_FUNCTION_INFO_V1(chs_source_unreadable);

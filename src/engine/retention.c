@@ -25,6 +25,7 @@
 #include "base/spi.h"
 #include "engine/capture.h"
 #include "score/scorecard.h"
+#include "score/values.h"
 
 /* The numbers of customers looked at, and of rows deleted, in a slice of a worker. */
 #define WORKER_SLICE 1000
@@ -62,11 +63,8 @@ chs_document_reach(PG_FUNCTION_ARGS)
 }
 
 /*
- * chs_delete_old_events deletes at most max_rows events of UTC days before one, of
- * at most 1000 customers after one, with the owner's rights.  For churned customers
- * it keeps what the score of their last day needs.  Rows that somebody has locked
- * are skipped.  Returns how many it deleted, and the customer up to whom all are
- * deleted, or NULL at the end.
+ * chs_delete_old_events calls chs.delete_events() with the rights of the owner, without
+ * having the customers rebuilt whose events of UTC days before one it deletes.
  */
 PG_FUNCTION_INFO_V1(chs_delete_old_events);
 Datum
@@ -77,7 +75,7 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 	OwnerRights saved;
 	TupleDesc	desc;
 	Datum		values[2];
-	bool		nulls[2] = {0};
+	bool		nulls[2];
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -87,16 +85,7 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 	chs_capture_ignore_deletes((TimestampTz) PG_GETARG_DATEADT(2) * USECS_PER_DAY);
 	PG_TRY();
 	{
-		chs_spi_execute("DELETE FROM chs.customer_events WHERE ctid = ANY (ARRAY("
-						" SELECT e.ctid FROM"
-						"  (SELECT customer_id,"
-						"   LEAST($3, (churned_at AT TIME ZONE 'UTC')::date - $4)::timestamp"
-						"   AT TIME ZONE 'UTC' AS before"
-						"   FROM chs.customers WHERE customer_id > $1"
-						"   ORDER BY customer_id LIMIT 1000) c"
-						"  CROSS JOIN LATERAL (SELECT o.ctid FROM chs.customer_events o"
-						"   WHERE o.customer_id = c.customer_id AND o.occurred_at < c.before"
-						"   LIMIT $2 FOR UPDATE SKIP LOCKED) e LIMIT $2))",
+		chs_spi_execute("SELECT deleted, last_customer_id FROM chs.delete_events($1, $2, $3, $4)",
 						lengthof(types), types, args, NULL);
 	}
 	PG_FINALLY();
@@ -105,19 +94,8 @@ chs_delete_old_events(PG_FUNCTION_ARGS)
 		chs_capture_ignore_deletes(DT_NOBEGIN);
 	}
 	PG_END_TRY();
-	values[0] = Int64GetDatum((int64) SPI_processed);
-	/* if all rows were found, these customers are done */
-	values[1] = args[0];
-	if ((int64) SPI_processed < DatumGetInt64(args[1]))
-	{
-		if (SPI_execute_with_args("SELECT customer_id FROM chs.customers WHERE customer_id > $1"
-								  " ORDER BY customer_id OFFSET 999 LIMIT 1",
-								  1, types, args, NULL, true, 1) != SPI_OK_SELECT)
-			elog(ERROR, "could not read chs.customers");
-		nulls[1] = SPI_processed == 0;
-		if (!nulls[1])
-			values[1] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &nulls[1]);
-	}
+	for (int i = 0; i < 2; i++)
+		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
 	chs_spi_end(&saved);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
@@ -151,12 +129,6 @@ chs_retention_kept_from(Snapshot snapshot)
 	return day;
 }
 
-static const char *
-day_text(int32 day)
-{
-	return DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(day)));
-}
-
 /*
  * chs_retention_check_past raises an error if a score of a past day, by a version
  * and scorecard, would need raw events that have been deleted.
@@ -172,10 +144,10 @@ chs_retention_check_past(int version, const Scorecard *scorecard, int32 as_of_da
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("scores as of %s by version %d can no longer be calculated",
-					day_text(as_of_day), version),
+					chs_value_day(as_of_day), version),
 			 errdetail("They need events from %s on; those before %s have been deleted, see"
 					   " chs.event_retention.",
-					   day_text(first), day_text(kept_from)),
+					   chs_value_day(first), chs_value_day(kept_from)),
 			 errhint("What was calculated at that time is in chs.health_scores.")));
 }
 

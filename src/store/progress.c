@@ -67,41 +67,6 @@ commit(const Job *job)
 }
 
 /*
- * Resumes the job where an interrupted run left it, if that had the same basis.
- * Returns whether there was one.
- */
-static bool
-resume(Job *job, const char *basis)
-{
-	Oid			types[] = {TEXTOID, TEXTOID, INT4OID};
-	Datum		args[3];
-	bool		isnull;
-
-	args[0] = CStringGetTextDatum(job_names[job->kind]);
-	args[1] = CStringGetTextDatum(basis);
-	args[2] = Int32GetDatum(MyProcPid);
-	chs_spi_execute_as_owner("UPDATE chs.jobs SET pid = $3, run_started_at = clock_timestamp(),"
-							 " run_started_done = done"
-							 " WHERE job = $1 AND basis = $2"
-							 " AND finished_at IS NULL AND last_customer_id IS NOT NULL"
-							 " RETURNING done, last_customer_id, started_at",
-							 lengthof(types), types, args, NULL);
-	if (SPI_processed == 0)
-		return false;
-	job->done = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
-											&isnull));
-	job->last_customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-														SPI_tuptable->tupdesc, 2, &isnull));
-	ereport(NOTICE,
-			(errmsg("resuming the job \"%s\" that began at %s, after customer %lld",
-					job_names[job->kind],
-					SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3),
-					(long long) job->last_customer_id),
-			 errhint("To make it start over, delete its row in chs.jobs first.")));
-	return true;
-}
-
-/*
  * chs_progress_begin begins a job, which must be the first thing that a procedure
  * does, and connects to SPI until chs_progress_end.  An interrupted run is resumed
  * unless its basis, that is, what its results depend on, was a different one.
@@ -111,35 +76,27 @@ chs_progress_begin(Job *job, JobKind kind, FunctionCallInfo fcinfo, const char *
 {
 	Oid			types[] = {TEXTOID, TEXTOID, INT4OID, INT4OID};
 	Datum		args[4];
+	bool		isnull;
 
 	job->kind = kind;
 	job->commits = fcinfo->context != NULL && IsA(fcinfo->context, CallContext) &&
 		!castNode(CallContext, fcinfo->context)->atomic && !IsSubTransaction();
-	job->done = 0;
-	job->last_customer_id = PG_INT64_MIN;
 	chs_claim_check_transaction();
 	if (SPI_connect_ext(job->commits ? SPI_OPT_NONATOMIC : 0) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	lock_job(job);
-	if (!resume(job, basis))
-	{
-		args[0] = CStringGetTextDatum(job_names[kind]);
-		args[1] = CStringGetTextDatum(basis);
-		args[2] = Int32GetDatum(MyProcPid);
-		args[3] = Int32GetDatum(kind);
-		chs_spi_execute_as_owner("INSERT INTO chs.jobs (job, phase, done, total, basis, pid,"
-								 "  lock_number, started_at, run_started_at, run_started_done,"
-								 "  updated_at)"
-								 " SELECT $1, 'starting', 0, (SELECT count(*) FROM chs.customers),"
-								 "  $2, $3, $4, n, n, 0, n FROM clock_timestamp() n"
-								 " ON CONFLICT (job) DO UPDATE SET (phase, done, total,"
-								 "  last_customer_id, basis, pid, started_at, run_started_at,"
-								 "  run_started_done, updated_at, finished_at) ="
-								 " ROW(excluded.phase, 0, excluded.total,"
-								 "  NULL, excluded.basis, excluded.pid, excluded.started_at,"
-								 "  excluded.started_at, 0, excluded.started_at, NULL)",
-								 lengthof(types), types, args, NULL);
-	}
+	args[0] = CStringGetTextDatum(job_names[kind]);
+	args[1] = CStringGetTextDatum(basis);
+	args[2] = Int32GetDatum(MyProcPid);
+	args[3] = Int32GetDatum(kind);
+	chs_spi_execute_as_owner("SELECT done, last_customer_id FROM chs.begin_job($1, $2, $3, $4)",
+							 lengthof(types), types, args, NULL);
+	job->done = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+											&isnull));
+	job->last_customer_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+														SPI_tuptable->tupdesc, 2, &isnull));
+	if (isnull)
+		job->last_customer_id = PG_INT64_MIN;
 	commit(job);
 }
 
