@@ -165,7 +165,15 @@ CREATE FUNCTION chs.add_factor(factor text, weight double precision, function te
 DECLARE
     card   text := chs.draft_scorecard(scorecard);
     others double precision;
+    absent text;
 BEGIN
+    SELECT a.name INTO absent
+    FROM (VALUES (1, 'factor', factor IS NULL), (2, 'weight', weight IS NULL), (3, 'scale', scale IS NULL), (4, 'curve', curve IS NULL),
+                 (5, 'missing', missing IS NULL)) a (n, name, is_null)
+    WHERE a.is_null ORDER BY a.n LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '"%" of a factor must not be null', absent USING ERRCODE = 'null_value_not_allowed';
+    END IF;
     IF function IS NOT NULL AND metrics IS NOT NULL THEN
         RAISE EXCEPTION 'factor "%" cannot be made of both a function and metrics', factor
             USING ERRCODE = 'invalid_parameter_value',

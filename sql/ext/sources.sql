@@ -124,6 +124,25 @@ END
 $$;
 COMMENT ON FUNCTION chs.check_attachable(regclass, boolean) IS 'raises an error if a table cannot be attached, because of what it is';
 
+CREATE FUNCTION chs.check_readable() RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    broken record;
+BEGIN
+    SELECT format('%s.%I', c.relnamespace::regnamespace, c.relname) AS name, chs.source_unreadable(s.source_id) AS why INTO broken
+    FROM chs.sources s JOIN pg_class c ON c.oid = s.relation
+    WHERE s.kind = 'events' AND chs.source_unreadable(s.source_id) IS NOT NULL ORDER BY s.source_id LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'events of table % cannot be read: %', broken.name, broken.why
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'All activities would have to be rebuilt from the events, which is impossible for customers with events in it.',
+                  HINT = 'Attach it again with chs_attach(), or detach it with chs_detach().';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.check_readable() IS 'raises an error if the events of a source cannot be read, before all activities are rebuilt for another one';
+
 CREATE FUNCTION chs.advise_index(relation regclass, customer text) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp AS $$

@@ -141,11 +141,10 @@ chs_activity_in(PG_FUNCTION_ARGS)
 	char	   *text = PG_GETARG_CSTRING(0);
 	Size		length = strlen(text);
 	char	   *bytes;
-	const char *digits = "0123456789abcdef";
 	const char *damage;
 	Activity   *activity;
 
-	if (length % 2 != 0 || strspn(text, digits) != length)
+	if (length % 2 != 0 || strspn(text, "0123456789abcdef") != length)
 		chs_input_error(fcinfo,
 						(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 						 errmsg("invalid input syntax for type %s: \"%s\"", "chs_activity",
@@ -153,9 +152,7 @@ chs_activity_in(PG_FUNCTION_ARGS)
 						 errdetail("An activity is written as an even number of"
 								   " hexadecimal digits in lower case.")));
 	bytes = palloc(length / 2 + 1);
-	for (Size i = 0; i < length / 2; i++)
-		bytes[i] = (char) ((strchr(digits, text[2 * i]) - digits) << 4 |
-						   (strchr(digits, text[2 * i + 1]) - digits));
+	(void) hex_decode(text, length, bytes);
 	activity = activity_from_bytes(bytes, length / 2, &damage);
 	if (activity == NULL)
 		chs_input_error(fcinfo,

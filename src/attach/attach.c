@@ -265,7 +265,7 @@ chs_attach(PG_FUNCTION_ARGS)
 	if (again)
 		chs_rejected_forget(source.source_id);
 	if (was_counted && !again)
-		chs_source_check_readable(chs_live_version());
+		chs_spi_execute_now(NULL, "SELECT chs.check_readable()", 0, NULL, NULL, NULL);
 	if (was_counted)
 		chs_publish_again(psprintf("%s attached", name));
 	chs_catalog_become_caller(&saved);

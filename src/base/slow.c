@@ -3,7 +3,7 @@
  *	  Customers that are set apart, as other people's code takes long for them.
  *
  * Workers whose time for such code is limited (see budget.c) list them for one more
- * worker of the database, see slow_worker.c.  An entry may get lost, with the worker
+ * worker of the database, see worker.c.  An entry may get lost, with the worker
  * or because there are too many; it is repeated while anything is queued.
  */
 #include "base/slow.h"

@@ -564,32 +564,6 @@ chs_source_compile_key(const Source *source)
 }
 
 /*
- * chs_source_check_readable raises an error if the events of a source cannot be
- * read, before all activities are rebuilt for another one.
- */
-void
-chs_source_check_readable(const Live *live)
-{
-	for (int i = 0; i < live->nsources; i++)
-	{
-		const Source *source = &live->sources[i];
-		ErrorData  *error = chs_source_is_builtin(source) ||
-			get_rel_name(source->relation) == NULL ? NULL :
-			chs_source_error(live, source);
-
-		if (error != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("events of table %s cannot be read: %s", chs_source_name(source),
-							error->message),
-					 errdetail("All activities would have to be rebuilt from the events, which is"
-							   " impossible for customers with events in it."),
-					 errhint("Attach it again with chs_attach(), or detach it with"
-							 " chs_detach().")));
-	}
-}
-
-/*
  * chs_source_try raises an error if a source that is not attached yet could not be
  * evaluated, and sets the functions that it calls.
  */

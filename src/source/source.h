@@ -38,7 +38,6 @@ extern bool chs_source_has_table(const Source *source, Oid relation);
 extern char *chs_source_rows(Oid relation);
 extern CompiledSource *chs_source_compile(const Live *live, const Source *source, Oid relation);
 extern Mapping *chs_source_compile_key(const Source *source);
-extern void chs_source_check_readable(const Live *live);
 extern bool chs_source_needs_field(const Live *live, const char *field);
 extern void chs_source_try(Source *source);
 extern ErrorData *chs_source_error(const Live *live, const Source *source);

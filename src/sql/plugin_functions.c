@@ -65,9 +65,6 @@ chs_add_factor(PG_FUNCTION_ARGS)
 		TEXTOID, FLOAT8OID, TEXTOID, JSONBOID, TEXTOID,
 		BOOLOID, TEXTOID, TEXTOID, FLOAT8OID, TEXTOID
 	};
-	static const char *const required[] = {
-		"factor", "weight", NULL, NULL, NULL, "scale", "curve", "missing"
-	};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types)];
 
@@ -75,10 +72,6 @@ chs_add_factor(PG_FUNCTION_ARGS)
 	{
 		values[i] = PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
-		if (PG_ARGISNULL(i) && i < lengthof(required) && required[i] != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("\"%s\" of a factor must not be null", required[i])));
 	}
 	if (!PG_ARGISNULL(2))
 		values[2] = CStringGetTextDatum(registered_name(text_to_cstring(PG_GETARG_TEXT_PP(2))));

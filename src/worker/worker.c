@@ -19,17 +19,18 @@
 
 #include "base/chore.h"
 #include "base/settings.h"
+#include "base/slow.h"
 #include "base/wake.h"
 #include "base/worker_shared.h"
 #include "base/worker_status.h"
 #include "engine/everyone.h"
+#include "engine/fold.h"
 #include "engine/pass.h"
 #include "engine/publish.h"
 #include "store/claim.h"
 #include "store/customer.h"
 #include "store/live.h"
 #include "worker/housekeeping.h"
-#include "worker/slow_worker.h"
 #include "worker/worker_life.h"
 
 /* How long a worker without work stays, in milliseconds. */
@@ -426,6 +427,49 @@ wait_for_work(int milliseconds)
 	return true;
 }
 
+/*
+ * Folds the next of the customers for whom other people's code takes long (see slow.c), in
+ * its own transaction, for as long as that takes; what is queued for them stays there until
+ * then.  False if there is none.
+ */
+static bool
+fold_next_slow(void)
+{
+	int64		customer_id;
+
+	if (!chs_slow_next(&customer_id))
+		return false;
+	(void) chs_worker_begin_batch(WORKER_FOLDING_SLOW);
+	chs_slow_set_budget(false);
+	chs_fold_slow(customer_id);
+	chs_slow_set_budget(true);
+	chs_worker_end_batch();
+	LWLockAcquire(chs_worker_shared->lock, LW_EXCLUSIVE);
+	chs_slow_end(chs_worker_database);
+	LWLockRelease(chs_worker_shared->lock);
+	return true;
+}
+
+/* Folds slow customers until there are none, and lingers as others do. */
+static void
+fold_slow_customers(void)
+{
+	static uint32 wait_event = 0;
+	int			rc = 0;
+
+	while (!(rc & WL_TIMEOUT))
+	{
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		chs_worker_leave_if_unwanted(chs_settings_reload());
+		if (fold_next_slow())
+			continue;
+		chs_worker_status_state(chs_worker_self, WORKER_WAITING);
+		rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LINGER_MS,
+					   chs_wait_event(wait_event, "ChsWorkerMain"));
+	}
+}
+
 /* Works until there is nothing to do. */
 static void
 work_on(void)
@@ -459,7 +503,7 @@ work_on(void)
 			continue;
 		/* if there is no place for the worker that does it, one slow customer at a time */
 		if (chs_worker_database->no_place_for_slow &&
-			pg_atomic_read_u32(&chs_worker_database->dirty) == 0 && chs_slow_worker_fold_next())
+			pg_atomic_read_u32(&chs_worker_database->dirty) == 0 && fold_next_slow())
 			continue;
 		chs_worker_status_state(chs_worker_self, WORKER_WAITING);
 		due_in = retry_due_in(&work);
@@ -498,7 +542,7 @@ chs_worker_main(Datum arg)
 	PG_TRY();
 	{
 		if (chs_worker_is_for_slow())
-			chs_slow_worker_run();
+			fold_slow_customers();
 		else
 			work_on();
 	}
