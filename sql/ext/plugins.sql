@@ -65,7 +65,26 @@ COMMENT ON FUNCTION chs.plugin_value(text, bigint, timestamptz)
 
 CREATE FUNCTION chs.plugin_values(customer_id bigint, scorecard jsonb, segment text, as_of timestamptz)
     RETURNS jsonb
-    LANGUAGE c STABLE PARALLEL RESTRICTED COST 200 AS 'MODULE_PATHNAME', 'chs_plugin_values_sql';
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 200
+    SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    card      CONSTANT jsonb := scorecard -> 'scorecards' -> COALESCE(scorecard #>> ARRAY['segments', segment, 'scorecard'], scorecard ->> 'default');
+    functions CONSTANT text[] := ARRAY(SELECT DISTINCT m.value ->> 'function'
+                                       FROM jsonb_array_elements(card -> 'factors') f, jsonb_array_elements(f.value -> 'metrics') m
+                                       WHERE m.value ->> 'aggregate' = 'function');
+    last_day  date;
+BEGIN
+    IF customer_id IS NULL OR functions = '{}' THEN
+        RETURN NULL;
+    END IF;
+    last_day := least((COALESCE(as_of, now()) AT TIME ZONE 'UTC')::date,
+                      (SELECT (c.churned_at AT TIME ZONE 'UTC')::date FROM chs.customers c WHERE c.customer_id = $1));
+    RETURN (SELECT jsonb_object_agg(f.name, (
+                SELECT jsonb_object_agg(to_char(d.day, 'YYYY-MM-DD'), chs.plugin_value(f.name, customer_id, d.day::timestamp AT TIME ZONE 'UTC'))
+                FROM (SELECT last_day - ago FROM unnest(ARRAY[0, 1, (card ->> 'trend_days')::integer + 1]) ago) d (day)))
+            FROM unnest(functions) f (name));
+END
+$$;
 COMMENT ON FUNCTION chs.plugin_values(bigint, jsonb, text, timestamptz)
     IS 'what the functions of a scorecard document return for a customer, for chs_activity_score(); NULL where it has none';
 

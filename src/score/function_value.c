@@ -14,7 +14,6 @@
 
 #include "score/score.h"
 #include "score/scorecard.h"
-#include "score/values.h"
 
 pg_noreturn static void
 invalid_values(const char *what)
@@ -93,54 +92,4 @@ chs_function_values_read(Jsonb *jsonb, ScoreInput *input)
 	for (int i = 0; i < published->nfunctions; i++)
 		if (days[i] != NULL)
 			read_days(days[i], i, input, values);
-}
-
-static void
-push_text(JsonbParseState **state, JsonbIteratorToken token, char *text)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = text;
-	v.val.string.len = strlen(text);
-	pushJsonbValue(state, token, &v);
-}
-
-/*
- * chs_function_values_write returns the values as jsonb; numbers are written so
- * that they can be read back exactly.
- */
-Jsonb *
-chs_function_values_write(char *const *functions, int nfunctions,
-						  const FunctionValue *values, int nvalues)
-{
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	for (int i = 0; i < nfunctions; i++)
-	{
-		push_text(&state, WJB_KEY, functions[i]);
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		for (int j = 0; j < nvalues; j++)
-		{
-			JsonbValue	v = {.type = jbvNull};
-
-			if (values[j].function != i)
-				continue;
-			push_text(&state, WJB_KEY, chs_value_day(values[j].day));
-			if (values[j].known)
-			{
-				/* float8_numeric() would round to 15 digits */
-				char	   *digits = psprintf("%.17g", values[j].value);
-				Datum		number = DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
-														 ObjectIdGetDatum(InvalidOid),
-														 Int32GetDatum(-1));
-
-				v.type = jbvNumeric;
-				v.val.numeric = DatumGetNumeric(number);
-			}
-			pushJsonbValue(&state, WJB_VALUE, &v);
-		}
-		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

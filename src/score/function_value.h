@@ -10,7 +10,5 @@
 #include "score/score.h"
 
 extern void chs_function_values_read(Jsonb *jsonb, ScoreInput *input);
-extern Jsonb *chs_function_values_write(char *const *functions, int nfunctions,
-										const FunctionValue *values, int nvalues);
 
 #endif							/* CHS_FUNCTION_VALUE_H */

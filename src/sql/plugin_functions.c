@@ -19,9 +19,7 @@
 #include "base/wake.h"
 #include "engine/plugin.h"
 #include "score/count.h"
-#include "score/function_value.h"
 #include "score/score.h"
-#include "score/scorecard.h"
 #include "sql/customer_score.h"
 #include "store/customer.h"
 #include "store/live.h"
@@ -111,47 +109,6 @@ chs_plugin_value_sql(PG_FUNCTION_ARGS)
 	if (!value.known)
 		PG_RETURN_NULL();
 	PG_RETURN_FLOAT8(value.value);
-}
-
-/* Collects the results of the functions of a scorecard for a customer. */
-static Jsonb *
-values_of(const Published *published, const char *segment, int64 customer_id, int32 day)
-{
-	const Scorecard *scorecard = chs_scorecard_of_segment(published, segment);
-	PluginCalls *calls = chs_plugin_begin(CurrentMemoryContext);
-	ScoreInput	input = {.published = published};
-
-	(void) chs_plugin_add_values(calls, &input, scorecard, customer_id, day, PLUGIN_TREND);
-	chs_plugin_end(calls);
-	return chs_function_values_write(published->functions, published->nfunctions,
-									 input.values, input.nvalues);
-}
-
-/*
- * chs_plugin_values_sql calls the functions of a scorecard for a customer, for the
- * day and the two that the trend compares.  NULL if the scorecard has none.
- */
-PG_FUNCTION_INFO_V1(chs_plugin_values_sql);
-Datum
-chs_plugin_values_sql(PG_FUNCTION_ARGS)
-{
-	const Published *published;
-	char	   *segment;
-	int32		day;
-	Jsonb	   *values;
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-	segment = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
-	published = chs_scorecard_compiled(PG_GETARG_DATUM(1));
-	if (!chs_scorecard_of_segment(published, segment)->has_functions)
-		PG_RETURN_NULL();
-	day = last_day(fcinfo, 0, 3);
-	/* a function may have caused another document to be compiled, replacing this one */
-	published = chs_scorecard_compile(PG_GETARG_JSONB_P(1));
-	values = values_of(published, segment, PG_GETARG_INT64(0), day);
-	MemoryContextDelete(published->context);
-	PG_RETURN_JSONB_P(values);
 }
 
 /*
