@@ -255,6 +255,56 @@ CREATE FUNCTION @extschema@.chs_count_days(from_day date DEFAULT NULL) RETURNS b
 COMMENT ON FUNCTION @extschema@.chs_count_days(date)
     IS 'counts the UTC days that are over, in chs.daily_stats, as workers do by themselves: those that have not been counted, those whose history has changed, and all from the given one on; returns how many it counted';
 
+-- Customers who have been deleted since then are still counted, and so may be those whose history has.  So where the
+-- customers are the same all must be; otherwise there may be more of them than are found, but not fewer, who had a
+-- status before.
+CREATE FUNCTION chs.wrong_counts(OUT object text, OUT stored text, OUT expected text) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    -- those that are about to be counted again may be wrong
+    before    CONSTANT date := COALESCE((SELECT min(r.from_day) FROM chs.recounts r), 'infinity');
+    from_days date[];
+    to_days   date[];
+BEGIN
+    SELECT array_agg(p.day - p.span), array_agg(p.day) INTO from_days, to_days
+    FROM (SELECT d.day, 1 AS span FROM chs.counted_days d
+          UNION SELECT d.day, d.span FROM chs.daily_counts d) p
+    WHERE p.day < before;
+    IF to_days IS NULL THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH slices AS (
+        SELECT COALESCE(lag(c.customer_id) OVER (ORDER BY c.customer_id), '-9223372036854775808') AS after, c.customer_id AS up_to
+        FROM (SELECT o.customer_id, row_number() OVER (ORDER BY o.customer_id) AS n, count(*) OVER () AS total FROM chs.customers o) c
+        WHERE c.n % greatest(1, 200000 / cardinality(to_days)) = 0 OR c.n = c.total
+    ), found AS (
+        SELECT m.to_day AS day, m.to_day - m.from_day AS span, m.segment, m.from_status, m.to_status,
+               sum(m.customers) AS customers, sum(m.score_hundredths) AS score_hundredths, bit_xor(m.customers_hash) AS customers_hash
+        FROM slices s CROSS JOIN LATERAL chs.count_moves(from_days, to_days, s.after, s.up_to) m
+        GROUP BY m.to_day, m.to_day - m.from_day, m.segment, m.from_status, m.to_status
+    ), compared AS (
+        SELECT c.*, bit_xor(c.stored_hash) OVER w = bit_xor(c.found_hash) OVER w AS same_customers
+        FROM (SELECT day, span, COALESCE(s.segment, f.segment) AS segment, from_status, to_status,
+                     COALESCE(s.customers, 0) AS stored_customers, COALESCE(s.score_hundredths, 0) AS stored_score, COALESCE(s.customers_hash, 0) AS stored_hash,
+                     COALESCE(f.customers, 0) AS found_customers, COALESCE(f.score_hundredths, 0) AS found_score, COALESCE(f.customers_hash, 0) AS found_hash
+              FROM (SELECT d.*, COALESCE(d.segment, '') AS g FROM chs.daily_counts d WHERE d.day < before) s
+              FULL JOIN (SELECT o.*, COALESCE(o.segment, '') AS g FROM found o) f USING (day, span, g, from_status, to_status)) c
+        WINDOW w AS (PARTITION BY c.day, c.span)
+    )
+    SELECT format('daily_counts of %s, %s, %s to %s in %s', w.day, COALESCE(quote_literal(w.segment), 'no segment'), w.from_status, w.to_status,
+                  CASE w.span WHEN 1 THEN '1 day' ELSE format('%s days', w.span) END),
+           format('%s customers, %s points', w.stored_customers, (w.stored_score / 100.0)::numeric(30, 2)),
+           format('%s customers, %s points', w.found_customers, (w.found_score / 100.0)::numeric(30, 2))
+    FROM compared w
+    WHERE CASE WHEN w.same_customers THEN (w.stored_customers, w.stored_score, w.stored_hash) <> (w.found_customers, w.found_score, w.found_hash)
+               ELSE w.stored_customers < w.found_customers AND w.from_status <> 'none' END
+    ORDER BY w.day, w.span, w.segment, w.from_status, w.to_status;
+END
+$$;
+COMMENT ON FUNCTION chs.wrong_counts() IS 'the rows of chs.daily_counts that differ from what the history says, as chs_verify() reports them';
+
 -- What is over is counted already, as far as spans go; whom row-level security limits to some customers counts those.
 CREATE FUNCTION @extschema@.chs_status_movements(from_day date DEFAULT NULL, to_day date DEFAULT NULL,
         OUT from_status text, OUT to_status text, OUT customers bigint)
@@ -335,3 +385,4 @@ REVOKE EXECUTE ON FUNCTION chs.count_days(date) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.count_days_slice(integer, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.begin_day_count(boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION chs.end_day_count() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION chs.wrong_counts() FROM PUBLIC;

@@ -103,6 +103,8 @@ CREATE FUNCTION chs.stored_differences(OUT customer_id bigint, OUT difference te
             format('(%s)', array_to_string(n.stored, ',')), format('(%s)', array_to_string(n.actual, ','))
      FROM chs.health_count_differences() n ORDER BY n.segment)
     UNION ALL
+    SELECT NULL, w.object, w.stored, w.expected FROM chs.wrong_counts() w
+    UNION ALL
     SELECT i.customer_id, 'health_scores', format('row %s, backfilled for %s', i.health_score_id, i.as_of), NULL FROM chs.invalid_history() i
     UNION ALL
     (SELECT m.customer_id, 'status_since', concat_ws(' after ', m.stored_since, m.stored_previous), concat_ws(' after ', m.status_since, m.previous_status)
