@@ -104,7 +104,8 @@ SELECT json_build_object(
   { planned: true, milliseconds: 10_000 })
 }
 
-const statements = new Map<string, Statement>()
+/** By source, sort and whether with a sparkline; also for the benchmark. */
+export const statements = new Map<string, Statement>()
 for (const [name, source] of Object.entries({ risk, scored, everyone })) {
   for (const sort of Object.keys(sorts)) {
     for (const spark of [false, true]) {
