@@ -255,14 +255,17 @@ fold_queue(Job *job)
 {
 	FoldProgress progress = {.pass.context = CurrentMemoryContext};
 	bool		complete = false;
+	int			nwaits = 0;
 
-	while (!complete)
+	do
 	{
-		(void) chs_pass_batch(&progress, chs_batch_size, &complete);
+		while (!complete)
+		{
+			(void) chs_pass_batch(&progress, chs_batch_size, &complete);
+			chs_progress_store(job, "folding the queue");
+		}
 		chs_progress_store(job, "folding the queue");
-	}
-	for (int i = 0; i < MAX_WORKER_WAITS && chs_pass_retry_after_workers(&progress); i++)
-		chs_progress_store(job, "folding the queue");
+	} while (nwaits++ < MAX_WORKER_WAITS && chs_pass_retry_after_workers(&progress, &complete));
 	return chs_pass_has_retries(&progress);
 }
 

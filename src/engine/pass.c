@@ -230,13 +230,15 @@ chs_pass_retry(FoldProgress *progress)
 /*
  * chs_pass_retry_after_workers is for sessions: it waits for what workers are folding,
  * but not for other sessions, which may leave their transactions open, and tries all
- * again.  Returns false if there was none to try or nothing to wait for.
+ * again.  Returns false if there was none to try or nothing to wait for.  If there were
+ * too many to be remembered, *complete becomes false: a pass begins where they are.
  */
 bool
-chs_pass_retry_after_workers(FoldProgress *progress)
+chs_pass_retry_after_workers(FoldProgress *progress, bool *complete)
 {
 	if (!chs_pass_has_retries(progress) || !chs_claim_wait_for_workers())
 		return false;
+	*complete = !progress->overflowed;
 	chs_pass_retry_now(progress);
 	chs_pass_retry(progress);
 	return true;
@@ -334,15 +336,17 @@ chs_process_queue(PG_FUNCTION_ARGS)
 	FoldProgress progress = {.pass.context = CurrentMemoryContext};
 	int64		nrows = 0;
 	bool		complete = false;
+	int			nwaits = 0;
 
 	if (limit < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for \"%s\": %lld", "max_deltas", (long long) limit),
 				 errdetail("It must not be negative.")));
-	while (!complete && nrows < limit)
-		nrows += chs_pass_batch(&progress, Min(limit - nrows, chs_batch_size), &complete);
-	for (int i = 0; i < MAX_WORKER_WAITS && chs_pass_retry_after_workers(&progress); i++)
-		;
+	do
+	{
+		while (!complete && nrows < limit)
+			nrows += chs_pass_batch(&progress, Min(limit - nrows, chs_batch_size), &complete);
+	} while (nwaits++ < MAX_WORKER_WAITS && chs_pass_retry_after_workers(&progress, &complete));
 	PG_RETURN_INT64(nrows);
 }

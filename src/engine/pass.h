@@ -61,6 +61,6 @@ extern TimestampTz chs_pass_retry_due_at(const FoldProgress *progress);
 extern int	chs_pass_retry_delay(const FoldProgress *progress);
 extern void chs_pass_retry_now(FoldProgress *progress);
 extern void chs_pass_retry(FoldProgress *progress);
-extern bool chs_pass_retry_after_workers(FoldProgress *progress);
+extern bool chs_pass_retry_after_workers(FoldProgress *progress, bool *complete);
 
 #endif							/* CHS_PASS_H */

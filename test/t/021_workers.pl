@@ -179,6 +179,33 @@ $node->safe_psql('postgres', 'SELECT chs_process_queue()');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM chs.queue'), '0', 'chs_process_queue beside workers leaves nothing');
 wait_right($node, 'postgres', 'rightly');
 
+# Another session has more customers than are remembered, while a worker has one: all are tried again when that has ended.
+{
+	$node->safe_psql('postgres', q(
+		CREATE FUNCTION one_gate(bigint, timestamptz) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+			$$ BEGIN PERFORM pg_advisory_xact_lock_shared(4713) WHERE $1 = 1490; RETURN $1; END $$;
+		CREATE INDEX one_gate ON chs.customer_health (one_gate(customer_id, calculated_at))));
+	my $one_gate = $node->background_psql('postgres');
+	$one_gate->query_safe('BEGIN; SELECT pg_advisory_xact_lock(4713)');
+	my $holder = $node->background_psql('postgres');
+	$holder->query_safe('BEGIN; SELECT count(chs_recalculate(customer_id)) FROM chs.customers WHERE customer_id <= 1100');
+	log_in($node, 'postgres', 1490, 1);
+	$node->poll_query_until('postgres', at_gate(1)) or die 'no worker has the customer';
+	$node->safe_psql('postgres', q(INSERT INTO chs.customer_events (customer_id, event_type, event_data)
+		SELECT i, 'login', '{"ip_address": "::1"}' FROM generate_series(1, 1100) i));
+	my $rows = '';
+	my $call = IPC::Run::start([ 'psql', '-XAt', '-d', $node->connstr('postgres'), '-c', 'SELECT chs_process_queue()' ], '>', \$rows);
+	$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE query = 'SELECT chs_process_queue()' AND wait_event = 'transactionid')) or die 'it waits for nobody';
+	$one_gate->query_safe('COMMIT');
+	$call->finish;
+	cmp_ok($rows, '>=', 2201, 'a session that has waited for it looks at all of them again');
+	$holder->query_safe('COMMIT');
+	$_->quit for ($one_gate, $holder);
+	$node->safe_psql('postgres', 'DROP INDEX chs.one_gate');
+	wait_right($node, 'postgres', 'they are folded in the end');
+}
+
 # A few customers have all the events, and clients insert, recalculate and read them meanwhile: nobody gets into a deadlock,
 # no statement fails.  (The log is looked at in the end.)
 {
