@@ -70,3 +70,6 @@ export function metricValue(metric: string, value: number | null, target?: numbe
   if (/share|rate/.test(metric) && value >= 0 && value <= 1) return num(100 * value, value > 0 && value < 0.1 ? 1 : 0) + ' %'
   return plain(value)
 }
+
+/** What a customer is called, also one without a name. */
+export const nameOfCustomer = (c: { name: string | null; external_id?: string | null; customer_id: number }) => c.name ?? c.external_id ?? `Customer ${c.customer_id}`

@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import { statement } from '../db.ts'
 import { Day, exactly } from '../schema/common.ts'
-import { Distribution, Movements, Movers, PortfolioTrend, Segments, Stats, Values } from '../schema/portfolio.ts'
+import { Distribution, Moved, Movements, MovementStatus, Movers, PortfolioTrend, Segments, Stats, Values } from '../schema/portfolio.ts'
 import { rows, today } from '../sql.ts'
 import { answers, type Context, send } from './context.ts'
 
@@ -35,6 +35,22 @@ const movements = statement('movements', `
   SELECT json_build_object('from', d.from_day, 'to', d.to_day,
     'movements', ${rows('SELECT m.from_status, m.to_status, m.customers FROM chs_status_movements(d.from_day, d.to_day) m', 'r.from_status, r.to_status')})::text AS json
   FROM (SELECT COALESCE($1::date, COALESCE($2::date, ${today}) - 30) AS from_day, COALESCE($2::date, ${today}) AS to_day) d`, { milliseconds: 30_000 })
+// The customers of one cell of chs_status_movements(), which says what a status at the end of a day is.
+const moved = statement('moved', `
+  WITH d AS (SELECT COALESCE($1::date, COALESCE($2::date, ${today}) - 30) AS from_day, COALESCE($2::date, ${today}) AS to_day),
+  e AS MATERIALIZED (
+    SELECT c.customer_id, c.name, c.segment,
+           CASE WHEN (c.churned_at AT TIME ZONE 'UTC')::date <= d.from_day THEN 'churned' ELSE COALESCE(f.status, 'none') END AS previous_status,
+           CASE WHEN (c.churned_at AT TIME ZONE 'UTC')::date <= d.to_day THEN 'churned' ELSE t.status END AS status,
+           f.score AS previous_score, t.score
+    FROM d CROSS JOIN chs.customers c
+    CROSS JOIN LATERAL (SELECT h.status, h.score FROM chs.health_scores h WHERE h.customer_id = c.customer_id AND h.as_of <= d.to_day
+                        ORDER BY h.as_of DESC, h.health_score_id DESC LIMIT 1) t
+    LEFT JOIN LATERAL (SELECT h.status, h.score FROM chs.health_scores h WHERE h.customer_id = c.customer_id AND h.as_of <= d.from_day
+                       ORDER BY h.as_of DESC, h.health_score_id DESC LIMIT 1) f ON true)
+  SELECT json_build_object('customers', ${rows(`
+    SELECT e.customer_id, e.name, e.segment, e.score, e.status, e.previous_score, e.previous_status, round((e.score - e.previous_score)::numeric, 2)::double precision AS change
+    FROM e WHERE e.previous_status = $3 AND e.status = $4 ORDER BY e.score - e.previous_score, e.customer_id LIMIT 200`, 'r.change, r.customer_id')})::text AS json`, { milliseconds: 30_000 })
 const movers = statement('movers', `
   WITH m AS MATERIALIZED (
     SELECT c.customer_id, c.name, c.segment, c.score, c.status, c.previous_score, c.previous_status,
@@ -80,6 +96,17 @@ export const portfolio: FastifyPluginAsyncTypebox<Context> = async (app, { db })
       querystring: exactly({ from: Type.Optional(Day), to: Type.Optional(Day) }), response: answers({ 200: Movements }),
     },
   }, async (request, reply) => send(reply, await db.read(request.identity, movements, [request.query.from ?? null, request.query.to ?? null])))
+
+  app.get('/portfolio/movements/customers', {
+    config: { may: 'read' },
+    schema: {
+      operationId: 'moved', summary: 'Which customers moved from one status to another', tags,
+      querystring: exactly({ from: Type.Optional(Day), to: Type.Optional(Day), from_status: MovementStatus, to_status: MovementStatus }), response: answers({ 200: Moved }),
+    },
+  }, async (request, reply) => {
+    const { from, to, from_status, to_status } = request.query
+    return send(reply, await db.read(request.identity, moved, [from ?? null, to ?? null, from_status, to_status]))
+  })
 
   app.get('/portfolio/movers', {
     config: { may: 'read' },

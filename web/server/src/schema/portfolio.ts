@@ -20,7 +20,7 @@ export type Segment = Static<typeof Segment>
 export const Segments = exactly({ segments: Type.Array(Segment) })
 export const Distribution = exactly({ buckets: Type.Array(exactly({ score_from: Type.Number(), score_to: Type.Number(), customers: Type.Integer() })) })
 export type Distribution = Static<typeof Distribution>
-const MovementStatus = Type.Enum(['none', 'healthy', 'at_risk', 'critical', 'unknown', 'churned'], { description: 'none: was no customer yet' })
+export const MovementStatus = Type.Enum(['none', 'healthy', 'at_risk', 'critical', 'unknown', 'churned'], { description: 'none: was no customer yet' })
 export const Movements = exactly({ from: Day, to: Day, movements: Type.Array(exactly({ from_status: MovementStatus, to_status: MovementStatus, customers: Type.Integer() })) })
 export type Movements = Static<typeof Movements>
 export const Mover = exactly({
@@ -28,6 +28,12 @@ export const Mover = exactly({
   previous_score: Score, previous_status: nullable(Status), change: nullable(Type.Number()), factor: nullable(Type.String()),
 })
 export type Mover = Static<typeof Mover>
+// Who left, or came, has no score at one of both ends.
+export const Moved = exactly({ customers: Type.Array(exactly({
+  customer_id: Type.Integer(), name: nullable(Type.String()), segment: nullable(Type.String()), score: Score, status: MovementStatus,
+  previous_score: Score, previous_status: MovementStatus, change: nullable(Type.Number()),
+}), { description: 'at most 200, by the change of the score' }) })
+export type Moved = Static<typeof Moved>
 export const Movers = exactly({ down: Type.Array(Mover), up: Type.Array(Mover) })
 export type Movers = Static<typeof Movers>
 export const PortfolioDay = exactly({

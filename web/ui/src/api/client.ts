@@ -10,6 +10,8 @@ export interface ProblemDocument {
   code?: string
   /** The request's id, as in the server's log. */
   instance?: string
+  /** The function of chs_grant that the role lacks. */
+  may?: 'read' | 'record' | 'administer' | 'operate' | 'maintain'
   errors?: { pointer: string; detail: string }[]
   line?: number
 }
@@ -22,14 +24,15 @@ export class Problem extends Error {
   get status() { return this.document.status }
 }
 
-export type Parameters = Record<string, string | number | boolean | undefined | null>
+export type Parameters = Record<string, string | number | boolean | readonly string[] | undefined | null>
 export const BASE = '/api/v1'
 
 /** The address of an operation; parameters without a value are left out. */
 export function address(path: string, parameters: Parameters = {}): string {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(parameters))
-    if (value !== undefined && value !== null && value !== '') query.set(name, String(value))
+    for (const one of Array.isArray(value) ? value : [value])
+      if (one !== undefined && one !== null && one !== '') query.append(name, String(one))
   const text = query.toString()
   return BASE + path + (text ? `?${text}` : '')
 }

@@ -1,17 +1,18 @@
 import { useSyncExternalStore } from 'react'
 import { BASE } from './client'
 
-// Changes of status as they happen.  EventSource reconnects by itself and tells the server what it has seen; rows that
-// come twice are dropped here.
+// Changes of status as they happen.  EventSource reconnects by itself and tells the server what it has seen.
 
-export interface StatusChange { customer_id: number; name?: string; status: string; previous_status?: string | null; score: number | null }
+export interface StatusChange { customer_id: number; name: string | null; status: string; previous_status: string | null; score: number | null }
 export type Connection = 'connecting' | 'live' | 'reconnecting' | 'off'
 
 let source: EventSource | null = null
 let connection: Connection = 'off'
 let changes: StatusChange[] = []
 let resyncs = 0
-const seen = new Set<string>()
+let onExpired = () => {}
+/** What to do when the session has ended. */
+export const onStreamExpired = (action: () => void) => { onExpired = action }
 const listeners = new Set<() => void>()
 const tell = () => { for (const listener of listeners) listener() }
 
@@ -32,15 +33,14 @@ export function openStream() {
       setTimeout(openStream, 3000)
     }
   }
-  source.addEventListener('status', (event) => {
-    if (event.lastEventId && seen.has(event.lastEventId)) return
-    if (seen.size > 5000) seen.clear()
-    seen.add(event.lastEventId)
-    const change = JSON.parse(event.data) as StatusChange
-    changes = [...changes.filter((one) => one.customer_id !== change.customer_id), change]
+  source.addEventListener('changes', (event) => {
+    const news = (JSON.parse(event.data) as { changes: StatusChange[] }).changes
+    // The latest of each customer.
+    changes = [...new Map([...changes, ...news].map((one) => [one.customer_id, one])).values()]
     tell()
   })
   source.addEventListener('resync', () => { resyncs++; tell() })
+  source.addEventListener('expired', () => onExpired())
 }
 
 export function closeStream() {

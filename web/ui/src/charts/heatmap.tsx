@@ -4,10 +4,9 @@ import { count, day, dayYear, daysAgo, nameOf, num, today } from '../words'
 import { AsTable, useWidth } from './frame'
 
 /** Events by type and day, darker the more there were; each type on its own scale. */
-export function HeatMap({ activity, days }: { activity: ActivityDay[]; days: number }) {
+export function HeatMap({ activity, days, end }: { activity: ActivityDay[]; days: number; end: string }) {
   const [box, width] = useWidth<HTMLDivElement>()
   const [at, setAt] = useState<number | null>(null)
-  const end = today()
   const all = Array.from({ length: days }, (_, i) => daysAgo(days - 1 - i, end))
   const types = [...new Set(activity.map((a) => a.event_type))].sort()
   const events = new Map(activity.map((a) => [`${a.event_type} ${a.day}`, a.events]))
@@ -39,7 +38,7 @@ export function HeatMap({ activity, days }: { activity: ActivityDay[]; days: num
               )
             })}
             {at !== null && <rect x={label + at * cell - 0.5} y="0" width={cell + 1} height={types.length * row} fill="none" className="stroke-ink" rx="2" />}
-            {[0, Math.floor(days / 2), days - 1].map((i) => <text key={i} x={label + (i + 0.5) * cell} y={height - 5} textAnchor={i === 0 ? 'start' : i === days - 1 ? 'end' : 'middle'}>{i === days - 1 ? 'today' : day(all[i]!)}</text>)}
+            {[0, Math.floor(days / 2), days - 1].map((i) => <text key={i} x={label + (i + 0.5) * cell} y={height - 5} textAnchor={i === 0 ? 'start' : i === days - 1 ? 'end' : 'middle'}>{i === days - 1 && end === today() ? 'today' : day(all[i]!)}</text>)}
           </svg>
         )}
       </div>

@@ -1,11 +1,11 @@
 import { scaleLinear, scaleUtc } from 'd3-scale'
 import { area, stack } from 'd3-shape'
 import { useState, type KeyboardEvent } from 'react'
+import type { PortfolioDay as DayCounts } from '../api/types'
 import { FILL } from '../components/status'
 import { day, dayYear, num, percent, statusWord, type Status } from '../words'
 import { AsTable, useWidth } from './frame'
 
-export interface DayCounts { day: string; healthy: number; at_risk: number; critical: number; unknown: number; average_score: number | null }
 const ORDER: Status[] = ['critical', 'at_risk', 'unknown', 'healthy']
 
 /** The share of each status, day by day. */

@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { useId, useRef, useState, type FormEvent } from 'react'
 import { get, post } from '../api/client'
-import type { EventType, Health } from '../api/types'
+import type { CustomerWhole, EventType, Health } from '../api/types'
 import { nameOf, num } from '../words'
 import { Dialog } from './dialog'
 import { Loading, ProblemNote } from './states'
@@ -36,10 +36,9 @@ export function RecordEvent({ id, h, onClose }: { id: string; h: Health; onClose
     setProblem(null)
     try {
       await post(`/customers/${id}/events`, { event_type: chosen!.event_type, event_data: data, ...(at && { occurred_at: new Date(at).toISOString() }) }, { 'idempotency-key': key.current })
-      const after = await get<Health>(`/customers/${id}`)
+      const after = (await get<CustomerWhole>(`/customers/${id}`, { entries: 1, days: 1 })).health
       key.current = crypto.randomUUID()
       setDone({ before: done?.after ?? h, after })
-      client.setQueryData(['customer', id, 'health', undefined], after)
       void client.invalidateQueries({ queryKey: ['customer', id] })
     } catch (error) {
       setProblem(error)

@@ -126,7 +126,7 @@ function Person({ me, onKeys }: { me: Me; onKeys: () => void }) {
         <p className="px-3 pt-2 font-semibold">{me.actor}</p>
         <p className="px-3 pb-2 text-soft">{me.actor === me.role ? 'may' : `as ${me.role}, may`} {me.may.join(', ') || 'do nothing yet'}</p>
         <button type="button" className="button quiet w-full" onClick={() => { document.getElementById('person')?.hidePopover(); onKeys() }}>Keyboard <kbd className="ml-auto rounded border border-line px-1.5 text-soft">?</kbd></button>
-        <button type="button" className="button quiet w-full" onClick={async () => { await send('/session', { method: 'DELETE' }).catch(() => {}); queryClient.clear(); queryClient.setQueryData(['me'], null) }}>Log out</button>
+        <button type="button" className="button quiet w-full" onClick={async () => { await send('/session', { method: 'DELETE' }).catch(() => {}); queryClient.setQueryData(['me'], null); queryClient.removeQueries({ predicate: (query) => query.queryKey[0] !== 'me' }) }}>Log out</button>
       </div>
     </>
   )

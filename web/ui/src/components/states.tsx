@@ -1,5 +1,5 @@
 import { useEffect, useState, type ReactNode } from 'react'
-import { Problem } from '../api/client'
+import { Problem, type ProblemDocument } from '../api/client'
 import type { May } from '../api/types'
 import { ago, moment } from '../words'
 
@@ -16,7 +16,7 @@ export function Loading({ className = 'h-48', what = 'Loading' }: { className?: 
 
 /** What each word of chs_grant allows. */
 const MAY: Record<May, string> = {
-  read: 'see customers and their scores', record: 'record events', administer: 'change scorecards', operate: 'see and run operations',
+  read: 'see customers and their scores', record: 'record events', administer: 'change scorecards', operate: 'see and run operations', maintain: 'add and change customers',
 }
 
 /** A part that the role may not see or do: says what is missing, and who can give it. */
@@ -31,11 +31,12 @@ export function Forbidden({ may, role }: { may: May; role: string }) {
 
 /** What is wrong, in the words of the database, and what can be done. */
 export function ProblemNote({ error, retry, compact, what }: { error: unknown; retry?: () => void; compact?: boolean; what?: string }) {
-  const p = error instanceof Problem ? error.document : { status: 0, title: error instanceof Error ? error.message : String(error) }
+  const p: ProblemDocument = error instanceof Problem ? error.document : { status: 0, title: error instanceof Error ? error.message : String(error) }
   return (
     <Note icon={p.status === 403 ? 'lock' : 'alert'} title={what ?? p.detail ?? p.title} alert compact={compact}>
       {(what || !p.detail) && <p>{what ? (p.detail ?? p.title) : null}</p>}
       {p.errors?.map((one) => <p key={one.pointer}><code>{one.pointer}</code> {one.detail}</p>)}
+      {p.may && <p>It takes the function <code className="rounded bg-raised px-1.5">{p.may}</code> of chs_grant, to {MAY[p.may]}.</p>}
       {p.hint && <p className="text-soft">{p.hint}</p>}
       {p.instance && <p className="text-soft">Request <code className="select-all">{p.instance}</code>{p.code && `, SQLSTATE ${p.code}`}</p>}
       {retry && <button type="button" className="button mt-2" onClick={retry}>Try again</button>}

@@ -33,7 +33,7 @@ export function StatusBadge({ status }: { status: string }) {
 export function Score({ value, status, reason, large }: { value: number | null; status: string; reason: ReactNode; large?: boolean }) {
   return (
     <div className={large ? 'flex items-center gap-4' : 'flex min-w-0 items-center gap-2.5'}>
-      <span className={`inline-flex items-center gap-1.5 font-semibold ${large ? 'text-5xl tracking-tight' : 'text-[17px]'}`}>
+      <span data-score={value === null ? '' : num(value, 1)} className={`inline-flex items-center gap-1.5 font-semibold ${large ? 'text-5xl tracking-tight' : 'text-[17px]'}`}>
         <StatusShape status={status} size={large ? 26 : 11} />
         {value === null ? <span className="text-unknown" aria-label="no score">–</span> : num(value, 1)}
         <span className="sr-only">, {statusWord(status)}</span>

@@ -8,7 +8,7 @@ import { show } from './diff'
 import { Loading, ProblemNote } from './states'
 
 /** Every published version: when, by whom, why, what changed; and the way back. */
-export function Versions({ dirty, onRollback }: { dirty: boolean; onRollback: () => void }) {
+export function Versions({ dirty, hash, onRollback }: { dirty: boolean; hash: string; onRollback: () => void }) {
   const client = useQueryClient()
   const versions = useQuery({ queryKey: ['versions'], queryFn: async ({ signal }) => (await get<{ versions: Version[] }>('/scorecard/versions', undefined, signal)).versions })
   const [back, setBack] = useState<Version | null>(null)
@@ -20,7 +20,7 @@ export function Versions({ dirty, onRollback }: { dirty: boolean; onRollback: ()
   async function rollback(version: number) {
     setBusy(true)
     try {
-      await post(`/scorecard/versions/${version}/rollback`, { ...(note.trim() && { note: note.trim() }), ...(dirty && { discard: true }) })
+      await post(`/scorecard/versions/${version}/rollback`, { ...(note.trim() && { note: note.trim() }), ...(dirty && { discard: true }) }, { 'if-match': `"${hash}"` })
       setBack(null)
       setNote('')
       onRollback()

@@ -2,9 +2,9 @@ import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-quer
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router'
 import { useEffect, useState } from 'react'
 import { get } from '../api/client'
-import { useMe } from '../api/queries'
+import { rulesQuery, useMe } from '../api/queries'
 import { useChanges } from '../api/stream'
-import type { ActivityDay, Factor, FactorChange, Health, HistoryDay, Metric, Recommendation, Version } from '../api/types'
+import type { Change, CustomerWhole, Factor, Health, HistoryDay, Metric, Recommendation, TimelineEntry } from '../api/types'
 import { ChangeChart, changeSentence } from '../charts/change'
 import { CurveDot } from '../charts/curve_dot'
 import { HeatMap } from '../charts/heatmap'
@@ -15,7 +15,7 @@ import { Timeline } from '../components/timeline'
 import { typing, useKeys } from '../components/keys'
 import { Age, Forbidden, Loading, Note, ProblemNote } from '../components/states'
 import { Delta, Score, StatusBadge, TrendWord } from '../components/status'
-import { compact, count, day, dayYear, daysAgo, daysBetween, metricValue, nameOf, num, plain, today } from '../words'
+import { compact, count, day, dayYear, daysAgo, daysBetween, metricValue, nameOf, nameOfCustomer, num, plain, today } from '../words'
 
 const route = getRouteApi('/customers/$customerId')
 
@@ -33,41 +33,44 @@ function Customer({ id }: { id: string }) {
   const navigate = useNavigate()
   const client = useQueryClient()
   const set = (change: Partial<typeof search>) => void navigate({ to: '/customers/$customerId', params: { customerId: id }, search: { ...search, ...change }, replace: true, resetScroll: false })
-  const health = useQuery({
-    queryKey: ['customer', id, 'health', search.as_of], placeholderData: keepPreviousData,
-    queryFn: ({ signal }) => get<Health>(`/customers/${id}`, { as_of: search.as_of }, signal),
+  const days = search.days ?? 90
+  // The whole page in one round trip.
+  const whole = useQuery({
+    queryKey: ['customer', id, search.as_of, search.since, days], placeholderData: keepPreviousData,
+    queryFn: ({ signal }) => get<CustomerWhole>(`/customers/${id}`, { as_of: search.as_of, since: search.since ?? '30d', days }, signal),
   })
   // A change of this customer shows at once.
   const changes = useChanges()
   const mine = changes.find((change) => String(change.customer_id) === id)
   useEffect(() => { if (mine) void client.invalidateQueries({ queryKey: ['customer', id] }) }, [mine, client, id])
-  useEffect(() => { if (health.data) document.title = `${health.data.name} · Customer health`; return () => { document.title = 'Customer health' } }, [health.data])
+  const h = whole.data?.health
+  const name = h && nameOfCustomer(h)
+  useEffect(() => { if (name) document.title = `${name} · Customer health`; return () => { document.title = 'Customer health' } }, [name])
   useKeys((event) => {
     if (typing(event) || event.altKey || event.ctrlKey || event.metaKey) return
-    if (event.key === 'b') { history.length > 1 ? history.back() : void navigate({ to: '/', search: {} }); return true }
+    if (event.key === 'b') { if (history.length > 1) history.back(); else void navigate({ to: '/', search: {} }); return true }
     if (event.key === 'r' && me.may.includes('record')) { set({ record: 'event' }); return true }
   })
-  if (health.isError && !health.data)
-    return <div className="card"><ProblemNote error={health.error} retry={() => void health.refetch()} /><p className="pb-6 text-center"><Link to="/" search={{}} className="link">All customers</Link></p></div>
-  if (!health.data) return <div className="space-y-4"><Loading className="h-28" what="Loading the customer" /><div className="grid gap-4 xl:grid-cols-[7fr_5fr]"><Loading className="h-80" /><Loading className="h-80" /></div></div>
-  const h = health.data
-  const since = search.since ?? daysAgo(30, h.as_of)
+  if (whole.isError && !h)
+    return <div className="card"><ProblemNote error={whole.error} retry={() => void whole.refetch()} /><p className="pb-6 text-center">{search.as_of ? <button type="button" className="link" onClick={() => set({ as_of: undefined })}>Show the customer as of now</button> : <Link to="/" search={{}} className="link">All customers</Link>}</p></div>
+  if (!whole.data || !h) return <div className="space-y-4"><Loading className="h-28" what="Loading the customer" /><div className="grid gap-4 xl:grid-cols-[7fr_5fr]"><Loading className="h-80" /><Loading className="h-80" /></div></div>
+  const { change, recommendations, history: past, activity, timeline } = whole.data
   return (
-    <div className={`space-y-4 ${health.isPlaceholderData ? 'opacity-60' : ''}`}>
-      <Head h={h} past={search.as_of} onNow={() => set({ as_of: undefined })} refresh={health.isError ? () => void health.refetch() : undefined}>
+    <div className={`space-y-4 ${whole.isPlaceholderData ? 'opacity-60' : ''}`}>
+      <Head h={h} since={h.status_since ?? timeline.entries.find((e) => e.kind === 'status')?.at} past={search.as_of} onNow={() => set({ as_of: undefined })} refresh={whole.isError ? () => void whole.refetch() : undefined}>
         {me.may.includes('record') && !h.churned_at && <button type="button" className="button primary" onClick={() => set({ record: 'event' })}>Record an event</button>}
       </Head>
       <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,7fr)_minmax(0,5fr)]">
         <div className="space-y-4">
-          <Why id={id} h={h} since={since} onSince={(day) => set({ since: day })} />
+          <Why h={h} change={change} since={search.since ?? daysAgo(30, h.as_of)} onSince={(since) => set({ since })} />
           <Lost h={h} open={search.metric} onOpen={(metric) => set({ metric })} />
         </div>
-        <Advice id={id} h={h} />
+        <Advice list={recommendations} past={search.as_of} />
       </div>
-      <Past id={id} h={h} days={search.days ?? 90} since={search.since} set={set} />
+      <Past id={id} h={h} days={days} past={past} timeline={timeline.entries} since={search.since} set={set} />
       <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,7fr)_minmax(0,5fr)]">
-        <Activity id={id} />
-        <Timeline id={id} />
+        <Card title="What they did" aside={<span className="text-[13px]">{days} days</span>}><HeatMap activity={activity} days={days} end={h.as_of} /></Card>
+        <Timeline id={id} first={timeline} />
       </div>
       {search.record && <RecordEvent id={id} h={h} onClose={() => set({ record: undefined })} />}
     </div>
@@ -82,7 +85,7 @@ function reasonOf(h: Health): string {
   return lost.length ? `${lost.slice(0, 2).map((f, i) => `${f.name} costs ${num(f.points, 1)}${i ? '' : ' points'}`).join(', ')}.` : 'Nothing costs more than a point.'
 }
 
-function Head({ h, past, onNow, refresh, children }: { h: Health; past?: string; onNow: () => void; refresh?: () => void; children: React.ReactNode }) {
+function Head({ h, since, past, onNow, refresh, children }: { h: Health; since?: string; past?: string; onNow: () => void; refresh?: () => void; children: React.ReactNode }) {
   const facts = [
     h.segment && nameOf(h.segment), h.external_id, h.owner && `looked after by ${h.owner}`, h.value != null && `${compact(h.value)} a year`,
     h.created_at && `customer since ${dayYear(h.created_at)}`,
@@ -94,7 +97,7 @@ function Head({ h, past, onNow, refresh, children }: { h: Health; past?: string;
       {refresh && <p role="alert" className="mb-3 flex flex-wrap items-center gap-3 rounded-xl bg-at_risk-soft px-4 py-2 text-at_risk">The server does not answer; this is what was last known. <button type="button" className="button" onClick={refresh}>Try again</button></p>}
       <div className="flex flex-wrap items-start justify-between gap-x-8 gap-y-4">
         <div className="min-w-0">
-          <h1 className="text-2xl font-semibold tracking-tight [overflow-wrap:anywhere]">{h.name}</h1>
+          <h1 className="text-2xl font-semibold tracking-tight [overflow-wrap:anywhere]">{nameOfCustomer(h)}</h1>
           <p className="mt-0.5 text-soft">{facts.join(' · ')}</p>
         </div>
         <div className="screen-only flex gap-2">{children}</div>
@@ -102,7 +105,7 @@ function Head({ h, past, onNow, refresh, children }: { h: Health; past?: string;
       <div className="card mt-4 flex flex-wrap items-center justify-between gap-x-8 gap-y-3 px-5 py-4">
         <Score large value={h.score} status={h.status} reason={
           <div className="space-y-1">
-            <p className="flex flex-wrap items-center gap-x-3 gap-y-1"><StatusBadge status={h.status} />{h.status_since && <span className="text-soft">{daysBetween(h.status_since, today()) < 1 ? 'since today' : `for ${count(daysBetween(h.status_since, today()), 'day')}`}</span>}<TrendWord trend={h.trend} /></p>
+            <p className="flex flex-wrap items-center gap-x-3 gap-y-1"><StatusBadge status={h.status} />{since && <span className="text-soft">{daysBetween(since, h.as_of) < 1 ? 'since today' : `for ${count(daysBetween(since, h.as_of), 'day')}`}</span>}<TrendWord trend={h.trend} /></p>
             <p className="max-w-xl">{reasonOf(h)}</p>
           </div>} />
         <div className="text-[13px] text-soft">
@@ -115,37 +118,32 @@ function Head({ h, past, onNow, refresh, children }: { h: Health; past?: string;
   )
 }
 
-function Why({ id, h, since, onSince }: { id: string; h: Health; since: string; onSince: (day: string | undefined) => void }) {
-  const change = useQuery({
-    queryKey: ['customer', id, 'change', since], placeholderData: keepPreviousData,
-    queryFn: async ({ signal }) => (await get<{ factors: FactorChange[] }>(`/customers/${id}/change`, { since }, signal)).factors,
-  })
+function Why({ h, change, since, onSince }: { h: Health; change: Change | null; since: string; onSince: (day: string | undefined) => void }) {
   const days = daysBetween(since, h.as_of)
-  const factors = change.data
-  const at = (name: 'contribution_since' | 'contribution_until') => factors?.some((f) => f[name] !== null) ? factors.reduce((sum, f) => sum + (f[name] ?? 0), 0) : null
-  const before = at('contribution_since'), now = at('contribution_until')
+  const { score_since: before, score_until: now } = change ?? { score_since: null, score_until: null }
   return (
     <Card title="Why did it change?" aside={<>
       <Choice label="Since" value={[7, 30, 90].includes(days) ? days : 0} options={[[7, '7 days'], [30, '30'], [90, '90']] as const} onChange={(n) => onSince(n === 30 ? undefined : daysAgo(n, h.as_of))} />
       <input type="date" aria-label="Since the day" className="field screen-only" value={since} max={daysAgo(1, h.as_of)} onChange={(event) => event.target.value && onSince(event.target.value)} />
     </>}>
-      {change.isError ? <ProblemNote error={change.error} retry={() => void change.refetch()} compact />
-        : !factors ? <Loading className="h-56" what="Comparing the days" />
-        : (
-          <div className={change.isPlaceholderData ? 'opacity-60' : ''}>
-            <p className="mb-1 flex flex-wrap items-baseline gap-x-3">
-              <span className="text-lg font-semibold">{before === null ? 'no score' : num(before, 1)} <span aria-hidden className="text-soft">→</span><span className="sr-only">to</span> {now === null ? 'no score' : num(now, 1)}</span>
-              {before !== null && now !== null && <Delta value={now - before} />}
-            </p>
-            <p className="mb-3">{changeSentence(factors, days === 1 ? 'since yesterday' : `in ${count(days, 'day')}`)}</p>
-            {before !== null && now !== null && <ChangeChart factors={factors} />}
-          </div>
-        )}
+      {!change ? <p className="py-6 text-soft">The events of {dayYear(since)} have been deleted, so that day cannot be compared any more.</p> : (
+        <>
+          <p className="mb-1 flex flex-wrap items-baseline gap-x-3">
+            <span className="text-lg font-semibold">{before === null ? 'no score' : num(before, 1)} <span aria-hidden className="text-soft">→</span><span className="sr-only">to</span> {now === null ? 'no score' : num(now, 1)}</span>
+            {before !== null && now !== null && <Delta value={now - before} />}
+          </p>
+          <p className="mb-3">{changeSentence(change.factors, days === 1 ? 'since yesterday' : `in ${count(days, 'day')}`)}</p>
+          {before !== null && now !== null && <ChangeChart factors={change.factors} />}
+        </>
+      )}
     </Card>
   )
 }
 
 function Lost({ h, open, onOpen }: { h: Health; open?: string; onOpen: (metric: string | undefined) => void }) {
+  const rules = useQuery({ ...rulesQuery, enabled: open !== undefined }).data
+  // Curves are those of the live rules: for a past day by other rules there are none to show.
+  const curves = rules?.version === h.version ? rules.scorecards.find((s) => s.scorecard === h.scorecard)?.factors?.find((f) => f.factor === open)?.metrics : undefined
   const most = Math.max(...h.factors.map((f) => f.effective_weight ?? f.weight), 0.01)
   return (
     <Card title="Where the points are lost" aside={<span className="text-[13px]">open a factor to see what it rests on</span>}>
@@ -165,7 +163,7 @@ function Lost({ h, open, onOpen }: { h: Health; open?: string; onOpen: (metric: 
                 <span className="text-right whitespace-nowrap">{f.contribution === null ? <span className="text-unknown">no data</span> : <><b className="font-semibold">{num(f.contribution, 1)}</b> <span className="text-soft">of {plain(Math.round(1000 * f.effective_weight!) / 10)}</span></>}</span>
                 <svg width="10" height="10" viewBox="0 0 10 10" aria-hidden className="text-soft group-open:rotate-90" fill="none" stroke="currentColor" strokeWidth="1.6"><path d="m3 1 4 4-4 4" /></svg>
               </summary>
-              <Metrics f={f} />
+              <Metrics f={f} curves={open === f.factor ? curves : undefined} />
             </details>
           </li>
         ))}
@@ -174,14 +172,16 @@ function Lost({ h, open, onOpen }: { h: Health; open?: string; onOpen: (metric: 
   )
 }
 
-function Metrics({ f }: { f: Factor }) {
+type Curves = { metric: string; description: string | null; curve: string | null }[]
+
+function Metrics({ f, curves }: { f: Factor; curves?: Curves }) {
   const scored = f.metrics.filter((m) => m.details.penalty_each === undefined)
   const penalties = f.metrics.filter((m) => m.details.penalty_each !== undefined)
   return (
     <div className="reveal space-y-3 pb-4">
       <p className="text-soft">{f.score === null ? 'No data.' : <>{num(f.score, 1)} of 100, at {num(100 * f.effective_weight!, 0)} % of the weight</>}{f.trend && <>, <TrendWord trend={f.trend} /></>}</p>
       <ul className="grid gap-3 sm:grid-cols-2">
-        {scored.map((m) => <li key={m.metric} className="rounded-lg border border-line p-3"><MetricView m={m} /></li>)}
+        {scored.map((m) => <li key={m.metric} className="rounded-lg border border-line p-3"><MetricView m={m} rule={curves?.find((one) => one.metric === m.metric)} /></li>)}
       </ul>
       {penalties.length > 0 && (
         <p className="flex flex-wrap gap-x-4 gap-y-1 text-[13px]">
@@ -193,12 +193,12 @@ function Metrics({ f }: { f: Factor }) {
   )
 }
 
-function MetricView({ m }: { m: Metric }) {
-  const missing = (m.details as { missing?: string }).missing
-  const curve = m.curve ?? (m.details as { curve?: string }).curve
+function MetricView({ m, rule }: { m: Metric; rule?: Curves[number] }) {
+  const { missing } = m.details
+  const curve = rule?.curve
   return (
     <div className="flex h-full flex-col gap-1.5">
-      <p className="flex items-baseline justify-between gap-2"><span className="font-medium">{nameOf(m.metric)}</span><TrendMark m={m} /></p>
+      <p className="flex items-baseline justify-between gap-2"><span className="font-medium" title={rule?.description ?? undefined}>{nameOf(m.metric)}</span><TrendMark m={m} /></p>
       <p><b className="text-lg font-semibold">{metricValue(m.metric, m.value, m.target)}</b>{m.details.estimated && <span className="text-soft" title="counted approximately"> ≈</span>}{m.target !== null && <span className="text-soft"> of {metricValue(m.metric, m.target, m.target)}</span>}{m.details.window_days && <span className="text-soft"> in {m.details.window_days} days</span>}</p>
       {m.contribution !== null && m.effective_weight !== null && <p className="text-[13px] text-soft">{num(m.contribution, 1)} of {plain(Math.round(1000 * m.effective_weight) / 10)} points</p>}
       {missing && <p className="text-[13px] text-soft">{missing}</p>}
@@ -219,68 +219,50 @@ function Bars({ text }: { text: string }) {
   )
 }
 
-function Advice({ id, h }: { id: string; h: Health }) {
-  const advice = useQuery({
-    queryKey: ['customer', id, 'recommendations'], enabled: !h.recommendations,
-    queryFn: async ({ signal }) => (await get<{ recommendations: Recommendation[] }>(`/customers/${id}/recommendations`, undefined, signal)).recommendations,
-  })
-  const list = h.recommendations ?? advice.data
+function Advice({ list, past }: { list: Recommendation[]; past?: string }) {
   const [all, setAll] = useState(false)
   return (
     <Card title="What to do">
-      {advice.isError ? <ProblemNote error={advice.error} retry={() => void advice.refetch()} compact />
-        : !list ? <Loading className="h-56" />
-        : !list.length ? <p className="py-4 text-soft">Nothing in particular: no rule of the scorecard has advice for this score.</p>
+      {!list.length ? <p className="py-4 text-soft">{past ? 'What to do is about now, not about a past day.' : 'Nothing in particular: no rule of the scorecard has advice for this score.'}</p>
         : (
           <ol className="divide-y divide-line">
-            {list.slice(0, all ? undefined : 5).map((r) => (
-              <li key={r.recommendation} className="grid grid-cols-[1fr_auto] gap-x-4 py-3">
-                <p><span className="label block">{r.factor ? nameOf(r.factor) : 'Overall'}</span>{r.action}</p>
-                {r.gain !== null && r.gain > 0 && <p className="self-start rounded-full bg-healthy-soft px-2.5 py-0.5 font-medium whitespace-nowrap text-healthy" title="if this were at 100">up to +{num(r.gain, 1)}</p>}
-                {!!r.details.metrics?.length && <p className="col-span-2 mt-1 text-[13px] text-soft">{r.details.metrics.slice(0, 3).map((m) => `${nameOf(m.metric)} ${metricValue(m.metric, m.value, m.target)}${m.target !== null ? ` of ${metricValue(m.metric, m.target, m.target)}` : ''} (−${num(m.gain, 1)})`).join(' · ')}</p>}
-              </li>
-            ))}
+            {list.slice(0, all ? undefined : 5).map((r) => {
+              const metrics = (r.details?.metrics ?? []).slice(0, 3)
+              return (
+                <li key={r.recommendation} className="grid grid-cols-[1fr_auto] gap-x-4 py-3">
+                  <p><span className="label block">{r.factor ? nameOf(r.factor) : 'Overall'}</span>{r.action}</p>
+                  {r.gain !== null && r.gain > 0 && <p className="self-start rounded-full bg-healthy-soft px-2.5 py-0.5 font-medium whitespace-nowrap text-healthy" title="if this were at 100">up to +{num(r.gain, 1)}</p>}
+                  {metrics.length > 0 && <p className="col-span-2 mt-1 text-[13px] text-soft">{metrics.map((m) => `${nameOf(m.metric)} ${metricValue(m.metric, m.value, m.target)}${m.target !== null ? ` of ${metricValue(m.metric, m.target, m.target)}` : ''} (−${num(m.gain, 1)})`).join(' · ')}</p>}
+                </li>
+              )
+            })}
           </ol>
         )}
-      {list && list.length > 5 && <button type="button" className="button mt-2" onClick={() => setAll(!all)}>{all ? 'Fewer' : `All ${list.length}`}</button>}
+      {list.length > 5 && <button type="button" className="button mt-2" onClick={() => setAll(!all)}>{all ? 'Fewer' : `All ${list.length}`}</button>}
     </Card>
   )
 }
 
-interface HistoryAnswer { history: HistoryDay[]; factors?: string[]; versions?: Version[]; bounds?: { healthy_from: number; at_risk_from: number } }
-
-function Past({ id, h, days, since, set }: { id: string; h: Health; days: number; since?: string; set: (change: { since?: string; days?: number; as_of?: string }) => void }) {
+function Past({ id, h, days, past, timeline, since, set }: { id: string; h: Health; days: number; past: HistoryDay[]; timeline: TimelineEntry[]; since?: string; set: (change: { since?: string; days?: number; as_of?: string }) => void }) {
   const [shown, setShown] = useState<string[]>([])
-  const past = useQuery({
-    queryKey: ['customer', id, 'history', days, h.as_of], placeholderData: keepPreviousData,
-    queryFn: ({ signal }) => get<HistoryAnswer>(`/customers/${id}/history`, { from: daysAgo(days - 1, h.as_of), to: h.as_of, factors: true }, signal),
+  const rules = useQuery(rulesQuery).data?.scorecards.find((s) => s.scorecard === h.scorecard)
+  // The lines of the factors only when one asks for them.
+  const detailed = useQuery({
+    queryKey: ['customer', id, 'factors', days, h.as_of], enabled: shown.length > 0, placeholderData: keepPreviousData,
+    queryFn: async ({ signal }) => (await get<{ days: HistoryDay[] }>(`/customers/${id}/history`, { from: daysAgo(days - 1, h.as_of), to: h.as_of, factors: true }, signal)).days,
   })
-  const factors = past.data?.factors ?? h.factors.map((f) => f.factor)
+  const factors = h.factors.map((f) => f.factor)
+  const marks = timeline.flatMap((e) => (e.kind === 'rules' ? [{ day: e.at.slice(0, 10), version: e.version }] : []))
   return (
-    <Card title="History" aside={<>
-      <Choice label="Days shown" value={days} options={[[30, '30 days'], [90, '90'], [365, 'a year']] as const} onChange={(n) => set({ days: n === 90 ? undefined : n })} />
-    </>}>
+    <Card title="History" aside={<Choice label="Days shown" value={days} options={[[30, '30 days'], [90, '90'], [365, 'a year']] as const} onChange={(n) => set({ days: n === 90 ? undefined : n })} />}>
       <fieldset className="screen-only mb-2 flex flex-wrap gap-1.5 text-[13px]">
         <legend className="sr-only">Factors in the chart</legend>
         {factors.map((f) => <label key={f} className="chip min-h-7 py-0"><input type="checkbox" className="sr-only" checked={shown.includes(f)} onChange={() => setShown(shown.includes(f) ? shown.filter((one) => one !== f) : [...shown, f])} />{nameOf(f)}</label>)}
       </fieldset>
-      {past.isError ? <ProblemNote error={past.error} retry={() => void past.refetch()} compact />
-        : !past.data ? <Loading className="h-60" what="Computing the past" />
-        : !past.data.history.length ? <p className="py-8 text-center text-soft">No day to show.</p>
-        : <div className={past.isPlaceholderData ? 'opacity-60' : ''}><HistoryChart days={past.data.history} factors={factors} versions={past.data.versions ?? []} bounds={past.data.bounds ?? { healthy_from: 75, at_risk_from: 50 }} since={since} onSince={(d) => set({ since: d })} shown={shown} /></div>}
-      <p className="screen-only mt-1 text-[13px] text-soft">Click a day to see what has changed since{since ? <>; now since {day(since)}. <button type="button" className="link" onClick={() => set({ as_of: since })}>Show the customer as of that day</button></> : '.'}</p>
-    </Card>
-  )
-}
-
-function Activity({ id }: { id: string }) {
-  const activity = useQuery({
-    queryKey: ['customer', id, 'activity'],
-    queryFn: async ({ signal }) => (await get<{ activity: ActivityDay[] | null }>(`/customers/${id}/activity`, { days: 90 }, signal)).activity ?? [],
-  })
-  return (
-    <Card title="What they did" aside={<span className="text-[13px]">90 days</span>}>
-      {activity.isError ? <ProblemNote error={activity.error} retry={() => void activity.refetch()} compact /> : !activity.data ? <Loading className="h-40" /> : <HeatMap activity={activity.data} days={90} />}
+      {detailed.isError && <ProblemNote error={detailed.error} retry={() => void detailed.refetch()} compact />}
+      {!past.length ? <p className="py-8 text-center text-soft">There is no day to show: the events of that time have been deleted, or there were none.</p>
+        : <HistoryChart days={shown.length && detailed.data?.length ? detailed.data : past} factors={factors} rules={marks} bounds={{ healthy_from: rules?.healthy_from ?? 75, at_risk_from: rules?.at_risk_from ?? 50 }} since={since} onSince={(d) => set({ since: d })} shown={shown} />}
+      <p className="screen-only mt-1 text-[13px] text-soft">Click a day to see what has changed since{since ? <>; now since {day(since)}. <button type="button" className="link" onClick={() => set({ as_of: since, since: undefined })}>Show the customer as of that day</button></> : '.'}</p>
     </Card>
   )
 }

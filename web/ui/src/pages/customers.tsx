@@ -1,16 +1,17 @@
 import { keepPreviousData, useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query'
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router'
 import { defaultRangeExtractor, useWindowVirtualizer } from '@tanstack/react-virtual'
-import { useEffect, useLayoutEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
+import { useEffect, useLayoutEffect, useMemo, useRef, useState, useSyncExternalStore, type ReactNode, type RefObject } from 'react'
 import { address, get } from '../api/client'
-import { segmentsQuery, statsQuery, useMe } from '../api/queries'
+import { isStale, segmentsQuery, statsQuery, useMe, valuesQuery, worth } from '../api/queries'
 import { clearChanges, useChanges, useResyncs } from '../api/stream'
 import type { CustomerPage, CustomerRow } from '../api/types'
+import { SavedViews } from '../components/saved_views'
 import { Sparkline } from '../charts/sparkline'
 import { typing, useKeys } from '../components/keys'
 import { Age, Forbidden, Note, ProblemNote, Skeleton } from '../components/states'
 import { Delta, Score, StatusShape } from '../components/status'
-import { compact, count, day, daysBetween, nameOf, num, STATUSES, statusWord, today, type Status } from '../words'
+import { compact, count, day, daysBetween, nameOf, nameOfCustomer, num, STATUSES, statusWord, today, type Status } from '../words'
 
 const route = getRouteApi('/')
 const PAGE = 100
@@ -21,17 +22,20 @@ interface Place { page: number; after: string | null }
 type Filters = ReturnType<typeof route.useSearch>
 
 /** What the API is asked for; by default, who needs help, worst first. */
-function asked(search: Filters) {
+function asked(search: Filters, actor: string) {
   const status = search.status ?? 'critical,at_risk'
-  return { ...search, status: status === 'all' ? undefined : status, sort: search.sort ?? 'score' }
+  return {
+    ...search, status: status === 'all' ? undefined : status.split(','), segment: search.segment?.split(','),
+    owner: search.owner === 'me' ? actor : search.owner, sort: search.sort ?? 'score',
+  }
 }
 
-const SORTS = [['score', 'Lowest score first'], ['-score', 'Highest score first'], ['change', 'Falling fastest'], ['name', 'Name'], ['customer_id', 'Oldest customer first']] as const
+const SORTS = [['score', 'Lowest score first'], ['-score', 'Highest score first'], ['change', 'Falling fastest'], ['-change', 'Rising fastest'], ['-value', 'Highest value first'], ['name', 'By name'], ['customer_id', 'By number']] as const
 
 function useWide() {
   return useSyncExternalStore(
-    (listener) => { const m = matchMedia('(min-width: 1024px)'); m.addEventListener('change', listener); return () => m.removeEventListener('change', listener) },
-    () => matchMedia('(min-width: 1024px)').matches)
+    (listener) => { const m = matchMedia('(min-width: 768px)'); m.addEventListener('change', listener); return () => m.removeEventListener('change', listener) },
+    () => matchMedia('(min-width: 768px)').matches)
 }
 
 export function CustomersPage() {
@@ -43,7 +47,8 @@ function Customers() {
   const search = route.useSearch()
   const navigate = useNavigate()
   const client = useQueryClient()
-  const filters = asked(search)
+  const me = useMe()
+  const filters = asked(search, me.actor)
   const key = ['customers', filters]
   const starts = useRef(new Map<number, string | null>())
   const name = JSON.stringify(filters)
@@ -121,8 +126,7 @@ function Customers() {
       return after
     })
   }
-  const { sort: _sort, ...exported } = filters
-  const csv = address('/customers.csv', { ...exported, sort: filters.sort })
+  const csv = address('/customers.csv', filters)
   function save() {
     if (marked.size) download(marked.values())
     else document.querySelector<HTMLAnchorElement>('#export')?.click()
@@ -144,8 +148,14 @@ function Customers() {
   const set = (change: Partial<Filters>) => void navigate({ to: '/', search: { ...search, ...change }, replace: true, resetScroll: false })
   return (
     <>
-      <Headline />
-      <FilterBar search={search} set={set} searchBox={searchBox} csv={csv} marked={marked.size} save={save} />
+      <Headline>
+        <SavedViews />
+        <a id="export" href={csv} download="customers.csv" className="button" onClick={(event) => { if (marked.size) { event.preventDefault(); save() } }}>
+          <svg width="14" height="14" viewBox="0 0 14 14" fill="none" stroke="currentColor" strokeWidth="1.6" aria-hidden><path d="M7 1v8M3.5 6 7 9.5 10.5 6M1 12.5h12" /></svg>
+          {marked.size ? `Export ${marked.size}` : 'Export'}
+        </a>
+      </Headline>
+      <FilterBar search={search} set={set} searchBox={searchBox} />
       <p role="status" className="sr-only">{announcement}</p>
       {(changes.length > 0 || synced !== resyncs) && (
         <div role="status" className="mb-3 flex items-center justify-between gap-3 rounded-xl bg-accent-soft px-4 py-2 text-accent">
@@ -164,7 +174,7 @@ function Customers() {
               <div role="row" aria-rowindex={1} className={wide ? 'grid h-9 items-center border-b border-line px-3 text-xs font-medium text-soft ' + COLUMNS : 'sr-only'}>
                 <span role="columnheader"><span className="sr-only">Marked</span></span>
                 <span role="columnheader">Score</span><span role="columnheader">Customer</span><span role="columnheader">Why: costs most</span><span role="columnheader">Eight weeks</span>
-                <span role="columnheader" className="text-right">In 7 days</span><span role="columnheader">Since</span><span role="columnheader" className="text-right">Value a year</span>
+                <span role="columnheader" className="text-right">In 7 days</span><span role="columnheader" className="max-lg:sr-only">Since</span><span role="columnheader" className="text-right max-lg:sr-only">Value a year</span>
               </div>
             </div>
             <div role="rowgroup" ref={body} className="relative" style={{ height: virtualizer.getTotalSize() }}>
@@ -190,17 +200,18 @@ function Customers() {
   )
 }
 
-const COLUMNS = 'grid-cols-[32px_92px_minmax(170px,1.3fr)_minmax(150px,1fr)_128px_84px_minmax(110px,.7fr)_92px] gap-x-4'
+// Since when, and the value, where there is room.
+const COLUMNS = 'grid-cols-[28px_84px_minmax(0,1.3fr)_minmax(0,1fr)_116px_72px] gap-x-4 lg:grid-cols-[32px_92px_minmax(170px,1.3fr)_minmax(150px,1fr)_128px_84px_minmax(110px,.7fr)_92px]'
 
 function Row({ row, wide, marked, mark }: { row: CustomerRow; wide: boolean; marked: boolean; mark: () => void }) {
   const reason = row.score === null
     ? <span className="text-soft">{row.churned_at ? 'has left' : 'too little data'}</span>
-    : row.weakest_factor ? <span>{nameOf(row.weakest_factor)}{row.weakest_points ? <span className="text-soft"> −{num(row.weakest_points, 1)}</span> : null}</span>
+    : row.weakest_factor ? <span>{nameOf(row.weakest_factor)}</span>
     : <span className="text-soft">{statusWord(row.status)}</span>
-  const link = <Link to="/customers/$customerId" params={{ customerId: String(row.customer_id) }} search={{}} className="block truncate font-medium no-underline group-hover:underline">{row.name}</Link>
+  const link = <Link to="/customers/$customerId" params={{ customerId: String(row.customer_id) }} search={{}} className="block truncate font-medium no-underline group-hover:underline">{nameOfCustomer(row)}</Link>
   const under = [row.segment, row.owner].filter(Boolean).join(' · ')
   const box = (
-    <label className="grid size-6 place-items-center"><input type="checkbox" className="size-4 accent-accent" checked={marked} onChange={mark} aria-label={`Mark ${row.name}`} tabIndex={wide ? 0 : -1} /></label>
+    <label className="grid size-6 place-items-center"><input type="checkbox" className="size-4 accent-accent" checked={marked} onChange={mark} aria-label={`Mark ${nameOfCustomer(row)}`} tabIndex={wide ? 0 : -1} /></label>
   )
   if (!wide)
     return (
@@ -218,8 +229,8 @@ function Row({ row, wide, marked, mark }: { row: CustomerRow; wide: boolean; mar
       <span role="cell" className="truncate">{reason}</span>
       <span role="cell">{row.sparkline && <Sparkline values={row.sparkline} />}</span>
       <span role="cell" className="text-right"><Delta value={row.change} /></span>
-      <span role="cell" className="truncate text-[13px] text-soft">{row.status_since ? `${statusWord(row.status).toLowerCase()} ${daysBetween(row.status_since, today()) < 1 ? 'since today' : `for ${count(daysBetween(row.status_since, today()), 'day')}`}` : row.churned_at ? `left ${day(row.churned_at)}` : ''}</span>
-      <span role="cell" className="text-right">{row.value !== null ? compact(row.value) : <span className="text-soft">–</span>}</span>
+      <span role="cell" className="truncate text-[13px] text-soft max-lg:sr-only">{row.status_since ? `${statusWord(row.status).toLowerCase()} ${daysBetween(row.status_since, today()) < 1 ? 'since today' : `for ${count(daysBetween(row.status_since, today()), 'day')}`}` : row.churned_at ? `left ${day(row.churned_at)}` : ''}</span>
+      <span role="cell" className="text-right max-lg:sr-only">{row.value !== null ? compact(row.value) : <span className="text-soft">–</span>}</span>
     </div>
   )
 }
@@ -231,11 +242,12 @@ function ListSkeleton({ wide }: { wide: boolean }) {
   return <div role="status" className="card divide-y divide-line"><span className="sr-only">Loading customers…</span>{Array.from({ length: 12 }, (_, i) => <div key={i} className={wide ? 'h-[58px]' : 'h-[92px]'}><SkeletonRow /></div>)}</div>
 }
 
-function Headline() {
+function Headline({ children }: { children: ReactNode }) {
   const stats = useQuery(statsQuery)
   const s = stats.data
   const needing = s ? s.critical + s.at_risk : 0
-  const stake = s?.value ? (s.value.critical ?? 0) + (s.value.at_risk ?? 0) : 0
+  const values = useQuery(valuesQuery)
+  const stake = values.data ? worth(values.data, ['critical', 'at_risk']) : 0
   return (
     <div className="mb-4 flex flex-wrap items-end justify-between gap-x-6 gap-y-2">
       <div>
@@ -244,16 +256,20 @@ function Headline() {
           {s && (s.total === 0 ? 'No customers yet.' : <><b className="font-semibold text-ink">{num(needing)}</b> of {count(s.total, 'customer')} need attention{stake > 0 && <>, worth <b className="font-semibold text-ink">{compact(stake)}</b> a year</>}. The average score is {s.average_score === null ? 'unknown' : num(s.average_score, 1)}.</>)}
         </p>
       </div>
-      {s?.last_updated && <p className="text-[13px]"><Age at={s.last_updated} prefix="scored" stale={(s.lag_seconds ?? 0) > 60} /></p>}
+      <div className="screen-only flex flex-wrap items-center gap-2">
+        {s?.last_updated && <span className="mr-1 text-[13px]"><Age at={s.last_updated} prefix="scored" stale={isStale(s)} /></span>}
+        {children}
+      </div>
     </div>
   )
 }
 
 interface BarProps { search: Filters; set: (change: Partial<Filters>) => void }
 
-function FilterBar({ search, set, searchBox, csv, marked, save }: BarProps & { searchBox: React.RefObject<HTMLInputElement | null>; csv: string; marked: number; save: () => void }) {
+function FilterBar({ search, set, searchBox }: BarProps & { searchBox: RefObject<HTMLInputElement | null> }) {
   const stats = useQuery(statsQuery)
   const segments = useQuery(segmentsQuery)
+  const me = useMe()
   const chosen = search.status === 'all' ? [...STATUSES] : ((search.status ?? 'critical,at_risk').split(',') as Status[])
   const counts = search.segment ? segments.data?.find((one) => one.segment === search.segment) : stats.data
   const [q, setQ] = useState(search.q ?? '')
@@ -284,7 +300,7 @@ function FilterBar({ search, set, searchBox, csv, marked, save }: BarProps & { s
         <input ref={searchBox} type="search" value={q} onChange={(event) => setQ(event.target.value)} onKeyDown={(event) => { if (event.key === 'Escape') { setQ(''); set({ q: undefined }); event.currentTarget.blur() } if (event.key === 'Enter') event.currentTarget.blur() }} placeholder="Search by name" className="field w-full pl-8" />
         <kbd aria-hidden className="pointer-events-none absolute top-1.5 right-2 rounded border border-line px-1.5 text-xs leading-4.5 text-soft max-md:hidden [input:focus~&]:hidden">/</kbd>
       </label>
-      <fieldset className="no-bar -mx-4 flex max-w-[100vw] gap-1.5 overflow-x-auto px-4 py-0.5 md:mx-0 md:px-0">
+      <fieldset className="no-bar -mx-4 flex w-[calc(100%+2rem)] min-w-0 gap-1.5 overflow-x-auto px-4 py-0.5 md:mx-0 md:w-auto md:px-0">
         <legend className="sr-only">Status</legend>
         {STATUSES.map((status) => (
           <label key={status} className="chip">
@@ -294,21 +310,17 @@ function FilterBar({ search, set, searchBox, csv, marked, save }: BarProps & { s
           </label>
         ))}
       </fieldset>
-      <div className="no-bar -mx-4 flex max-w-[100vw] gap-2 overflow-x-auto px-4 py-0.5 md:mx-0 md:grow md:flex-wrap md:px-0">
+      <div className="no-bar -mx-4 flex w-[calc(100%+2rem)] gap-2 overflow-x-auto px-4 py-0.5 md:mx-0 md:w-auto md:grow md:flex-wrap md:px-0">
         {select('Segment', 'segment', (segments.data ?? []).filter((s) => s.segment !== null).map((s) => [s.segment!, nameOf(s.segment!)] as const), 'Any segment')}
         {select('Trend', 'trend', [['declining', 'Declining'], ['stable', 'Stable'], ['improving', 'Improving']], 'Any trend')}
         {select('Costs most', 'factor', (stats.data?.factors ?? []).map((f) => [f, nameOf(f)] as const), 'Any reason')}
-        {!!stats.data?.owners?.length && select('Owner', 'owner', [['me', 'Mine'], ...stats.data.owners.map((o) => [o, o] as const)], 'Any owner')}
+        {select('Owner', 'owner', [['me', `Mine (${me.actor})`], ...(stats.data?.owners ?? []).map((o) => [o, o] as const)], 'Any owner')}
         {(search.score_from !== undefined || search.score_below !== undefined) && (
           <button type="button" className="chip border-accent bg-accent-soft" onClick={() => set({ score_from: undefined, score_below: undefined })} aria-label="Remove the range of scores">
             score {search.score_from ?? 0} to {search.score_below ?? 100} <span aria-hidden>×</span>
           </button>
         )}
         {select('Order', 'sort', SORTS)}
-        <a id="export" href={csv} download="customers.csv" className="button shrink-0 md:ml-auto" onClick={(event) => { if (marked) { event.preventDefault(); save() } }}>
-          <svg width="14" height="14" viewBox="0 0 14 14" fill="none" stroke="currentColor" strokeWidth="1.6" aria-hidden><path d="M7 1v8M3.5 6 7 9.5 10.5 6M1 12.5h12" /></svg>
-          {marked ? `Export ${marked}` : 'Export'}
-        </a>
       </div>
     </div>
   )

@@ -1,11 +1,15 @@
+import { useQuery } from '@tanstack/react-query'
 import { useState, type FormEvent } from 'react'
-import { Problem, send } from '../api/client'
+import { get, Problem, send } from '../api/client'
+import type { LoginWays } from '../api/types'
 import { queryClient } from '../router'
 
-/** The database's own logins: PostgreSQL checks the password. */
+/** By the company's identity provider, or a login of the database, whose password PostgreSQL checks. */
 export function LoginPage() {
   const [problem, setProblem] = useState<Problem | null>(null)
   const [busy, setBusy] = useState(false)
+  const ways = useQuery({ queryKey: ['login'], staleTime: Infinity, queryFn: ({ signal }) => get<LoginWays>('/login', undefined, signal) })
+  const { password, provider } = ways.data ?? { password: true, provider: null }
   async function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault()
     const form = new FormData(event.currentTarget)
@@ -26,12 +30,15 @@ export function LoginPage() {
         <img src="/icon.svg" width="36" height="36" alt="" />
         <div>
           <h1 id="login" className="text-xl font-semibold">Customer health</h1>
-          <p className="text-soft">Log in with your login of the database.</p>
+          <p className="text-soft">{password ? 'Log in with your login of the database.' : 'Log in to see who needs you today.'}</p>
         </div>
+        {provider && <a href={provider} className={`button w-full justify-center py-1.5 ${password ? '' : 'primary'}`}>Log in with your company</a>}
+        {password && <>
         <label className="block space-y-1"><span className="label">Name</span><input name="user" required autoFocus autoComplete="username" autoCapitalize="none" spellCheck={false} className="field w-full" /></label>
         <label className="block space-y-1"><span className="label">Password</span><input name="password" type="password" required autoComplete="current-password" className="field w-full" /></label>
         {problem && <p role="alert" className="rounded-lg bg-critical-soft px-3 py-2 text-critical">{problem.document.detail ?? problem.document.title}{problem.document.hint && <span className="block">{problem.document.hint}</span>}</p>}
         <button type="submit" disabled={busy} className="button primary w-full justify-center py-1.5">Log in</button>
+        </>}
       </form>
     </main>
   )

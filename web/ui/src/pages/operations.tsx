@@ -1,7 +1,7 @@
 import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useState, type ReactNode } from 'react'
-import { get, post, send } from '../api/client'
+import { get, post } from '../api/client'
 import { useMe } from '../api/queries'
 import type { Operations } from '../api/types'
 import { Card } from '../components/card'
@@ -53,7 +53,7 @@ function Watch() {
           <p role="status" className="text-soft">{q.paused ? 'The workers are paused; readers stay exact.' : o.failures.length ? `${count(o.failures.length, 'customer')} could not be scored.` : lag > 60 ? 'Scores lag behind the events.' : 'All is well.'} <span className="sr-only">{said}</span> <Age at={new Date(operations.dataUpdatedAt).toISOString()} stale={operations.isError} /></p>
         </div>
         {q.paused
-          ? <button type="button" className="button primary" onClick={() => void act('The workers go on.', () => send('/operations/pause', { method: 'DELETE' }))}>Let the workers go on</button>
+          ? <button type="button" className="button primary" onClick={() => void act('The workers go on.', () => post('/operations/resume'))}>Let the workers go on</button>
           : <button type="button" className="button" onClick={() => setPausing(true)}>Pause the workers…</button>}
       </div>
       {problem !== null && <div className="card"><ProblemNote error={problem} compact /></div>}
@@ -66,7 +66,7 @@ function Watch() {
       </dl>
       <Card title="Workers" pad={false}>
         <Table caption="Workers" head={['Worker', 'State', 'Last batch', 'Customers a second', 'Last error']} empty="No worker is registered for this database. Is chs in shared_preload_libraries?"
-          rows={o.workers.map((w) => [num(w.worker), <span key="s" className="inline-flex items-center gap-2"><span aria-hidden className={`size-2 rounded-full ${w.state === 'away' || w.state === 'idle' || w.state === 'working' ? 'bg-healthy' : 'bg-at_risk'}`} />{w.state === 'away' ? 'away, comes when needed' : w.state}{w.pid ? <span className="text-soft">pid {w.pid}</span> : null}</span>, w.last_batch_at ? `${num(w.last_batch_customers ?? 0)} customers, ${ago(w.last_batch_at, now)}` : '–', w.customers_per_second ? num(w.customers_per_second) : '–', w.last_error ? <span key="e" className="text-critical">{w.last_error}{w.last_error_at && `, ${ago(w.last_error_at, now)}`}</span> : 'none'])} />
+          rows={o.workers.map((w) => [num(w.worker), <span key="s" className="inline-flex items-center gap-2"><span aria-hidden className={`size-2 shrink-0 rounded-full ${w.state === 'away' || w.state === 'idle' || w.state === 'working' ? 'bg-healthy' : 'bg-at_risk'}`} />{w.state === 'away' ? 'away, comes when needed' : w.state}{w.pid ? <span className="text-soft">pid {w.pid}</span> : null}</span>, w.last_batch_at ? `${num(w.last_batch_customers ?? 0)} customers, ${ago(w.last_batch_at, now)}` : '–', w.customers_per_second ? num(w.customers_per_second) : '–', w.last_error ? <span key="e" className="text-critical">{w.last_error}{w.last_error_at && `, ${ago(w.last_error_at, now)}`}</span> : 'none'])} />
       </Card>
       <Card title="Long jobs" aside={running.length ? <span className="text-[13px]">{running.length} running</span> : undefined}>
         {o.jobs.length === 0 ? <p className="py-2 text-soft">None has run.</p> : (
@@ -88,7 +88,7 @@ function Watch() {
       </Card>
       <Card title="Attached tables" pad={false}>
         <Table caption="Sources" head={['Table', 'Kind', 'Rejected', 'Problem', '']} empty="None is attached: events come into chs.customer_events."
-          rows={o.sources.map((s) => [<code key="r">{s.relation}</code>, s.kind, num(s.rejected ?? 0), s.problem ? <span key="p" className="text-critical">{s.problem}</span> : 'none', (s.rejected ?? 0) > 0 ? <button key="b" type="button" className="button" onClick={() => void act('The rows were looked at again.', () => post('/operations/rejected/retry', { relation: s.relation }))}>Look again</button> : ''])} />
+          rows={o.sources.map((s) => [<code key="r">{s.relation}</code>, s.kind, num(s.rejected ?? 0), s.problem ? <span key="p" className="text-critical">{s.problem}</span> : 'none', (s.rejected ?? 0) > 0 ? <button key="b" type="button" className="button" onClick={() => void act('The rows were looked at again.', () => post('/operations/rejected/retry', { source_id: s.source_id }))}>Look again</button> : ''])} />
       </Card>
       {o.rejected.length > 0 && (
         <Card title="Rejected rows" aside={<span className="text-[13px]">the latest</span>} pad={false}>
@@ -118,7 +118,7 @@ function Table({ caption, head, rows, empty }: { caption: string; head: string[]
   if (!rows.length) return <p className="px-5 pb-4 text-soft">{empty}</p>
   return (
     <div className="overflow-x-auto" tabIndex={0} role="group" aria-label={caption}>
-      <table className="w-full">
+      <table className="w-full min-w-[640px]">
         <caption className="sr-only">{caption}</caption>
         <thead><tr className="text-left text-xs text-soft">{head.map((h, i) => <th key={i} scope="col" className="px-5 py-1.5 font-medium whitespace-nowrap">{h || <span className="sr-only">Actions</span>}</th>)}</tr></thead>
         <tbody>{rows.map((row, r) => <tr key={r} className="border-t border-line align-top">{row.map((cell, i) => <td key={i} className="px-5 py-2.5">{cell}</td>)}</tr>)}</tbody>

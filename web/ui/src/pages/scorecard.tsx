@@ -53,7 +53,7 @@ function Editor() {
   const settled = useSettled(document, 300)
   const check = useQuery({
     queryKey: ['draft', 'check', settled], enabled: dirty && !!settled, placeholderData: keepPreviousData, retry: false,
-    queryFn: async ({ signal }) => (await send<DraftCheck>('/scorecard/draft/check', { method: 'POST', body: { document: settled }, signal })).body,
+    queryFn: async ({ signal }) => (await send<DraftCheck>('/scorecard/checks', { method: 'POST', body: { document: settled }, signal })).body,
   })
   const changed = dirty ? check.data?.changes : draft.data?.changes
   const simulation = useQuery({
@@ -129,7 +129,7 @@ function Editor() {
           ))}
         </div>
         <div role="tabpanel" id="tab-panel" aria-labelledby={`tab-${tab}`} tabIndex={0} className="p-4">
-          {tab === 'versions' ? <Versions dirty={dirty || !!changed?.length} onRollback={() => { setWork(null); void client.invalidateQueries({ queryKey: ['draft'] }) }} />
+          {tab === 'versions' ? <Versions dirty={dirty || !!changed?.length} hash={draft.data.hash} onRollback={() => { setWork(null); void client.invalidateQueries({ queryKey: ['draft'] }) }} />
             : check.isError && dirty ? <ProblemNote error={check.error} what="The draft cannot be published like this" compact />
             : tab === 'doubts' ? <Doubts lint={lint} set={set} />
             : <Changes changes={changed ?? []} />}
@@ -149,10 +149,10 @@ function Tree({ document, card, search, set, lint }: { document: ScorecardDocume
   const doubtful = (name: string) => lint.some((l) => l.object.endsWith(name) && l.severity !== 'notice')
   const item = 'flex w-full items-center justify-between gap-2 rounded-md px-2.5 py-1 text-left hover:bg-raised aria-[current=true]:bg-accent-soft aria-[current=true]:font-medium aria-[current=true]:text-accent'
   return (
-    <nav aria-label="Parts of the scorecard" className="card p-3">
+    <nav aria-label="Parts of the scorecard" className="card p-3 max-lg:max-h-80 max-lg:overflow-y-auto">
       <label className="mb-2 block"><span className="sr-only">Scorecard</span>
         <select className="field w-full font-medium" value={card} onChange={(event) => set({ card: event.target.value === document.default ? undefined : event.target.value, factor: undefined, metric: undefined })}>
-          {Object.keys(document.scorecards).map((name) => <option key={name} value={name}>{nameOf(name)}{name === document.default ? ' (default)' : ''}</option>)}
+          {Object.keys(document.scorecards).map((name) => <option key={name} value={name}>{nameOf(name)}{name === document.default && name !== 'default' ? ' (default)' : ''}</option>)}
         </select>
       </label>
       <button type="button" className={item} aria-current={!search.factor} onClick={() => set({ factor: undefined, metric: undefined })}>Bounds and settings</button>
@@ -267,7 +267,7 @@ function MetricEditor({ document, card, factor, metric: m, live, edit }: { docum
   const words: Record<string, string> = { count: 'number', sum: 'sum', avg: 'mean', ratio: 'share', distinct: 'number of different values', active_days: 'days with any', days_since_last: 'days since the last', growth: 'growth', of_usual: 'share of the usual' }
   return (
     <Card title={<><span className="text-soft">{nameOf(factor.factor)} /</span> {nameOf(m.metric)}</>}>
-      <p className="mb-3 text-soft">{m.description ? `${m.description.charAt(0).toUpperCase()}${m.description.slice(1)}: ` : ''}{words[m.aggregate] ?? m.aggregate} of {m.event_type ? nameOf(m.event_type).toLowerCase() : 'events'}{m.field ? `, ${m.field}` : ''}{m.window_days ? `, in ${m.window_days} days` : ''}.{m.filter && <> Only where <code className="text-[12px] [overflow-wrap:anywhere]">{m.filter}</code>.</>}</p>
+      <p className="mb-3 text-soft">{m.description ? `${m.description.charAt(0).toUpperCase()}${m.description.slice(1)}: ` : ''}{words[m.aggregate] ?? m.aggregate} of {m.event_type ? `${m.event_type.replaceAll('_', ' ')} events` : 'what a function returns'}{m.field ? `, ${m.field}` : ''}{m.window_days ? `, in ${m.window_days} days` : ''}.{m.filter && <> Only where <code className="text-[12px] [overflow-wrap:anywhere]">{m.filter}</code>.</>}</p>
       {m.curve !== undefined && <CurveEditor text={m.curve} live={before?.curve} label={nameOf(m.metric)} unit={relative ? 'value, as a multiple of the target' : 'value'} onChange={(text) => edit((one) => { one.curve = text })} />}
       <div className="mt-4 grid gap-4 sm:grid-cols-3">
         {m.penalty !== undefined
@@ -313,7 +313,7 @@ function SimulationView({ s }: { s: Simulation }) {
   return (
     <div className="space-y-4">
       <p><b className="text-lg font-semibold">{num(s.changed_status)}</b> of {count(s.customers, 'customer')} would change status. Average {s.live_average === null ? '–' : num(s.live_average, 1)} <span aria-hidden>→</span><span className="sr-only">to</span> <b className="font-semibold">{s.draft_average === null ? '–' : num(s.draft_average, 1)}</b> {s.live_average !== null && s.draft_average !== null && <Delta value={s.draft_average - s.live_average} />}</p>
-      <MovementMatrix movements={s.movements.map((m) => ({ from_status: m.from_status ?? 'none', to_status: m.to_status ?? 'none', customers: m.customers }))} from="Live" to="Draft" />
+      <MovementMatrix movements={s.movements} from="Live" to="Draft" />
       <div>
         <svg viewBox="0 0 200 56" className="w-full" role="img" aria-label="Scores now (outline) and under the draft (filled)" preserveAspectRatio="none">
           {s.histogram.map((b) => <g key={b.score_from}><rect x={b.score_from * 2 + 0.5} width="9" y={54 - (50 * b.draft) / most} height={(50 * b.draft) / most} className="fill-accent opacity-70" /><path d={`M${b.score_from * 2} ${54 - (50 * b.live) / most}h10`} className="stroke-ink" strokeWidth="1.2" /></g>)}
@@ -339,7 +339,7 @@ function Changes({ changes }: { changes: DraftChange[] }) {
   return (
     <div className="overflow-x-auto"><table className="w-full"><caption className="sr-only">What publishing would change</caption>
       <thead><tr className="text-left text-xs text-soft"><th scope="col" className="py-1 pr-4 font-medium">What</th><th scope="col" className="py-1 pr-4 font-medium">Live</th><th scope="col" className="py-1 font-medium">Draft</th></tr></thead>
-      <tbody>{changes.map((c) => <tr key={c.what} className="border-t border-line align-top"><th scope="row" className="py-1.5 pr-4 text-left font-normal">{pathOf(c.what)}</th><td className="py-1.5 pr-4 text-soft line-through decoration-critical [overflow-wrap:anywhere]">{show(c.old_value)}</td><td className="py-1.5 [overflow-wrap:anywhere]">{c.new_value === null ? 'removed' : show(c.new_value)}</td></tr>)}</tbody>
+      <tbody>{changes.map((c) => <tr key={c.what} className="border-t border-line align-top"><th scope="row" className="py-1.5 pr-4 text-left font-normal">{pathOf(c.what)}</th><td className="py-1.5 pr-4 text-soft line-through decoration-critical [overflow-wrap:anywhere]">{show(c.old_value)}</td><td className="py-1.5 [overflow-wrap:anywhere]">{c.new_value === null || c.new_value === undefined ? 'removed' : show(c.new_value)}</td></tr>)}</tbody>
     </table></div>
   )
 }
@@ -356,7 +356,7 @@ function Doubts({ lint, set }: { lint: Lint[]; set: (change: Partial<Search>) =>
             <span className={`rounded-full px-2 py-0.5 text-xs font-medium ${tone[l.severity as keyof typeof tone] ?? tone.notice}`}>{l.severity}</span>
             {factor ? <button type="button" className="link" onClick={() => set({ card, factor, metric })}>{nameOf(metric ?? factor)}</button> : <span className="font-medium">{l.object}</span>}
             <span className="grow">{l.message}</span>
-            {'hint' in l && l.hint ? <span className="text-soft">{String(l.hint)}</span> : null}
+            {l.hint && <span className="text-soft">{l.hint}</span>}
           </li>
         )
       })}
