@@ -9,7 +9,8 @@ CREATE TABLE chs.customers (
     parent_id   bigint REFERENCES chs.customers,
     created_at  timestamptz NOT NULL DEFAULT now() CHECK (isfinite(created_at)),
     churned_at  timestamptz CHECK (isfinite(churned_at)),
-    owner       text,
+    -- by bytes, so that the index serves a policy that compares it with current_user, of type name
+    owner       text COLLATE "C",
     value       numeric CHECK (value > -1e15 AND value < 1e15)
 );
 -- Lists by segment, and by name.

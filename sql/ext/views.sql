@@ -129,8 +129,9 @@ COMMENT ON COLUMN chs.customer_list.value IS 'the revenue of a year, in the comp
 COMMENT ON COLUMN chs.customer_list.status_since IS 'when the status began';
 COMMENT ON COLUMN chs.customer_list.previous_status IS 'the status before; NULL: it is the first one';
 
--- The other way round: health first, so that its indexes are used, and then each customer.
--- customer_list cannot do that, since it shows who has no health yet.
+-- Health first, so that its indexes are used, and then each customer; or, where row-level security leaves few of
+-- these, they first.  The join is said twice because the planner would else merge both by customer_id, for a page in
+-- the middle from the first customer on.
 CREATE VIEW chs.scored_customers WITH (security_invoker) AS
 SELECT h.customer_id, c.external_id, c.name, c.email, c.segment, c.parent_id,
        h.score, h.status, h.coverage, h.trend,
@@ -140,8 +141,7 @@ SELECT h.customer_id, c.external_id, c.name, c.email, c.segment, c.parent_id,
                  f.ordinal LIMIT 1) AS weakest_factor,
        h.active, h.as_of, h.calculated_at, c.created_at, c.churned_at, c.owner, c.value::double precision AS value,
        h.status_since, h.previous_status
-FROM chs.customer_health h
-CROSS JOIN LATERAL (SELECT c.* FROM chs.customers c WHERE c.customer_id = h.customer_id OFFSET 0) c;
+FROM chs.customer_health h JOIN chs.customers c ON c.customer_id = h.customer_id OR h.customer_id = c.customer_id;
 COMMENT ON VIEW chs.scored_customers IS 'customers with health, in pages by customer_id; those of status healthy or unknown, also of one trend, are found by an index, however few. Rare values of anything else are looked for among all customers that the status leaves: for at_risk and critical use at_risk_customers, for segments customer_list';
 COMMENT ON COLUMN chs.scored_customers.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.scored_customers.external_id IS 'the company''s own key for the customer';
