@@ -12,5 +12,6 @@
 #include "store/live.h"
 
 extern bool chs_rewritten_since(const Live *live, Snapshot snapshot);
+extern void chs_rewritten_check(const Live *live);
 
 #endif							/* CHS_REWRITTEN_H */

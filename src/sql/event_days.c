@@ -22,6 +22,7 @@
 #include "score/days.h"
 #include "score/scorecard.h"
 #include "source/raw.h"
+#include "source/rewritten.h"
 #include "source/slice.h"
 #include "store/live.h"
 
@@ -112,6 +113,7 @@ put_slice(ReturnSetInfo *rsinfo, const RawRequest *request, const Jsonb *documen
 												  ALLOCSET_DEFAULT_SIZES);
 	EventSlice *slice = chs_slice_read(request, document);
 
+	chs_rewritten_check(request->live);
 	for (int i = 0; i < request->n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -25,6 +25,7 @@
 #include "score/days.h"
 #include "score/values.h"
 #include "source/raw.h"
+#include "source/rewritten.h"
 #include "source/slice.h"
 #include "sql/customer_score.h"
 #include "store/customer.h"
@@ -267,7 +268,10 @@ score_slice(Everyone *e, int64 upto, int64 *last)
 		*last = customer_ids[i] = customers[i].customer_id;
 	request.scattered = e->listed != 0 && chs_slice_scattered(&request);
 	if (n > 0)
+	{
 		e->slice = chs_slice_read(&request, e->past->document);
+		chs_rewritten_check(request.live);
+	}
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

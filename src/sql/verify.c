@@ -28,6 +28,7 @@
 #include "score/scorecard.h"
 #include "score/values.h"
 #include "source/raw.h"
+#include "source/rewritten.h"
 #include "source/slice.h"
 #include "source/source.h"
 #include "sql/customer_score.h"
@@ -157,6 +158,7 @@ read_many(Verification *v, const SPITupleTable *rows)
 	request.customer_ids = customer_ids;
 	v->reading.first_day = request.first_day;
 	v->reading.events = chs_slice_read(&request, counting->document);
+	chs_rewritten_check(counting);
 }
 
 /*
