@@ -2,7 +2,7 @@
 # Point 9: bytes of write-ahead log per event, in the worst case: one event for each of many customers
 # who have few others.
 
-customers=$(size 2000 20000)
+customers=$(size 2000 5000)
 database log "$customers"
 psql -Xq -v ON_ERROR_STOP=1 -f "$bench/ingest.sql" -f "$bench/log.sql"
 
