@@ -105,7 +105,7 @@ BEGIN ATOMIC
             'ROUTINE @extschema@.chs_recalculate_all()', 'ROUTINE @extschema@.chs_rebuild(bigint)',
             'ROUTINE @extschema@.chs_rebuild()', 'ROUTINE @extschema@.chs_backfill_history(date)', 'ROUTINE @extschema@.chs_verify()', 'ROUTINE @extschema@.chs_count_days(date)',
             'ROUTINE @extschema@.chs_purge_customer(bigint)',
-            'ROUTINE @extschema@.chs_retry_rejected(regclass)', 'ROUTINE @extschema@.chs_refresh(bigint)',
+            'ROUTINE @extschema@.chs_retry_rejected(regclass)', 'ROUTINE chs.retry_source(integer)', 'ROUTINE @extschema@.chs_refresh(bigint)',
             'ROUTINE @extschema@.chs_pause(text)', 'ROUTINE @extschema@.chs_resume()',
             'ROUTINE @extschema@.chs_simulate(jsonb, double precision, timestamptz)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE chs.worker_status_now()', 'ROUTINE chs.queue_status_now()',

@@ -309,8 +309,30 @@ COMMENT ON FUNCTION @extschema@.chs_attach_customers(regclass, text, text, text,
     IS 'keeps chs.customers in step with a table; each argument is an expression over the row; returns the source_id';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_attach_customers(regclass, text, text, text, text, text, text, text, text) FROM PUBLIC;
 
+CREATE FUNCTION chs.retry_source(source_id integer) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_retry_source';
+COMMENT ON FUNCTION chs.retry_source(integer) IS 'does what chs_retry_rejected() does for a source';
+REVOKE EXECUTE ON FUNCTION chs.retry_source(integer) FROM PUBLIC;
+
+-- Customers first, whom events name.
 CREATE FUNCTION @extschema@.chs_retry_rejected(relation regclass DEFAULT NULL) RETURNS bigint
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chs_retry_rejected';
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    source  integer;
+    n       bigint := 0;
+BEGIN
+    FOR source IN SELECT s.source_id FROM chs.sources s WHERE s.source_id > 1 AND ($1 IS NULL OR s.relation = $1)
+                  ORDER BY s.kind, s.source_id LOOP
+        n := n + chs.retry_source(source);
+    END LOOP;
+    IF source IS NULL AND $1 IS NOT NULL THEN
+        RAISE EXCEPTION '% is not attached', COALESCE((SELECT c.relname::text FROM pg_class c WHERE c.oid = $1), 'the table')
+            USING ERRCODE = 'undefined_object', HINT = 'chs.sources lists the tables that are.';
+    END IF;
+    RETURN n;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.chs_retry_rejected(regclass)
     IS 'lists anew in chs.rejected_events which rows, of one attached table or all, cannot be used, and returns how many; listed ones that can be used by now count';
 REVOKE EXECUTE ON FUNCTION @extschema@.chs_retry_rejected(regclass) FROM PUBLIC;

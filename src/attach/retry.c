@@ -192,75 +192,43 @@ take_customers(const ExistingRows *rows, void *arg)
 	reject_rows(retry, rows->mapping, rejected, tuples, n);
 }
 
-/* Lists the rows of a source anew; returns how many there are.  Within SPI. */
-static int64
-retry_source(int source_id)
+/*
+ * chs_retry_source lists the rows of a source that cannot be used now, and returns how many
+ * there are; those that can be used by now are taken.
+ */
+PG_FUNCTION_INFO_V1(chs_retry_source);
+Datum
+chs_retry_source(PG_FUNCTION_ARGS)
 {
-	const Live *live = chs_live_version();
-	const Source *source = chs_source_find(live, source_id);
+	const Live *live;
+	const Source *source;
 	Retry		retry = {0};
 	Mapping    *mapping;
 
-	if (source == NULL)
-		return 0;
+	PreventCommandIfReadOnly("chs_retry_rejected()");
+	chs_capture_flush_pending();
+	CommandCounterIncrement();
+	live = chs_live_version();
+	source = chs_source_find(live, PG_GETARG_INT32(0));
+	if (source == NULL || chs_source_is_builtin(source))
+		PG_RETURN_INT64(0);
 	/* two who do this at a time would list rows twice */
 	LockRelationOid(source->relation, ShareUpdateExclusiveLock);
 	retry.source = *source;
 	mapping = chs_source_compile(live, source, source->relation)->mapping;
 	/* chs.source_status has the reason, which is that of every row */
 	if (mapping->broken != NULL)
-		return 0;
+		PG_RETURN_INT64(0);
 	/* the caller may have solved the problem */
 	chs_rest_end(RelationRelationId, mapping->relation);
+	SPI_connect();
 	/* rows that it does not see list themselves */
 	PushActiveSnapshot(GetLatestSnapshot());
 	take_from_log(&retry, GetActiveSnapshot());
 	chs_existing_rows(&retry.source, retry.source.of_customers ? take_customers : take_events,
 					  &retry);
 	PopActiveSnapshot();
-	return retry.nrejected;
-}
-
-/*
- * chs_retry_rejected lists the rows that cannot be used now, of one table or of all, and
- * returns how many there are; those that can be used by now are taken.
- */
-PG_FUNCTION_INFO_V1(chs_retry_rejected);
-Datum
-chs_retry_rejected(PG_FUNCTION_ARGS)
-{
-	Oid			relation = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
-	const Live *live;
-	int		   *source_ids;
-	int			n = 0;
-	int64		nrejected = 0;
-
-	chs_capture_flush_pending();
-	CommandCounterIncrement();
-	live = chs_live_version();
-	source_ids = palloc((live->ncustomer_sources + live->nsources) * sizeof(int));
-	/* customers first, whom events name */
-	for (int i = 0; i < live->ncustomer_sources + live->nsources; i++)
-	{
-		const Source *source = i < live->ncustomer_sources ? &live->customer_sources[i] :
-			&live->sources[i - live->ncustomer_sources];
-
-		if (!chs_source_is_builtin(source) && (PG_ARGISNULL(0) || source->relation == relation))
-			source_ids[n++] = source->source_id;
-	}
-	if (n == 0 && !PG_ARGISNULL(0))
-	{
-		char	   *name = get_rel_name(relation);
-
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("%s is not attached", name ? name : "the table"),
-				 errhint("chs.sources lists the tables that are.")));
-	}
-	SPI_connect();
-	for (int i = 0; i < n; i++)
-		nrejected += retry_source(source_ids[i]);
 	SPI_finish();
 	chs_capture_flush_pending();
-	PG_RETURN_INT64(nrejected);
+	PG_RETURN_INT64(retry.nrejected);
 }
