@@ -251,7 +251,7 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 {
 	Oid			relation = relation_of_command(command);
 	Effect		effect = effect_of_command(command, table);
-	Oid			newest = effect.came ? chs_partition_newest(relation) : InvalidOid;
+	Oid			newest = effect.came ? chs_partition_changed(relation, false) : InvalidOid;
 	bool		came = effect.came && !(OidIsValid(newest) && !chs_existing_any(newest));
 
 	if (effect.enables_triggers)
@@ -271,7 +271,7 @@ follow_command(const CollectedCommand *command, const AttachedTable *table)
 	return effect.missed_rows ||
 		(came && !is_past(table, newest, relation, PARTITION_ATTACHED)) ||
 		(effect.went &&
-		 !is_past(table, chs_partition_detached(relation), relation, PARTITION_DETACHED));
+		 !is_past(table, chs_partition_changed(relation, true), relation, PARTITION_DETACHED));
 }
 
 /* Whether a table, or a partition of it, is one of those that were rewritten. */

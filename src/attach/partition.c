@@ -122,33 +122,47 @@ narrow(Days *days, const Source *source, Oid parent, const PartitionBoundSpec *b
 		days->last = Min(days->last, day);
 }
 
+/* Whether this transaction deleted or replaced a version of a row. */
+static bool
+is_gone_by_us(HeapTupleHeader header)
+{
+	return !(header->t_infomask & HEAP_XMAX_INVALID) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));
+}
+
 /*
  * Returns the latest version of a row of a catalog that this transaction deleted or
- * replaced, while the command that did is being followed; of pg_class, as long as
- * the table was a partition.
+ * replaced, or else that it wrote, while the command that did is being followed; of
+ * pg_class, as long as the table was a partition.
  */
 static HeapTuple
-last_deleted(Oid catalog, Oid index, AttrNumber column, Oid value)
+latest_change(Oid catalog, Oid index, AttrNumber column, Oid value, bool gone)
 {
 	Relation	rel = table_open(catalog, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	HeapTuple	last = NULL;
+	CommandId	latest = FirstCommandId;
 
 	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
 	scan = systable_beginscan(rel, index, true, SnapshotAny, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		HeapTupleHeader header = tuple->t_data;
+		CommandId	cid;
 
-		if ((header->t_infomask & HEAP_XMAX_INVALID) ||
-			HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) ||
-			!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header)) ||
+		if (!(gone ? is_gone_by_us(header) :
+			  TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(header))) ||
 			(catalog == RelationRelationId && !((Form_pg_class) GETSTRUCT(tuple))->relispartition))
 			continue;
-		if (last == NULL || HeapTupleHeaderGetCmax(header) > HeapTupleHeaderGetCmax(last->t_data))
+		cid = gone ? HeapTupleHeaderGetCmax(header) : HeapTupleHeaderGetCmin(header);
+		if (last == NULL || cid > latest)
+		{
 			last = heap_copytuple(tuple);
+			latest = cid;
+		}
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -159,8 +173,8 @@ last_deleted(Oid catalog, Oid index, AttrNumber column, Oid value)
 static PartitionBoundSpec *
 read_bounds(Oid partition, bool before)
 {
-	HeapTuple	tuple = before ? last_deleted(RelationRelationId, ClassOidIndexId,
-											  Anum_pg_class_oid, partition) :
+	HeapTuple	tuple = before ? latest_change(RelationRelationId, ClassOidIndexId,
+											   Anum_pg_class_oid, partition, true) :
 		SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(partition));
 	Relation	rel;
 	Datum		bounds;
@@ -178,8 +192,8 @@ read_bounds(Oid partition, bool before)
 static Oid
 parent_of_dropped(Oid partition)
 {
-	HeapTuple	tuple = last_deleted(InheritsRelationId, InheritsRelidSeqnoIndexId,
-									 Anum_pg_inherits_inhrelid, partition);
+	HeapTuple	tuple = latest_change(InheritsRelationId, InheritsRelidSeqnoIndexId,
+									  Anum_pg_inherits_inhrelid, partition, true);
 
 	return HeapTupleIsValid(tuple) ? ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent : InvalidOid;
 }
@@ -280,40 +294,14 @@ rebuild_churned(const Days *days, int max_keep, bool went)
 /* ------------------------------------------------------------------ decisions */
 
 /*
- * chs_partition_newest returns the partition of a table that the command being followed
- * attached.
+ * chs_partition_changed returns the partition of a table that the command being followed
+ * detached, or else attached; 0 if there is none.
  */
 Oid
-chs_partition_newest(Oid parent)
+chs_partition_changed(Oid parent, bool detached)
 {
-	Relation	rel = table_open(InheritsRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	CommandId	latest = 0;
-	Oid			newest = InvalidOid;
-
-	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(parent));
-	scan = systable_beginscan(rel, InheritsParentIndexId, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)) &&
-			(!OidIsValid(newest) || HeapTupleHeaderGetCmin(tuple->t_data) > latest))
-		{
-			latest = HeapTupleHeaderGetCmin(tuple->t_data);
-			newest = ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid;
-		}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return newest;
-}
-
-/* chs_partition_detached returns the one that it detached. */
-Oid
-chs_partition_detached(Oid parent)
-{
-	HeapTuple	tuple = last_deleted(InheritsRelationId, InheritsParentIndexId,
-									 Anum_pg_inherits_inhparent, parent);
+	HeapTuple	tuple = latest_change(InheritsRelationId, InheritsParentIndexId,
+									  Anum_pg_inherits_inhparent, parent, detached);
 
 	return HeapTupleIsValid(tuple) ? ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid : InvalidOid;
 }

@@ -19,8 +19,7 @@ typedef enum PartitionEvent
 	PARTITION_DROPPED
 } PartitionEvent;
 
-extern Oid	chs_partition_newest(Oid parent);
-extern Oid	chs_partition_detached(Oid parent);
+extern Oid	chs_partition_changed(Oid parent, bool detached);
 extern bool chs_partition_is_past(const Live *live, const Source *source, Oid partition, Oid parent,
 								  PartitionEvent event);
 extern bool chs_partition_dropped_are_past(const Live *live, List *dropped);
