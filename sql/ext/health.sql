@@ -60,7 +60,8 @@ CREATE TABLE chs.health_counts (
     critical         bigint NOT NULL,
     unknown          bigint NOT NULL,
     score_hundredths bigint NOT NULL,
-    last_updated     timestamptz
+    last_updated     timestamptz,
+    by_score         integer[]
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 COMMENT ON TABLE chs.health_counts IS 'internal: the rows of a segment sum to the number of its active customers of each status';
 COMMENT ON COLUMN chs.health_counts.segment IS 'NULL: customers without a segment';
@@ -71,6 +72,21 @@ COMMENT ON COLUMN chs.health_counts.unknown IS 'to be added to the number of sta
 COMMENT ON COLUMN chs.health_counts.score_hundredths IS 'to be added to the sum of their scores, in hundredths of a point, which add up exactly';
 COMMENT ON COLUMN chs.health_counts.last_updated IS 'when health was last calculated, within a second';
 
+COMMENT ON COLUMN chs.health_counts.by_score IS 'to be added to the numbers with a score from 0 to 5, 5 to 10, ... 95 to 100; NULL: nothing';
+
+CREATE FUNCTION chs.at_score(score double precision, n integer) RETURNS integer[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+RETURN array_fill(0, ARRAY[least(floor(score / 5)::integer, 19)]) || n || array_fill(0, ARRAY[19 - least(floor(score / 5)::integer, 19)]);
+COMMENT ON FUNCTION chs.at_score(double precision, integer) IS 'so many in the range of a score, as in chs.health_counts.by_score; NULL without a score';
+CREATE FUNCTION chs.add_by_score(integer[], integer[]) RETURNS integer[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+RETURN ARRAY(SELECT u.a + u.b FROM unnest($1, $2) WITH ORDINALITY u (a, b, i) ORDER BY u.i);
+COMMENT ON FUNCTION chs.add_by_score(integer[], integer[]) IS 'the sum of two, range by range';
+CREATE AGGREGATE chs.sum_by_score(integer[]) (SFUNC = chs.add_by_score, STYPE = integer[], COMBINEFUNC = chs.add_by_score, PARALLEL = SAFE);
+COMMENT ON AGGREGATE chs.sum_by_score(integer[]) IS 'the sum, range by range';
+
 -- Folding counts what it writes by itself; this counts changes by others.
 CREATE FUNCTION chs.recount_health() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -79,10 +95,10 @@ BEGIN
         DELETE FROM chs.health_counts;
         RETURN NULL;
     END IF;
-    INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths)
+    INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths, by_score)
     SELECT r.segment, r.n * (r.status = 'healthy')::integer, r.n * (r.status = 'at_risk')::integer,
            r.n * (r.status = 'critical')::integer, r.n * (r.status = 'unknown')::integer,
-           r.n * COALESCE(round(r.score::numeric * 100), 0)
+           r.n * COALESCE(round(r.score::numeric * 100), 0), chs.at_score(CASE WHEN r.status <> 'unknown' THEN COALESCE(r.score, 0) END, r.n)
     FROM (SELECT -1 AS n, OLD.segment, OLD.status, OLD.score, OLD.active
           UNION ALL SELECT 1, NEW.segment, NEW.status, NEW.score, NEW.active WHERE TG_OP = 'UPDATE') r
     WHERE r.active;

@@ -6,21 +6,23 @@ CREATE FUNCTION chs.health_count_differences(OUT segment text, OUT stored bigint
 BEGIN ATOMIC
     SELECT c.segment, sums.stored, sums.actual
     FROM (SELECT n.segment, sum(n.healthy) AS healthy, sum(n.at_risk) AS at_risk, sum(n.critical) AS critical, sum(n.unknown) AS unknown,
-                 sum(n.score_hundredths) AS hundredths,
+                 sum(n.score_hundredths) AS hundredths, chs.sum_by_score(n.by_score) FILTER (WHERE n.status IS NULL) AS by_score,
                  sum(n.n) FILTER (WHERE n.status = 'healthy') AS h, sum(n.n) FILTER (WHERE n.status = 'at_risk') AS r,
                  sum(n.n) FILTER (WHERE n.status = 'critical') AS c, sum(n.n) FILTER (WHERE n.status = 'unknown') AS u,
-                 sum(round(n.score::numeric * 100)) AS s
-          FROM (SELECT s.segment, s.healthy, s.at_risk, s.critical, s.unknown, s.score_hundredths, NULL AS status, 0 AS n, NULL::float8 AS score
+                 sum(n.s) AS s, chs.sum_by_score(n.by_score) FILTER (WHERE n.status IS NOT NULL) AS b
+          FROM (SELECT s.segment, s.healthy, s.at_risk, s.critical, s.unknown, s.score_hundredths, s.by_score, NULL AS status, 0 AS n, 0 AS s
                 FROM chs.health_counts s
-                UNION ALL SELECT h.segment, 0, 0, 0, 0, 0, h.status, 1, h.score FROM chs.customer_health h WHERE h.active) n
+                UNION ALL SELECT h.segment, 0, 0, 0, 0, 0, chs.at_score(CASE WHEN h.status <> 'unknown' THEN COALESCE(min(h.score), 0) END, count(*)::integer), h.status, count(*), sum(round(h.score::numeric * 100))
+                FROM chs.customer_health h WHERE h.active GROUP BY h.segment, h.status, least(floor(h.score / 5), 19)) n
           GROUP BY n.segment) c
     CROSS JOIN LATERAL (
-        SELECT ARRAY[c.healthy, c.at_risk, c.critical, c.unknown, c.hundredths]::bigint[] AS stored,
-               ARRAY[COALESCE(c.h, 0), COALESCE(c.r, 0), COALESCE(c.c, 0), COALESCE(c.u, 0), COALESCE(c.s, 0)]::bigint[] AS actual) sums
+        SELECT ARRAY[c.healthy, c.at_risk, c.critical, c.unknown, c.hundredths]::bigint[] || COALESCE(c.by_score, array_fill(0, ARRAY[20])) AS stored,
+               ARRAY[COALESCE(c.h, 0), COALESCE(c.r, 0), COALESCE(c.c, 0), COALESCE(c.u, 0), COALESCE(c.s, 0)]::bigint[]
+               || COALESCE(c.b, array_fill(0, ARRAY[20])) AS actual) sums
     WHERE sums.stored <> sums.actual;
 END;
 COMMENT ON FUNCTION chs.health_count_differences()
-    IS 'segments whose rows of chs.health_counts do not sum to what chs.customer_health has: healthy, at_risk, critical, unknown, hundredths of points';
+    IS 'segments whose rows of chs.health_counts do not sum to what chs.customer_health has: healthy, at_risk, critical, unknown, hundredths of points, customers by score';
 
 CREATE FUNCTION chs.invalid_history(OUT customer_id bigint, OUT as_of date, OUT health_score_id bigint) RETURNS SETOF record
     LANGUAGE sql STABLE
@@ -156,9 +158,9 @@ CREATE FUNCTION chs.correct_health_counts() RETURNS void
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     LOCK TABLE chs.health_counts IN SHARE UPDATE EXCLUSIVE MODE;
-    INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths)
+    INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths, by_score)
     SELECT d.segment, d.actual[1] - d.stored[1], d.actual[2] - d.stored[2], d.actual[3] - d.stored[3], d.actual[4] - d.stored[4],
-           d.actual[5] - d.stored[5]
+           d.actual[5] - d.stored[5], ARRAY(SELECT d.actual[i] - d.stored[i] FROM generate_series(6, 25) i ORDER BY i)::integer[]
     FROM chs.health_count_differences() d;
 END
 $$;

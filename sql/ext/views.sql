@@ -246,14 +246,31 @@ COMMENT ON COLUMN chs.at_risk_customers.value IS 'the revenue of a year, in the 
 COMMENT ON COLUMN chs.at_risk_customers.status_since IS 'when the status began';
 COMMENT ON COLUMN chs.at_risk_customers.previous_status IS 'the status before; NULL: it is the first one';
 
+-- Like count_health().
+CREATE FUNCTION chs.count_scores(OUT range integer, OUT customers bigint) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 20
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF row_security_active('chs.customers'::regclass) THEN
+        RETURN QUERY
+        SELECT 1 + least(floor(h.score / 5)::integer, 19), count(*)
+        FROM chs.customer_health h JOIN chs.customers c USING (customer_id)
+        WHERE h.active AND h.score IS NOT NULL
+        GROUP BY 1;
+    ELSE
+        RETURN QUERY
+        SELECT u.range::integer, sum(u.customers)::bigint
+        FROM chs.health_counts n CROSS JOIN LATERAL unnest(n.by_score) WITH ORDINALITY u (customers, range)
+        GROUP BY u.range;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION chs.count_scores() IS 'the number of active customers that the caller may see with a score in each range of five points';
+
 CREATE VIEW chs.score_distribution WITH (security_invoker) AS
-SELECT (5 * b.bucket)::double precision AS score_from, (5 * b.bucket + 5)::double precision AS score_to,
+SELECT (5 * b.range - 5)::double precision AS score_from, (5 * b.range)::double precision AS score_to,
        COALESCE(n.customers, 0) AS customers
-FROM generate_series(0, 19) AS b(bucket)
-LEFT JOIN (SELECT least(floor(h.score / 5)::integer, 19) AS bucket, count(*) AS customers
-           FROM chs.customer_health h
-           WHERE h.active AND h.score IS NOT NULL
-           GROUP BY 1) n USING (bucket);
+FROM generate_series(1, 20) AS b (range) LEFT JOIN chs.count_scores() n USING (range);
 COMMENT ON VIEW chs.score_distribution IS 'histogram: how many active customers have a score from 0 to 5, 5 to 10, ... 95 to 100';
 COMMENT ON COLUMN chs.score_distribution.score_from IS 'scores from here on';
 COMMENT ON COLUMN chs.score_distribution.score_to IS 'up to here, exclusive, except that the last row includes 100';

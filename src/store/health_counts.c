@@ -12,6 +12,8 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -30,7 +32,8 @@ enum
 	COUNTS_UNKNOWN,
 	COUNTS_SCORE_HUNDREDTHS,
 	COUNTS_LAST_UPDATED,
-	COUNTS_COLUMNS = COUNTS_LAST_UPDATED
+	COUNTS_BY_SCORE,
+	COUNTS_COLUMNS = COUNTS_BY_SCORE
 };
 
 static const int count_columns[] = {
@@ -80,6 +83,23 @@ inspect_counts(Relation rel, Snapshot snapshot, TimestampTz now)
 	systable_endscan(scan);
 }
 
+/* The changes by range of scores as an array; NULL if there are none. */
+static Datum
+by_score_array(const SegmentCount *count, bool *isnull)
+{
+	Datum		elements[SCORE_RANGES];
+
+	*isnull = true;
+	for (int i = 0; i < SCORE_RANGES; i++)
+	{
+		elements[i] = Int32GetDatum(count->by_score[i]);
+		*isnull &= count->by_score[i] == 0;
+	}
+	return *isnull ? (Datum) 0 :
+		PointerGetDatum(construct_array(elements, SCORE_RANGES, INT4OID, sizeof(int32), true,
+										TYPALIGN_INT));
+}
+
 /*
  * Appends what was counted to chs.health_counts, one row per segment; if nothing
  * changed, only the time, and that only once a second.
@@ -112,6 +132,8 @@ append_counts(HealthCounts *counts)
 		}
 		values[COUNTS_SCORE_HUNDREDTHS - 1] = Int64GetDatum(count->score_hundredths);
 		values[COUNTS_LAST_UPDATED - 1] = TimestampTzGetDatum(now);
+		values[COUNTS_BY_SCORE - 1] = by_score_array(count, &nulls[COUNTS_BY_SCORE - 1]);
+		changed |= !nulls[COUNTS_BY_SCORE - 1];
 		if (!changed && last_updated != DT_NOBEGIN && now - last_updated < USECS_PER_SEC)
 			continue;
 		(void) chs_table_store(&table, NULL, values, nulls, COUNTS_COLUMNS);
@@ -138,7 +160,8 @@ sum_counts(void)
 					" WHERE h.ctid = free.ctid RETURNING h.*)"
 					" INSERT INTO chs.health_counts"
 					" SELECT segment, sum(healthy), sum(at_risk), sum(critical), sum(unknown),"
-					" sum(score_hundredths), max(last_updated) FROM gone GROUP BY segment",
+					" sum(score_hundredths), max(last_updated), chs.sum_by_score(by_score)"
+					" FROM gone GROUP BY segment",
 					0, NULL, NULL, NULL);
 	chs_spi_end(&saved);
 	known_counts.nrows = 0;
@@ -192,7 +215,12 @@ chs_health_counts_add(HealthCounts *counts, const char *segment, KnownScore know
 
 	count->customers[known.status] += n;
 	if (known.status != STATUS_UNKNOWN)
-		count->score_hundredths += n * (int64) rint(known.score * 100);
+	{
+		int			hundredths = (int) rint(known.score * 100);
+
+		count->score_hundredths += n * (int64) hundredths;
+		count->by_score[Min(hundredths / SCORE_RANGE_HUNDREDTHS, SCORE_RANGES - 1)] += n;
+	}
 }
 
 /* chs_health_counts_end appends the changes; nsegments is how many segments there are. */

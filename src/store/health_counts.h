@@ -18,12 +18,17 @@ typedef struct KnownScore
 	double		score;			/* meaningless if the status is unknown */
 } KnownScore;
 
+/* The ranges of five points into which scores are counted. */
+#define SCORE_RANGES 20
+#define SCORE_RANGE_HUNDREDTHS 500
+
 /* The changes of a segment. */
 typedef struct SegmentCount
 {
 	char	   *segment;		/* or NULL */
 	int64		customers[STATUS_HEALTHY + 1];	/* active ones, by status */
 	int64		score_hundredths;	/* sum of their scores */
+	int32		by_score[SCORE_RANGES]; /* those with a score from 0 to 5, 5 to 10, and so on */
 } SegmentCount;
 
 #define MAX_COUNTED_SEGMENTS 32

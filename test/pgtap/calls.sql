@@ -47,6 +47,7 @@ UNION ALL SELECT 'boolean[]', unnest(ARRAY['{}', '{NULL}', '{t,f}'])
 UNION ALL SELECT 'double precision[]', unnest(ARRAY['{}', '{NULL}', '{NaN,Infinity}'])
 UNION ALL SELECT 'text[]', unnest(ARRAY['{}', '{NULL}', '{{a,b},{c,d}}'])
 UNION ALL SELECT 'date[]', unnest(ARRAY['{}', '{NULL}', '{today,today}', '{4714-11-24 BC,294276-12-31}', '{5874897-12-31}', '{infinity}'])
+UNION ALL SELECT 'integer[]', unnest(ARRAY['{1}', '{}', '{NULL}', '{-2147483648,2147483647}', '{{1,2},{3,4}}'])
 UNION ALL SELECT 'double precision[]', unnest(ARRAY['{1}', '{}', '{NULL}', '{NaN,Infinity,-1}', '{{1,2},{3,4}}'])
 UNION ALL SELECT 'interval', unnest(ARRAY['0', '-1 day', '178000000 years'])
 UNION ALL SELECT 'chs.recommendations', unnest(ARRAY[(SELECT r::text FROM chs.recommendations r LIMIT 1)])) e;

@@ -43,6 +43,8 @@ INSERT INTO damages (what, found, statement) VALUES
     ('another beginning', 'status_since', 'UPDATE chs.customer_health SET status_since = status_since + interval ''1 second'' WHERE customer_id = 1'),
     ('a day to come', 'as_of', 'UPDATE chs.customer_health SET as_of = as_of - 1 WHERE customer_id = 1'),
     ('counts twice', 'health_counts of ''smb''', 'INSERT INTO chs.health_counts SELECT * FROM chs.health_counts'),
+    ('a count in another range of scores', 'health_counts of ''smb''', 'INSERT INTO chs.health_counts (segment, healthy, at_risk, critical, unknown, score_hundredths, by_score)
+      SELECT ''smb'', 0, 0, 0, 0, 0, chs.add_by_score(chs.at_score(12, -1), chs.at_score(13, 1)) UNION ALL SELECT ''smb'', 0, 0, 0, 0, 0, chs.at_score(99, 1)'),
     ('no counts', 'health_counts of ''smb''', 'DELETE FROM chs.health_counts'),
     ('an activity of nobody', 'customer', 'INSERT INTO chs.activity SELECT 99, folded_to, series_version, activity FROM chs.activity WHERE customer_id = 1'),
     ('a health of nobody', 'customer', 'INSERT INTO chs.customer_health SELECT (jsonb_populate_record(h, ''{"customer_id": 99}'')).* FROM chs.customer_health h WHERE customer_id = 1'),
