@@ -20,6 +20,9 @@ BEGIN
         SELECT c.oid::regclass AS name, c.relrowsecurity AS secured,
                CASE WHEN c.relname = 'rejected_events'
                     THEN 'NOT row_security_active(''chs.customers''::regclass) AND chs.is_readable(relation)'
+                    -- figures of all customers, or of those whom their author saw
+                    WHEN c.relname = 'backtests'
+                    THEN 'created_by = current_user OR NOT row_security_active(''chs.customers''::regclass)'
                     WHEN c.relname IN ('health_counts', 'daily_counts', 'partial_counts')
                     THEN 'NOT row_security_active(''chs.customers''::regclass)'
                     ELSE format('(SELECT NOT row_security_active(''chs.customers''::regclass)) OR'
@@ -32,7 +35,7 @@ BEGIN
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
           AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'chs')
           AND c.relkind IN ('r', 'p') AND c.oid NOT IN ('chs.customers'::regclass, 'chs.customer_events'::regclass)
-          AND (c.relname IN ('health_counts', 'daily_counts', 'partial_counts', 'rejected_events')
+          AND (c.relname IN ('backtests', 'health_counts', 'daily_counts', 'partial_counts', 'rejected_events')
                OR EXISTS (SELECT FROM pg_attribute a
                           WHERE a.attrelid = c.oid AND a.attname = 'customer_id' AND NOT a.attisdropped))
     LOOP
@@ -64,7 +67,8 @@ BEGIN ATOMIC
             'chs.scorecard_version_factors',
             'chs.dashboard_stats', 'chs.segment_stats', 'chs.value_stats', 'chs.customer_list', 'chs.scored_customers', 'chs.at_risk_customers',
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
-            'chs.outcomes', 'chs.daily_scores', 'chs.status_changes', 'chs.status_movements', 'chs.daily_counts', 'chs.counted_days', 'chs.daily_stats',
+            'chs.outcomes', 'chs.backtests', 'chs.backtest_figures', 'chs.backtest_origins', 'chs.backtest_bands', 'chs.backtest_statuses',
+            'chs.backtest_metrics', 'chs.daily_scores', 'chs.status_changes', 'chs.status_movements', 'chs.daily_counts', 'chs.counted_days', 'chs.daily_stats',
             'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
         -- send events, by INSERT, COPY, chs_record_event or chs_record_events
         -- but not under an event_id of one's choice, which would make others' events fail
@@ -80,7 +84,13 @@ BEGIN ATOMIC
         ('administer', '{SELECT}', ARRAY[
             'chs.scorecard_versions', 'chs.scorecard_version_factors', 'chs.draft_changes',
             'chs.retention', 'chs.sources', 'chs.source_status', 'chs.rejected_events']),
+        -- judge the scores; a report says who made it
+        ('administer', '{INSERT (outcome),INSERT (horizon),INSERT (gap),INSERT (first_origin),INSERT (last_origin),INSERT (every),INSERT (segment),INSERT (sample),INSERT (version),INSERT (document),INSERT (customers),INSERT (report)}',
+            ARRAY['chs.backtests']),
+        ('administer', '{SELECT,DELETE}', ARRAY['chs.backtests']),
+        ('administer', '{SELECT}', ARRAY['chs.backtest_figures', 'chs.backtest_origins', 'chs.backtest_bands', 'chs.backtest_statuses', 'chs.backtest_metrics']),
         ('administer', '{EXECUTE}', ARRAY[
+            'ROUTINE @extschema@.chs_backtest(text, integer, integer, date, date, interval, jsonb, text, double precision)', 'ROUTINE chs.late_events(bigint[], date, date)', 'ROUTINE chs.backtest_begin()',
             'ROUTINE @extschema@.chs_simulate(jsonb, double precision, timestamptz)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint, bigint[], boolean)',
             'ROUTINE chs.event_days(jsonb, bigint[], date, date)', 'ROUTINE chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[], boolean)',

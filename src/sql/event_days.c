@@ -18,9 +18,11 @@
 #include "utils/snapmgr.h"
 
 #include "activity/activity.h"
+#include "base/catalog.h"
 #include "base/spi.h"
 #include "score/days.h"
 #include "score/scorecard.h"
+#include "score/values.h"
 #include "source/raw.h"
 #include "source/rewritten.h"
 #include "source/slice.h"
@@ -168,4 +170,48 @@ chs_event_days(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(slice);
 	return (Datum) 0;
+}
+
+/*
+ * chs_late_events returns how many rows of chs.customer_events the customers of a list
+ * that the caller sees have between two days, both included, and how many of these were
+ * recorded more than a day late.
+ */
+PG_FUNCTION_INFO_V1(chs_late_events);
+Datum
+chs_late_events(PG_FUNCTION_ARGS)
+{
+	Oid			types[] = {INT8ARRAYOID, DATEOID, DATEOID};
+	Datum		args[3];
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	OwnerRights saved;
+	Datum	   *numbers;
+	int64	   *customer_ids;
+	int			n;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+	customer_ids = visible_customers(PG_GETARG_DATUM(0), &n);
+	numbers = palloc(Max(n, 1) * sizeof(Datum));
+	for (int i = 0; i < n; i++)
+		numbers[i] = Int64GetDatum(customer_ids[i]);
+	args[0] = PointerGetDatum(construct_array(numbers, n, INT8OID, sizeof(int64),
+											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	args[1] = PG_GETARG_DATUM(1);
+	args[2] = PG_GETARG_DATUM(2);
+	chs_catalog_become_reader(&saved);
+	SPI_connect();
+	(void) chs_spi_select("SELECT count(*), count(*) FILTER"
+						  " (WHERE recorded_at > occurred_at + interval '1 day')"
+						  " FROM chs.customer_events WHERE customer_id = ANY ($1)"
+						  " AND occurred_at >= ($2)::timestamp AT TIME ZONE 'UTC'"
+						  " AND occurred_at < ($3 + 1)::timestamp AT TIME ZONE 'UTC'",
+						  lengthof(types), types, args);
+	for (int i = 0; i < 2; i++)
+		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
+	SPI_finish();
+	chs_catalog_become_caller(&saved);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(chs_value_result_type(fcinfo), values,
+													  nulls)));
 }

@@ -11,6 +11,16 @@ INSERT INTO contract VALUES
         created_at timestamp with time zone, churned_at timestamp with time zone, owner text, value numeric'),
     ('v', 'value_stats', 'segment text, status text, customers bigint, value double precision, without_value bigint'),
     ('r', 'outcomes', 'customer_id bigint, outcome text, happened_at timestamp with time zone, amount numeric, note text'),
+    ('r', 'backtests', 'backtest integer, outcome text, horizon integer, gap integer, first_origin date, last_origin date, every interval, segment text,
+        sample double precision, version integer, document jsonb, customers bigint, created_at timestamp with time zone, report jsonb'),
+    ('v', 'backtest_figures', 'backtest integer, ordinal bigint, figure text, value double precision, low double precision, high double precision,
+        compared_with double precision, verdict text'),
+    ('v', 'backtest_origins', 'backtest integer, origin date, rows bigint, leaving bigint, in_gap bigint, unknown bigint, rate double precision,
+        auc double precision, low double precision, high double precision, psi double precision'),
+    ('v', 'backtest_bands', 'backtest integer, score_from integer, score_to integer, rows bigint, leaving bigint, rate double precision'),
+    ('v', 'backtest_statuses', 'backtest integer, status text, rows bigint, leaving bigint, rate double precision'),
+    ('v', 'backtest_metrics', 'backtest integer, scorecard text, factor text, metric text, weight double precision, auc double precision,
+        missing double precision, plugin boolean, suspected_leak boolean'),
     ('r', 'segments', 'segment text, scorecard text'),
     ('r', 'event_types', 'event_type text, required text[], positive text[]'),
     ('r', 'customer_events', 'event_id bigint, customer_id bigint, event_type text, event_data jsonb,
@@ -228,7 +238,7 @@ SELECT is_empty($$
 $$, 'PUBLIC has no right on any table or view');
 SELECT ok(NOT has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may not execute ' || f)
 FROM unnest(ARRAY['public.chs_process_queue(bigint)', 'public.chs_recalculate(bigint)', 'public.chs_recalculate_all()',
-                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint,bigint[],boolean)', 'chs.event_days(jsonb,bigint[],date,date)', 'chs.outcome_rows(text,integer,integer,date[],jsonb,bigint[],boolean)', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text,text)', 'chs.wake_worker()']) f;
+                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint,bigint[],boolean)', 'chs.event_days(jsonb,bigint[],date,date)', 'chs.late_events(bigint[],date,date)', 'public.chs_backtest(text,integer,integer,date,date,interval,jsonb,text,double precision)', 'chs.outcome_rows(text,integer,integer,date[],jsonb,bigint[],boolean)', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text,text)', 'chs.wake_worker()']) f;
 SELECT ok(has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may execute ' || f)
 FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'chs.curve(text, double precision)']) f;
 SELECT ok(NOT has_schema_privilege('chs_tap_stranger', 'chs', 'CREATE'), 'PUBLIC creates nothing in schema chs');
