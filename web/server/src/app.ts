@@ -26,10 +26,11 @@ import { Streams } from './stream.ts'
 
 declare module 'fastify' {
   /**
-   * open: without a token.  login: counted as an attempt to log in.  streaming: the body may take its time.  may: which
-   * function of chs_grant() it takes; only told, since PostgreSQL decides.
+   * open: without a token.  login: counted as an attempt to log in.  streaming: the body may take its time.  asks:
+   * not counted as writing, whatever the method.  may: which function of chs_grant() it takes; only told, since PostgreSQL
+   * decides.
    */
-  interface FastifyContextConfig { open?: boolean; login?: boolean; streaming?: boolean; may?: 'read' | 'record' | 'administer' | 'operate' | 'maintain' }
+  interface FastifyContextConfig { open?: boolean; login?: boolean; streaming?: boolean; asks?: boolean; may?: 'read' | 'record' | 'administer' | 'operate' | 'maintain' }
 }
 
 // A body of a request that is not streamed must have come by then.
@@ -106,9 +107,10 @@ export async function build(config: Config) {
   const notFound = () => { throw new Problem(404, 'There is no such resource.') }
 
   await app.register(async api => {
+    const counts = (request: FastifyRequest) => writes(request) && !request.routeOptions.config.asks
     const byPerson = api.rateLimit({
-      max: request => (writes(request) ? config.writeRate : config.rate), timeWindow: 60_000,
-      keyGenerator: request => JSON.stringify([request.identity.role, request.identity.actor, writes(request)]),
+      max: request => (counts(request) ? config.writeRate : config.rate), timeWindow: 60_000,
+      keyGenerator: request => JSON.stringify([request.identity.role, request.identity.actor, counts(request)]),
     })
     const byAddress = api.rateLimit({ max: config.loginRate, timeWindow: 60_000, keyGenerator: request => `login ${request.ip}` })
     const checks = api.rateLimit({ max: config.rate * 10, timeWindow: 60_000, keyGenerator: request => `any ${request.ip}` })

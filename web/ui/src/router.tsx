@@ -10,6 +10,8 @@ export const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
       staleTime: 15_000,
+      // Also when the browser believes that it is offline: it may be wrong, and an answer that does not come is told.
+      networkMode: 'always',
       retry: (failures, error) => failures < 2 && error instanceof Problem && (error.status === 0 || error.status >= 500),
     },
   },
@@ -71,8 +73,8 @@ export const router = createRouter({
   defaultPreload: 'intent',
   scrollRestoration: true,
   defaultPendingComponent: () => <Loading className="h-96 p-6" what="Loading the page" />,
-  defaultErrorComponent: ({ error, reset }) => <ProblemNote error={error} retry={reset} />,
-  defaultNotFoundComponent: () => <Note icon="search" title="There is no such page"><p><a className="link" href="/">All customers</a></p></Note>,
+  defaultErrorComponent: ({ error, reset }) => <ProblemNote error={error} retry={reset} page />,
+  defaultNotFoundComponent: () => <Note icon="search" title="There is no such page" page><p><a className="link" href="/">All customers</a></p></Note>,
 })
 
 declare module '@tanstack/react-router' {

@@ -102,13 +102,13 @@ export const scorecard: FastifyPluginAsyncTypebox<Context> = async (app, { db })
   }, async (request, reply) => send(reply, await db.read(request.identity, lint)))
 
   app.post('/scorecard/draft/check', {
-    config: { may: 'administer' },
+    config: { may: 'administer', asks: true },
     bodyLimit: 4 << 20,
     schema: { operationId: 'check_draft', summary: 'What changes and lint would say if a document were the draft; it does not become it', tags, body: exactly({ document: Document }), response: answers({ 200: DraftCheck }) },
   }, async (request, reply) => send(reply, await db.tryOut(request.identity, check, importDraft, [request.body.document])))
 
   app.post('/scorecard/simulations', {
-    config: { may: 'administer' },
+    config: { may: 'administer', asks: true },
     bodyLimit: 4 << 20,
     schema: { operationId: 'simulate', summary: 'What the draft, or another document, would do to scores and statuses', tags, body: SimulationRequest, response: answers({ 200: Simulation }) },
   }, async (request, reply) => {

@@ -26,7 +26,7 @@ export function HeatMap({ activity, days, end }: { activity: ActivityDay[]; days
     <div>
       <div ref={box}>
         {width > 0 && (
-          <svg width={width} height={height} role="slider" tabIndex={0} aria-label="Events by day" aria-valuemin={0} aria-valuemax={days - 1} aria-valuenow={cursor} aria-valuetext={say(cursor)} onKeyDown={pressed} onBlur={() => setAt(null)}
+          <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} role="slider" tabIndex={0} aria-label="Events by day" aria-valuemin={0} aria-valuemax={days - 1} aria-valuenow={cursor} aria-valuetext={say(cursor)} onKeyDown={pressed} onBlur={() => setAt(null)}
             onPointerMove={(event) => { const i = Math.floor((event.clientX - event.currentTarget.getBoundingClientRect().left - label) / cell); setAt(i >= 0 && i < days ? i : null) }} onPointerLeave={() => setAt(null)} className="block touch-pan-y rounded-md">
             {types.map((type, r) => {
               const most = Math.max(...all.map((d) => events.get(`${type} ${d}`) ?? 0))

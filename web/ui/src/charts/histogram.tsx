@@ -17,7 +17,7 @@ export function Histogram({ buckets: unsorted, bounds = { healthy_from: 75, at_r
     <div>
       <div ref={box} className="relative">
         {width > 0 && (
-          <svg width={width} height={height} role="group" aria-label="Customers by score" className="block">
+          <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} role="group" aria-label="Customers by score" className="block">
             {buckets.map((b, i) => (
               <Link key={b.score_from} to="/" search={{ status: 'all', score_from: b.score_from, score_below: b.score_to >= 100 ? undefined : b.score_to, segment }} aria-label={`score ${b.score_from} to ${b.score_to}: ${count(b.customers, 'customer')}`} tabIndex={b.customers ? 0 : -1} className="group">
                 <rect x={i * w} y={0} width={w} height={height - bottom} className="fill-transparent group-hover:fill-raised" />

@@ -51,7 +51,7 @@ export function HistoryChart({ days, factors, rules, bounds, since, onSince, sho
       <div ref={box} className="relative">
         {width > 0 && (
           <svg
-            width={width} height={height} role="slider" tabIndex={0} aria-label="Score by day. Enter explains the change since a day" aria-orientation="horizontal"
+            width={width} height={height} viewBox={`0 0 ${width} ${height}`} role="slider" tabIndex={0} aria-label="Score by day. Enter explains the change since a day" aria-orientation="horizontal"
             aria-valuemin={0} aria-valuemax={days.length - 1} aria-valuenow={cursor} aria-valuetext={say(current)}
             onPointerMove={pointed} onPointerLeave={() => setAt(null)} onBlur={() => setAt(null)} onKeyDown={pressed} onClick={() => at !== null && at < days.length - 1 && onSince(current.day)}
             className="block cursor-crosshair touch-pan-y rounded-md"

@@ -28,7 +28,7 @@ export function ShareChart({ days }: { days: DayCounts[] }) {
     <div>
       <div ref={box}>
         {width > 0 && (
-          <svg width={width} height={height} role="slider" tabIndex={0} aria-label="Share of each status by day" aria-valuemin={0} aria-valuemax={days.length - 1} aria-valuenow={cursor} aria-valuetext={say(current)}
+          <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} role="slider" tabIndex={0} aria-label="Share of each status by day" aria-valuemin={0} aria-valuemax={days.length - 1} aria-valuenow={cursor} aria-valuetext={say(current)}
             onKeyDown={pressed} onBlur={() => setAt(null)} onPointerLeave={() => setAt(null)} className="block touch-pan-y rounded-md"
             onPointerMove={(event) => { const t = x.invert(event.clientX - event.currentTarget.getBoundingClientRect().left).getTime(); setAt(Math.max(0, Math.min(days.length - 1, days.findLastIndex((d) => Date.parse(d.day) <= t + 43200000)))) }}>
             {layers.map((layer) => <path key={layer.key} d={shape(layer) ?? ''} className={`forced opacity-85 ${FILL[layer.key]} stroke-surface`} strokeWidth="1" />)}

@@ -31,7 +31,7 @@ export function Shell() {
   }, [signedIn, reads])
   if (me.data) return <Frame me={me.data} />
   if (me.data === null || (me.error instanceof Problem && me.error.status === 401)) return <LoginPage />
-  if (me.error) return <main className="p-6"><ProblemNote error={me.error} retry={() => void me.refetch()} /></main>
+  if (me.error) return <main className="p-6"><ProblemNote error={me.error} retry={() => void me.refetch()} page /></main>
   return <div role="status"><span className="sr-only">Loading…</span></div>
 }
 

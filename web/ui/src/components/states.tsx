@@ -22,7 +22,7 @@ const MAY: Record<May, string> = {
 /** A part that the role may not see or do: says what is missing, and who can give it. */
 export function Forbidden({ may, role }: { may: May; role: string }) {
   return (
-    <Note icon="lock" title={`The role ${role} may not ${MAY[may]}`}>
+    <Note icon="lock" title={`The role ${role} may not ${MAY[may]}`} page>
       <p>An administrator of the database can allow it:</p>
       <p><code className="rounded bg-raised px-2 py-1 select-all">SELECT chs_grant('{role}', '{may}')</code></p>
     </Note>
@@ -30,10 +30,10 @@ export function Forbidden({ may, role }: { may: May; role: string }) {
 }
 
 /** What is wrong, in the words of the database, and what can be done. */
-export function ProblemNote({ error, retry, compact, what }: { error: unknown; retry?: () => void; compact?: boolean; what?: string }) {
+export function ProblemNote({ error, retry, compact, page, what }: { error: unknown; retry?: () => void; compact?: boolean; page?: boolean; what?: string }) {
   const p: ProblemDocument = error instanceof Problem ? error.document : { status: 0, title: error instanceof Error ? error.message : String(error) }
   return (
-    <Note icon={p.status === 403 ? 'lock' : 'alert'} title={what ?? p.detail ?? p.title} alert compact={compact}>
+    <Note icon={p.status === 403 ? 'lock' : 'alert'} title={what ?? p.detail ?? p.title} alert compact={compact} page={page}>
       {(what || !p.detail) && <p>{what ? (p.detail ?? p.title) : null}</p>}
       {p.errors?.map((one) => <p key={one.pointer}><code>{one.pointer}</code> {one.detail}</p>)}
       {p.may && <p>It takes the function <code className="rounded bg-raised px-1.5">{p.may}</code> of chs_grant, to {MAY[p.may]}.</p>}
@@ -44,7 +44,9 @@ export function ProblemNote({ error, retry, compact, what }: { error: unknown; r
   )
 }
 
-export function Note({ icon, title, children, alert, compact }: { icon: 'lock' | 'alert' | 'empty' | 'search'; title: string; children?: ReactNode; alert?: boolean; compact?: boolean }) {
+/** page: there is nothing else, so this is the page's heading; compact: inside a part that has a heading. */
+export function Note({ icon, title, children, alert, compact, page }: { icon: 'lock' | 'alert' | 'empty' | 'search'; title: string; children?: ReactNode; alert?: boolean; compact?: boolean; page?: boolean }) {
+  const Heading = page ? 'h1' : compact ? 'h3' : 'h2'
   const paths = {
     lock: 'M6 11V8a6 6 0 0 1 12 0v3M5 11h14v9H5zM12 15v2',
     alert: 'M12 4 2.5 20h19ZM12 10v5M12 17.5v.5',
@@ -55,7 +57,7 @@ export function Note({ icon, title, children, alert, compact }: { icon: 'lock' |
     <div role={alert ? 'alert' : undefined} className={`flex gap-4 ${compact ? 'p-3' : 'mx-auto max-w-xl p-6 md:p-10'}`}>
       <svg width="28" height="28" viewBox="0 0 24 24" fill="none" stroke="currentColor" strokeWidth="1.5" aria-hidden className={`mt-0.5 shrink-0 ${alert ? 'text-critical' : 'text-soft'}`}><path d={paths[icon]} /></svg>
       <div className="min-w-0 space-y-1.5 [overflow-wrap:anywhere]">
-        <h3 className="text-base font-semibold">{title}</h3>
+        <Heading className="text-base font-semibold">{title}</Heading>
         {children}
       </div>
     </div>

@@ -1,6 +1,6 @@
 import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query'
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router'
-import { useEffect, useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import { get } from '../api/client'
 import { rulesQuery, useMe } from '../api/queries'
 import { useChanges } from '../api/stream'
@@ -23,7 +23,7 @@ export function CustomerPage() {
   const me = useMe()
   const { customerId } = route.useParams()
   if (!me.may.includes('read')) return <Forbidden may="read" role={me.role} />
-  if (!/^\d{1,16}$/.test(customerId)) return <Note icon="search" title={`“${customerId}” is not the number of a customer`}><p><Link to="/" className="link">All customers</Link></p></Note>
+  if (!/^\d{1,16}$/.test(customerId)) return <Note icon="search" title={`“${customerId}” is not the number of a customer`} page><p><Link to="/" className="link">All customers</Link></p></Note>
   return <Customer key={customerId} id={customerId} />
 }
 
@@ -39,11 +39,15 @@ function Customer({ id }: { id: string }) {
     queryKey: ['customer', id, search.as_of, search.since, days], placeholderData: keepPreviousData,
     queryFn: ({ signal }) => get<CustomerWhole>(`/customers/${id}`, { as_of: search.as_of, since: search.since ?? '30d', days }, signal),
   })
+  // What was known last stays when an answer does not come.
+  const last = useRef<CustomerWhole>(undefined)
+  useEffect(() => { if (whole.data) last.current = whole.data }, [whole.data])
+  const shown = whole.data ?? last.current
   // A change of this customer shows at once.
   const changes = useChanges()
   const mine = changes.find((change) => String(change.customer_id) === id)
   useEffect(() => { if (mine) void client.invalidateQueries({ queryKey: ['customer', id] }) }, [mine, client, id])
-  const h = whole.data?.health
+  const h = shown?.health
   const name = h && nameOfCustomer(h)
   useEffect(() => { if (name) document.title = `${name} · Customer health`; return () => { document.title = 'Customer health' } }, [name])
   useKeys((event) => {
@@ -52,9 +56,9 @@ function Customer({ id }: { id: string }) {
     if (event.key === 'r' && me.may.includes('record')) { set({ record: 'event' }); return true }
   })
   if (whole.isError && !h)
-    return <div className="card"><ProblemNote error={whole.error} retry={() => void whole.refetch()} /><p className="pb-6 text-center">{search.as_of ? <button type="button" className="link" onClick={() => set({ as_of: undefined })}>Show the customer as of now</button> : <Link to="/" search={{}} className="link">All customers</Link>}</p></div>
-  if (!whole.data || !h) return <div className="space-y-4"><Loading className="h-28" what="Loading the customer" /><div className="grid gap-4 xl:grid-cols-[7fr_5fr]"><Loading className="h-80" /><Loading className="h-80" /></div></div>
-  const { change, recommendations, history: past, activity, timeline } = whole.data
+    return <div className="card"><ProblemNote error={whole.error} retry={() => void whole.refetch()} page /><p className="pb-6 text-center">{search.as_of ? <button type="button" className="link" onClick={() => set({ as_of: undefined })}>Show the customer as of now</button> : <Link to="/" search={{}} className="link">All customers</Link>}</p></div>
+  if (!shown || !h) return <div className="space-y-4"><Loading className="h-28" what="Loading the customer" /><div className="grid gap-4 xl:grid-cols-[7fr_5fr]"><Loading className="h-80" /><Loading className="h-80" /></div></div>
+  const { change, recommendations, history: past, activity, timeline } = shown
   return (
     <div className={`space-y-4 ${whole.isPlaceholderData ? 'opacity-60' : ''}`}>
       <Head h={h} since={h.status_since ?? timeline.entries.find((e) => e.kind === 'status')?.at} past={search.as_of} onNow={() => set({ as_of: undefined })} refresh={whole.isError ? () => void whole.refetch() : undefined}>
@@ -144,7 +148,8 @@ function Lost({ h, open, onOpen }: { h: Health; open?: string; onOpen: (metric: 
   const rules = useQuery({ ...rulesQuery, enabled: open !== undefined }).data
   // Curves are those of the live rules: for a past day by other rules there are none to show.
   const curves = rules?.version === h.version ? rules.scorecards.find((s) => s.scorecard === h.scorecard)?.factors?.find((f) => f.factor === open)?.metrics : undefined
-  const most = Math.max(...h.factors.map((f) => f.effective_weight ?? f.weight), 0.01)
+  const share = (f: Factor) => (f.contribution === null ? f.weight : f.effective_weight!)
+  const most = Math.max(...h.factors.map(share), 0.01)
   return (
     <Card title="Where the points are lost" aside={<span className="text-[13px]">open a factor to see what it rests on</span>}>
       <ul className="divide-y divide-line">
@@ -154,7 +159,7 @@ function Lost({ h, open, onOpen }: { h: Health; open?: string; onOpen: (metric: 
               <summary className="grid grid-cols-[1fr_auto_14px] items-center gap-x-3 gap-y-1.5 py-2.5 sm:grid-cols-[150px_1fr_84px_14px]" onClick={(event) => { event.preventDefault(); onOpen(open === f.factor ? undefined : f.factor) }}>
                 <span className="truncate font-medium" title={nameOf(f.factor)}>{nameOf(f.factor)}</span>
                 <span className="h-3.5 max-sm:order-last max-sm:col-span-3" aria-hidden>
-                  <span className="relative block h-full rounded-[4px] bg-raised forced" style={{ width: `${(100 * (f.effective_weight ?? f.weight)) / most}%` }}>
+                  <span className="relative block h-full rounded-[4px] bg-raised forced" style={{ width: `${(100 * share(f)) / most}%` }}>
                     {f.contribution !== null
                       ? <span className="absolute inset-y-0 left-0 rounded-[4px] bg-accent" style={{ width: `${Math.max(0, Math.min(100, f.contribution / f.effective_weight!))}%` }} />
                       : <span className="absolute inset-0 rounded-[4px] border border-dashed border-unknown" />}

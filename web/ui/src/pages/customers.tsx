@@ -300,7 +300,7 @@ function FilterBar({ search, set, searchBox }: BarProps & { searchBox: RefObject
         <input ref={searchBox} type="search" value={q} onChange={(event) => setQ(event.target.value)} onKeyDown={(event) => { if (event.key === 'Escape') { setQ(''); set({ q: undefined }); event.currentTarget.blur() } if (event.key === 'Enter') event.currentTarget.blur() }} placeholder="Search by name" className="field w-full pl-8" />
         <kbd aria-hidden className="pointer-events-none absolute top-1.5 right-2 rounded border border-line px-1.5 text-xs leading-4.5 text-soft max-md:hidden [input:focus~&]:hidden">/</kbd>
       </label>
-      <fieldset className="no-bar -mx-4 flex w-[calc(100%+2rem)] min-w-0 gap-1.5 overflow-x-auto px-4 py-0.5 md:mx-0 md:w-auto md:px-0">
+      <fieldset className="no-bar relative -mx-4 flex w-[calc(100%+2rem)] min-w-0 gap-1.5 overflow-x-auto px-4 py-0.5 md:mx-0 md:w-auto md:px-0">
         <legend className="sr-only">Status</legend>
         {STATUSES.map((status) => (
           <label key={status} className="chip">
@@ -310,7 +310,7 @@ function FilterBar({ search, set, searchBox }: BarProps & { searchBox: RefObject
           </label>
         ))}
       </fieldset>
-      <div className="no-bar -mx-4 flex w-[calc(100%+2rem)] gap-2 overflow-x-auto px-4 py-0.5 md:mx-0 md:w-auto md:grow md:flex-wrap md:px-0">
+      <div className="no-bar relative -mx-4 flex w-[calc(100%+2rem)] gap-2 overflow-x-auto px-4 py-0.5 md:mx-0 md:w-auto md:grow md:flex-wrap md:px-0">
         {select('Segment', 'segment', (segments.data ?? []).filter((s) => s.segment !== null).map((s) => [s.segment!, nameOf(s.segment!)] as const), 'Any segment')}
         {select('Trend', 'trend', [['declining', 'Declining'], ['stable', 'Stable'], ['improving', 'Improving']], 'Any trend')}
         {select('Costs most', 'factor', (stats.data?.factors ?? []).map((f) => [f, nameOf(f)] as const), 'Any reason')}

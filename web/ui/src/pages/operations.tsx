@@ -1,7 +1,7 @@
 import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useState, type ReactNode } from 'react'
-import { get, post } from '../api/client'
+import { get, post, send } from '../api/client'
 import { useMe } from '../api/queries'
 import type { Operations } from '../api/types'
 import { Card } from '../components/card'
@@ -41,7 +41,7 @@ function Watch() {
   const [pausing, setPausing] = useState(false)
   const now = useNow(5000)
   const o = operations.data
-  if (!o) return operations.isError ? <div className="card"><ProblemNote error={operations.error} retry={() => void operations.refetch()} /></div> : <div className="grid gap-4 lg:grid-cols-4"><Loading className="h-28" what="Asking the workers" /><Loading className="h-28" /><Loading className="h-28" /><Loading className="h-28" /><Loading className="h-72 lg:col-span-4" /></div>
+  if (!o) return operations.isError ? <div className="card"><ProblemNote error={operations.error} retry={() => void operations.refetch()} page /></div> : <div className="grid gap-4 lg:grid-cols-4"><Loading className="h-28" what="Asking the workers" /><Loading className="h-28" /><Loading className="h-28" /><Loading className="h-28" /><Loading className="h-72 lg:col-span-4" /></div>
   const q = o.queue
   const lag = q.lag_seconds ?? 0
   const running = o.jobs.filter((j) => j.finished_at === null)
@@ -53,7 +53,7 @@ function Watch() {
           <p role="status" className="text-soft">{q.paused ? 'The workers are paused; readers stay exact.' : o.failures.length ? `${count(o.failures.length, 'customer')} could not be scored.` : lag > 60 ? 'Scores lag behind the events.' : 'All is well.'} <span className="sr-only">{said}</span> <Age at={new Date(operations.dataUpdatedAt).toISOString()} stale={operations.isError} /></p>
         </div>
         {q.paused
-          ? <button type="button" className="button primary" onClick={() => void act('The workers go on.', () => post('/operations/resume'))}>Let the workers go on</button>
+          ? <button type="button" className="button primary" onClick={() => void act('The workers go on.', () => send('/operations/pause', { method: 'DELETE' }))}>Let the workers go on</button>
           : <button type="button" className="button" onClick={() => setPausing(true)}>Pause the workers…</button>}
       </div>
       {problem !== null && <div className="card"><ProblemNote error={problem} compact /></div>}
@@ -117,7 +117,7 @@ function Figure({ label, value, note, bad }: { label: string; value: string; not
 function Table({ caption, head, rows, empty }: { caption: string; head: string[]; rows: ReactNode[][]; empty: string }) {
   if (!rows.length) return <p className="px-5 pb-4 text-soft">{empty}</p>
   return (
-    <div className="overflow-x-auto" tabIndex={0} role="group" aria-label={caption}>
+    <div className="relative overflow-x-auto" tabIndex={0} role="group" aria-label={caption}>
       <table className="w-full min-w-[640px]">
         <caption className="sr-only">{caption}</caption>
         <thead><tr className="text-left text-xs text-soft">{head.map((h, i) => <th key={i} scope="col" className="px-5 py-1.5 font-medium whitespace-nowrap">{h || <span className="sr-only">Actions</span>}</th>)}</tr></thead>

@@ -39,7 +39,7 @@ function Portfolio() {
   const bounds = card?.healthy_from && card.at_risk_from ? { healthy_from: card.healthy_from, at_risk_from: card.at_risk_from } : undefined
   const distribution = usePart<Distribution>('distribution')
   const past = trend.data?.days.findLast((d) => d.day <= daysAgo(days))
-  if (stats.data?.total === 0) return <div className="card"><Note icon="empty" title="No customers yet"><p>As soon as there are customers with events, this page shows how they are doing as a whole.</p><p><Link to="/" search={{}} className="link">How to load customers</Link></p></Note></div>
+  if (stats.data?.total === 0) return <div className="card"><Note icon="empty" title="No customers yet" page><p>As soon as there are customers with events, this page shows how they are doing as a whole.</p><p><Link to="/" search={{}} className="link">How to load customers</Link></p></Note></div>
   return (
     <div className="space-y-4 print:space-y-2">
       <div className="flex flex-wrap items-end justify-between gap-3">
@@ -109,7 +109,7 @@ const BACK: Record<string, string> = { healthy: 'bg-healthy', at_risk: 'bg-at_ri
 function Segments({ segments }: { segments: SegmentStats[] }) {
   return (
     <table className="w-full">
-      <thead><tr className="text-xs text-soft"><th scope="col" className="py-1.5 pl-4 text-left font-medium md:pl-5">Segment</th><th scope="col" className="py-1.5 text-right font-medium">Customers</th><th scope="col" className="px-2 py-1.5 text-left font-medium md:px-4">Status</th><th scope="col" className="py-1.5 pr-4 text-right font-medium md:pr-5">Average</th></tr></thead>
+      <thead><tr className="text-xs text-soft"><th scope="col" className="py-1.5 pl-4 text-left font-medium md:pl-5">Segment</th><th scope="col" className="py-1.5 pl-2 text-right font-medium">Customers</th><th scope="col" className="px-2 py-1.5 text-left font-medium md:px-4">Status</th><th scope="col" className="py-1.5 pr-4 text-right font-medium md:pr-5">Average</th></tr></thead>
       <tbody>
         {segments.filter((s) => s.total > 0).map((s) => (
           <tr key={s.segment ?? ''} className="border-t border-line">

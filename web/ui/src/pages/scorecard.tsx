@@ -53,7 +53,7 @@ function Editor() {
   const settled = useSettled(document, 300)
   const check = useQuery({
     queryKey: ['draft', 'check', settled], enabled: dirty && !!settled, placeholderData: keepPreviousData, retry: false,
-    queryFn: async ({ signal }) => (await send<DraftCheck>('/scorecard/checks', { method: 'POST', body: { document: settled }, signal })).body,
+    queryFn: async ({ signal }) => (await send<DraftCheck>('/scorecard/draft/check', { method: 'POST', body: { document: settled }, signal })).body,
   })
   const changed = dirty ? check.data?.changes : draft.data?.changes
   const simulation = useQuery({
@@ -61,7 +61,7 @@ function Editor() {
     queryFn: async ({ signal }) => (await send<Simulation>('/scorecard/simulations', { method: 'POST', body: { document: settled, sample: 500 }, signal })).body,
   })
 
-  if (draft.isError && !draft.data) return <div className="card"><ProblemNote error={draft.error} retry={() => void draft.refetch()} /></div>
+  if (draft.isError && !draft.data) return <div className="card"><ProblemNote error={draft.error} retry={() => void draft.refetch()} page /></div>
   if (!document || !draft.data) return <div className="grid gap-4 xl:grid-cols-[300px_1fr_380px]"><Loading className="h-96" what="Loading the draft" /><Loading className="h-96" /><Loading className="h-96" /></div>
 
   const card = search.card && document.scorecards[search.card] ? search.card : document.default
