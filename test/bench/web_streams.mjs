@@ -11,7 +11,7 @@ for (let i = 0; i < Number(count); i++) {
   if (reply.status !== 200) throw new Error(`stream ${i}: ${reply.status} ${await reply.text()}`)
   open++
   void (async () => {
-    for await (const part of reply.body) changes += (Buffer.from(part).toString().match(/^data: \{"customer_id/gm) ?? []).length
+    for await (const part of reply.body) changes += (Buffer.from(part).toString().match(/"customer_id"/g) ?? []).length
   })()
 }
 console.log(`${open} open`)
