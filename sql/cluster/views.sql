@@ -14,14 +14,15 @@ COMMENT ON SCHEMA chs_cluster IS 'several servers, each with chs for its own cus
 CREATE TABLE chs_cluster.customer_list (
     node text NOT NULL, customer_id bigint, external_id text, name text, email text, segment text, parent_id bigint,
     score double precision, status text, coverage double precision, trend text, as_of date, calculated_at timestamptz,
-    created_at timestamptz, churned_at timestamptz, owner text, value double precision
+    created_at timestamptz, churned_at timestamptz, owner text, value double precision,
+    status_since timestamptz, previous_status text
 ) PARTITION BY LIST (node);
 COMMENT ON TABLE chs_cluster.customer_list IS 'chs.customer_list of every node; pages by customer_id and node, or name, customer_id and node';
 
 CREATE TABLE chs_cluster.at_risk_customers (
     node text NOT NULL, customer_id bigint, external_id text, name text, email text, segment text,
     score double precision, status text, trend text, coverage double precision, weakest_factor text, as_of date,
-    calculated_at timestamptz, owner text, value double precision
+    calculated_at timestamptz, owner text, value double precision, status_since timestamptz, previous_status text
 ) PARTITION BY LIST (node);
 COMMENT ON TABLE chs_cluster.at_risk_customers IS 'chs.at_risk_customers of every node; pages by score, customer_id and node, after a row by: score >= s AND (score > s OR customer_id > c OR customer_id = c AND node > n)';
 
@@ -38,6 +39,18 @@ CREATE TABLE chs_cluster.node_score_distribution (
     node text NOT NULL, score_from double precision, score_to double precision, customers bigint
 ) PARTITION BY LIST (node);
 COMMENT ON TABLE chs_cluster.node_score_distribution IS 'internal: chs.score_distribution of every node';
+
+CREATE TABLE chs_cluster.node_daily_stats (
+    node text NOT NULL, day date, segment text, total bigint, healthy bigint, at_risk bigint, critical bigint, unknown bigint,
+    average_score double precision, arrivals bigint, departures bigint, improved bigint, worsened bigint,
+    value double precision, value_at_risk double precision
+) PARTITION BY LIST (node);
+COMMENT ON TABLE chs_cluster.node_daily_stats IS 'internal: chs.daily_stats of every node';
+
+CREATE TABLE chs_cluster.node_movements (
+    node text NOT NULL, from_status text, to_status text, customers bigint
+) PARTITION BY LIST (node);
+COMMENT ON TABLE chs_cluster.node_movements IS 'internal: chs.status_movements of every node';
 
 CREATE TABLE chs_cluster.queue_status (
     node text NOT NULL, depth bigint, is_estimate boolean, oldest_at timestamptz, oldest_age_seconds double precision,
@@ -88,11 +101,13 @@ CREATE FUNCTION chs_cluster.node_views(OUT view name, OUT query text) RETURNS SE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     VALUES
-    ('customer_list'::name, 'SELECT %1$L::text AS node, customer_id, external_id, name, email, segment, parent_id, score, status, coverage, trend, as_of, calculated_at, created_at, churned_at, owner, value FROM chs.customer_list'),
-    ('at_risk_customers', 'SELECT %1$L::text AS node, customer_id, external_id, name, email, segment, score, status, trend, coverage, weakest_factor, as_of, calculated_at, owner, value FROM chs.at_risk_customers'),
+    ('customer_list'::name, 'SELECT %1$L::text AS node, customer_id, external_id, name, email, segment, parent_id, score, status, coverage, trend, as_of, calculated_at, created_at, churned_at, owner, value, status_since, previous_status FROM chs.customer_list'),
+    ('at_risk_customers', 'SELECT %1$L::text AS node, customer_id, external_id, name, email, segment, score, status, trend, coverage, weakest_factor, as_of, calculated_at, owner, value, status_since, previous_status FROM chs.at_risk_customers'),
     ('node_counts', 'SELECT %1$L::text AS node, segment, healthy, at_risk, critical, unknown, score_sum, last_updated FROM chs.count_health()'),
     ('node_segments', 'SELECT %1$L::text AS node, segment, description FROM chs.segments'),
     ('node_score_distribution', 'SELECT %1$L::text AS node, score_from, score_to, customers FROM chs.score_distribution'),
+    ('node_daily_stats', 'SELECT %1$L::text AS node, day, segment, total, healthy, at_risk, critical, unknown, average_score, arrivals, departures, improved, worsened, value, value_at_risk FROM chs.daily_stats'),
+    ('node_movements', 'SELECT %1$L::text AS node, from_status, to_status, customers FROM chs.status_movements'),
     ('queue_status', 'SELECT %1$L::text AS node, depth, is_estimate, oldest_at, oldest_age_seconds, lag_seconds, held_back, failing, total_bytes, paused, paused_at, paused_by, pause_reason FROM chs.queue_status'),
     ('worker_status', 'SELECT %1$L::text AS node, worker, pid, state, started_at, last_batch_at, last_batch_deltas, last_batch_customers, deltas_per_second, customers_per_second, last_error, last_error_at, lag_seconds, left_customers, in_the_way, slow_customers, slow_because, rescored_to FROM chs.worker_status'),
     ('stale_health', 'SELECT %1$L::text AS node, customer_id, name, reason, version, as_of, calculated_at FROM chs.stale_health'),
@@ -193,6 +208,24 @@ FROM chs_cluster.node_score_distribution d
 GROUP BY d.score_from, d.score_to
 ORDER BY d.score_from;
 COMMENT ON VIEW chs_cluster.score_distribution IS 'chs.score_distribution of all nodes together';
+
+CREATE VIEW chs_cluster.daily_stats WITH (security_invoker) AS
+SELECT d.day, d.segment, sum(d.total)::bigint AS total, sum(d.healthy)::bigint AS healthy, sum(d.at_risk)::bigint AS at_risk,
+       sum(d.critical)::bigint AS critical, sum(d.unknown)::bigint AS unknown,
+       round((sum(d.average_score * (d.total - d.unknown)) / nullif(sum(d.total - d.unknown) FILTER (WHERE d.average_score IS NOT NULL), 0))::numeric, 2)::double precision AS average_score,
+       sum(d.arrivals)::bigint AS arrivals, sum(d.departures)::bigint AS departures, sum(d.improved)::bigint AS improved,
+       sum(d.worsened)::bigint AS worsened, sum(d.value) AS value, sum(d.value_at_risk) AS value_at_risk,
+       array_agg(d.node ORDER BY d.node) AS nodes
+FROM chs_cluster.node_daily_stats d
+GROUP BY d.day, d.segment;
+COMMENT ON VIEW chs_cluster.daily_stats IS 'chs.daily_stats of all nodes together; the mean score is that of the nodes'' means, so may be off by a hundredth';
+COMMENT ON COLUMN chs_cluster.daily_stats.nodes IS 'the nodes that have counted the day and have such a segment';
+
+CREATE VIEW chs_cluster.status_movements WITH (security_invoker) AS
+SELECT m.from_status, m.to_status, sum(m.customers)::bigint AS customers
+FROM chs_cluster.node_movements m
+GROUP BY m.from_status, m.to_status;
+COMMENT ON VIEW chs_cluster.status_movements IS 'chs.status_movements of all nodes together';
 
 CREATE FUNCTION chs_cluster.verify(OUT node text, OUT customer_id bigint, OUT difference text, OUT stored text, OUT expected text)
     RETURNS SETOF record

@@ -65,8 +65,8 @@ is(value(q(
 	'', 'types here and there are the same');
 is(value(q(
 	SELECT string_agg(v.view, ' ') FROM chs_cluster.node_views() v
-	WHERE v.view IN ('customer_list', 'at_risk_customers', 'queue_status', 'worker_status', 'stale_health', 'failures', 'source_status')
-	  AND (SELECT t.n FROM dblink('n1', format('SELECT count(*) FROM pg_attribute WHERE attrelid = %L::regclass AND attnum > 0 AND NOT attisdropped', 'chs.' || v.view)) AS t(n bigint))
+	WHERE v.view IN ('customer_list', 'at_risk_customers', 'queue_status', 'worker_status', 'stale_health', 'failures', 'source_status', 'node_daily_stats')
+	  AND (SELECT t.n FROM dblink('n1', format('SELECT count(*) FROM pg_attribute WHERE attrelid = %L::regclass AND attnum > 0 AND NOT attisdropped', 'chs.' || replace(v.view, 'node_', ''))) AS t(n bigint))
 	   <> (SELECT count(*) - 1 FROM pg_attribute WHERE attrelid = format('chs_cluster.%I', v.view)::regclass AND attnum > 0 AND NOT attisdropped))),
 	'', 'no column of the views of chs is left out');
 
@@ -153,6 +153,14 @@ is(value(q(SELECT string_agg(format('%s %s %s', segment, total, average_score), 
 is(value(q(SELECT string_agg(customers::text, ' ' ORDER BY score_from) FROM chs_cluster.score_distribution)),
 	value(q(SELECT string_agg((SELECT count(*) FROM chs_cluster.customer_list WHERE churned_at IS NULL AND least(floor(score / 5), 19) = b)::text, ' ' ORDER BY b) FROM generate_series(0, 19) b)),
 	'and of each range of scores');
+
+# four days of the past, counted by each node
+$node{$_}->safe_psql('postgres', 'CALL chs_backfill_history(current_date - 4)') for sort keys %node;
+is(value(q(SELECT string_agg(format('%s %s %s', day, t, a), ', ' ORDER BY day) FROM (SELECT day, sum(total) AS t, sum(arrivals) AS a FROM chs_cluster.daily_stats GROUP BY day) d)),
+	value(q(SELECT string_agg(format('%s %s %s', day, t, a), ', ' ORDER BY day) FROM (
+		SELECT day, sum(total) AS t, sum(arrivals) AS a FROM chs_cluster.node_daily_stats GROUP BY day) d)), 'days are the sums of those of the nodes');
+cmp_ok(value('SELECT count(DISTINCT day) FROM chs_cluster.daily_stats'), '>=', 4, 'which have counted some');
+is(value('SELECT sum(customers) FROM chs_cluster.status_movements'), value(q(SELECT sum(total + departures) FROM chs_cluster.daily_stats WHERE day = (SELECT max(day) FROM chs_cluster.daily_stats))), 'and so are movements');
 
 my ($page, $list, $pages) = ('true', '', 0);
 while (1)
