@@ -17,7 +17,7 @@ BEGIN ATOMIC
             SELECT jsonb_object_agg(s.scorecard, jsonb_strip_nulls(jsonb_build_object(
                 'description', s.description, 'min_coverage', s.min_coverage,
                 'healthy_from', s.healthy_from, 'at_risk_from', s.at_risk_from,
-                'grace', s.grace, 'trend_days', s.trend_days, 'trend_band', s.trend_band,
+                'grace', s.grace, 'trend_days', s.trend_days, 'trend_band', s.trend_band, 'calm_points', nullif(s.calm_points, 0),
                 'factors', COALESCE((
                     SELECT jsonb_agg(jsonb_build_object(
                         'factor', f.factor, 'description', f.description, 'weight', f.weight,
@@ -124,7 +124,7 @@ BEGIN ATOMIC
         ('segments.*', 'object'), ('segments.*.scorecard', 'string'), ('segments.*.description', 'string'),
         ('scorecards.*', 'object'), ('scorecards.*.description', 'string'), ('scorecards.*.min_coverage', 'number'),
         ('scorecards.*.healthy_from', 'number'), ('scorecards.*.at_risk_from', 'number'), ('scorecards.*.grace', 'boolean'),
-        ('scorecards.*.trend_days', 'integer'), ('scorecards.*.trend_band', 'number'), ('scorecards.*.factors', 'array'),
+        ('scorecards.*.trend_days', 'integer'), ('scorecards.*.trend_band', 'number'), ('scorecards.*.calm_points', 'number'), ('scorecards.*.factors', 'array'),
         ('scorecards.*.factors.*', 'object'), ('scorecards.*.factors.*.factor', 'string'),
         ('scorecards.*.factors.*.description', 'string'), ('scorecards.*.factors.*.weight', 'number'),
         ('scorecards.*.factors.*.weights', 'object'), ('scorecards.*.factors.*.weights.*', 'number'),
@@ -247,15 +247,15 @@ BEGIN
     LOCK TABLE chs.scorecards IN SHARE ROW EXCLUSIVE MODE;
 
     UPDATE chs.scorecards SET is_default = false WHERE is_default;
-    INSERT INTO chs.scorecards (scorecard, description, is_default, min_coverage, healthy_from, at_risk_from, grace, trend_days, trend_band)
+    INSERT INTO chs.scorecards (scorecard, description, is_default, min_coverage, healthy_from, at_risk_from, grace, trend_days, trend_band, calm_points)
     SELECT s.key, r.description, s.key = document ->> 'default',
-           r.min_coverage, r.healthy_from, r.at_risk_from, r.grace, r.trend_days, r.trend_band
+           r.min_coverage, r.healthy_from, r.at_risk_from, r.grace, r.trend_days, r.trend_band, COALESCE(r.calm_points, 0)
     FROM jsonb_each(document -> 'scorecards') s
     CROSS JOIN LATERAL jsonb_populate_record(NULL::chs.scorecards, s.value) r
     ON CONFLICT (scorecard) DO UPDATE SET
         description = excluded.description, is_default = excluded.is_default, min_coverage = excluded.min_coverage,
         healthy_from = excluded.healthy_from, at_risk_from = excluded.at_risk_from, grace = excluded.grace,
-        trend_days = excluded.trend_days, trend_band = excluded.trend_band;
+        trend_days = excluded.trend_days, trend_band = excluded.trend_band, calm_points = excluded.calm_points;
 
     INSERT INTO chs.segments (segment, description, scorecard)
     SELECT s.key, s.value ->> 'description', s.value ->> 'scorecard'

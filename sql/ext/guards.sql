@@ -17,7 +17,8 @@ BEGIN
         (NEW.grace IS NOT NULL, 'grace', 'Set it to true or false.'),
         (NEW.is_default IS NOT NULL, 'is_default', 'Set it to true or false.'),
         (NEW.trend_days BETWEEN 1 AND 365, 'trend_days', 'The trend looks 1 to 365 days back.'),
-        (NEW.trend_band BETWEEN 0 AND 100, 'trend_band', 'It is a difference of scores, from 0 to 100.')) r(holds, field, hint)
+        (NEW.trend_band BETWEEN 0 AND 100, 'trend_band', 'It is a difference of scores, from 0 to 100.'),
+        (NEW.calm_points BETWEEN 0 AND 50, 'calm_points', 'It is how far beyond a bound a score must be for an announcement, from 0 to 50.')) r(holds, field, hint)
     WHERE r.holds IS NOT TRUE LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'invalid "%" of scorecard "%": %', broken.field, NEW.scorecard, COALESCE(to_jsonb(NEW) -> broken.field, 'null')

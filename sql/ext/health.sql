@@ -131,6 +131,7 @@ CREATE TABLE chs.health_scores (
     may_change      boolean NOT NULL DEFAULT true,
     -- folding fills it in; generated, so that dumps leave it out: transaction IDs mean nothing in another cluster
     changed_by    xid8 GENERATED ALWAYS AS (NULL::xid8) STORED,
+    calm_status   text,
     -- in chronological order, even though rows for past days may be added later
     PRIMARY KEY (customer_id, as_of, health_score_id)
 );
@@ -161,3 +162,4 @@ COMMENT ON COLUMN chs.health_scores.backfilled IS 'true: computed afterwards by 
 COMMENT ON COLUMN chs.health_scores.may_change IS 'false: the status is that of the row before, of the same day or the day before, between which no other can be added; true: it may be another one';
 COMMENT ON COLUMN chs.health_scores.version IS 'the published version that gave the score, and can reproduce it';
 COMMENT ON COLUMN chs.health_scores.changed_by IS 'the transaction that changed the status by this row; NULL if it did not change, is the first one or of a churned customer, or after a restore';
+COMMENT ON COLUMN chs.health_scores.calm_status IS 'the status that counts for changes of status, if it is another one: the score has not gone calm_points of the scorecard beyond the bound';

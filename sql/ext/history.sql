@@ -22,21 +22,21 @@ COMMENT ON COLUMN chs.daily_scores.backfilled IS 'whether it was computed afterw
 CREATE VIEW chs.status_changes WITH (security_invoker) AS
 SELECT s.customer_id, p.status AS previous_status, s.status, s.score, s.started_at, n.started_at AS ended_at,
        (extract(epoch FROM COALESCE(n.started_at, greatest(least(now(), c.churned_at), s.started_at)) - s.started_at) / 86400)::double precision AS lasted_days
-FROM (SELECT h.customer_id, h.as_of, h.health_score_id, h.status, h.score,
+FROM (SELECT h.customer_id, h.as_of, h.health_score_id, COALESCE(h.calm_status, h.status) AS status, h.score,
              least(h.calculated_at, (h.as_of + 1)::timestamp AT TIME ZONE 'UTC') AS started_at
       FROM chs.health_scores h WHERE h.may_change) s
 JOIN chs.customers c USING (customer_id)
 LEFT JOIN LATERAL (
-    SELECT o.status FROM chs.health_scores o
+    SELECT COALESCE(o.calm_status, o.status) AS status FROM chs.health_scores o
     WHERE o.customer_id = s.customer_id AND (o.as_of, o.health_score_id) < (s.as_of, s.health_score_id)
     ORDER BY o.as_of DESC, o.health_score_id DESC LIMIT 1) p ON true
 LEFT JOIN LATERAL (
     SELECT least(o.calculated_at, (o.as_of + 1)::timestamp AT TIME ZONE 'UTC') AS started_at FROM chs.health_scores o
     WHERE o.customer_id = s.customer_id AND (o.as_of, o.health_score_id) > (s.as_of, s.health_score_id)
-      AND o.may_change AND o.status <> s.status
+      AND o.may_change AND COALESCE(o.calm_status, o.status) <> s.status
     ORDER BY o.as_of, o.health_score_id LIMIT 1) n ON true
 WHERE s.status IS DISTINCT FROM p.status;
-COMMENT ON VIEW chs.status_changes IS 'every change of a customer''s status, and how long the new one lasted';
+COMMENT ON VIEW chs.status_changes IS 'every change of a customer''s status, beyond the dead band of its scorecard (calm_points), if it has one, and how long the new one lasted';
 COMMENT ON COLUMN chs.status_changes.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.status_changes.previous_status IS 'the status before; NULL: it is the first one';
 COMMENT ON COLUMN chs.status_changes.status IS 'the status since';
@@ -53,10 +53,10 @@ CREATE FUNCTION @extschema@.chs_status_changes(since pg_snapshot,
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
     SET search_path = pg_catalog, pg_temp SET jit = off
 BEGIN ATOMIC
-    SELECT s.customer_id, p.status, s.status, s.score, s.calculated_at
+    SELECT s.customer_id, p.status, COALESCE(s.calm_status, s.status), s.score, s.calculated_at
     FROM chs.health_scores s
     LEFT JOIN LATERAL (
-        SELECT o.status FROM chs.health_scores o
+        SELECT COALESCE(o.calm_status, o.status) AS status FROM chs.health_scores o
         WHERE o.customer_id = s.customer_id AND (o.as_of, o.health_score_id) < (s.as_of, s.health_score_id)
         ORDER BY o.as_of DESC, o.health_score_id DESC LIMIT 1) p ON true
     WHERE s.changed_by >= pg_snapshot_xmin(since) AND s.changed_by < pg_snapshot_xmax(pg_current_snapshot())

@@ -46,6 +46,10 @@ BEGIN ATOMIC
            'Set trend_band to the smallest difference that matters.'
     FROM chs.scorecards s WHERE s.trend_band = 0
     UNION ALL
+    SELECT 'warning', 'scorecard ' || s.scorecard, format('calm_points (%s) is at least half of what lies between the bounds: changes to at_risk may never be announced', s.calm_points),
+           'Lower calm_points; chs_backtest() says what a few points save and cost.'
+    FROM chs.scorecards s WHERE s.calm_points > 0 AND 2 * s.calm_points >= s.healthy_from - s.at_risk_from AND s.healthy_from > s.at_risk_from
+    UNION ALL
     SELECT 'notice', 'scorecard ' || s.scorecard, 'at_risk_from equals healthy_from: nobody can be at risk',
            'Lower at_risk_from for a status between critical and healthy.'
     FROM chs.scorecards s WHERE s.at_risk_from = s.healthy_from

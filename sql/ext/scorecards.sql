@@ -21,6 +21,7 @@ CREATE TABLE chs.scorecards (
     grace        boolean NOT NULL DEFAULT true,
     trend_days   integer NOT NULL DEFAULT 7 CHECK (trend_days BETWEEN 1 AND 365),
     trend_band   double precision NOT NULL DEFAULT 2 CHECK (trend_band BETWEEN 0 AND 100),
+    calm_points  double precision NOT NULL DEFAULT 0 CHECK (calm_points BETWEEN 0 AND 50),
     CHECK (at_risk_from <= healthy_from)
 );
 COMMENT ON TABLE chs.scorecards IS 'draft: the ways to score, one row each';
@@ -33,6 +34,7 @@ COMMENT ON COLUMN chs.scorecards.at_risk_from IS 'a score from here on is at_ris
 COMMENT ON COLUMN chs.scorecards.grace IS 'whether "no data means zero" spares a customer too new to have filled the window';
 COMMENT ON COLUMN chs.scorecards.trend_days IS 'the trend compares the score of the day before with the one this many days earlier';
 COMMENT ON COLUMN chs.scorecards.trend_band IS 'a difference of fewer points than this is a stable trend';
+COMMENT ON COLUMN chs.scorecards.calm_points IS 'a change of status is announced, and listed in chs.status_changes, once the score is this far beyond the bound; the status itself changes at the bound';
 
 CREATE TABLE chs.factors (
     scorecard    text NOT NULL REFERENCES chs.scorecards ON UPDATE CASCADE ON DELETE CASCADE,

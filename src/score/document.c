@@ -328,6 +328,8 @@ read_scorecard(Published *p, Scorecard *s, JsonbContainer *object)
 	s->at_risk_from = get_double(object, "at_risk_from", 0, 100, where);
 	s->trend_days = (int) get_double(object, "trend_days", 1, 365, where);
 	s->trend_band = get_double(object, "trend_band", 0, 100, where);
+	s->calm_points = get_key(object, "calm_points", &v) ?
+		get_double(object, "calm_points", 0, 50, where) : 0;
 	if (!get_key(object, "grace", &v) || v.type != jbvBool)
 		invalid_document("grace", where);
 	s->grace = v.val.boolean;

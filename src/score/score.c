@@ -482,6 +482,25 @@ chs_score_metric_on_day(const ScoreInput *input,
 	return result.has_value;
 }
 
+/*
+ * chs_score_calm_status returns the status that counts for changes of status, given the one
+ * that counted before: it changes only once the score is calm_points beyond a bound.
+ */
+HealthStatus
+chs_score_calm_status(const Scorecard *scorecard, const Score *score, HealthStatus before)
+{
+	double		calm = scorecard->calm_points;
+	double		healthy_from = scorecard->healthy_from;
+	double		at_risk_from = scorecard->at_risk_from;
+
+	if (calm == 0 || score->status == STATUS_UNKNOWN || before == STATUS_UNKNOWN)
+		return score->status;
+	if (score->score >= healthy_from + (before >= STATUS_HEALTHY ? -calm : calm))
+		return STATUS_HEALTHY;
+	return score->score >= at_risk_from + (before >= STATUS_AT_RISK ? -calm : calm) ?
+		STATUS_AT_RISK : STATUS_CRITICAL;
+}
+
 /* chs_score_status_name returns the status as text. */
 const char *
 chs_score_status_name(HealthStatus status)

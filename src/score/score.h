@@ -100,6 +100,8 @@ extern Score *chs_score_calculate(const ScoreInput *input, const Scorecard *scor
 extern void chs_score_set_trends(const Scorecard *scorecard, Score *score,
 								 const Score *yesterday, const Score *before);
 extern void chs_score_combine(const Scorecard *scorecard, Score *score);
+extern HealthStatus chs_score_calm_status(const Scorecard *scorecard, const Score *score,
+										  HealthStatus before);
 extern const char *chs_score_status_name(HealthStatus status);
 extern const char *chs_score_trend_name(Trend trend);
 extern bool chs_score_metric_on_day(const ScoreInput *input, const Metric *metric, int32 day,

@@ -86,6 +86,7 @@ typedef struct Scorecard
 	bool		grace;
 	int			trend_days;
 	double		trend_band;
+	double		calm_points;	/* of changes of status, beyond a bound */
 	bool		has_functions;	/* among the metrics of its factors */
 	int			nfactors;
 	Factor	   *factors;

@@ -72,7 +72,8 @@ enum
 #define HISTORY_BACKFILLED HISTORY_COLUMN(SHARED_COLUMNS + 1)
 #define HISTORY_MAY_CHANGE (HISTORY_BACKFILLED + 1)
 #define HISTORY_CHANGED_BY (HISTORY_MAY_CHANGE + 1)
-#define HISTORY_COLUMNS HISTORY_CHANGED_BY
+#define HISTORY_CALM_STATUS (HISTORY_CHANGED_BY + 1)
+#define HISTORY_COLUMNS HISTORY_CALM_STATUS
 
 /*
  * chs_health_open opens the tables, to be read as a snapshot sees them, and written for
@@ -246,6 +247,7 @@ typedef struct StoredHealth
 	double		recorded_score;
 	bool		active;
 	KnownScore	known;
+	HealthStatus calm_status;	/* of the history's latest row, if that was read */
 	char	   *segment;		/* or NULL */
 	NullableDatum status_since; /* of the row */
 	NullableDatum previous_status;
@@ -297,6 +299,9 @@ find_history(HealthTables *tables, int64 customer_id, StoredHealth *stored)
 		stored->recorded = !isnull;
 		stored->recorded_score = isnull ? 0 : DatumGetFloat8(datum);
 		stored->known.score = stored->recorded_score;
+		datum = heap_getattr(row, HISTORY_CALM_STATUS, desc, &isnull);
+		stored->calm_status = isnull ? stored->known.status :
+			status_of_name(TextDatumGetCString(datum));
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
@@ -393,6 +398,25 @@ find_begin_of_status(HealthTables *tables, int64 customer_id, int32 as_of_day, c
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
+}
+
+/*
+ * Determines the status that counts for changes of status, and in *before the one until
+ * now: both are the statuses themselves unless the scorecard has a dead band.
+ */
+static HealthStatus
+find_calm_status(HealthTables *tables, int64 customer_id, const Scorecard *scorecard,
+				 const Score *score, const StoredHealth *stored, HealthStatus *before)
+{
+	StoredHealth latest = {0};
+
+	*before = stored->known.status;
+	if (scorecard->calm_points == 0 || !stored->has_history)
+		return score->status;
+	find_history(tables, customer_id, &latest);
+	if (latest.has_history)
+		*before = latest.calm_status;
+	return chs_score_calm_status(scorecard, score, *before);
 }
 
 /* Whether a score belongs in the history: on a new day, or after a significant change. */
@@ -503,12 +527,12 @@ chs_health_write_history(HealthTables *tables)
 
 /*
  * Records a row of the history, which has the health's first columns; changed tells
- * whether it changes the status, may_change whether the status of the row before, which may
+ * whether it changes the calm status, may_change whether the status of the row before, which may
  * be added later, may be another one.
  */
 static void
-record_history(HealthTables *tables, const Datum *health, const bool *health_nulls, bool changed,
-			   bool may_change)
+record_history(HealthTables *tables, const Datum *health, const bool *health_nulls,
+			   HealthStatus status, HealthStatus calm_status, bool changed, bool may_change)
 {
 	Datum		values[HISTORY_COLUMNS];
 	bool		nulls[HISTORY_COLUMNS] = {0};
@@ -521,6 +545,8 @@ record_history(HealthTables *tables, const Datum *health, const bool *health_nul
 	values[HISTORY_MAY_CHANGE - 1] = BoolGetDatum(may_change);
 	values[HISTORY_CHANGED_BY - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	nulls[HISTORY_CHANGED_BY - 1] = !changed;
+	values[HISTORY_CALM_STATUS - 1] = CStringGetTextDatum(chs_score_status_name(calm_status));
+	nulls[HISTORY_CALM_STATUS - 1] = calm_status == status;
 	if (tables->nrecorded == HISTORY_ROWS)
 		chs_health_write_history(tables);
 	/* an error may have left some behind */
@@ -551,10 +577,14 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard
 	/* dashboards count a customer until the day on which it churned */
 	bool		active = customer->last_day > tables->today;
 	bool		at_risk = score->status == STATUS_AT_RISK || score->status == STATUS_CRITICAL;
-	bool		record = is_worth_recording(&stored, score, tables->live, as_of_day);
+	HealthStatus calm_before;
+	HealthStatus calm_status = find_calm_status(tables, customer->customer_id, scorecard, score,
+												&stored, &calm_before);
 	bool		same_status = stored.has_history && stored.known.status == score->status;
+	bool		same_calm = stored.has_history && calm_status == calm_before;
 	/* the first score of a customer is no change */
-	bool		changed = stored.has_history && active && !same_status;
+	bool		changed = stored.has_history && active && !same_calm;
+	bool		record = changed || is_worth_recording(&stored, score, tables->live, as_of_day);
 	bool		goes_on = same_status && is_latest(&stored, as_of_day);
 	NullableDatum since = {begin_of(tables->calculated_at, as_of_day), false};
 	NullableDatum previous = {(Datum) 0, true};
@@ -598,8 +628,8 @@ chs_health_store(HealthTables *tables, const Customer *customer, const Scorecard
 		chs_health_counts_add(&tables->counts, stored.segment, stored.known, -1);
 	chs_health_counts_add(&tables->counts, customer->segment, known, active ? 1 : 0);
 	if (record)
-		record_history(tables, values, nulls, changed,
-					   !goes_on || as_of_day > stored.as_of + 1);
+		record_history(tables, values, nulls, score->status, calm_status, changed,
+					   !goes_on || !same_calm || as_of_day > stored.as_of + 1);
 	tables->any_recorded |= record;
 	tables->any_changed |= changed;
 	return true;

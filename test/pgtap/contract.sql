@@ -27,7 +27,7 @@ INSERT INTO contract VALUES
         occurred_at timestamp with time zone, recorded_at timestamp with time zone, idempotency_key text'),
     ('r', 'scorecards', 'scorecard text, is_default boolean, min_coverage double precision,
         healthy_from double precision, at_risk_from double precision, grace boolean, trend_days integer,
-        trend_band double precision'),
+        trend_band double precision, calm_points double precision'),
     ('r', 'factors', 'scorecard text, factor text, position integer, weight double precision'),
     ('r', 'metrics', 'scorecard text, factor text, metric text, position integer, event_type text, aggregate text,
         measure text, field text, filter text, base_filter text, window_days integer, curve text,
