@@ -5,16 +5,27 @@
 BEGIN;
 SET LOCAL password_encryption = 'scram-sha-256';
 
-CREATE ROLE mia LOGIN PASSWORD 'demo';    -- customer success
-CREATE ROLE leo LOGIN PASSWORD 'demo';    -- the lead
-CREATE ROLE ada LOGIN PASSWORD 'demo';    -- administers the scorecard
-CREATE ROLE otto LOGIN PASSWORD 'demo';   -- operates the service
+DO $$
+DECLARE
+    person name;
+BEGIN
+    -- mia: customer success; leo: the lead; ada: administers the scorecard; otto: operates the service
+    FOREACH person IN ARRAY '{mia,leo,ada,otto}'::name[] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = person) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN PASSWORD %L', person, 'demo');
+        END IF;
+    END LOOP;
+END
+$$;
 
 SELECT chs_grant(person, may), chs_web.admit(person)
 FROM (VALUES ('mia'::name, 'read'), ('mia', 'record'),
              ('leo', 'read'),
              ('ada', 'read'), ('ada', 'record'), ('ada', 'administer'),
              ('otto', 'read'), ('otto', 'operate')) AS p(person, may) \g /dev/null
+-- Who may add customers and change what is known about them; and who sees the workers.
+GRANT INSERT, UPDATE ON chs.customers TO ada;
+GRANT pg_monitor TO otto;
 
 -- Mia looks after a third of them; a year's revenue goes with the segment.
 UPDATE chs.customers

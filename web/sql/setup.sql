@@ -120,20 +120,6 @@ DROP POLICY IF EXISTS own ON chs_web.saved_views;
 CREATE POLICY own ON chs_web.saved_views
     USING (role_name = current_user AND actor = COALESCE(nullif(current_setting('chs.actor', true), ''), current_user));
 
--- admit(ROLE): lets the server become the role, for those who log in as it or whose token names it.
-CREATE OR REPLACE FUNCTION chs_web.admit(role_name name) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
-BEGIN
-    EXECUTE format('GRANT %I TO chs_web', role_name);
-    EXECUTE format('GRANT USAGE ON SCHEMA chs_web TO %I', role_name);
-    EXECUTE format('GRANT SELECT, INSERT (customer_id, note), DELETE ON chs_web.notes TO %I', role_name);
-    EXECUTE format('GRANT SELECT, INSERT (name, page, query), UPDATE (page, query), DELETE ON chs_web.saved_views TO %I', role_name);
-END
-$$;
-COMMENT ON FUNCTION chs_web.admit(name) IS 'lets people of a role use the API: the server may become it';
-REVOKE EXECUTE ON FUNCTION chs_web.admit(name) FROM PUBLIC;
-
 -- An event that is recorded, or was before under the same key.
 CREATE OR REPLACE FUNCTION chs_web.record_event(customer_id bigint, event_type text, event_data jsonb, occurred_at timestamptz, idempotency_key text,
                                                 OUT event_id bigint, OUT recorded boolean)
@@ -225,5 +211,28 @@ $$;
 COMMENT ON FUNCTION chs_web.rules() IS 'the live rules as far as charts need them: where statuses begin, factors, metrics and their curves';
 
 \ir pages.sql
+
+-- admit(ROLE): lets the server become the role, for those who log in as it or whose token names it.
+CREATE OR REPLACE FUNCTION chs_web.admit(role_name name) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+DECLARE
+    f regprocedure;
+BEGIN
+    EXECUTE format('GRANT %I TO chs_web', role_name);
+    EXECUTE format('GRANT USAGE ON SCHEMA chs_web TO %I', role_name);
+    EXECUTE format('GRANT SELECT, INSERT (customer_id, note), DELETE ON chs_web.notes TO %I', role_name);
+    EXECUTE format('GRANT SELECT, INSERT (name, page, query), UPDATE (page, query), DELETE ON chs_web.saved_views TO %I', role_name);
+    FOR f IN SELECT p.oid::regprocedure FROM pg_proc p
+             WHERE p.pronamespace = 'chs_web'::regnamespace AND p.proname NOT IN ('admit', 'forget_notes') LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f, role_name);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION chs_web.admit(name) IS 'lets people of a role use the API: the server may become it';
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA chs_web FROM PUBLIC;
+-- Who was admitted before may call what is new.
+SELECT chs_web.admit(r.rolname) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE m.member = 'chs_web'::regrole \g /dev/null
 
 COMMIT;

@@ -65,6 +65,9 @@ export async function build(config: Config) {
   // PostgreSQL has made the JSON; schemas of answers are for the documentation, and for the test that compares.
   app.setSerializerCompiler(() => JSON.stringify)
 
+  // Not as something else: what is no JSON is refused, but for bulk loads.
+  app.removeContentTypeParser('text/plain')
+
   const db = new Database(config, error => app.log.warn({ err: error }, 'a connection to the database has ended'))
   const auth = new Authentication(config)
   const streams = new Streams(config, db, app.log)

@@ -1,6 +1,8 @@
 // The database: every request is one transaction, as the role of its token, and one fixed statement that returns JSON.
 import pg from 'pg'
+import { parseIntoClientConfig } from 'pg-connection-string'
 import type { Config } from './config.ts'
+import { Problem } from './problem.ts'
 
 /** Whom a request is for: role is a role of PostgreSQL, actor the person, for chs.actor and the audit. */
 export interface Identity { role: string; actor: string }
@@ -32,11 +34,22 @@ const asServer = `SELECT set_config('role', 'none', true)`
 
 /** How to connect: to the database that DATABASE_URL or the PG* variables name, as chs_web unless they name a role. */
 export function connection(config: Config): pg.ClientConfig {
-  const user = config.url ? {} : { user: process.env['PGUSER'] ?? 'chs_web' }
+  const where: pg.ClientConfig = config.url === undefined ? {} : parseIntoClientConfig(config.url)
   return {
-    ...(config.url && { connectionString: config.url }), ...user, ...(config.password !== undefined && { password: config.password }), application_name: 'chs_web',
+    ...where, user: where.user ?? process.env['PGUSER'] ?? 'chs_web', ...(config.password !== undefined && { password: config.password }), application_name: 'chs_web',
     connectionTimeoutMillis: 5000, keepAlive: true, idle_in_transaction_session_timeout: 60_000,
   }
+}
+
+// A role that has rights of its own would lend them to everybody, however little a request's role may do: nothing is done as one.
+const powers = {
+  name: 'powers',
+  text: `SELECT current_user AS role FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolinherit OR rolbypassrls)`,
+}
+function verify(client: pg.PoolClient, done: (error?: Error) => void): void {
+  client.query<{ role: string }>(powers).then(
+    ({ rows: [row] }) => done(row && new Problem(503, 'The server is not set up as it should be.', { hint: `It connects as "${row.role}", a superuser, or a role that inherits rights or is not held by row-level security. It should be chs_web; see web/sql/setup.sql.` })),
+    done)
 }
 
 type Answer = pg.QueryResult<{ json: string | null }>
@@ -49,8 +62,8 @@ export class Database {
   readonly streams: pg.Pool
 
   constructor(config: Config, onError: (error: Error) => void) {
-    this.requests = new pg.Pool({ ...connection(config), max: config.connections, pipeline: true } as pg.PoolConfig)
-    this.streams = new pg.Pool({ ...connection(config), max: config.streamConnections, connectionTimeoutMillis: 2000 })
+    this.requests = new pg.Pool({ ...connection(config), max: config.connections, pipeline: true, verify } as pg.PoolConfig)
+    this.streams = new pg.Pool({ ...connection(config), max: config.streamConnections, connectionTimeoutMillis: 2000, verify } as pg.PoolConfig)
     this.requests.on('error', onError)
     this.streams.on('error', onError)
   }

@@ -22,6 +22,7 @@ const line = (cells: unknown[]) => `${cells.map(cell).join(',')}\r\n`
 /** Lines of all customers of a list statement, header first.  Rejects if not even the first page can be read. */
 export function exportOf(db: Database, who: Identity, sort: string, what: Statement, parameters: unknown[]): Promise<Readable> {
   const out = new PassThrough()
+  let begun = false
   return new Promise((resolve, reject) => {
     db.stream(who, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY', { milliseconds: 60_000, planned: true }, async client => {
       let after: (string | number | null)[] | null = [null, null]
@@ -29,6 +30,7 @@ export function exportOf(db: Database, who: Identity, sort: string, what: Statem
       while (after !== null) {
         const answer = await client.query<{ json: string }>({ text: what.text, values: [1000, ...after, ...parameters] })
         const page = JSON.parse(answer.rows[0]!.json) as { customers: CustomerRow[]; next: string | null }
+        begun = true
         resolve(out)
         const text = page.customers.map(row => line(columns.map(name => row[name]))).join('')
         // Readers that stop reading must not keep the connection and the snapshot.
@@ -36,7 +38,7 @@ export function exportOf(db: Database, who: Identity, sort: string, what: Statem
         if (out.destroyed) return
         after = page.next === null ? null : cursorOf(sort, page.next, 2)
       }
-    }).then(() => out.end(), error => { out.destroy(error); reject(error) })
+    }).then(() => out.end(), error => (begun ? out.destroy(error) : reject(error)))
     out.once('close', () => out.emit('drain'))
   })
 }
