@@ -17,6 +17,12 @@ web_node_fits() {
 		[ "$(npm --version | cut -d. -f1)" -ge 11 ]
 }
 
+# web_packages [PACKAGE...]: installs what web_node needs, and the Debian packages that are named; for a script that has
+# sourced test/private.sh.
+web_packages() {
+	if web_node_fits || command -v npm >/dev/null; then private_packages "$@"; else private_packages npm "$@"; fi
+}
+
 # web_node: puts the right node and npm first in PATH; the first time, it installs them.  Fails if it cannot.
 web_node() {
 	local modules=$web_toolchain/node_modules node config

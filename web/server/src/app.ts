@@ -7,7 +7,7 @@ import rateLimit from '@fastify/rate-limit'
 import fastifyStatic from '@fastify/static'
 import swagger from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import fastify, { type FastifyError, type FastifyRequest } from 'fastify'
+import fastify, { type FastifyError, type FastifyReply, type FastifyRequest } from 'fastify'
 import { Authentication } from './auth.ts'
 import type { Config } from './config.ts'
 import { Database } from './db.ts'
@@ -71,7 +71,13 @@ export async function build(config: Config) {
   const db = new Database(config, error => app.log.warn({ err: error }, 'a connection to the database has ended'))
   const auth = new Authentication(config)
   const streams = new Streams(config, db, app.log)
-  app.addHook('preClose', async () => streams.close())
+  // A connection that is still open when the last answer has been given would keep the server from ending.
+  let closing = false
+  app.addHook('preClose', async () => {
+    closing = true
+    streams.close()
+  })
+  app.addHook('onSend', async (_request, reply) => { if (closing) reply.header('connection', 'close') })
   app.addHook('onClose', () => db.close())
   const registry = measure(app as never, db, streams)
 
@@ -88,9 +94,7 @@ export async function build(config: Config) {
   await app.register(cookie)
   await app.register(etag, { weak: true })
   await app.register(swagger, { openapi: information })
-  const tooMany = (_request: FastifyRequest, context: { ttl: number }) =>
-    new Problem(429, 'Too many requests.', { hint: `Try again in ${Math.ceil(context.ttl / 1000)} s.` })
-  await app.register(rateLimit, { global: false, enableDraftSpec: true, cache: 50_000, errorResponseBuilder: tooMany })
+  await app.register(rateLimit, { global: false, cache: 50_000 })
 
   app.setErrorHandler<FastifyError>((error, request, reply) => {
     let problem = problemOf(error)
@@ -110,26 +114,34 @@ export async function build(config: Config) {
   const notFound = () => { throw new Problem(404, 'There is no such resource.') }
 
   await app.register(async api => {
+    const limit = (max: (request: FastifyRequest) => number, key: (request: FastifyRequest) => string) => {
+      const count = api.createRateLimit({ max, timeWindow: 60_000, keyGenerator: key })
+      return async (request: FastifyRequest, reply: FastifyReply) => {
+        const used = await count(request)
+        if (used.isAllowed) return
+        reply.headers({ 'ratelimit-limit': used.max, 'ratelimit-remaining': used.remaining, 'ratelimit-reset': used.ttlInSeconds })
+        if (used.isExceeded) {
+          throw new Problem(429, 'Too many requests.', { hint: `Try again in ${used.ttlInSeconds} s.`, headers: { 'retry-after': String(used.ttlInSeconds) } })
+        }
+      }
+    }
     const counts = (request: FastifyRequest) => writes(request) && !request.routeOptions.config.asks
-    const byPerson = api.rateLimit({
-      max: request => (counts(request) ? config.writeRate : config.rate), timeWindow: 60_000,
-      keyGenerator: request => JSON.stringify([request.identity.role, request.identity.actor, counts(request)]),
-    })
-    const byAddress = api.rateLimit({ max: config.loginRate, timeWindow: 60_000, keyGenerator: request => `login ${request.ip}` })
-    const checks = api.rateLimit({ max: config.rate * 10, timeWindow: 60_000, keyGenerator: request => `any ${request.ip}` })
+    const ofPerson = limit(request => (counts(request) ? config.writeRate : config.rate), request => JSON.stringify([request.identity.role, request.identity.actor, counts(request)]))
+    const ofAddress = limit(() => config.rate * 10, request => `any ${request.ip}`)
+    const ofLogins = limit(() => config.loginRate, request => `login ${request.ip}`)
 
     // The order matters: who is asking is known before anything of the request is looked at.
-    api.addHook('onRequest', async function (request, reply) {
+    api.addHook('onRequest', async (request, reply) => {
       reply.header('cache-control', 'private, no-cache').header('x-request-id', request.id)
       const { open, login, streaming } = request.routeOptions.config
       if (!streaming && writes(request)) {
         const timer = setTimeout(() => request.raw.destroy(), bodyMilliseconds)
         request.raw.once('end', () => clearTimeout(timer)).once('close', () => clearTimeout(timer))
       }
-      await (login ? byAddress : checks).call(this as never, request, reply)
+      await (login ? ofLogins : ofAddress)(request, reply)
       if (!open) {
         await auth.identify(request)
-        await byPerson.call(this as never, request, reply)
+        await ofPerson(request, reply)
       }
     })
     api.addHook('onRoute', described)

@@ -3,9 +3,10 @@
 // COPY is fast but tells neither which line chs refuses, nor does it skip events that were recorded before.  So each batch
 // has a savepoint: if COPY fails, chs_record_events() takes the same batch, and either skips what is known or names the
 // event that is wrong.
-import { createGunzip } from 'node:zlib'
-import { pipeline } from 'node:stream/promises'
+import { isUtf8 } from 'node:buffer'
 import { Readable, Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { createGunzip } from 'node:zlib'
 import pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
 import { Problem } from './problem.ts'
@@ -31,34 +32,27 @@ export async function* linesOf(body: Readable, gzip: boolean, limit: number): As
       done(bytes > limit ? new Problem(413, `The body has more than ${limit} bytes.`) : null, chunk)
     },
   })
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
-  let rest = ''
-  let line = 0
   const piped = gzip ? pipeline(body, createGunzip(), counted) : pipeline(body, counted)
   piped.catch(() => { /* the loop below gets the same error */ })
-  const decode = (chunk?: Buffer) => {
-    try {
-      return chunk ? decoder.decode(chunk, { stream: true }) : decoder.decode()
-    } catch {
-      throw new LineProblem(line + 1, 'is not UTF-8')
-    }
+  let line = 0
+  const text = (bytes: Buffer): string => {
+    line++
+    if (!isUtf8(bytes)) throw new LineProblem(line, 'is not UTF-8')
+    return bytes.toString('utf8')
   }
+  let rest: Buffer = Buffer.alloc(0)
   try {
     for await (const chunk of counted) {
-      const parts = (rest + decode(chunk as Buffer)).split('\n')
-      rest = parts.pop()!
-      if (rest.length > longestLine) throw new LineProblem(line + parts.length + 1, 'is longer than a megabyte')
-      for (const part of parts) {
-        line++
-        yield part
-      }
+      let block = rest.length === 0 ? chunk as Buffer : Buffer.concat([rest, chunk as Buffer])
+      for (let end; (end = block.indexOf(10)) >= 0; block = block.subarray(end + 1)) yield text(block.subarray(0, end))
+      if (block.length > longestLine) throw new LineProblem(line + 1, 'is longer than a megabyte')
+      rest = block
     }
   } catch (error) {
     if ((error as { code?: string }).code?.startsWith('Z_')) throw new Problem(422, 'The body is not what gzip has made.')
     throw error
   }
-  rest += decode()
-  if (rest !== '') yield rest
+  if (rest.length > 0) yield text(rest)
 }
 
 const known = new Set(['customer_id', 'event_type', 'event_data', 'occurred_at', 'idempotency_key'])
@@ -187,9 +181,10 @@ export async function load(client: pg.ClientBase, events: AsyncIterable<Event>):
   let batch: Event[] = []
   const flush = async () => {
     if (batch.length === 0) return
-    recorded += await loadBatch(client, batch)
-    total += batch.length
+    const full = batch
     batch = []
+    recorded += await loadBatch(client, full)
+    total += full.length
   }
   try {
     for await (const event of events) {

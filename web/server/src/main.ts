@@ -5,6 +5,10 @@ import { configOf } from './config.ts'
 const config = configOf(process.env)
 const app = await build(config)
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  process.once(signal, () => void app.close().then(() => process.exit(0)))
+  process.once(signal, () => {
+    // Whoever does not end by then is cut off.
+    setTimeout(() => app.server.closeAllConnections(), 20_000).unref()
+    void app.close().then(() => process.exit(0))
+  })
 }
 await app.listen({ host: config.host, port: config.port })

@@ -60,11 +60,14 @@ export class Streams {
     return n
   }
 
-  /** Where a stream begins that has no past: now.  Also tells whether the role may follow changes at all. */
-  async begin(who: Identity): Promise<string> {
-    const { snapshot } = JSON.parse((await this.#db.read(who, present))!) as { snapshot: string }
-    await this.#db.read(who, changes, [snapshot])
-    return snapshot
+  /**
+   * Where a stream begins: at the snapshot that was seen last, else now.  Rejects if that is none, or if the role may not
+   * follow changes.
+   */
+  async begin(who: Identity, last: string | undefined): Promise<string> {
+    const since = last ?? (JSON.parse((await this.#db.read(who, present))!) as { snapshot: string }).snapshot
+    await this.#db.read(who, changes, [since])
+    return since
   }
 
   /** Sends to a response what a snapshot did not see, and from then on what happens, until one of both ends or the time, in seconds, has come. */

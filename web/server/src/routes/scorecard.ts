@@ -32,8 +32,8 @@ const simulate = (name: string, milliseconds: number): Statement => statement(na
     'movements', ${rows('SELECT s.live_status AS from_status, s.draft_status AS to_status, count(*) AS customers FROM s GROUP BY 1, 2', 'r.from_status, r.to_status')},
     'histogram', ${rows(`
       SELECT 5 * b.bucket AS score_from, 5 * b.bucket + 5 AS score_to,
-             (SELECT count(*) FROM s WHERE least(floor(s.live_score / 5), 19) = b.bucket) AS live,
-             (SELECT count(*) FROM s WHERE least(floor(s.draft_score / 5), 19) = b.bucket) AS draft
+             (SELECT count(*) FROM s WHERE s.live_score IS NOT NULL AND least(floor(s.live_score / 5), 19) = b.bucket) AS live,
+             (SELECT count(*) FROM s WHERE s.draft_score IS NOT NULL AND least(floor(s.draft_score / 5), 19) = b.bucket) AS draft
       FROM generate_series(0, 19) b(bucket)`, 'r.score_from')},
     'top', ${rows('SELECT * FROM s WHERE s.score_change <> 0 ORDER BY abs(s.score_change) DESC, s.customer_id LIMIT 20', 'abs(r.score_change) DESC, r.customer_id')},
     'customer', (SELECT row_to_json(r) FROM (

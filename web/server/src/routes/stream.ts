@@ -18,8 +18,7 @@ export const stream: FastifyPluginAsyncTypebox<Context & { streams: Streams }> =
     const who = request.identity
     if (streams.size >= config.streams) throw new Problem(503, 'Too many streams are open.', { headers: { 'retry-after': '10' } })
     if (streams.countOf(who) >= config.streamsPerPerson) throw new Problem(429, `You have ${config.streamsPerPerson} streams open already.`, { headers: { 'retry-after': '10' } })
-    const present = await streams.begin(who)
-    const since = request.headers['last-event-id'] ?? present
+    const since = await streams.begin(who, request.headers['last-event-id'])
     reply.hijack()
     for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) reply.raw.setHeader(name, value)
     reply.raw.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache, no-transform', 'x-accel-buffering': 'no' })

@@ -47,7 +47,9 @@ export const Me = exactly({
   expires_at: Time, restricted: Type.Boolean({ description: 'row-level security limits the role to some customers' }),
 })
 export type Me = Static<typeof Me>
-export const Credentials = exactly({ user: Text(63), password: Text(1000) })
+// NUL would end a parameter of the connection, and begin another.
+const Word = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '^[^\\u0000]*$' })
+export const Credentials = exactly({ user: Word(63), password: Word(1000) })
 export const LoginWays = exactly({ password: Type.Boolean(), provider: nullable(Type.String({ description: 'where to send the browser' })) })
 export type LoginWays = Static<typeof LoginWays>
 export const SavedView = exactly({ name: Text(100), page: Text(100), query: Type.String({ maxLength: 2000 }) })
