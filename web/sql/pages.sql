@@ -25,7 +25,7 @@ DECLARE
     about  jsonb := (SELECT jsonb_build_object('email', c.email, 'parent_id', c.parent_id, 'owner', c.owner, 'value', c.value,
                                                'customer_id', c.customer_id, 'external_id', c.external_id, 'name', c.name, 'segment', c.segment,
                                                'created_at', c.created_at, 'churned_at', c.churned_at,
-                                               'calculated_at', c.calculated_at, 'status_since', NULL, 'previous_status', NULL)
+                                               'calculated_at', c.calculated_at, 'status_since', c.status_since, 'previous_status', c.previous_status)
                      FROM chs.customer_list c WHERE c.customer_id = $1);
 BEGIN
     IF $2 IS NULL AND $3 IS NULL THEN

@@ -30,6 +30,7 @@ const rights: Record<string, () => Right | Promise<Right>> = {
   drop_view: () => ({ who: 'mia', path: `/views/${view}`, status: 204 }),
   stats: () => ({}), segments: () => ({}), values: () => ({}), distribution: () => ({}),
   movements: () => ({ path: '/portfolio/movements?from=2026-01-01' }), movers: () => ({ path: '/portfolio/movers?limit=3' }), portfolio_trend: () => ({ path: '/portfolio/trend?days=7' }),
+  moved: () => ({ path: '/portfolio/movements/customers?from_status=healthy&to_status=at_risk' }),
   customers: () => ({ path: '/customers?status=at_risk&status=critical&fields=sparkline&limit=3' }),
   customers_csv: () => ({ path: '/customers.csv?status=critical' }),
   add_customer: () => ({ who: 'ada', body: { name: 'Contract', external_id: `C-${Math.random()}`, segment: 'smb', value: 12.5, created_at: '2026-01-01T00:00:00Z' }, status: 201 }),

@@ -29,7 +29,7 @@ const sorts: Record<string, { key: string; type: string; descending?: boolean }>
   change: { key: change, type: 'double precision' },
   '-change': { key: change, type: 'double precision', descending: true },
   '-value': { key: 'l.value', type: 'double precision', descending: true },
-  '-status_since': { key: 'NULL::timestamptz', type: 'timestamptz', descending: true },
+  '-status_since': { key: 'l.status_since', type: 'timestamptz', descending: true },
 }
 
 // $4 to $13; a filter that is not there is NULL, and then the planner drops it.
@@ -52,7 +52,7 @@ const filters = (source: Source) => `
 function page(source: Source, sort: string): string {
   const { key, type, descending } = sorts[sort]!
   const columns = `l.customer_id, l.external_id, l.name, l.segment, l.owner, l.value, l.score, l.status, l.trend, l.coverage,
-       l.as_of, l.calculated_at, ${source.churned_at} AS churned_at`
+       l.status_since, l.previous_status, l.as_of, l.calculated_at, ${source.churned_at} AS churned_at`
   const direction = descending ? 'DESC' : 'ASC'
   const keyed = `
     SELECT ${columns}, k.key FROM ${source.from} l CROSS JOIN LATERAL (SELECT ${key} AS key) k
@@ -86,7 +86,7 @@ SELECT json_build_object(
     'customer_id', l.customer_id, 'external_id', l.external_id, 'name', l.name, 'segment', l.segment, 'owner', l.owner, 'value', l.value,
     'score', l.score, 'status', l.status, 'trend', l.trend, 'coverage', l.coverage,
     'weakest_factor', w.factor, 'weakest_points', w.points,
-    'change', ${change}, 'status_since', NULL, 'previous_status', NULL,
+    'change', ${change}, 'status_since', l.status_since, 'previous_status', l.previous_status,
     'as_of', l.as_of, 'calculated_at', l.calculated_at, 'churned_at', l.churned_at${withSparkline ? sparkline : ''}) ORDER BY l.n), '[]')
     FROM l
     LEFT JOIN LATERAL (SELECT b.factor_name AS factor, round((b.effective_weight * (100 - b.score))::numeric, 2) AS points

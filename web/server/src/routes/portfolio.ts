@@ -34,7 +34,8 @@ const distribution = statement('distribution', `
 const movements = statement('movements', `
   SELECT json_build_object('from', d.from_day, 'to', d.to_day,
     'movements', ${rows('SELECT m.from_status, m.to_status, m.customers FROM chs_status_movements(d.from_day, d.to_day) m', 'r.from_status, r.to_status')})::text AS json
-  FROM (SELECT COALESCE($1::date, COALESCE($2::date, ${today}) - 30) AS from_day, COALESCE($2::date, ${today}) AS to_day) d`, { milliseconds: 30_000 })
+  FROM (SELECT COALESCE($1::date, u.day - 30) AS from_day, u.day AS to_day
+        FROM (SELECT COALESCE($2::date, (SELECT max(c.day) FROM chs.counted_days c), ${today}) AS day) u) d`, { milliseconds: 30_000 })
 // The customers of one cell of chs_status_movements(), which says what a status at the end of a day is.
 const moved = statement('moved', `
   WITH d AS (SELECT COALESCE($1::date, COALESCE($2::date, ${today}) - 30) AS from_day, COALESCE($2::date, ${today}) AS to_day),
@@ -59,12 +60,15 @@ const movers = statement('movers', `
   SELECT json_build_object('down', ${rows('SELECT * FROM m WHERE m.change < 0 ORDER BY m.change, m.customer_id LIMIT $1', 'r.change, r.customer_id')},
                            'up', ${rows('SELECT * FROM m WHERE m.change > 0 ORDER BY m.change DESC, m.customer_id LIMIT $1', 'r.change DESC, r.customer_id')})::text AS json`,
   { milliseconds: 30_000 })
+// Days that are over are counted; today is what the cards show.
 const trend = statement('trend', `
   SELECT json_build_object('days', ${rows(`
-    SELECT d.day, count(*) FILTER (WHERE d.status = 'healthy') AS healthy, count(*) FILTER (WHERE d.status = 'at_risk') AS at_risk,
-           count(*) FILTER (WHERE d.status = 'critical') AS critical, count(*) FILTER (WHERE d.status = 'unknown') AS unknown,
-           round(avg(d.score)::numeric, 2) AS average_score
-    FROM chs.daily_scores d WHERE d.day > ${today} - $1::integer GROUP BY d.day`, 'r.day')})::text AS json`, { milliseconds: 30_000 })
+    SELECT d.day, sum(d.healthy) AS healthy, sum(d.at_risk) AS at_risk, sum(d.critical) AS critical, sum(d.unknown) AS unknown,
+           round((sum(d.average_score * (d.healthy + d.at_risk + d.critical)) / nullif(sum(d.healthy + d.at_risk + d.critical), 0))::numeric, 2) AS average_score,
+           sum(d.value_at_risk) AS value_at_risk
+    FROM chs.daily_stats d WHERE d.day > ${today} - $1::integer GROUP BY d.day
+    UNION ALL
+    SELECT ${today}, s.healthy, s.at_risk, s.critical, s.unknown, s.average_score, NULL FROM chs.dashboard_stats s`, 'r.day')})::text AS json`, { milliseconds: 30_000 })
 
 const tags = ['portfolio']
 

@@ -38,6 +38,7 @@ export const Movers = exactly({ down: Type.Array(Mover), up: Type.Array(Mover) }
 export type Movers = Static<typeof Movers>
 export const PortfolioDay = exactly({
   day: Day, healthy: Type.Integer(), at_risk: Type.Integer(), critical: Type.Integer(), unknown: Type.Integer(), average_score: nullable(Type.Number()),
+  value_at_risk: nullable(Type.Number({ description: 'what those at risk or critical are worth; null: of today, see /portfolio/values' })),
 })
 export type PortfolioDay = Static<typeof PortfolioDay>
 export const PortfolioTrend = exactly({ days: Type.Array(PortfolioDay) })
