@@ -141,7 +141,8 @@ function* bad(schema: any, text: boolean): Generator<unknown> {
     case 'string':
       if (!text) yield 5
       if (schema.maxLength !== undefined) yield 'x'.repeat(schema.maxLength + 1)
-      if (schema.pattern !== undefined) yield '!?'
+      if (schema.pattern !== undefined && !new RegExp(schema.pattern).test('!?')) yield '!?'
+      else if (schema.pattern !== undefined && !text) yield 'a\u0000b'
       if (schema.minLength !== undefined && !text) yield ''
       break
   }
