@@ -93,7 +93,7 @@ SELECT c.segment, COALESCE(h.status, 'unknown') AS status, count(*) AS customers
 FROM chs.customers c LEFT JOIN chs.customer_health h USING (customer_id)
 WHERE COALESCE(h.active, c.churned_at IS NULL OR c.churned_at > now())
 GROUP BY c.segment, COALESCE(h.status, 'unknown');
-COMMENT ON VIEW chs.value_stats IS 'what the customers of each segment and status are worth; churned customers do not count. Adds up all customers, so takes about a second for a million';
+COMMENT ON VIEW chs.value_stats IS 'what the customers of each segment and status are worth; churned customers do not count. Adds up all customers, so takes about half a second for a million; chs.daily_stats has the sums of each day that is over';
 COMMENT ON COLUMN chs.value_stats.segment IS 'the segment; NULL: customers without one';
 COMMENT ON COLUMN chs.value_stats.status IS 'healthy, at_risk, critical or unknown';
 COMMENT ON COLUMN chs.value_stats.customers IS 'customers of that segment and status';
@@ -142,7 +142,7 @@ SELECT h.customer_id, c.external_id, c.name, c.email, c.segment, c.parent_id,
        h.active, h.as_of, h.calculated_at, c.created_at, c.churned_at, c.owner, c.value::double precision AS value,
        h.status_since, h.previous_status
 FROM chs.customer_health h JOIN chs.customers c ON c.customer_id = h.customer_id OR h.customer_id = c.customer_id;
-COMMENT ON VIEW chs.scored_customers IS 'customers with health, in pages by customer_id; those of status healthy or unknown, also of one trend, are found by an index, however few. Rare values of anything else are looked for among all customers that the status leaves: for at_risk and critical use at_risk_customers, for segments customer_list';
+COMMENT ON VIEW chs.scored_customers IS 'customers with health, in pages by customer_id; those of status healthy or unknown, also of one trend, are found by an index, however few. Rare values of anything else are looked for among all customers that the status leaves: for at_risk and critical use at_risk_customers, for segments customer_list; for who changed status lately status_changes';
 COMMENT ON COLUMN chs.scored_customers.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.scored_customers.external_id IS 'the company''s own key for the customer';
 COMMENT ON COLUMN chs.scored_customers.name IS 'its name';
@@ -228,7 +228,7 @@ SELECT h.customer_id, c.external_id, c.name, c.email, c.segment, h.risk_score AS
        h.as_of, h.calculated_at, c.owner, c.value::double precision AS value, h.status_since, h.previous_status
 FROM chs.customer_health h JOIN chs.customers c USING (customer_id)
 WHERE h.risk_score IS NOT NULL;
-COMMENT ON VIEW chs.at_risk_customers IS 'active customers of status at_risk or critical; pages by score and customer_id, lowest first, or within a range of scores. Rare values of anything else are looked for among all of them';
+COMMENT ON VIEW chs.at_risk_customers IS 'active customers of status at_risk or critical; pages by score and customer_id, lowest first, or within a range of scores. Those of a segment or owner are found by an index; rare trends and weakest factors are looked for among all of them, which takes seconds for a million';
 COMMENT ON COLUMN chs.at_risk_customers.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.at_risk_customers.external_id IS 'the company''s own key for the customer';
 COMMENT ON COLUMN chs.at_risk_customers.name IS 'its name';

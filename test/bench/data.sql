@@ -3,8 +3,8 @@
 CREATE SCHEMA bench;
 SET search_path = bench, public;
 
--- What this session has spent on the processor so far.
-CREATE FUNCTION processor_seconds() RETURNS double precision LANGUAGE sql VOLATILE
+-- What this session has spent on the processor so far; also for roles that may not read files.
+CREATE FUNCTION processor_seconds() RETURNS double precision LANGUAGE sql VOLATILE SECURITY DEFINER
     RETURN split_part(pg_read_file('/proc/self/schedstat'), ' ', 1)::double precision / 1e9;
 
 -- A number from 0 up to 1 that a seed and a salt decide.
@@ -36,9 +36,10 @@ FROM (SELECT n, u(n, 2) AS a, u(n, 3) AS b, u(n, 4) AS c,
       FROM (SELECT n, u(n, 1) AS k FROM generate_series(0, 4095) n) t) t;
 ANALYZE template;
 
-CREATE FUNCTION fill_customers(first bigint, last bigint) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO chs.customers (customer_id, external_id, name, segment, created_at)
-    SELECT i, 'C' || i, 'customer ' || i, (ARRAY['enterprise', 'smb', 'startup', NULL])[1 + i % 4], now() - interval '2 years'
+-- Without owners, or with so many.
+CREATE FUNCTION fill_customers(first bigint, last bigint, owners integer DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO chs.customers (customer_id, external_id, name, segment, created_at, owner)
+    SELECT i, 'C' || i, 'customer ' || i, (ARRAY['enterprise', 'smb', 'startup', NULL])[1 + i % 4], now() - interval '2 years', 'owner_' || i % owners
     FROM generate_series(first, last) i;
     ANALYZE chs.customers;
 $$;

@@ -151,6 +151,10 @@ SELECT chs_grant('chs_tap_reader', 'read') \g /dev/null
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list WHERE customer_id > 1500 ORDER BY customer_id LIMIT 50', 'a page by customer_id');
 SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list ORDER BY name, customer_id LIMIT 50', 'a page by name');
+SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list WHERE (name, customer_id) < (''c2'', 5) ORDER BY name DESC, customer_id DESC LIMIT 50', 'a page by name, backward');
+SELECT pg_temp.pages_well('SELECT * FROM chs.customer_list WHERE customer_id < 1500 ORDER BY customer_id DESC LIMIT 50', 'a page by customer_id, backward');
+SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers WHERE (score, customer_id) < (30, 1500) ORDER BY score DESC, customer_id DESC LIMIT 50', 'a page by score, backward');
+SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers WHERE owner = ''chs_tap_rare'' ORDER BY score, customer_id LIMIT 50', 'the lowest scores of an owner');
 SELECT pg_temp.pages_well('SELECT * FROM chs.' || list || ' WHERE ' || filter || ' AND customer_id > 1500 ORDER BY customer_id LIMIT 50', 'a page of ' || list || ' where ' || filter)
 FROM filters;
 SELECT pg_temp.pages_well('SELECT * FROM chs.at_risk_customers ORDER BY score, customer_id LIMIT 50', 'the lowest scores');
