@@ -1,7 +1,7 @@
 -- A believable company for the tour: "Parcelbird", which sells a shipping API.
 --
--- About three hundred customers in three segments, and four months of their events
--- up to now.  Plain SQL: nothing here knows how scoring works, and events are
+-- About three hundred customers in three segments, sixty more that have left, and four
+-- months of their events up to now.  Plain SQL: nothing here knows how scoring works, and events are
 -- inserted like any others.  Randomness comes from hashes of (customer, day, ...), so
 -- that the same customers have the same stories whenever and wherever this runs; only
 -- the dates and the weekends move.
@@ -38,17 +38,20 @@ CREATE FUNCTION pg_temp.u(key bigint, salt integer) RETURNS double precision
 -- new       a few weeks old and starting well
 -- trial     a few days old: too new for a score
 -- churned   faded, and has left
+-- left      has left in these months: most of them faded before, some were silent for two weeks,
+--           some left without warning
 
 CREATE TEMP TABLE story AS
 WITH numbered AS (
-    SELECT n, CASE WHEN n <= 44 THEN 'enterprise' WHEN n <= 188 THEN 'smb' ELSE 'startup' END AS segment,
+    SELECT n, CASE WHEN n <= 44 THEN 'enterprise' WHEN n <= 188 OR n > 342 THEN 'smb' ELSE 'startup' END AS segment,
            -- The place within its segment, for names.
-           CASE WHEN n <= 44 THEN n WHEN n <= 188 THEN n - 44 ELSE n - 188 END - 1 AS i,
+           CASE WHEN n <= 44 THEN n WHEN n <= 188 THEN n - 44 WHEN n <= 342 THEN n - 188 ELSE n - 342 + 144 END - 1 AS i,
            pg_temp.u(n, 14) AS luck
-    FROM generate_series(1, 312) n
+    FROM generate_series(1, 372) n
 )
 SELECT n, segment, i,
-       CASE WHEN n = 71 THEN 'silent'
+       CASE WHEN n > 312 THEN 'left'
+            WHEN n = 71 THEN 'silent'
             WHEN n = 140 THEN 'churned'
             WHEN n IN (12, 96, 133, 181, 205, 262, 290) THEN 'trouble'
             WHEN n IN (7, 29, 58, 117, 164, 233, 301) THEN 'unhappy'
@@ -64,7 +67,8 @@ FROM numbered;
 -- segment is expected to do; fades_from and fades_to are days ago.
 ALTER TABLE story ADD created_ago integer, ADD level double precision, ADD users integer, ADD features integer,
                   ADD fades_from integer, ADD fades_to integer, ADD fades_by double precision,
-                  ADD pay_ago integer, ADD amount numeric;
+                  ADD pay_ago integer, ADD amount numeric, ADD left_ago integer;
+UPDATE story SET left_ago = CASE story WHEN 'churned' THEN 12 WHEN 'left' THEN 2 + (pg_temp.u(n, 15) * 85)::integer END;
 UPDATE story SET
     created_ago = CASE story WHEN 'new' THEN 16 + (pg_temp.u(n, 2) * 12)::integer
                              WHEN 'trial' THEN 1 + (pg_temp.u(n, 2) * 5)::integer
@@ -82,13 +86,16 @@ UPDATE story SET
     features = CASE story WHEN 'modest' THEN 2 + (pg_temp.u(n, 6) * 3)::integer
                           WHEN 'thriving' THEN 9 + (pg_temp.u(n, 6) * 5)::integer
                           ELSE 5 + (pg_temp.u(n, 6) * 6)::integer END,
-    fades_from = CASE story WHEN 'fading' THEN 40 + (pg_temp.u(n, 7) * 60)::integer
+    fades_from = CASE WHEN story = 'left' THEN CASE WHEN pg_temp.u(n, 16) < 0.6 THEN left_ago + 25 + (pg_temp.u(n, 7) * 30)::integer
+                                                    WHEN pg_temp.u(n, 16) < 0.8 THEN left_ago + 15 END
+                      ELSE CASE story WHEN 'fading' THEN 40 + (pg_temp.u(n, 7) * 60)::integer
                             WHEN 'churned' THEN 80 WHEN 'silent' THEN 31
-                            WHEN 'unhappy' THEN 24 WHEN 'trouble' THEN 40 END,
-    fades_to = CASE story WHEN 'fading' THEN 4 + (pg_temp.u(n, 8) * 26)::integer
+                            WHEN 'unhappy' THEN 24 WHEN 'trouble' THEN 40 END END,
+    fades_to = CASE WHEN story = 'left' THEN CASE WHEN pg_temp.u(n, 16) < 0.6 THEN left_ago + 3 WHEN pg_temp.u(n, 16) < 0.8 THEN left_ago + 14 END
+                      ELSE CASE story WHEN 'fading' THEN 4 + (pg_temp.u(n, 8) * 26)::integer
                           WHEN 'churned' THEN 14 WHEN 'silent' THEN 30
-                          WHEN 'unhappy' THEN 10 WHEN 'trouble' THEN 10 END,
-    fades_by = CASE story WHEN 'fading' THEN 0.78 + 0.19 * pg_temp.u(n, 9)
+                          WHEN 'unhappy' THEN 10 WHEN 'trouble' THEN 10 END END,
+    fades_by = CASE story WHEN 'left' THEN CASE WHEN pg_temp.u(n, 16) < 0.6 THEN 0.6 + 0.35 * pg_temp.u(n, 9) ELSE 1 END WHEN 'fading' THEN 0.78 + 0.19 * pg_temp.u(n, 9)
                           WHEN 'churned' THEN 0.97 WHEN 'silent' THEN 1
                           WHEN 'unhappy' THEN 0.75 WHEN 'trouble' THEN 0.3 ELSE 0 END,
     pay_ago = (pg_temp.u(n, 10) * 29)::integer,
@@ -139,7 +146,7 @@ INSERT INTO chs.customers (external_id, name, email, segment, created_at, churne
 SELECT format('PB-%s', 1000 + n), name,
        'ops@' || regexp_replace(lower(translate(name, 'é', 'e')), '[^a-z0-9]+', '-', 'g') || '.example', segment,
        LEAST(date_trunc('day', now()) - created_ago * interval '1 day' + interval '1 hour' * (7 + 11 * pg_temp.u(n, 12)), now()),
-       CASE WHEN story = 'churned' THEN date_trunc('day', now()) - interval '12 days' END
+       date_trunc('day', now()) - left_ago * interval '1 day'
 FROM story JOIN name USING (n)
 ORDER BY n;
 
@@ -150,7 +157,7 @@ WHERE c.external_id = format('PB-%s', 1000 + b.child) AND p.external_id = format
 -- Days: how much each customer does on each day -------------------------------------------
 
 CREATE TEMP TABLE active_day AS
-SELECT s.n, c.customer_id, s.segment, s.story, s.users, s.features, d.ago, s.n * 1000::bigint + d.ago AS key, d.day,
+SELECT s.n, c.customer_id, s.segment, s.story, s.left_ago, s.users, s.features, d.ago, s.n * 1000::bigint + d.ago AS key, d.day,
        s.level * d.weekday
        -- A good or a bad day.
        * (0.75 + 0.5 * pg_temp.u(s.n * 1000 + d.ago, 20))
@@ -168,7 +175,7 @@ CROSS JOIN LATERAL (
            -- Mean 1 over the week.
            CASE WHEN extract(isodow FROM now() - ago * interval '1 day') >= 6 THEN 0.35 ELSE 1.26 END AS weekday
     FROM generate_series(0, LEAST(119, s.created_ago)) ago) d
-WHERE NOT (s.story = 'churned' AND d.ago < 13);
+WHERE d.ago > COALESCE(s.left_ago, -1);
 DELETE FROM active_day WHERE use < 0.001;
 ANALYZE active_day;
 
@@ -253,7 +260,7 @@ FROM (
     CROSS JOIN LATERAL generate_series(CASE s.story WHEN 'new' THEN s.created_ago ELSE s.pay_ago END,
                                        LEAST(119, s.created_ago), 30) a (ago)
     CROSS JOIN LATERAL (SELECT pg_temp.u(s.n * 1000 + a.ago, 52) AS luck) l
-    WHERE s.story <> 'trial' AND NOT (s.story = 'churned' AND a.ago < 13)) p;
+    WHERE s.story <> 'trial' AND a.ago > COALESCE(s.left_ago, -1)) p;
 
 -- Support tickets: the more there is to do the more questions there are.
 INSERT INTO event

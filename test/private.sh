@@ -19,7 +19,7 @@
 #   CHS_SRC     the copy of the sources, also the current directory
 #   CHS_ORIGIN  the source tree that was copied
 #   CHS_PG      the private PostgreSQL; its programs come first in PATH
-#   RAVENSTACK  the RavenStack data set, if it is there
+#   RAVENSTACK, ONLINERETAIL  data sets, if they are there
 #
 # Settings from the environment: PGMAJOR (default 15), CHS_KEEP=1 keeps the work
 # directory, TMPDIR says where it is made (if the path is short enough for sockets).
@@ -105,6 +105,9 @@ private_pg_config() {
 	fi
 }
 
+# private_data SET: where a data set is, if it is there.
+private_data() { local name=${1^^}; printf '%s' "${!name:-}"; }
+
 # private_begin [-k] [-d DIRECTORY] SCRIPT [ARGUMENT...]
 #
 # Copies the source tree into a new work directory and runs the script again from
@@ -112,7 +115,7 @@ private_pg_config() {
 # only sets the variables and returns.  -k keeps the work directory, -d says
 # which one to use (one from an earlier run is replaced).
 private_begin() {
-	local keep=${CHS_KEEP:-} work='' base origin script user option OPTIND=1
+	local keep=${CHS_KEEP:-} work='' base origin script user data option OPTIND=1
 	while getopts kd: option; do
 		case $option in
 			k) keep=1 ;;
@@ -158,9 +161,13 @@ private_begin() {
 		tar -C "$work/src" --no-same-owner -xf - || exit 1
 
 	export CHS_WORK=$work CHS_ORIGIN=$origin PGMAJOR
-	if [ -z "${RAVENSTACK:-}" ] && [ -d "$origin/../shared/data/ravenstack" ]; then
-		export RAVENSTACK=$origin/../shared/data/ravenstack
-	fi
+	# Real data sets, where they are: RAVENSTACK and ONLINERETAIL say where.
+	local set sets=(ravenstack onlineretail)
+	for set in "${sets[@]}"; do
+		if [ -z "$(private_data "$set")" ] && [ -d "$origin/../shared/data/$set" ]; then
+			export "${set^^}=$origin/../shared/data/$set"
+		fi
+	done
 	# Nothing of the caller's own connection settings may leak in.
 	unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE PGSERVICEFILE PGPASSFILE PGTZ PGDATESTYLE \
 		PGSSLMODE PGAPPNAME PSQLRC MAKEFLAGS MAKELEVEL PG_COLOR LD_PRELOAD
@@ -169,10 +176,13 @@ private_begin() {
 		user=postgres
 		id "$user" >/dev/null 2>&1 || user=nobody
 		chmod -R a+rX "$work"
-		if [ -n "${RAVENSTACK:-}" ] && ! runuser -u "$user" -- test -r "$RAVENSTACK/." -a -x "$RAVENSTACK/."; then
-			cp -r "$RAVENSTACK" "$work/ravenstack"
-			RAVENSTACK=$work/ravenstack
-		fi
+		for set in "${sets[@]}"; do
+			data=$(private_data "$set")
+			if [ -n "$data" ] && ! runuser -u "$user" -- test -r "$data/." -a -x "$data/."; then
+				cp -r "$data" "$work/$set"
+				export "${set^^}=$work/$set"
+			fi
+		done
 		chown -R "$user": "$work"
 		command=(runuser -u "$user" -- env HOME="$work" "${command[@]}")
 	fi

@@ -21,7 +21,7 @@ BEGIN
                CASE WHEN c.relname = 'rejected_events'
                     THEN 'NOT row_security_active(''chs.customers''::regclass) AND chs.is_readable(relation)'
                     -- figures of all customers, or of those whom their author saw
-                    WHEN c.relname = 'backtests'
+                    WHEN c.relname IN ('backtests', 'fits')
                     THEN 'created_by = current_user OR NOT row_security_active(''chs.customers''::regclass)'
                     WHEN c.relname IN ('health_counts', 'daily_counts', 'partial_counts')
                     THEN 'NOT row_security_active(''chs.customers''::regclass)'
@@ -35,7 +35,7 @@ BEGIN
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
           AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'chs')
           AND c.relkind IN ('r', 'p') AND c.oid NOT IN ('chs.customers'::regclass, 'chs.customer_events'::regclass)
-          AND (c.relname IN ('backtests', 'health_counts', 'daily_counts', 'partial_counts', 'rejected_events')
+          AND (c.relname IN ('backtests', 'fits', 'health_counts', 'daily_counts', 'partial_counts', 'rejected_events')
                OR EXISTS (SELECT FROM pg_attribute a
                           WHERE a.attrelid = c.oid AND a.attname = 'customer_id' AND NOT a.attisdropped))
     LOOP
@@ -68,8 +68,8 @@ BEGIN ATOMIC
             'chs.dashboard_stats', 'chs.segment_stats', 'chs.value_stats', 'chs.customer_list', 'chs.scored_customers', 'chs.at_risk_customers',
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
             'chs.outcomes', 'chs.backtests', 'chs.backtest_figures', 'chs.backtest_origins', 'chs.backtest_bands', 'chs.backtest_statuses',
-            'chs.backtest_metrics', 'chs.daily_scores', 'chs.status_changes', 'chs.status_movements', 'chs.daily_counts', 'chs.counted_days', 'chs.daily_stats',
-            'chs.score_changes', 'chs.daily_movers', 'chs.movers', 'chs.health_trend', 'chs.daily_activity']),
+            'chs.backtest_metrics', 'chs.fits', 'chs.fit_figures', 'chs.daily_scores', 'chs.status_changes', 'chs.status_movements', 'chs.daily_counts', 'chs.counted_days', 'chs.daily_stats',
+            'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
         -- send events, by INSERT, COPY, chs_record_event or chs_record_events
         -- but not under an event_id of one's choice, which would make others' events fail
         ('record', '{INSERT (customer_id),INSERT (event_type),INSERT (event_data),INSERT (occurred_at),INSERT (idempotency_key)}', ARRAY['chs.customer_events']),
@@ -87,10 +87,13 @@ BEGIN ATOMIC
         -- judge the scores; a report says who made it
         ('administer', '{INSERT (outcome),INSERT (horizon),INSERT (gap),INSERT (first_origin),INSERT (last_origin),INSERT (every),INSERT (segment),INSERT (sample),INSERT (version),INSERT (document),INSERT (customers),INSERT (report)}',
             ARRAY['chs.backtests']),
-        ('administer', '{SELECT,DELETE}', ARRAY['chs.backtests']),
-        ('administer', '{SELECT}', ARRAY['chs.backtest_figures', 'chs.backtest_origins', 'chs.backtest_bands', 'chs.backtest_statuses', 'chs.backtest_metrics']),
+        ('administer', '{INSERT (what),INSERT (outcome),INSERT (horizon),INSERT (gap),INSERT (scorecard),INSERT (first_origin),INSERT (test_from),INSERT (last_origin),INSERT (customers),INSERT (left_count),INSERT (today),INSERT (proposed),INSERT (details),INSERT (figures)}',
+            ARRAY['chs.fits']),
+        ('administer', '{SELECT,DELETE}', ARRAY['chs.backtests', 'chs.fits']),
+        ('administer', '{SELECT}', ARRAY['chs.backtest_figures', 'chs.backtest_origins', 'chs.backtest_bands', 'chs.backtest_statuses', 'chs.backtest_metrics', 'chs.fit_figures']),
         ('administer', '{EXECUTE}', ARRAY[
             'ROUTINE @extschema@.chs_backtest(text, integer, integer, date, date, interval, jsonb, text, double precision)', 'ROUTINE chs.late_events(bigint[], date, date)', 'ROUTINE chs.backtest_begin()',
+            'ROUTINE @extschema@.chs_fit(text, integer, integer, date, date, interval, text, date, jsonb, double precision, double precision)',
             'ROUTINE @extschema@.chs_simulate(jsonb, double precision, timestamptz)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint, bigint[], boolean)',
             'ROUTINE chs.event_days(jsonb, bigint[], date, date)', 'ROUTINE chs.outcome_rows(text, integer, integer, date[], jsonb, bigint[], boolean)',

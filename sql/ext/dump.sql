@@ -61,6 +61,7 @@ SELECT chs.dump('chs.event_types');
 SELECT chs.dump('chs.customers');
 SELECT chs.dump('chs.outcomes');
 SELECT chs.dump('chs.backtests');
+SELECT chs.dump('chs.fits');
 SELECT chs.dump('chs.sources');
 SELECT chs.dump('chs.rejected_events');
 DROP FUNCTION chs.dump(regclass);
@@ -75,6 +76,7 @@ SELECT pg_catalog.pg_extension_config_dump('chs.recounts', '');
 
 SELECT pg_catalog.pg_extension_config_dump('chs.customers_customer_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.backtests_backtest_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('chs.fits_fit_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.customer_events_event_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.health_scores_health_score_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chs.sources_source_id_seq', '');

@@ -29,14 +29,14 @@
 
 /* How often what is missing is filled in, each time by the weights found before. */
 #define MAX_ROUNDS 6
-#define SMALLEST_MOVE 1e-4
+#define SMALLEST_MOVE 1e-3
 
 typedef struct FitState
 {
 	FitRows		rows;
 	int			nridges;
 	double	   *ridges;
-	double	   *start;			/* today's shares of the score, of the coefficients */
+	double	   *start;			/* what each coefficient's x adds to today's score, of 1 */
 } FitState;
 
 /* How customers that a fit has not seen were predicted, against today's card. */
@@ -123,8 +123,6 @@ begin_state(FunctionCallInfo fcinfo)
 			invalid_argument("start");
 		sum += state->start[c];
 	}
-	for (int c = 0; c < nstart; c++)
-		state->start[c] /= sum;
 	for (int i = 0; i < state->nridges; i++)
 		if (!(state->ridges[i] >= 0))
 			invalid_argument("ridges");
@@ -175,8 +173,9 @@ chs_fit_transition(PG_FUNCTION_ARGS)
 		const FitMetric *m = &state->rows.metrics[i];
 
 		row->x[i] = (m->ramps > 0 ? scores[i] : m->penalty * counts[i]) / 100;
-		state->rows.has_gaps |= m->ramps > 0 ? isnan(row->x[i]) : row->x[i] > 0;
+		row->has_gaps |= m->ramps > 0 ? isnan(row->x[i]) : row->x[i] > 0;
 	}
+	state->rows.has_gaps |= row->has_gaps;
 	PG_RETURN_POINTER(state);
 }
 

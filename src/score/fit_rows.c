@@ -186,7 +186,7 @@ chs_fit_rows_expand(const FitView *view, const FitRow *row, double *x)
 		expand_metric(&rows->metrics[i], row->x[i], x + c);
 		c += rows->metrics[i].ramps;
 	}
-	if (rows->has_gaps)
+	if (row->has_gaps)
 		fill_gaps(view, row, x);
 }
 

@@ -20,6 +20,7 @@ typedef struct FitRow
 	float		today;			/* score by today's card, 0 to 1 */
 	int			part;			/* of the customers that choose a ridge, from 0 on; -1: none */
 	bool		left;
+	bool		has_gaps;		/* missing scores or penalties */
 	float		x[FLEXIBLE_ARRAY_MEMBER];	/* scores, 0 to 1, NaN: none; or penalties */
 } FitRow;
 
@@ -30,7 +31,7 @@ typedef struct FitRows
 	FitMetric  *metrics;
 	int			nfactors;
 	int			ncoefficients;
-	bool		has_gaps;		/* missing scores or penalties */
+	bool		has_gaps;		/* any of them */
 	int64		n;
 	int64		allocated;
 	Size		width;

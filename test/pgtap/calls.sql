@@ -47,10 +47,12 @@ UNION ALL SELECT 'regclass', unnest(ARRAY['0', '1', 'pg_class', 'chs.customers',
 UNION ALL SELECT 'bytea', unnest(ARRAY['', '\x00', '\x7fffffff00000000'])
 UNION ALL SELECT 'bigint[]', unnest(ARRAY['{}', '{NULL}', '{1,1}'])
 UNION ALL SELECT 'boolean[]', unnest(ARRAY['{}', '{NULL}', '{t,f}'])
+UNION ALL SELECT 'numeric[]', unnest(ARRAY['{1}', '{}', '{NULL}', '{NaN,-1}', '{{1,2},{3,4}}'])
 UNION ALL SELECT 'double precision[]', unnest(ARRAY['{}', '{NULL}', '{NaN,Infinity}'])
 UNION ALL SELECT 'text[]', unnest(ARRAY['{}', '{NULL}', '{{a,b},{c,d}}'])
 UNION ALL SELECT 'date[]', unnest(ARRAY['{}', '{NULL}', '{today,today}', '{4714-11-24 BC,294276-12-31}', '{5874897-12-31}', '{infinity}'])
 UNION ALL SELECT 'integer[]', unnest(ARRAY['{1}', '{}', '{NULL}', '{-2147483648,2147483647}', '{{1,2},{3,4}}'])
+UNION ALL SELECT 'numeric[]', unnest(ARRAY['{1}', '{}', '{NULL}', '{NaN,-1}', '{{1,2},{3,4}}'])
 UNION ALL SELECT 'double precision[]', unnest(ARRAY['{1}', '{}', '{NULL}', '{NaN,Infinity,-1}', '{{1,2},{3,4}}'])
 UNION ALL SELECT 'interval', unnest(ARRAY['0', '-1 day', '178000000 years'])
 UNION ALL SELECT 'chs.recommendations', unnest(ARRAY[(SELECT r::text FROM chs.recommendations r LIMIT 1)])) e;
@@ -98,7 +100,7 @@ CREATE TEMP TABLE outcomes AS SELECT name, call, pg_temp.outcome(call) AS outcom
 SELECT is_empty('SELECT DISTINCT ON (name, outcome) name, left(call, 200), outcome FROM outcomes WHERE pg_temp.is_defect(outcome)', 'no call fails by a defect');
 SELECT is_empty($$SELECT name FROM outcomes GROUP BY name HAVING NOT bool_or(outcome = 'ok')
     AND name NOT IN (SELECT name FROM routines WHERE prokind = 'p'
-                     OR name::text ~ 'attach|detach|activity_(transition|combine)|record_event|grant|revoke|rollback|plugin|add_factor|add_metrics|drop_factor|import|follow_(alter|drop|rewrite)|chs_backtest|backtest_origins|fit_agg')$$,
+                     OR name::text ~ 'attach|detach|activity_(transition|combine)|record_event|grant|revoke|rollback|plugin|add_factor|add_metrics|drop_factor|import|follow_(alter|drop|rewrite)|chs_backtest|backtest_origins|chs_fit|fit_agg')$$,
     'every function can be called rightly');
 SELECT lives_ok('SELECT 1', 'the server is there');
 

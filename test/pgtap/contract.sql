@@ -13,6 +13,10 @@ INSERT INTO contract VALUES
     ('r', 'outcomes', 'customer_id bigint, outcome text, happened_at timestamp with time zone, amount numeric, note text'),
     ('r', 'backtests', 'backtest integer, outcome text, horizon integer, gap integer, first_origin date, last_origin date, every interval, segment text,
         sample double precision, version integer, document jsonb, customers bigint, created_at timestamp with time zone, report jsonb'),
+    ('r', 'fits', 'fit integer, what text, outcome text, horizon integer, gap integer, scorecard text, first_origin date, test_from date,
+        last_origin date, customers bigint, left_count bigint, created_at timestamp with time zone, today jsonb, proposed jsonb'),
+    ('v', 'fit_figures', 'fit integer, what text, outcome text, figure text, today double precision, proposed double precision, gain double precision,
+        low double precision, high double precision, verdict text'),
     ('v', 'backtest_figures', 'backtest integer, ordinal bigint, figure text, value double precision, low double precision, high double precision,
         compared_with double precision, verdict text'),
     ('v', 'backtest_origins', 'backtest integer, origin date, rows bigint, leaving bigint, in_gap bigint, unknown bigint, rate double precision,
@@ -61,8 +65,6 @@ INSERT INTO contract VALUES
     ('v', 'status_changes', 'customer_id bigint, previous_status text, status text, score double precision,
         started_at timestamp with time zone, ended_at timestamp with time zone, lasted_days double precision'),
     ('v', 'status_movements', 'from_status text, to_status text, customers bigint'),
-    ('v', 'movers', 'days integer, day date, customer_id bigint, name text, segment text, owner text, score double precision, previous_score double precision,
-        change double precision, status text, previous_status text, moved_most text'),
     ('v', 'score_changes', 'customer_id bigint, score double precision, previous_score double precision,
         change double precision, moved_most text'),
     ('v', 'health_trend', 'customer_id bigint, slope double precision, trend text, days bigint, first_day date, last_day date'),
@@ -240,7 +242,7 @@ SELECT is_empty($$
 $$, 'PUBLIC has no right on any table or view');
 SELECT ok(NOT has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may not execute ' || f)
 FROM unnest(ARRAY['public.chs_process_queue(bigint)', 'public.chs_recalculate(bigint)', 'public.chs_recalculate_all()',
-                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint,bigint[],boolean)', 'chs.event_days(jsonb,bigint[],date,date)', 'chs.late_events(bigint[],date,date)', 'public.chs_backtest(text,integer,integer,date,date,interval,jsonb,text,double precision)', 'chs.outcome_rows(text,integer,integer,date[],jsonb,bigint[],boolean)', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text,text)', 'chs.wake_worker()']) f;
+                  'public.chs_rebuild()', 'public.chs_backfill_history(date)', 'chs.backfill_history(date,bigint)', 'chs.score_history(date[],jsonb,integer,bigint,bigint,bigint[],boolean)', 'chs.event_days(jsonb,bigint[],date,date)', 'chs.late_events(bigint[],date,date)', 'public.chs_backtest(text,integer,integer,date,date,interval,jsonb,text,double precision)', 'chs.outcome_rows(text,integer,integer,date[],jsonb,bigint[],boolean)', 'public.chs_fit(text,integer,integer,date,date,interval,text,date,jsonb,double precision,double precision)', 'public.chs_apply_retention(bigint)', 'public.chs_pause(text)', 'public.chs_resume()', 'chs.queue_status_now()', 'public.chs_rebuild(bigint)', 'public.chs_verify()', 'public.chs_publish(text,text)', 'chs.wake_worker()']) f;
 SELECT ok(has_function_privilege('chs_tap_stranger', f::regprocedure, 'EXECUTE'), 'PUBLIC may execute ' || f)
 FROM unnest(ARRAY['public.chs_activity_merge(chs_activity, chs_activity)', 'chs.curve(text, double precision)']) f;
 SELECT ok(NOT has_schema_privilege('chs_tap_stranger', 'chs', 'CREATE'), 'PUBLIC creates nothing in schema chs');

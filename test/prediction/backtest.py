@@ -411,7 +411,7 @@ psql("SELECT chs_backtest(%s)" % arguments)
 after = psql("SELECT report - '{known_from,known_to,warnings,metrics}'::text[] FROM chs.backtests ORDER BY backtest DESC LIMIT 1")
 ok(before == after, "a metric without weight changes nothing")
 
-path = os.environ.get("CHS_ONLINERETAIL") or os.path.join(os.environ.get("CHS_ORIGIN", "../.."), "../shared/data/onlineretail")
+path = os.environ.get("ONLINERETAIL") or os.path.join(os.environ.get("CHS_ORIGIN", "../.."), "../shared/data/onlineretail")
 path = os.path.join(path, "orders.csv")
 if os.access(path, os.R_OK):
     events = load(retail(path))
@@ -421,5 +421,5 @@ if os.access(path, os.R_OK):
     two, _ = compare("Online Retail, the last two origins", events, 90, 0, test, "'2011-08-16', '2011-08-30', '14 days'", False)
     ok(round(two["auc_since_last"][0], 4) == 0.6023 and two["rows"][0] == 3872, "days since the last order: AUC .6023 of 3,872 rows, as found before", two["auc_since_last"])
 else:
-    print("# Online Retail is not here (CHS_ONLINERETAIL says where it is)")
+    print("# Online Retail is not here (ONLINERETAIL says where it is)")
 print("1..%d" % number)
