@@ -212,7 +212,7 @@ test('who may only record sees nothing', async () => {
 test('a role does not outlive its request', async () => {
   // One connection for all, so that requests of different people follow each other on it.
   const narrow = await serve({ url: at(name), connections: 1 })
-  const paths = ['/stats', '/customers/1', '/customers?limit=3', '/customers?sort=nonsense', '/operations', '/scorecard/draft']
+  const paths = ['/stats', '/customers/1', '/customers?limit=3', '/customers?sort=nonsense', '/segments', '/scorecard/draft']
   const alone = new Map<string, string>()
   for (const who of people) for (const path of paths) alone.set(`${who.actor} ${path}`, shown(await ask(narrow, await header(who), 'GET', path)))
   const together = await Promise.all(people.flatMap(who => paths.flatMap(path => Array.from({ length: 8 }, async () => [`${who.actor} ${path}`, shown(await ask(narrow, await header(who), 'GET', path))] as const))))
