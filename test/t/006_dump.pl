@@ -78,6 +78,7 @@ my $dump_before = dump_of('company');
 like($dump_before, qr/\tAnn\t.*fewer logins will do/, 'there is something of the users\' own');
 like($dump_before, qr/\tBob\t1200\.50/, 'of customers, too');
 like($dump_before, qr/chs\.health_scores: /, 'and a history');
+like($dump_before, qr/chs\.daily_counts: \S+\t1\t/, 'with counts of its days');
 isnt($node->safe_psql('company', "SELECT count(*) FROM chs_status_changes('3:3:')"), '0', 'with changes of status');
 
 # restored(DATABASE, WHAT, COMMAND...): a database that the commands restore equals the one that was dumped.
