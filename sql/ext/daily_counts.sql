@@ -83,15 +83,18 @@ CREATE FUNCTION chs.count_moves(from_days date[], to_days date[], after bigint, 
         OUT customers bigint, OUT score_hundredths bigint, OUT value numeric, OUT customers_hash bigint)
     RETURNS SETOF record
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
-    SET search_path = pg_catalog, pg_temp SET jit = off
+    -- sorting is what would take most of the time
+    SET search_path = pg_catalog, pg_temp SET jit = off SET enable_mergejoin = off
 BEGIN ATOMIC
-    WITH known AS MATERIALIZED (
+    WITH days AS MATERIALIZED (
+        SELECT DISTINCT d.day FROM unnest(from_days || to_days) d (day)
+    ), known AS MATERIALIZED (
         SELECT c.customer_id, n.day, s.segment, c.value,
                CASE WHEN c.churned_on <= n.day THEN 'churned' ELSE s.status END AS status,
                CASE WHEN c.churned_on <= n.day THEN 0 ELSE COALESCE((s.score * 100)::bigint, 0) END AS score_hundredths
         FROM (SELECT o.customer_id, o.value, (o.churned_at AT TIME ZONE 'UTC')::date AS churned_on
               FROM chs.customers o WHERE o.customer_id > after AND o.customer_id <= up_to) c
-        CROSS JOIN (SELECT DISTINCT d.day FROM unnest(from_days || to_days) d (day)) n
+        CROSS JOIN days n
         CROSS JOIN LATERAL (
             SELECT h.status, h.segment, h.score FROM chs.health_scores h
             WHERE h.customer_id = c.customer_id AND h.as_of <= n.day
