@@ -7,7 +7,7 @@ MODULE_big = chs
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 # The extension's SQL is one file per area, joined in the order of dependence.
-AREAS = schema activity scorecards plugins recommendations guards documents retention publish customers events sources queue shipped health failures scoring simulate work operations worker views history daily_counts verify advice lint purge past outcomes backtest fit durable refused access dump replication defaults
+AREAS = schema activity scorecards plugins recommendations guards documents retention publish customers events sources queue shipped health failures scoring simulate work operations worker views history movers daily_counts verify advice lint purge past outcomes backtest fit durable refused access dump replication defaults
 # Several servers as one: an extension of SQL alone, for the database that reads them.
 CLUSTER_AREAS = views nodes everywhere route access
 DATA_built = sql/chs--$(EXTVERSION).sql sql/chs_cluster--$(EXTVERSION).sql

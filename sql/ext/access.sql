@@ -69,7 +69,7 @@ BEGIN ATOMIC
             'chs.score_distribution', 'chs.factor_breakdown', 'chs.factor_scores', 'chs.recommendations_current',
             'chs.outcomes', 'chs.backtests', 'chs.backtest_figures', 'chs.backtest_origins', 'chs.backtest_bands', 'chs.backtest_statuses',
             'chs.backtest_metrics', 'chs.fits', 'chs.fit_figures', 'chs.daily_scores', 'chs.status_changes', 'chs.status_movements', 'chs.daily_counts', 'chs.counted_days', 'chs.daily_stats',
-            'chs.score_changes', 'chs.health_trend', 'chs.daily_activity']),
+            'chs.score_changes', 'chs.daily_movers', 'chs.movers', 'chs.health_trend', 'chs.daily_activity']),
         -- send events, by INSERT, COPY, chs_record_event or chs_record_events
         -- but not under an event_id of one's choice, which would make others' events fail
         ('record', '{INSERT (customer_id),INSERT (event_type),INSERT (event_data),INSERT (occurred_at),INSERT (idempotency_key)}', ARRAY['chs.customer_events']),

@@ -174,6 +174,7 @@ BEGIN
        OR d.span > 1 AND cardinality(counted.to_days) > counted.last_day - counted.first_day + 1;
     WITH counts AS (DELETE FROM chs.partial_counts RETURNING *)
     INSERT INTO chs.daily_counts TABLE counts;
+    PERFORM chs.end_movers(cardinality(counted.to_days) > counted.last_day - counted.first_day + 1);
     INSERT INTO chs.counted_days (day, seconds)
     SELECT counted.first_day + n, counted.seconds / (counted.last_day - counted.first_day + 1)
     FROM generate_series(0, counted.last_day - counted.first_day) n
@@ -222,6 +223,8 @@ BEGIN
         (customers, score_hundredths, value, customers_hash) =
         ROW (p.customers + excluded.customers, p.score_hundredths + excluded.score_hundredths, p.value + excluded.value,
              p.customers_hash # excluded.customers_hash);
+    PERFORM chs.find_movers(counting.last_day, counting.last_customer_id, slice_to)
+    WHERE cardinality(counting.to_days) > counting.last_day - counting.first_day + 1;
     UPDATE chs.day_count SET last_customer_id = slice_to,
                              seconds = day_count.seconds + extract(epoch FROM clock_timestamp() - started)::double precision;
     RETURN true;

@@ -86,21 +86,30 @@ COMMENT ON COLUMN chs.health_trend.days IS 'how many of those days have a score'
 COMMENT ON COLUMN chs.health_trend.slope IS 'points per day; NULL with fewer than 7 days';
 COMMENT ON COLUMN chs.health_trend.trend IS 'improving if the slope is at least 0.1, declining if at most -0.1, otherwise stable';
 
+-- The factor whose points changed most in the direction of the score.
+CREATE FUNCTION chs.moved_most(change double precision,
+        version integer, scorecard text, segment text, factor_scores double precision[],
+        old_version integer, old_scorecard text, old_segment text, old_factor_scores double precision[]) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT n.factor
+    FROM (SELECT f.factor, f.ordinal, $5[f.ordinal] * f.weight / nullif(sum(f.weight) FILTER (WHERE $5[f.ordinal] IS NOT NULL) OVER (), 0) AS points
+          FROM (SELECT g.factor, g.ordinal, COALESCE((g.segment_weights ->> $4)::double precision, g.weight) AS weight
+                FROM chs.scorecard_version_factors g WHERE g.version = $2 AND g.scorecard = $3) f) n
+    LEFT JOIN (SELECT f.factor, $9[f.ordinal] * f.weight / nullif(sum(f.weight) FILTER (WHERE $9[f.ordinal] IS NOT NULL) OVER (), 0) AS points
+          FROM (SELECT g.factor, g.ordinal, COALESCE((g.segment_weights ->> $8)::double precision, g.weight) AS weight
+                FROM chs.scorecard_version_factors g WHERE g.version = $6 AND g.scorecard = $7) f) o USING (factor)
+    WHERE $1 <> 0
+    ORDER BY (COALESCE(n.points, 0) - COALESCE(o.points, 0)) * sign($1) DESC, n.ordinal LIMIT 1;
+END;
+COMMENT ON FUNCTION chs.moved_most(double precision, integer, text, text, double precision[], integer, text, text, double precision[])
+    IS 'the factor that contributed most to the change from one score to another, by the scores of the factors then and before';
+
 CREATE VIEW chs.score_changes WITH (security_invoker) AS
 SELECT c.customer_id, c.name, c.segment, h.score, h.status, p.score AS previous_score, p.status AS previous_status,
        p.as_of AS previous_day, h.score - p.score AS change,
-       -- the factor whose points changed most in that direction
-       (SELECT n.factor
-        FROM (SELECT f.factor, f.ordinal, h.factor_scores[f.ordinal] * f.weight
-                  / nullif(sum(f.weight) FILTER (WHERE h.factor_scores[f.ordinal] IS NOT NULL) OVER (), 0) AS points
-              FROM (SELECT g.factor, g.ordinal, COALESCE((g.segment_weights ->> h.segment)::double precision, g.weight) AS weight
-                    FROM chs.scorecard_version_factors g WHERE g.version = h.version AND g.scorecard = h.scorecard) f) n
-        LEFT JOIN (SELECT f.factor, p.factor_scores[f.ordinal] * f.weight
-                  / nullif(sum(f.weight) FILTER (WHERE p.factor_scores[f.ordinal] IS NOT NULL) OVER (), 0) AS points
-              FROM (SELECT g.factor, g.ordinal, COALESCE((g.segment_weights ->> p.segment)::double precision, g.weight) AS weight
-                    FROM chs.scorecard_version_factors g WHERE g.version = p.version AND g.scorecard = p.scorecard) f) o USING (factor)
-        WHERE h.score <> p.score
-        ORDER BY (COALESCE(n.points, 0) - COALESCE(o.points, 0)) * sign(h.score - p.score) DESC, n.ordinal LIMIT 1) AS moved_most
+       chs.moved_most(h.score - p.score, h.version, h.scorecard, h.segment, h.factor_scores, p.version, p.scorecard, p.segment, p.factor_scores) AS moved_most
 FROM chs.customer_health h
 JOIN chs.customers c USING (customer_id)
 CROSS JOIN LATERAL (
@@ -109,7 +118,7 @@ CROSS JOIN LATERAL (
     WHERE s.customer_id = h.customer_id AND s.as_of <= (now() AT TIME ZONE 'UTC')::date - 7
     ORDER BY s.as_of DESC, s.health_score_id DESC LIMIT 1) p
 WHERE h.active;
-COMMENT ON VIEW chs.score_changes IS 'what moved since last week: the score of every active customer now and at the end of the UTC day seven days ago';
+COMMENT ON VIEW chs.score_changes IS 'what moved since last week: the score of every active customer now and at the end of the UTC day seven days ago. Looks everybody''s up, so takes seconds for a million; chs.movers has the largest changes up to yesterday';
 COMMENT ON COLUMN chs.score_changes.customer_id IS 'the customer';
 COMMENT ON COLUMN chs.score_changes.name IS 'its name';
 COMMENT ON COLUMN chs.score_changes.segment IS 'its segment, if any';

@@ -23,7 +23,7 @@ DO $$
 DECLARE
     t text;
 BEGIN
-    FOREACH t IN ARRAY '{activity,backtests,counted_days,customer_health,daily_counts,day_count,event_types,factors,failures,fits,health_counts,health_scores,jobs,metrics,missing_customers,partial_counts,pause,plugins,queue,
+    FOREACH t IN ARRAY '{activity,backtests,counted_days,customer_health,daily_counts,daily_movers,day_count,event_types,factors,failures,fits,health_counts,health_scores,jobs,metrics,missing_customers,partial_counts,pause,plugins,queue,
                          recommendations,recounts,rejected_events,retention,scorecard_version_factors,scorecard_versions,scorecards,
                          segment_weights,segments,shipped,sources,targets}'::text[] LOOP
         EXECUTE pg_catalog.format('CREATE TRIGGER "00_chs_skip_replicated" BEFORE INSERT OR UPDATE OR DELETE ON chs.%1$I

@@ -43,7 +43,7 @@ SELECT set_eq($$
       AND oid NOT IN (SELECT to_regprocedure(substr(object, 9)) FROM chs.grants() WHERE object LIKE 'ROUTINE %')
 $$, ARRAY['chs_grant(name,text)', 'chs_revoke(name,text)', 'chs.follow_customers()', 'chs.wake_worker()', 'chs.publish(text,text,text)', 'chs.warn_of_deleted_events(jsonb)',
     'chs_apply_retention(bigint)', 'chs.apply_retention(bigint)', 'chs.delete_old(text,bigint,boolean)', 'chs.delete_old_events(bigint,bigint,date,integer)', 'chs.delete_events(bigint,bigint,date,integer)', 'chs.backfill_history(date,bigint)',
-    'chs.count_days(date)', 'chs.begin_day_count(boolean)', 'chs.count_days_slice(integer,boolean)', 'chs.end_day_count()', 'chs.wrong_counts()',
+    'chs.count_days(date)', 'chs.begin_day_count(boolean)', 'chs.count_days_slice(integer,boolean)', 'chs.end_day_count()', 'chs.wrong_counts()', 'chs.find_movers(date,bigint,bigint)', 'chs.end_movers(boolean)',
     'chs.change_grants(text,name,text,text[])', 'chs.references_to(bigint)', 'chs.purge(bigint)', 'chs.begin_job(text,text,integer,integer)', 'chs.stored_differences()', 'chs.remove_invalid(boolean)', 'chs.correct_health_counts()', 'chs.date_statuses(bigint,bigint)'],
     'every other function that PUBLIC may not execute is granted to somebody');
 SELECT is_empty($$

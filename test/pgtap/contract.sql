@@ -65,6 +65,8 @@ INSERT INTO contract VALUES
     ('v', 'status_changes', 'customer_id bigint, previous_status text, status text, score double precision,
         started_at timestamp with time zone, ended_at timestamp with time zone, lasted_days double precision'),
     ('v', 'status_movements', 'from_status text, to_status text, customers bigint'),
+    ('v', 'movers', 'days integer, day date, customer_id bigint, name text, segment text, owner text, score double precision, previous_score double precision,
+        change double precision, status text, previous_status text, moved_most text'),
     ('v', 'score_changes', 'customer_id bigint, score double precision, previous_score double precision,
         change double precision, moved_most text'),
     ('v', 'health_trend', 'customer_id bigint, slope double precision, trend text, days bigint, first_day date, last_day date'),

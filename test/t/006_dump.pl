@@ -215,7 +215,7 @@ is($node->safe_psql('company', q(
 	SELECT string_agg(c.relname, ' ' ORDER BY c.relname)
 	FROM pg_class c JOIN pg_extension e ON e.extname = 'chs' AND c.oid <> ALL (e.extconfig)
 	WHERE c.relnamespace = 'chs'::regnamespace AND c.relkind IN ('r', 'p', 'S'))),
-	'activity customer_health day_count failures health_counts jobs missing_customers partial_counts pause queue shipped', 'and no other one is left out of dumps by mistake');
+	'activity customer_health daily_movers day_count failures health_counts jobs missing_customers partial_counts pause queue shipped', 'and no other one is left out of dumps by mistake');
 
 # A version that waits when dumped goes live in the restored database.
 $node->safe_psql('company', q(
