@@ -69,10 +69,10 @@ sub dump_of
 	return join("\n", sort @rows);
 }
 
-my $scores = 'SELECT customer_id, chs_score(customer_id), chs_status(customer_id) FROM chs.customers ORDER BY 1';
+my $scores = 'SELECT c.customer_id, chs_score(c.customer_id), chs_status(c.customer_id), h.status_since, h.previous_status FROM chs.customers c LEFT JOIN chs.customer_health h USING (customer_id) ORDER BY 1';
 my $policies = $node->safe_psql('company', 'SELECT count(*) FROM pg_policy');
-my $scores_before = $node->safe_psql('company', $scores);
 $node->safe_psql('company', q(CALL chs_backfill_history((now() AT TIME ZONE 'UTC')::date - 9)));
+my $scores_before = $node->safe_psql('company', $scores);
 isnt($node->safe_psql('company', 'SELECT count(*) FROM chs.health_scores WHERE backfilled'), '0', 'there is a past that was computed afterwards');
 my $dump_before = dump_of('company');
 like($dump_before, qr/\tAnn\t.*fewer logins will do/, 'there is something of the users\' own');
