@@ -57,12 +57,13 @@ CREATE FUNCTION chs.end_movers(found boolean) RETURNS void
 BEGIN ATOMIC
     DELETE FROM chs.daily_movers m WHERE $1 AND NOT m.partial;
     -- what was found for an earlier day was left by a count that did not end
-    UPDATE chs.daily_movers m SET partial = false
-    FROM (SELECT f.span, f.customer_id,
-                 row_number() OVER (PARTITION BY f.span, f.segment, f.change > 0 ORDER BY abs(f.change) DESC, f.customer_id) AS n
-          FROM chs.daily_movers f WHERE f.partial AND f.day = (SELECT max(l.day) FROM chs.daily_movers l WHERE l.partial)) r
-    WHERE $1 AND m.partial AND m.span = r.span AND m.customer_id = r.customer_id AND r.n <= 100;
-    DELETE FROM chs.daily_movers m WHERE m.partial;
+    WITH found AS (DELETE FROM chs.daily_movers m WHERE m.partial RETURNING m.*)
+    INSERT INTO chs.daily_movers (span, day, customer_id, segment, change, score, previous_score, partial)
+    SELECT r.span, r.day, r.customer_id, r.segment, r.change, r.score, r.previous_score, false
+    FROM (SELECT f.*, max(f.day) OVER () AS last_day,
+                 row_number() OVER (PARTITION BY f.day, f.span, f.segment, f.change > 0 ORDER BY abs(f.change) DESC, f.customer_id) AS n
+          FROM found f) r
+    WHERE $1 AND r.n <= 100 AND r.day = r.last_day;
 END;
 COMMENT ON FUNCTION chs.end_movers(boolean) IS 'shows who moved most, if that was found';
 REVOKE EXECUTE ON FUNCTION chs.find_movers(date, bigint, bigint) FROM PUBLIC;
