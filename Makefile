@@ -18,7 +18,7 @@ DATA = $(wildcard sql/updates/chs--*--*.sql)
 
 # Further ones are not for a server with a worker: when something is tried again matters in them.
 REGRESS_BESIDE = access activity alter curves guards documents segments simulate lint events record explain triggers reinstall versions change advice
-REGRESS = $(REGRESS_BESIDE) past outcomes backfill retention operations plugins failures trespass verify
+REGRESS = $(REGRESS_BESIDE) past outcomes backtest backfill retention operations plugins failures trespass verify
 REGRESS_OPTS = --inputdir=. --load-extension=chs
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=chs
