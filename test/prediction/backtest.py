@@ -10,8 +10,11 @@ import io
 import json
 import math
 import os
+import random
+import shutil
 import statistics
 import subprocess
+import tempfile
 from fractions import Fraction
 
 CARD = [  # name, weight, aggregate, window, curve
@@ -410,6 +413,47 @@ arguments = "'no:purchase', 60, 30, '%s', '%s', '21 days'" % (datetime.date.from
 psql("SELECT chs_backtest(%s)" % arguments)
 after = psql("SELECT report - '{known_from,known_to,warnings,metrics}'::text[] FROM chs.backtests ORDER BY backtest DESC LIMIT 1")
 ok(before == after, "a metric without weight changes nothing")
+
+# ---------------------------------------------------------------- known answers
+
+def by_chs(rows):
+    """rows: (origin, customer, leaves, value); returns the area and its standard error."""
+    arrays = ["ARRAY[%s]::%s[]" % (",".join(values), kind) for values, kind in (
+        (["'%s'" % datetime.date.fromordinal(r[0]) for r in rows], "date"), ([str(r[1]) for r in rows], "bigint"),
+        (["true" if r[2] else "false" for r in rows], "boolean"), ([repr(float(r[3])) for r in rows], "float8"))]
+    run = subprocess.run(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1"], input="SELECT json_build_array(a.auc, a.standard_error) FROM chs.auc(%s) a" % ", ".join(arrays),
+                         capture_output=True, text=True)
+    return json.loads(run.stdout)
+
+
+dice = random.Random(7)
+normal = statistics.NormalDist()
+for d in (0.5, 1, 2):
+    rows = [(730000, c, c % 2 == 0, normal.inv_cdf(dice.random()) - (d if c % 2 == 0 else 0)) for c in range(4000)]
+    area, se = by_chs(rows)
+    ok(abs(area - normal.cdf(d / math.sqrt(2))) < 3 * se and se < 0.02, "normal scores %s apart: AUC %.4f is Phi(d / sqrt 2) = %.4f" % (d, area, normal.cdf(d / math.sqrt(2))))
+held = 0
+for _ in range(100):
+    rows = []
+    for c in range(120):
+        score, leaves = dice.random(), dice.random() < 0.3
+        for t in range(3):  # much the same at each origin, so rows are no independent sample
+            rows.append((730000 + t, c, leaves, round(score + dice.random() / 10, 2)))
+    area, se = by_chs(rows)
+    held += abs(area - 0.5) <= Z * se
+ok(90 <= held <= 99, "shuffled outcomes: of 100 intervals %d contain .5" % held)
+
+if os.environ.get("CHS_FULL") and shutil.which("Rscript") and subprocess.run(["Rscript", "-e", "library(pROC)"], capture_output=True).returncode == 0:
+    rows = [(730000, c, dice.random() < 0.4, dice.randrange(30)) for c in range(500)]
+    with tempfile.NamedTemporaryFile("w", suffix=".csv") as f:
+        f.writelines("%d,%r\n" % (r[2], r[3]) for r in rows)
+        f.flush()
+        out = subprocess.run(["Rscript", "-e", "suppressMessages(library(pROC)); d <- read.csv('%s', header = FALSE); r <- roc(d$V1, d$V2, direction = '>', quiet = TRUE);"
+                              " cat(format(as.numeric(auc(r)), digits = 17), format(sqrt(var(r)), digits = 17))" % f.name], capture_output=True, text=True).stdout.split()
+    area, se = by_chs(rows)
+    ok(near(area, float(out[0])) and abs(se - float(out[1])) < 1e-12, "R's pROC has the same area and standard error", (area, se), out)
+elif os.environ.get("CHS_FULL"):
+    print("# R with pROC is not here")
 
 path = os.environ.get("ONLINERETAIL") or os.path.join(os.environ.get("CHS_ORIGIN", "../.."), "../shared/data/onlineretail")
 path = os.path.join(path, "orders.csv")
