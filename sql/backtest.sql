@@ -59,12 +59,12 @@ $$;
 SELECT regress_chs_of_rows(chs_backtest('churned', 60, 0, '2023-04-01', '2023-07-01')) = regress_chs_of_rows(:before) AS same;
 -- Everybody twice: the same figures, a narrower interval.
 CREATE TEMP TABLE chs_backtest_rows AS
-SELECT r.origin, r.customer_id, r.score, r.status, r.leaves, r.since_last, r.events, r.metric_scores
+SELECT r.origin, r.customer_id, r.score, r.status, r.leaves, r.age, r.since_last, r.events, r.metric_scores
 FROM chs.outcome_rows('churned', 60, 0, '{2023-05-01,2023-06-01,2023-07-01}', (SELECT document FROM chs.scorecard_versions WHERE version = 1), chs.backtest_customers(NULL, NULL), true) r;
 CREATE FUNCTION regress_chs_figures() RETURNS jsonb LANGUAGE sql AS $$
     SELECT jsonb_object_agg(f ->> 'figure', f) FROM jsonb_array_elements(chs.backtest_report_of_rows(60, 0) -> 'figures') f $$;
 SELECT regress_chs_figures() AS once \gset
-INSERT INTO chs_backtest_rows SELECT origin, customer_id + 100000, score, status, leaves, since_last, events, metric_scores FROM chs_backtest_rows;
+INSERT INTO chs_backtest_rows SELECT origin, customer_id + 100000, score, status, leaves, age, since_last, events, metric_scores FROM chs_backtest_rows;
 SELECT regress_chs_figures() AS twice \gset
 SELECT f, abs((:'once'::jsonb #>> ARRAY[f, 'value'])::float8 - (:'twice'::jsonb #>> ARRAY[f, 'value'])::float8) < 1e-12 AS same
 FROM unnest('{auc,auc_since_last,auc_events,capture,rate,calibration_error,healthy_leavers}'::text[]) f;
@@ -74,6 +74,8 @@ DROP TABLE chs_backtest_rows;
 -- A sample, a segment, a draft, a gap; nobody who left.
 SELECT chs_backtest(horizon => 60, sample => 50) AS a, chs_backtest(horizon => 60, segment => 'smb') AS b, chs_backtest(horizon => 60, document => chs_scorecard_export()) AS c \gset
 SELECT customers, segment, sample, version IS NULL AS draft FROM chs.backtests WHERE backtest IN (:a, :b, :c) ORDER BY backtest;
+SELECT chs_backtest('churned', 60, 0, '2023-04-01', '2023-07-01', min_age => 150) AS a \gset
+SELECT origin, rows FROM chs.backtest_origins WHERE backtest = :a;
 SELECT chs_backtest('churned', 60, 30, '2023-04-01', '2023-07-01') AS a \gset
 SELECT figure, value FROM chs.backtest_figures WHERE backtest = :a AND figure IN ('in_gap', 'leaving') ORDER BY 1;
 INSERT INTO chs.outcomes (customer_id, outcome, happened_at) VALUES (150, 'sued', '2023-06-01 00:00+00');

@@ -85,14 +85,14 @@ BEGIN ATOMIC
             'chs.scorecard_versions', 'chs.scorecard_version_factors', 'chs.draft_changes',
             'chs.retention', 'chs.sources', 'chs.source_status', 'chs.rejected_events']),
         -- judge the scores; a report says who made it
-        ('administer', '{INSERT (outcome),INSERT (horizon),INSERT (gap),INSERT (first_origin),INSERT (last_origin),INSERT (every),INSERT (segment),INSERT (sample),INSERT (version),INSERT (document),INSERT (customers),INSERT (report)}',
+        ('administer', '{INSERT (outcome),INSERT (horizon),INSERT (gap),INSERT (first_origin),INSERT (last_origin),INSERT (every),INSERT (segment),INSERT (sample),INSERT (min_age),INSERT (version),INSERT (document),INSERT (customers),INSERT (report)}',
             ARRAY['chs.backtests']),
         ('administer', '{INSERT (what),INSERT (outcome),INSERT (horizon),INSERT (gap),INSERT (scorecard),INSERT (first_origin),INSERT (test_from),INSERT (last_origin),INSERT (customers),INSERT (left_count),INSERT (today),INSERT (proposed),INSERT (details),INSERT (figures)}',
             ARRAY['chs.fits']),
         ('administer', '{SELECT,DELETE}', ARRAY['chs.backtests', 'chs.fits']),
         ('administer', '{SELECT}', ARRAY['chs.backtest_figures', 'chs.backtest_origins', 'chs.backtest_bands', 'chs.backtest_statuses', 'chs.backtest_metrics', 'chs.fit_figures']),
         ('administer', '{EXECUTE}', ARRAY[
-            'ROUTINE @extschema@.chs_backtest(text, integer, integer, date, date, interval, jsonb, text, double precision)', 'ROUTINE chs.late_events(bigint[], date, date)', 'ROUTINE chs.backtest_begin()',
+            'ROUTINE @extschema@.chs_backtest(text, integer, integer, date, date, interval, jsonb, text, double precision, integer)', 'ROUTINE chs.late_events(bigint[], date, date)', 'ROUTINE chs.backtest_begin()',
             'ROUTINE @extschema@.chs_fit(text, integer, integer, date, date, interval, text, date, jsonb, double precision, double precision)',
             'ROUTINE @extschema@.chs_simulate(jsonb, double precision, timestamptz)', 'ROUTINE chs.health_by(jsonb, bigint, timestamptz)',
             'ROUTINE chs.score_history(date[], jsonb, integer, bigint, bigint, bigint[], boolean)',

@@ -11,6 +11,7 @@ CREATE TABLE chs.backtests (
     every        interval NOT NULL,
     segment      text,
     sample       double precision,
+    min_age      integer NOT NULL,
     version      integer,
     document     jsonb NOT NULL,
     customers    bigint NOT NULL,
@@ -28,6 +29,7 @@ COMMENT ON COLUMN chs.backtests.last_origin IS 'the last one';
 COMMENT ON COLUMN chs.backtests.every IS 'how far apart these days are';
 COMMENT ON COLUMN chs.backtests.segment IS 'only customers of this segment; NULL: all';
 COMMENT ON COLUMN chs.backtests.sample IS 'only so many customers, or a fraction of them; NULL: all';
+COMMENT ON COLUMN chs.backtests.min_age IS 'only customers who had been there for so many days at an origin';
 COMMENT ON COLUMN chs.backtests.version IS 'the version of the rules; NULL: a document that was given';
 COMMENT ON COLUMN chs.backtests.document IS 'the rules';
 COMMENT ON COLUMN chs.backtests.customers IS 'how many customers were looked at: those whom its author saw';
@@ -155,6 +157,7 @@ BEGIN
         score         double precision,
         status        text NOT NULL,
         leaves        boolean,
+        age           integer NOT NULL,
         since_last    integer,
         events        bigint NOT NULL,
         metric_scores double precision[]
@@ -177,17 +180,18 @@ COMMENT ON FUNCTION chs.interval_of(double precision, double precision) IS 'inte
 CREATE FUNCTION chs.backtest_ranking(OUT measure text, OUT auc double precision, OUT low double precision, OUT high double precision,
         OUT gain double precision, OUT gain_low double precision, OUT gain_high double precision)
     RETURNS SETOF record
-    LANGUAGE plpgsql STABLE ROWS 4
+    LANGUAGE plpgsql STABLE ROWS 5
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     a record;
 BEGIN
-    FOR measure IN SELECT m FROM unnest('{score,since_last,events,shuffled}'::text[]) m LOOP
+    FOR measure IN SELECT m FROM unnest('{score,since_last,events,age,shuffled}'::text[]) m LOOP
         SELECT x.* INTO a
         FROM (SELECT array_agg(r.origin) AS origins, array_agg(r.customer_id) AS customers, array_agg(r.leaves) AS leaves, array_agg(r.score) AS score,
                      CASE WHEN measure <> 'score' THEN array_agg(
                          CASE measure WHEN 'since_last' THEN -COALESCE(r.since_last, 1000000)::double precision
                                       WHEN 'events' THEN r.events::double precision
+                                      WHEN 'age' THEN r.age::double precision
                                       WHEN 'shuffled' THEN hashint8extended(r.customer_id, r.origin - '2000-01-01'::date)::double precision END) END AS other
               FROM pg_temp.chs_backtest_rows r WHERE r.leaves IS NOT NULL AND r.score IS NOT NULL) v
         CROSS JOIN LATERAL chs.auc(v.origins, v.customers, v.leaves, v.score, v.other) x;
@@ -386,10 +390,11 @@ BEGIN
     RETURN QUERY
     WITH daily AS (
         SELECT r.customer_id, r.origin AS day, r.left_on, r.status = 'critical' AS red, r.status IN ('critical', 'at_risk') AS yellow, r.status,
-               CASE WHEN r.origin <= to_day - gap - horizon THEN r.leaves END AS leaves, r.customer_id = ANY (sample) AS sampled,
+               CASE WHEN r.origin <= to_day - gap - horizon THEN r.leaves END AS leaves, s IS NOT NULL AS sampled,
                COALESCE(lag(r.origin) OVER w = r.origin - 1, false) AS follows, lag(r.status) OVER w AS before
         FROM chs.outcome_rows(outcome, horizon, gap, ARRAY(SELECT from_day + k FROM generate_series(0, to_day - from_day) k), document,
                               ARRAY(SELECT DISTINCT u FROM unnest(leaving || sample) u ORDER BY u), false) r
+        LEFT JOIN unnest(sample) s ON s = r.customer_id
         WINDOW w AS (PARTITION BY r.customer_id ORDER BY r.origin)
     ), begun AS (
         SELECT d.*, d.red AND NOT (d.follows AND d.before = 'critical') AS red_starts, d.yellow AND NOT (d.follows AND d.before IN ('critical', 'at_risk')) AS yellow_starts FROM daily d
@@ -397,8 +402,8 @@ BEGIN
         SELECT b.*, max(b.day) FILTER (WHERE b.red_starts) OVER w AS red_since, max(b.day) FILTER (WHERE b.yellow_starts) OVER w AS yellow_since
         FROM begun b WINDOW w AS (PARTITION BY b.customer_id ORDER BY b.day)
     ), lost AS (
-        SELECT DISTINCT d.customer_id, d.left_on FROM running d
-        WHERE d.left_on <= to_day AND d.left_on > from_day + 30 AND d.customer_id = ANY (leaving)
+        SELECT DISTINCT d.customer_id, d.left_on FROM running d JOIN unnest(leaving) u ON u = d.customer_id
+        WHERE d.left_on <= to_day AND d.left_on > from_day + 30
     ), ahead AS (
         SELECT CASE WHEN r.red THEN l.left_on - r.red_since ELSE 0 END AS red, CASE WHEN r.yellow THEN l.left_on - r.yellow_since ELSE 0 END AS yellow
         FROM lost l JOIN running r ON r.customer_id = l.customer_id AND r.day = l.left_on - 1
@@ -515,8 +520,8 @@ BEGIN
                 GROUP BY t.status, t.ordinal) s)
     INTO bands, statuses;
 
-    -- 1: the score, the better of the two ways of counting, and what the score gains on that
-    FOR r IN SELECT k.* FROM chs.backtest_ranking() k ORDER BY k.measure IN ('since_last', 'events') DESC, k.auc DESC NULLS LAST, k.measure LOOP
+    -- 1: the score, the best of the three ways of counting, and what the score gains on that
+    FOR r IN SELECT k.* FROM chs.backtest_ranking() k ORDER BY k.measure IN ('since_last', 'events', 'age') DESC, k.auc DESC NULLS LAST, k.measure LOOP
         IF r.measure = 'score' THEN
             figures := chs.figure('auc'::text, r.auc, r.low, r.high, compared) || figures;
         ELSE
@@ -567,7 +572,8 @@ $$;
 COMMENT ON FUNCTION chs.backtest_report_of_rows(integer, integer) IS 'internal: the part of a report that follows from the rows alone';
 
 CREATE FUNCTION @extschema@.chs_backtest(outcome text DEFAULT 'churned', horizon integer DEFAULT 90, gap integer DEFAULT 0, since date DEFAULT NULL, until date DEFAULT NULL,
-        every interval DEFAULT '1 month', document jsonb DEFAULT NULL, segment text DEFAULT NULL, sample double precision DEFAULT NULL)
+        every interval DEFAULT '1 month', document jsonb DEFAULT NULL, segment text DEFAULT NULL, sample double precision DEFAULT NULL,
+        min_age integer DEFAULT 0)
     RETURNS integer
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 SET jit = off AS $$
@@ -600,8 +606,10 @@ BEGIN
     FOR i IN 1 .. cardinality(customers) BY 5000 LOOP
         PERFORM set_config('application_name'::text, format('chs_backtest: %s of %s customers', i - 1, cardinality(customers)), true);
         INSERT INTO pg_temp.chs_backtest_rows
-        SELECT w.origin, w.customer_id, w.score, w.status, w.leaves, w.since_last, w.events, CASE WHEN w.customer_id = ANY (looked_at) THEN w.metric_scores END
-        FROM chs.outcome_rows(outcome, horizon, gap, o.origins, rules, customers[i:i + 4999], true) w;
+        SELECT w.origin, w.customer_id, w.score, w.status, w.leaves, w.age, w.since_last, w.events, CASE WHEN l IS NOT NULL THEN w.metric_scores END
+        FROM chs.outcome_rows(outcome, horizon, gap, o.origins, rules, customers[i:i + 4999], true) w
+        LEFT JOIN unnest(looked_at) l ON l = w.customer_id
+        WHERE w.age >= COALESCE(min_age, 0);
     END LOOP;
     PERFORM set_config('application_name'::text, 'chs_backtest: figures'::text, true);
     report := chs.backtest_report_of_rows(horizon, gap);
@@ -646,17 +654,17 @@ BEGIN
 
     report := report || jsonb_build_object('figures', chs.backtest_verdicts(figures, gap), 'metrics', metrics, 'warnings', warnings,
                                            'known_from', o.known_from, 'known_to', o.known_to, 'looked_at', cardinality(looked_at));
-    INSERT INTO chs.backtests (outcome, horizon, gap, first_origin, last_origin, every, segment, sample, version, document, customers, report)
-    VALUES (outcome, horizon, gap, o.origins[1], o.origins[cardinality(o.origins)], every, segment, sample, live, rules, cardinality(customers), report)
+    INSERT INTO chs.backtests (outcome, horizon, gap, first_origin, last_origin, every, segment, sample, min_age, version, document, customers, report)
+    VALUES (outcome, horizon, gap, o.origins[1], o.origins[cardinality(o.origins)], every, segment, sample, COALESCE(min_age, 0), live, rules, cardinality(customers), report)
     RETURNING backtest INTO number;
     DROP TABLE pg_temp.chs_backtest_rows;
     PERFORM set_config('application_name'::text, known_as, true);
     RETURN number;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.chs_backtest(text, integer, integer, date, date, interval, jsonb, text, double precision)
+COMMENT ON FUNCTION @extschema@.chs_backtest(text, integer, integer, date, date, interval, jsonb, text, double precision, integer)
     IS 'judges how well scores predict an outcome: those of the live version, or of a document, as of many past days, against what happened in the horizon days after the gap; stores a report of the customers that the caller sees, and returns its number; see chs_backtest_report and chs.backtest_figures';
-REVOKE EXECUTE ON FUNCTION @extschema@.chs_backtest(text, integer, integer, date, date, interval, jsonb, text, double precision) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.chs_backtest(text, integer, integer, date, date, interval, jsonb, text, double precision, integer) FROM PUBLIC;
 
 CREATE VIEW chs.backtest_figures WITH (security_invoker) AS
 SELECT b.backtest, f.ordinality AS ordinal, r.figure, r.value, r.low, r.high, r.compared_with, r.verdict
@@ -780,7 +788,7 @@ BEGIN
     END IF;
     f := (SELECT jsonb_object_agg(x ->> 'figure', x) FROM jsonb_array_elements(b.report -> 'figures') x);
     s := (SELECT jsonb_object_agg(x ->> 'status', x) FROM jsonb_array_elements(b.report -> 'statuses') x);
-    counting := CASE b.report ->> 'better' WHEN 'events' THEN 'counting events' ELSE 'counting the days since the last event' END;
+    counting := CASE b.report ->> 'better' WHEN 'events' THEN 'counting events' WHEN 'age' THEN 'counting the days as a customer' ELSE 'counting the days since the last event' END;
     verdict := f #>> '{auc,verdict}';
     RETURN NEXT format('Does the score predict "%s"%s?  %s', chs.outcome_text(b.outcome, b.horizon), CASE WHEN b.gap > 0 THEN format(', %s days ahead', b.gap) ELSE '' END,
         CASE WHEN verdict = 'too few' THEN 'Nobody can tell: there is nobody who left, or nobody who stayed.'
@@ -793,10 +801,10 @@ BEGIN
     RETURN NEXT format('  %s customers, %s rows at %s origins from %s to %s; %s customers left, %s of the rows', f #>> '{customers,value}', f #>> '{rows,value}',
         jsonb_array_length(b.report -> 'origins'), b.first_origin, b.last_origin, f #>> '{leaving,value}', chs.percent((f #>> '{rate,value}')::double precision));
     RETURN NEXT '';
-    RETURN NEXT format('AUC                 %s [%s %s]   days since last event %s   number of events %s   shuffled %s',
+    RETURN NEXT format('AUC                 %s [%s %s]   days since last event %s   events %s   days as a customer %s   shuffled %s',
         COALESCE(round((f #>> '{auc,value}')::numeric, 3)::text, '-'), COALESCE(round((f #>> '{auc,low}')::numeric, 3)::text, '-'), COALESCE(round((f #>> '{auc,high}')::numeric, 3)::text, '-'),
         COALESCE(round((f #>> '{auc_since_last,value}')::numeric, 3)::text, '-'), COALESCE(round((f #>> '{auc_events,value}')::numeric, 3)::text, '-'),
-        COALESCE(round((f #>> '{auc_shuffled,value}')::numeric, 3)::text, '-'));
+        COALESCE(round((f #>> '{auc_age,value}')::numeric, 3)::text, '-'), COALESCE(round((f #>> '{auc_shuffled,value}')::numeric, 3)::text, '-'));
     RETURN NEXT format('Lowest tenth        reaches %s of those who leave, %s times chance', chs.percent((f #>> '{capture,value}')::double precision),
         COALESCE(round((f #>> '{lift,value}')::numeric, 2)::text, '-'));
     line := 'Leaving by status   ';

@@ -154,12 +154,12 @@ def interval(value, se):
 def figures_of(rows, origins, horizon, gap):
     f = {}
     scored = [r for r in rows if r["leaves"] is not None]
-    measures = {"auc": lambda r: r["score"], "auc_since_last": lambda r: -r["since_last"], "auc_events": lambda r: r["events"]}
+    measures = {"auc": lambda r: r["score"], "auc_since_last": lambda r: -r["since_last"], "auc_events": lambda r: r["events"], "auc_age": lambda r: r["age"]}
     found = {}
     for name, value in measures.items():
         found[name] = auc(scored, value)
         f[name] = (found[name][0],) + interval(found[name][0], error(found[name][1], found[name][2]))
-    better = max(("auc_since_last", "auc_events"), key=lambda n: found[n][0])
+    better = max(("auc_since_last", "auc_events", "auc_age"), key=lambda n: found[n][0])
     gain = found["auc"][0] - found[better][0]
     difference = {c: {k: found["auc"][1][c][k] - found[better][1][c][k] for k in (True, False)} for c in found["auc"][1]}
     se = error(difference, found["auc"][2])
@@ -369,7 +369,7 @@ def compare(what, events, horizon, gap, origins, arguments, daily):
                 n = bisect.bisect_right(days, t)
                 scores = metric_scores(days, cents, t)
                 score = total(scores)
-                rows.append(dict(origin=t, customer=customer, leaves=at[0], score=score, status=status(score), since_last=t - days[n - 1], events=n, scores=scores))
+                rows.append(dict(origin=t, customer=customer, leaves=at[0], score=score, status=status(score), age=t - days[0], since_last=t - days[n - 1], events=n, scores=scores))
     expected, bands, by_origin, better = figures_of(rows, origins, horizon, gap)
     if daily:
         chosen = "SELECT array_to_json(chs.some_customers(%s, 500))"
