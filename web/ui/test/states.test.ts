@@ -80,7 +80,7 @@ interface Fragile { customer_id: number; name: string; score: string }
 /** Somebody who would not have the status any more without the points for few support tickets. */
 async function fragile(status: 'healthy' | 'at_risk'): Promise<Fragile> {
   const [c] = await rows(`SELECT l.customer_id, l.name, round(l.score::numeric, 1)::text AS score FROM chs.scored_customers l JOIN chs.factor_breakdown f USING (customer_id)
-                          WHERE l.active AND l.status = $1 AND f.factor_name = 'support_tickets' AND l.score - f.contribution < $2 ORDER BY l.score LIMIT 1`, [status, status === 'healthy' ? 74 : 49])
+                          WHERE l.active AND l.status = $1 AND f.factor_name = 'support_tickets' AND l.score - f.contribution < $2 ORDER BY l.score LIMIT 1`, [status, status === 'healthy' ? 72 : 47])
   return c
 }
 /** Gives somebody so many urgent tickets that the status changes. */

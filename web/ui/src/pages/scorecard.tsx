@@ -209,6 +209,7 @@ function CardEditor({ card, scorecard, edit }: { card: string; scorecard: Scorec
         <Number_ label="Needs data for" value={Math.round(scorecard.min_coverage * 1000) / 10} min={0} max={100} suffix="% of the weight" onChange={(v) => v !== undefined && edit((s) => { s.min_coverage = v / 100 })} />
         <Number_ label="Trend: days" value={scorecard.trend_days as number | undefined} min={1} step={1} onChange={(v) => v !== undefined && edit((s) => { s.trend_days = v })} />
         <Number_ label="Trend: stable within" value={scorecard.trend_band as number | undefined} min={0} suffix="points" onChange={(v) => v !== undefined && edit((s) => { s.trend_band = v })} />
+        <Number_ label="Announce changes from beyond a bound" value={(scorecard.calm_points as number | undefined) ?? 0} min={0} max={50} suffix="points" onChange={(v) => edit((s) => { if (v) s.calm_points = v; else delete s.calm_points })} />
       </div>
       <h3 className="mt-6 mb-2 font-semibold">Weights</h3>
       <Weights scorecard={scorecard} edit={edit} />
