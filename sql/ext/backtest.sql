@@ -425,6 +425,52 @@ $$;
 COMMENT ON FUNCTION chs.backtest_alarms(text, integer, integer, date, date, jsonb, bigint[], bigint[])
     IS 'internal: for both levels of alarm, critical and at_risk or worse: lead time, false alarms and changes of status between two days';
 
+-- What a dead band around the bounds (calm_points) would save and cost.  Of each bound, what counts is on which side the
+-- score last was outside of the band.
+CREATE FUNCTION chs.backtest_calm(outcome text, horizon integer, gap integer, from_day date, to_day date, document jsonb, leaving bigint[], sample bigint[],
+        OUT points integer, OUT changes double precision, OUT warned double precision)
+    RETURNS SETOF record
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 6
+    SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+BEGIN
+    RETURN QUERY
+    WITH daily AS MATERIALIZED (
+        SELECT r.customer_id, r.origin AS day, r.left_on, r.score, r.customer_id = ANY (sample) AS sampled,
+               (b.card ->> 'healthy_from')::double precision AS healthy_from, (b.card ->> 'at_risk_from')::double precision AS at_risk_from
+        FROM chs.outcome_rows(outcome, horizon, gap, ARRAY(SELECT from_day + k FROM generate_series(0, to_day - from_day) k), document,
+                              ARRAY(SELECT DISTINCT u FROM unnest(leaving || sample) u ORDER BY u), false) r
+        CROSS JOIN LATERAL (SELECT document -> 'scorecards' -> COALESCE(document -> 'segments' -> r.segment ->> 'scorecard', document ->> 'default') AS card) b
+        WHERE r.score IS NOT NULL
+    ), outside AS (
+        SELECT p.points, d.*,
+               CASE WHEN d.score >= d.healthy_from + p.points THEN true WHEN d.score < d.healthy_from - p.points THEN false END AS healthy,
+               CASE WHEN d.score >= d.at_risk_from + p.points THEN true WHEN d.score < d.at_risk_from - p.points THEN false END AS not_critical
+        FROM daily d CROSS JOIN unnest('{0,1,2,3,5,8}'::integer[]) p(points)
+    ), since AS (
+        SELECT o.*, count(o.healthy) OVER w AS healthy_since, count(o.not_critical) OVER w AS critical_since
+        FROM outside o WINDOW w AS (PARTITION BY o.points, o.customer_id ORDER BY o.day)
+    ), calm AS (
+        SELECT s.points, s.customer_id, s.day, s.sampled,
+               -- before it was outside for the first time, the score itself
+               COALESCE(bool_or(s.healthy) OVER (PARTITION BY s.points, s.customer_id, s.healthy_since), s.score >= s.healthy_from) AS healthy,
+               COALESCE(bool_or(s.not_critical) OVER (PARTITION BY s.points, s.customer_id, s.critical_since), s.score >= s.at_risk_from) AS not_critical
+        FROM since s
+    ), changed AS (
+        SELECT c.points, c.sampled, (lag(c.day) OVER w = c.day - 1) IS TRUE AS follows,
+               (lag(c.healthy) OVER w, lag(c.not_critical OR c.healthy) OVER w) IS DISTINCT FROM (c.healthy, c.not_critical OR c.healthy) AS changes
+        FROM calm c WINDOW w AS (PARTITION BY c.points, c.customer_id ORDER BY c.day)
+    )
+    SELECT g.points, g.changes, (SELECT avg((NOT c.healthy)::integer)::double precision
+                                 FROM (SELECT DISTINCT d.customer_id, d.left_on FROM daily d WHERE d.left_on <= to_day AND d.customer_id = ANY (leaving)) l
+                                 JOIN calm c ON c.points = g.points AND c.customer_id = l.customer_id AND c.day = l.left_on - 30)
+    FROM (SELECT h.points, count(*) FILTER (WHERE h.changes) * 365.25 / nullif(count(*), 0)::double precision AS changes
+          FROM changed h WHERE h.sampled AND h.follows GROUP BY h.points) g
+    ORDER BY g.points;
+END
+$$;
+COMMENT ON FUNCTION chs.backtest_calm(text, integer, integer, date, date, jsonb, bigint[], bigint[])
+    IS 'internal: of bands of some points: changes of status that count, a customer and year, and the share of those who left that counted as at risk or worse 30 days before';
+
 -- Types of events that tell of the outcome rather than foretell it: nearly all of them in the week that ends with it.
 CREATE FUNCTION chs.backtest_leaks(outcome text, from_day date, to_day date, customers bigint[], OUT event_type text, OUT events bigint, OUT at_the_end double precision)
     RETURNS SETOF record
@@ -630,6 +676,19 @@ BEGIN
             figures := figures || chs.figure('status_changes'::text, r.changes / nullif(r.years, 0), none, none, none);
         END IF;
     END LOOP;
+
+    -- the widest band that saves a fifth of the changes and costs no more than 3 of 100 warnings
+    PERFORM set_config('application_name'::text, 'chs_backtest: calm'::text, true);
+    WITH c AS MATERIALIZED (
+        SELECT a.*, first_value(a.changes) OVER w AS all_changes, first_value(a.warned) OVER w AS all_warned
+        FROM chs.backtest_calm(outcome, horizon, gap, from_day, o.known_to, rules, chs.some_customers(leaving, 200), chs.some_customers(customers, 200)) a
+        WINDOW w AS (ORDER BY a.points)
+    )
+    SELECT chs.figure('calm_points'::text, COALESCE(max(c.points) FILTER (WHERE c.all_changes > 0 AND c.changes <= 0.8 * c.all_changes AND COALESCE(c.warned >= c.all_warned - 0.03, true)), 0)::double precision, none, none, none) AS proposed,
+           jsonb_agg(jsonb_build_array(chs.figure('changes_calm_' || c.points, c.changes, none, none, c.all_changes),
+                                       chs.figure('warned_calm_' || c.points, c.warned, none, none, c.all_warned)) ORDER BY c.points) FILTER (WHERE c.points > 0) AS bands
+    INTO r FROM c;
+    figures := figures || r.proposed || COALESCE(jsonb_path_query_array(r.bands, '$[*][*]'), '[]');
 
     -- what the score may have known that it could not know
     SELECT l.* INTO r FROM chs.late_events(looked_at, (o.origins[1] - 365)::date, o.known_to) l;

@@ -100,7 +100,7 @@ CREATE TEMP TABLE outcomes AS SELECT name, call, pg_temp.outcome(call) AS outcom
 SELECT is_empty('SELECT DISTINCT ON (name, outcome) name, left(call, 200), outcome FROM outcomes WHERE pg_temp.is_defect(outcome)', 'no call fails by a defect');
 SELECT is_empty($$SELECT name FROM outcomes GROUP BY name HAVING NOT bool_or(outcome = 'ok')
     AND name NOT IN (SELECT name FROM routines WHERE prokind = 'p'
-                     OR name::text ~ 'attach|detach|activity_(transition|combine)|record_event|grant|revoke|rollback|plugin|add_factor|add_metrics|drop_factor|import|follow_(alter|drop|rewrite)|chs_backtest|backtest_origins|chs_fit|fit_agg')$$,
+                     OR name::text ~ 'attach|detach|activity_(transition|combine)|record_event|grant|revoke|rollback|plugin|add_factor|add_metrics|drop_factor|import|follow_(alter|drop|rewrite)|chs_backtest|backtest_(origins|calm)|chs_fit|fit_agg')$$,
     'every function can be called rightly');
 SELECT lives_ok('SELECT 1', 'the server is there');
 
