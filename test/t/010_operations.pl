@@ -196,7 +196,8 @@ value(q(
 	SELECT n % 10 + 1, 'login', '{"ip_address": "::1"}', now() - interval '200 days' FROM generate_series(1, 2500) n;
 	INSERT INTO chs.health_scores (customer_id, score, status, coverage, factor_scores, scorecard, version, as_of, calculated_at)
 	SELECT n % 10 + 1, 50, 'at_risk', 1, '{}', 'default', 1, '2020-01-01', '2020-01-01' FROM generate_series(1, 2500) n;
-	SELECT chs_count_days((SELECT min(day) FROM chs.counted_days))));
+	SELECT chs_count_days((SELECT min(day) FROM chs.counted_days));
+	SELECT chs.date_statuses(1, 10)));
 wait_settled('old events and history');
 # How many rows each transaction deletes.
 value(q(
