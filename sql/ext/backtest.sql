@@ -392,7 +392,7 @@ BEGIN
         SELECT r.customer_id, r.origin AS day, r.left_on, r.status = 'critical' AS red, r.status IN ('critical', 'at_risk') AS yellow, r.status,
                CASE WHEN r.origin <= to_day - gap - horizon THEN r.leaves END AS leaves, s IS NOT NULL AS sampled,
                COALESCE(lag(r.origin) OVER w = r.origin - 1, false) AS follows, lag(r.status) OVER w AS before
-        FROM chs.outcome_rows(outcome, horizon, gap, ARRAY(SELECT from_day + k FROM generate_series(0, to_day - from_day) k), document,
+        FROM chs.outcome_rows(outcome, horizon, gap, ARRAY(SELECT from_day + k FROM generate_series(0, least(to_day, (now() AT TIME ZONE 'UTC')::date) - from_day) k), document,
                               ARRAY(SELECT DISTINCT u FROM unnest(leaving || sample) u ORDER BY u), false) r
         LEFT JOIN unnest(sample) s ON s = r.customer_id
         WINDOW w AS (PARTITION BY r.customer_id ORDER BY r.origin)
@@ -437,7 +437,7 @@ BEGIN
     WITH daily AS MATERIALIZED (
         SELECT r.customer_id, r.origin AS day, r.left_on, r.score, r.customer_id = ANY (sample) AS sampled,
                (b.card ->> 'healthy_from')::double precision AS healthy_from, (b.card ->> 'at_risk_from')::double precision AS at_risk_from
-        FROM chs.outcome_rows(outcome, horizon, gap, ARRAY(SELECT from_day + k FROM generate_series(0, to_day - from_day) k), document,
+        FROM chs.outcome_rows(outcome, horizon, gap, ARRAY(SELECT from_day + k FROM generate_series(0, least(to_day, (now() AT TIME ZONE 'UTC')::date) - from_day) k), document,
                               ARRAY(SELECT DISTINCT u FROM unnest(leaving || sample) u ORDER BY u), false) r
         CROSS JOIN LATERAL (SELECT document -> 'scorecards' -> COALESCE(document -> 'segments' -> r.segment ->> 'scorecard', document ->> 'default') AS card) b
         WHERE r.score IS NOT NULL

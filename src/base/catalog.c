@@ -223,11 +223,11 @@ find_index(ChsRelation role)
  */
 static const int known_columns[lengthof(relation_names)] = {
 	[CHS_ACTIVITY] = 4,
-	[CHS_CUSTOMER_HEALTH] = 14,
-	[CHS_CUSTOMERS] = 8,
+	[CHS_CUSTOMER_HEALTH] = 16,
+	[CHS_CUSTOMERS] = 10,
 	[CHS_FAILURES] = 8,
-	[CHS_HEALTH_COUNTS] = 7,
-	[CHS_HEALTH_SCORES] = 13,
+	[CHS_HEALTH_COUNTS] = 8,
+	[CHS_HEALTH_SCORES] = 16,
 	[CHS_QUEUE] = 6
 };
 

@@ -13,8 +13,8 @@ SELECT chs_process_queue() \g /dev/null
 INSERT INTO chs.health_scores (customer_id, score, status, coverage, factor_scores, scorecard, version, as_of, calculated_at)
 SELECT customer_id, 90 - d, CASE WHEN d > 15 THEN 'at_risk' ELSE 'healthy' END, 1, factor_scores, scorecard, version, as_of - d, calculated_at - d * interval '1 day'
 FROM chs.customer_health, generate_series(1, 40) d;
-INSERT INTO chs.backtests (outcome, horizon, gap, first_origin, last_origin, every, document, customers, report)
-VALUES ('churned', 30, 0, '2026-01-01', '2026-01-01', '1 month', '{}', 9,
+INSERT INTO chs.backtests (outcome, horizon, gap, first_origin, last_origin, every, min_age, document, customers, report)
+VALUES ('churned', 30, 0, '2026-01-01', '2026-01-01', '1 month', 0, '{}', 9,
         '{"figures": [{"figure": "auc", "value": 0.7, "low": 0.6, "high": 0.8, "verdict": "yes"}], "origins": [{"origin": "2026-01-01", "auc": 0.7}]}');
 
 CREATE TEMP TABLE dashboard AS SELECT :'document'::jsonb AS document;

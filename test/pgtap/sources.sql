@@ -461,10 +461,10 @@ CREATE FUNCTION tap.company() RETURNS SETOF text LANGUAGE sql AS $$
     FROM chs.customers WHERE external_id IN (SELECT account_id FROM att.accounts) OR external_id IN ('new', 'newer', 'gone') ORDER BY external_id
 $$;
 SELECT results_eq('SELECT company()', $$VALUES ('bee Bee  smb 2024-01-01 '), ('new New a@b.c startup 2024-06-01 ')$$, 'what is there is taken, an old customer is known again');
-SELECT results_eq($$SELECT external_id, owner, value FROM chs.customer_list WHERE external_id IN ('bee', 'new') ORDER BY 1$$,
+SELECT results_eq($$SELECT external_id, owner COLLATE "default", value FROM chs.customer_list WHERE external_id IN ('bee', 'new') ORDER BY 1$$,
                   $$VALUES ('bee', 'ann', 1206::double precision), ('new', NULL, NULL)$$, 'with who looks after them, and what they are worth');
 UPDATE att.accounts SET manager = 'bob', monthly = 1000 WHERE account_id = 'bee';
-SELECT results_eq($$SELECT owner, value FROM chs.customers WHERE external_id = 'bee'$$, $$VALUES ('bob', 12000.00)$$, 'which follow, too');
+SELECT results_eq($$SELECT owner COLLATE "default", value FROM chs.customers WHERE external_id = 'bee'$$, $$VALUES ('bob', 12000.00)$$, 'which follow, too');
 UPDATE att.accounts SET monthly = 'NaN' WHERE account_id = 'bee';
 SELECT results_eq($$SELECT customer_key, sqlstate FROM chs.rejected_events WHERE relation = 'att.accounts'::regclass$$, $$VALUES ('bee', '23514')$$, 'what is no number is rejected');
 UPDATE att.accounts SET monthly = NULL WHERE account_id = 'bee';

@@ -131,7 +131,7 @@ CREATE FUNCTION rnd.scorecard(name text) RETURNS void LANGUAGE sql VOLATILE AS $
     UPDATE chs.scorecards SET min_coverage = rnd.whole(0, 10) / 10.0, at_risk_from = rnd.whole(0, 40), healthy_from = rnd.whole(40, 80),
            grace = random() < 0.5, trend_days = rnd.pick('{1,3,7,30,90}'), trend_band = rnd.whole(0, 5) WHERE scorecard = name;
     UPDATE chs.factors SET weight = rnd.whole(0, 5) * random() WHERE scorecard = name;
-    UPDATE chs.metrics SET window_days = rnd.pick('{1,2,7,14,30,31,45,60,90,120,365,730}') WHERE scorecard = name AND window_days IS NOT NULL AND random() < 0.5;
+    UPDATE chs.metrics SET window_days = least(rnd.pick('{1,2,7,14,30,31,45,60,90,120,365,730}'), CASE aggregate WHEN 'of_usual' THEN 365 END) WHERE scorecard = name AND window_days IS NOT NULL AND random() < 0.5;
     UPDATE chs.metrics SET penalty = rnd.whole(1, 100) * random() + 0.001 WHERE scorecard = name AND penalty IS NOT NULL;
     UPDATE chs.metrics m SET weight = rnd.whole(0, 3) * random(), curve = rnd.curve(),
            missing = r.missing, missing_score = CASE WHEN r.missing = 'score' THEN random() * 100 END
