@@ -45,7 +45,7 @@ BEGIN ATOMIC
           WHERE c.customer_id > $2 AND c.customer_id <= $3
             AND ((c.churned_at AT TIME ZONE 'UTC')::date <= $1) IS NOT TRUE AND t.score <> f.score) r
     WHERE r.n <= 100
-    ON CONFLICT ON CONSTRAINT daily_movers_pkey DO UPDATE SET
+    ON CONFLICT (partial, span, customer_id) DO UPDATE SET
         (day, segment, change, score, previous_score) = ROW (excluded.day, excluded.segment, excluded.change, excluded.score, excluded.previous_score);
 END;
 COMMENT ON FUNCTION chs.find_movers(date, bigint, bigint)
