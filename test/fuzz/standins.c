@@ -274,6 +274,18 @@ pq_getmsgbytes(StringInfo message, int length)
 	return bytes;
 }
 
+/* Of digits that the caller has looked at. */
+uint64
+hex_decode(const char *text, size_t length, char *bytes)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < length; i += 2)
+		bytes[i / 2] = (char) ((strchr(digits, text[i]) - digits) << 4 |
+							   (strchr(digits, text[i + 1]) - digits));
+	return length / 2;
+}
+
 uint64
 hex_encode(const char *bytes, size_t length, char *text)
 {
