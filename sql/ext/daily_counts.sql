@@ -248,9 +248,10 @@ BEGIN
         RAISE EXCEPTION 'days cannot be counted in a transaction of isolation level %', upper(current_setting('transaction_isolation'))
             USING ERRCODE = 'feature_not_supported', HINT = 'Use a transaction of isolation level READ COMMITTED.';
     END IF;
-    -- no further back than there is history, of which days before would count nobody
+    -- no further back than there is history, or counts: days before would count nobody
     INSERT INTO chs.recounts (from_day, extends)
-    SELECT greatest(count_days.from_day, COALESCE((SELECT min(s.as_of) FROM chs.health_scores s), (now() AT TIME ZONE 'UTC')::date - 1)), true
+    SELECT greatest(count_days.from_day, COALESCE(least((SELECT min(s.as_of) FROM chs.health_scores s), (SELECT min(d.day) FROM chs.counted_days d)),
+                                                  (now() AT TIME ZONE 'UTC')::date - 1)), true
     WHERE count_days.from_day IS NOT NULL;
     WHILE chs.count_days_slice(100000, true) LOOP
     END LOOP;
