@@ -10,6 +10,8 @@ let source: EventSource | null = null
 let connection: Connection = 'off'
 let changes: StatusChange[] = []
 let resyncs = 0
+// Of the last event: who begins anew tells the server.
+let last = ''
 let onExpired = () => {}
 /** What to do when the session has ended. */
 export const onStreamExpired = (action: () => void) => { onExpired = action }
@@ -23,7 +25,10 @@ function set(state: Connection) {
 export function openStream() {
   if (source) return
   set('connecting')
-  source = new EventSource(`${BASE}/stream`)
+  source = new EventSource(`${BASE}/stream${last && `?last_event_id=${encodeURIComponent(last)}`}`)
+  for (const name of ['open', 'alive', 'changes', 'resync']) {
+    source.addEventListener(name, (event) => { last = (event as MessageEvent).lastEventId || last })
+  }
   source.onopen = () => set('live')
   source.onerror = () => {
     set('reconnecting')
@@ -47,6 +52,7 @@ export function closeStream() {
   source?.close()
   source = null
   changes = []
+  last = ''
   set('off')
 }
 
