@@ -174,22 +174,29 @@ $$;
 COMMENT ON FUNCTION chs_cluster.stats(boolean)
     IS 'one row: the customers of each status on all nodes or, if only available ones are asked for, on those that answer; missing names the others';
 
+-- As chs.percent on the nodes, which this database need not have.
+CREATE FUNCTION chs_cluster.percent(part bigint, total bigint) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+RETURN round(100.0 * part / nullif(total, 0), 1)::double precision;
+COMMENT ON FUNCTION chs_cluster.percent(bigint, bigint) IS 'internal: the percentage that a part is of a total, to one decimal; NULL of nothing';
+
 CREATE VIEW chs_cluster.dashboard_stats WITH (security_invoker) AS
 SELECT s.total, s.healthy, s.at_risk, s.critical, s.unknown,
-       round(100.0 * s.healthy / nullif(s.total, 0), 1)::double precision AS healthy_percent,
-       round(100.0 * s.at_risk / nullif(s.total, 0), 1)::double precision AS at_risk_percent,
-       round(100.0 * s.critical / nullif(s.total, 0), 1)::double precision AS critical_percent,
-       round(100.0 * s.unknown / nullif(s.total, 0), 1)::double precision AS unknown_percent,
+       chs_cluster.percent(s.healthy, s.total) AS healthy_percent,
+       chs_cluster.percent(s.at_risk, s.total) AS at_risk_percent,
+       chs_cluster.percent(s.critical, s.total) AS critical_percent,
+       chs_cluster.percent(s.unknown, s.total) AS unknown_percent,
        s.last_updated, s.average_score
 FROM chs_cluster.stats() s;
 COMMENT ON VIEW chs_cluster.dashboard_stats IS 'one row: the number of customers of each status on all nodes, from their counters';
 
 CREATE VIEW chs_cluster.segment_stats WITH (security_invoker) AS
 SELECT n.segment, n.description, n.total, n.healthy, n.at_risk, n.critical, n.unknown,
-       round(100.0 * n.healthy / nullif(n.total, 0), 1)::double precision AS healthy_percent,
-       round(100.0 * n.at_risk / nullif(n.total, 0), 1)::double precision AS at_risk_percent,
-       round(100.0 * n.critical / nullif(n.total, 0), 1)::double precision AS critical_percent,
-       round(100.0 * n.unknown / nullif(n.total, 0), 1)::double precision AS unknown_percent,
+       chs_cluster.percent(n.healthy, n.total) AS healthy_percent,
+       chs_cluster.percent(n.at_risk, n.total) AS at_risk_percent,
+       chs_cluster.percent(n.critical, n.total) AS critical_percent,
+       chs_cluster.percent(n.unknown, n.total) AS unknown_percent,
        n.average_score, n.last_updated
 FROM (SELECT segment, g.description, COALESCE(c.healthy + c.at_risk + c.critical + c.unknown, 0) AS total,
              COALESCE(c.healthy, 0) AS healthy, COALESCE(c.at_risk, 0) AS at_risk, COALESCE(c.critical, 0) AS critical,

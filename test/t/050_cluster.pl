@@ -146,6 +146,9 @@ is(value(q(SELECT (total, healthy, at_risk, critical, unknown, average_score) FR
 	value(q(SELECT (count(*), count(*) FILTER (WHERE status = 'healthy'), count(*) FILTER (WHERE status = 'at_risk'), count(*) FILTER (WHERE status = 'critical'),
 		count(*) FILTER (WHERE status = 'unknown'), round(avg(score::numeric), 2)) FROM chs_cluster.customer_list WHERE churned_at IS NULL)),
 	'totals are those of all rows');
+is(value('SELECT (healthy_percent, at_risk_percent, critical_percent, unknown_percent) FROM chs_cluster.dashboard_stats'),
+	value(q(SELECT (round(avg((status = 'healthy')::integer) * 100, 1), round(avg((status = 'at_risk')::integer) * 100, 1), round(avg((status = 'critical')::integer) * 100, 1),
+		round(avg((status = 'unknown')::integer) * 100, 1)) FROM chs_cluster.customer_list WHERE churned_at IS NULL)) =~ s/\.0(?=[,)])//gr, 'and so are their shares');
 is(value(q(SELECT string_agg(format('%s %s %s', segment, total, average_score), ', ' ORDER BY segment) FROM chs_cluster.segment_stats WHERE total > 0)),
 	value(q(SELECT string_agg(format('%s %s %s', segment, n, a), ', ' ORDER BY segment) FROM (
 		SELECT segment, count(*) AS n, round(avg(score::numeric), 2)::float8 AS a FROM chs_cluster.customer_list WHERE churned_at IS NULL GROUP BY segment) s)),
